@@ -1,0 +1,59 @@
+"""The errors Materia raises on purpose: each says what happened, to what, and what to do next."""
+
+
+class MateriaError(Exception):
+    """Base of every expected failure; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class SettingsError(MateriaError):
+    """A setting or an argument is missing or wrong."""
+
+    exit_code = 2
+
+
+class ArchiveError(MateriaError):
+    """The archive did not answer as it should, after the retries that make sense."""
+
+
+class SnapshotError(MateriaError):
+    """A downloaded file is not a whole, well-formed PSD snapshot."""
+
+
+class LandingError(MateriaError):
+    """The landing could not be read or written."""
+
+
+class TransformError(MateriaError):
+    """SQLMesh failed, or an audit found rows that must not be there."""
+
+
+class GateError(MateriaError):
+    """A new generation was refused; the served one stays."""
+
+
+class ServingError(MateriaError):
+    """A serving generation could not be read or published."""
+
+
+class ServingMissingError(ServingError):
+    """Nothing has been published yet."""
+
+
+class ServingBrokenError(ServingError):
+    """The served file exists and is not a readable generation."""
+
+
+class ReaderClosedError(ServingError):
+    """The reader was used after `close()`."""
+
+
+class DiskSpaceError(MateriaError):
+    """Too little free space to begin safely."""
+
+
+class LockHeldError(MateriaError):
+    """Another run is writing to this data directory."""
+
+    exit_code = 4

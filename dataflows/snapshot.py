@@ -1,0 +1,95 @@
+"""A snapshot: one landed copy of a release, exactly as USDA served it, and what is known about it."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from email.utils import parsedate_to_datetime
+
+from dataflows.errors import LandingError
+from dataflows.release import Month
+
+_SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the commit marker beside a landed zip says; `key` names both files."""
+
+    dataset: str
+    url: str
+    etag: str | None
+    last_modified: str | None
+    release_year: int
+    release_month: int
+    released_on: date
+    size_bytes: int
+    sha256: str
+    member: str
+    row_count: int
+    landed_at: datetime
+    key: str
+
+    @property
+    def month(self) -> Month:
+        return Month(self.release_year, self.release_month)
+
+    @property
+    def order(self) -> tuple[date, datetime, str]:
+        """Where this snapshot stands in time, whatever the order of landing.
+
+        The last of one day is the one that counts for it; the key only breaks ties.
+        """
+        return self.released_on, last_modified_time(self.last_modified), self.key
+
+    def to_json(self) -> str:
+        record = asdict(self)
+        record["released_on"] = self.released_on.isoformat()
+        record["landed_at"] = self.landed_at.isoformat()
+        return json.dumps(record, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str) -> "Snapshot":
+        """Read a marker; raises LandingError naming `origin` when it isn't one."""
+        try:
+            record = json.loads(text)
+            record["released_on"] = date.fromisoformat(record["released_on"])
+            record["landed_at"] = datetime.fromisoformat(record["landed_at"])
+            return cls(**record)
+        except (ValueError, TypeError, KeyError) as error:
+            raise LandingError(
+                f"{origin} is not a snapshot marker ({error}); "
+                "move it and its zip away, and extract that month again"
+            ) from error
+
+
+def last_modified_time(last_modified: str | None) -> datetime:
+    """The moment an HTTP `Last-Modified` header names; the epoch when there is none or it is no date."""
+    try:
+        return parsedate_to_datetime(last_modified or "")
+    except ValueError:
+        return datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def key_of_etag(etag: str) -> str:
+    """A file-name-safe name for an ETag: the opaque tag itself where that is safe.
+
+    Anything else (weak tags, slashes, colons, hundreds of characters) keeps what can be read of it and ends
+    in a digest of the whole, so that two ETags never share a name.
+    """
+    opaque = etag.strip()
+    if len(opaque) >= 2 and opaque[0] == opaque[-1] == '"':
+        opaque = opaque[1:-1]
+    if _SAFE_KEY.fullmatch(opaque):
+        return opaque
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", opaque).strip("_")[:60] or "etag"
+    return f"{readable}-{hashlib.sha256(etag.encode()).hexdigest()[:16]}"
+
+
+def key_without_etag(last_modified: str | None, size_bytes: int | None, url: str) -> str | None:
+    """A name for a file that came without an ETag, from what else identifies it; None if nothing does."""
+    if last_modified is None:
+        return None
+    identity = f"{url}\n{last_modified}\n{size_bytes}"
+    return f"noetag-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"

@@ -1,0 +1,1 @@
+"""How Materia is run: settings, the run journal, pipelines, the command line `materia`."""
