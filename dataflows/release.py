@@ -72,6 +72,4 @@ def release_of(archive_url: str, dataset: str, month: Month) -> Release:
 
 def candidate_releases(archive_url: str, dataset: str, newest: Month) -> tuple[Release, ...]:
     """The releases worth a probe, newest first: `newest` and three months back."""
-    return tuple(
-        release_of(archive_url, dataset, newest.back(n)) for n in range(CANDIDATE_MONTHS)
-    )
+    return tuple(release_of(archive_url, dataset, newest.back(n)) for n in range(CANDIDATE_MONTHS))

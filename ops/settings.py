@@ -1,0 +1,114 @@
+"""Settings: read once from the environment, checked, and handed on as one frozen value."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataflows.errors import SettingsError
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]
+USDA_ARCHIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/archives"
+
+DOCUMENTED = {
+    "MATERIA_DATA_DIR": "everything Materia keeps; default `data/` in the project",
+    "LAKEHOUSE_DUCKDB_PATH": "SQLMesh's database; default `lakehouse.duckdb` in the data directory",
+    "SERVING_DUCKDB_PATH": "the served database, a link to the newest generation; default `serving.duckdb` in the data directory",
+    "PSD_ARCHIVE_URL": "where releases are posted; default USDA's archive",
+    "PSD_DATASET": "which file of a release is kept; default `psd_alldata`",
+    "MATERIA_MAX_ROW_LOSS": "share of a table's rows that a new generation may lack, 0 to 1; default `0.02`",
+    "R2_ENDPOINT": "object storage: `https://<account>.r2.cloudflarestorage.com`",
+    "R2_BUCKET": "object storage: the bucket",
+    "R2_ACCESS_KEY": "object storage: the access key's id",
+    "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
+    "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
+    "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
+}
+"""Every setting and what it means; the README's table and `materia doctor` read from here."""
+
+
+@dataclass(frozen=True)
+class R2Settings:
+    """Object storage; all four parts or none."""
+
+    endpoint: str
+    bucket: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are and how careful to be."""
+
+    data_dir: Path
+    lakehouse_path: Path
+    serving_path: Path
+    archive_url: str
+    dataset: str
+    max_row_loss: float
+    r2: R2Settings | None
+
+    @property
+    def landing_dir(self) -> Path:
+        return self.data_dir / "landing"
+
+    @property
+    def journal_path(self) -> Path:
+        return self.data_dir / "runs.sqlite"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.data_dir / "writer.lock"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read and check every setting; raises SettingsError naming the setting that is wrong."""
+        given = {name: value for name in DOCUMENTED if (value := environ.get(name, "").strip())}
+        data_dir = Path(given.get("MATERIA_DATA_DIR", PROJECT_DIR / "data")).expanduser().absolute()
+        dataset = given.get("PSD_DATASET", "psd_alldata")
+        if not (dataset.isascii() and dataset.replace("_", "").isalnum()):
+            raise SettingsError(f"PSD_DATASET={dataset!r} is not a dataset's name, such as psd_alldata")
+        archive_url = given.get("PSD_ARCHIVE_URL", USDA_ARCHIVE_URL)
+        if not archive_url.startswith(("https://", "http://")):
+            raise SettingsError(f"PSD_ARCHIVE_URL={archive_url!r} is not an http(s) address")
+        return cls(
+            data_dir=data_dir,
+            lakehouse_path=Path(given.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"))
+            .expanduser()
+            .absolute(),
+            serving_path=Path(given.get("SERVING_DUCKDB_PATH", data_dir / "serving.duckdb"))
+            .expanduser()
+            .absolute(),
+            archive_url=archive_url,
+            dataset=dataset,
+            max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
+            r2=_r2(given),
+        )
+
+
+def _share(text: str, name: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise SettingsError(f"{name}={text!r} is not a share between 0 and 1")
+    return share
+
+
+def _r2(given: Mapping[str, str]) -> R2Settings | None:
+    names = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
+    missing = [name for name in names if name not in given]
+    if len(missing) == len(names):
+        return None
+    if missing:
+        raise SettingsError(
+            f"object storage needs {', '.join(names)}: {', '.join(missing)} missing; "
+            "set all four, or none to keep everything local"
+        )
+    return R2Settings(*(given[name] for name in names))
