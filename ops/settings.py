@@ -13,7 +13,7 @@ USDA_ARCHIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/archives"
 DOCUMENTED = {
     "MATERIA_DATA_DIR": "everything Materia keeps; default `data/` in the project",
     "LAKEHOUSE_DUCKDB_PATH": "SQLMesh's database; default `lakehouse.duckdb` in the data directory",
-    "SERVING_DUCKDB_PATH": "the served database, a link to the newest generation; default `serving.duckdb` in the data directory",
+    "SERVING_DUCKDB_PATH": "the served database, a link to a generation; default `serving.duckdb` there",
     "PSD_ARCHIVE_URL": "where releases are posted; default USDA's archive",
     "PSD_DATASET": "which file of a release is kept; default `psd_alldata`",
     "MATERIA_MAX_ROW_LOSS": "share of a table's rows that a new generation may lack, 0 to 1; default `0.02`",
