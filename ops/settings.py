@@ -54,6 +54,10 @@ class Settings:
         return self.data_dir / "landing"
 
     @property
+    def sqlmesh_state_path(self) -> Path:
+        return self.lakehouse_path.with_name(f"{self.lakehouse_path.stem}-state.duckdb")
+
+    @property
     def journal_path(self) -> Path:
         return self.data_dir / "runs.sqlite"
 

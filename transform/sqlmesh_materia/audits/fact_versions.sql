@@ -1,0 +1,40 @@
+AUDIT (
+  name versions_follow_each_other
+);
+
+SELECT
+  hkey,
+  valid_from,
+  valid_to,
+  last_seen_on
+FROM @this_model
+WHERE
+  valid_to <= valid_from OR last_seen_on >= valid_to OR last_seen_on < first_seen_on;
+
+AUDIT (
+  name current_versions_are_the_newest_snapshot
+);
+
+WITH newest AS (
+  SELECT
+    released_on,
+    row_count
+  FROM staging.stg_psdalldata__release
+  ORDER BY
+    released_on DESC
+  LIMIT 1
+), current_version AS (
+  SELECT
+    COUNT(*) AS row_count
+  FROM @this_model
+  WHERE
+    valid_to IS NULL
+)
+SELECT
+  newest.released_on,
+  newest.row_count AS rows_in_snapshot,
+  current_version.row_count AS current_versions
+FROM newest
+CROSS JOIN current_version
+WHERE
+  newest.row_count <> current_version.row_count

@@ -1,0 +1,50 @@
+"""SQLMesh's configuration: the lakehouse file from Materia's settings, its state in a file of its own."""
+
+from sqlmesh.core.config import (
+    AutoCategorizationMode,
+    CategorizerConfig,
+    Config,
+    DuckDBConnectionConfig,
+    GatewayConfig,
+    LinterConfig,
+    ModelDefaultsConfig,
+    PlanConfig,
+)
+from sqlmesh.core.config.format import FormatConfig
+from sqlmesh.core.config.connection import DuckDBAttachOptions
+
+from ops.settings import Settings
+
+settings = Settings.from_environ()
+settings.lakehouse_path.parent.mkdir(parents=True, exist_ok=True)
+
+config = Config(
+    project="materia",
+    disable_anonymized_analytics=True,
+    gateways={
+        "duckdb": GatewayConfig(
+            connection=DuckDBConnectionConfig(
+                catalogs={
+                    "lakehouse": DuckDBAttachOptions(type="duckdb", path=str(settings.lakehouse_path))
+                },
+                # Without it DuckDB keeps row order through every large insert, which costs memory.
+                connector_config={"preserve_insertion_order": False},
+            ),
+            state_connection=DuckDBConnectionConfig(database=str(settings.sqlmesh_state_path)),
+        )
+    },
+    default_gateway="duckdb",
+    model_defaults=ModelDefaultsConfig(dialect="duckdb", start="1990-01-01", cron="@daily"),
+    plan=PlanConfig(
+        auto_categorize_changes=CategorizerConfig(sql=AutoCategorizationMode.FULL),
+        auto_apply=True,
+        no_prompts=True,
+        no_diff=True,
+    ),
+    after_all=["@create_psd_asof()", "@create_psd_asof_coverage()"],
+    linter=LinterConfig(
+        enabled=True,
+        rules=["ambiguousorinvalidcolumn", "invalidselectstarexpansion", "noselectstar", "nomissingaudits"],
+    ),
+    format=FormatConfig(normalize=False),
+)

@@ -1,0 +1,79 @@
+/* One row per version of a fact: a run of snapshots that show one value, with the days between which it was the truth */
+MODEL (
+  name cleaned.cln_psdalldata__fact_version,
+  kind FULL,
+  grain (hkey, valid_from),
+  column_descriptions (
+    hkey = 'The fact''s stable key',
+    commodity_code = 'Seven digits',
+    country_code = 'Two characters',
+    market_year = 'USDA''s market year',
+    attribute_id = 'Three digits',
+    unit_id = 'Two digits',
+    value = 'Exact, four decimals, in the fact''s unit',
+    reported_month = 'First day of the month USDA stamped the value with when it first appeared, NULL for Month 00',
+    valid_from = 'First day on which the value was surely public',
+    valid_to = 'First day on which it no longer was, NULL while it is current',
+    first_seen_on = 'The first release that shows it',
+    last_seen_on = 'The last release that shows it'
+  ),
+  audits (
+    not_null(columns := (hkey, value, valid_from, last_seen_on)),
+    unique_combination_of_columns(columns := (hkey, valid_from)),
+    versions_follow_each_other,
+    current_versions_are_the_newest_snapshot
+  )
+);
+
+WITH source AS (
+  SELECT
+    hkey,
+    commodity_code,
+    country_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    value,
+    reported_month,
+    ingest_date,
+    valid_from,
+    LEAD(valid_from) OVER (PARTITION BY hkey ORDER BY ingest_date) AS valid_to,
+    LEAD(compared_with) OVER (PARTITION BY hkey ORDER BY ingest_date) AS last_seen_on
+  FROM staging.stg_psdalldata__commodity
+), newest AS (
+  SELECT
+    MAX(released_on) AS released_on
+  FROM staging.stg_psdalldata__release
+), final AS (
+  SELECT
+    source.hkey,
+    source.commodity_code,
+    source.country_code,
+    source.market_year,
+    source.attribute_id,
+    source.unit_id,
+    source.value,
+    source.reported_month,
+    source.valid_from,
+    source.valid_to,
+    source.ingest_date AS first_seen_on,
+    COALESCE(source.last_seen_on, newest.released_on) AS last_seen_on
+  FROM source
+  CROSS JOIN newest
+  WHERE
+    NOT source.value IS NULL
+)
+SELECT
+  hkey::BIGINT,
+  commodity_code::TEXT,
+  country_code::TEXT,
+  market_year::SMALLINT,
+  attribute_id::TEXT,
+  unit_id::TEXT,
+  value::DECIMAL(18, 4),
+  reported_month::DATE,
+  valid_from::DATE,
+  valid_to::DATE,
+  first_seen_on::DATE,
+  last_seen_on::DATE
+FROM final

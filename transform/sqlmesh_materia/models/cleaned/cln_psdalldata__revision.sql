@@ -1,0 +1,204 @@
+/* One row per change that a release made to a fact. A commodity whose market years were re-keyed is compared with the shifted sheets */
+MODEL (
+  name cleaned.cln_psdalldata__revision,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column (released_on, '%Y-%m-%d')
+  ),
+  grain (released_on, hkey),
+  column_descriptions (
+    released_on = 'The day USDA published the release that made the change',
+    hkey = 'The fact''s stable key',
+    commodity_code = 'Seven digits',
+    country_code = 'Two characters',
+    market_year = 'USDA''s market year',
+    attribute_id = 'Three digits',
+    unit_id = 'Two digits',
+    change_kind = 'new, revised, removed, or restated: the same value under another market year',
+    previous_market_year = 'The market year under which the release before carried this value; differs from market_year in a re-keyed commodity',
+    previous_value = 'What the release before said there, NULL for a new fact',
+    value = 'What this release says, NULL for a removed fact'
+  ),
+  audits (
+    not_null(columns := (released_on, hkey, change_kind)),
+    unique_combination_of_columns(columns := (released_on, hkey)),
+    accepted_values("column" := change_kind, is_in := ('new', 'revised', 'removed', 'restated'))
+  )
+);
+
+WITH release AS (
+  SELECT
+    released_on,
+    key,
+    previous_released_on,
+    previous_key
+  FROM staging.stg_psdalldata__release
+  WHERE
+    released_on BETWEEN @start_date AND @end_date
+    AND NOT previous_released_on IS NULL
+), changed AS (
+  SELECT
+    ingest_date AS released_on,
+    hkey,
+    commodity_code,
+    country_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    previous_value,
+    value
+  FROM staging.stg_psdalldata__commodity
+  WHERE
+    ingest_date BETWEEN @start_date AND @end_date AND NOT compared_with IS NULL
+), sheet_count AS (
+  SELECT
+    release.released_on,
+    fact.commodity_code,
+    COUNT(*) AS facts_before
+  FROM staging.stg_psdalldata__fact AS fact
+  JOIN release
+    ON fact.released_on = release.previous_released_on
+    AND fact.key = release.previous_key
+  GROUP BY
+    release.released_on,
+    fact.commodity_code
+), suspect AS (
+  /* A re-keying touches most of a commodity; a fifth is far above any month's revisions */
+  SELECT
+    sheet_count.released_on,
+    sheet_count.commodity_code
+  FROM sheet_count
+  JOIN changed
+    USING (released_on, commodity_code)
+  GROUP BY
+    sheet_count.released_on,
+    sheet_count.commodity_code
+  HAVING
+    COUNT(*) >= 0.2 * MAX(sheet_count.facts_before)
+), shown_before AS (
+  SELECT
+    release.released_on,
+    fact.hkey,
+    fact.value
+  FROM staging.stg_psdalldata__fact AS fact
+  JOIN release
+    ON fact.released_on = release.previous_released_on
+    AND fact.key = release.previous_key
+  JOIN suspect
+    ON release.released_on = suspect.released_on
+    AND fact.commodity_code = suspect.commodity_code
+), shown AS (
+  SELECT
+    release.released_on,
+    fact.hkey,
+    fact.value
+  FROM staging.stg_psdalldata__fact AS fact
+  JOIN release
+    ON fact.released_on = release.released_on AND fact.key = release.key
+  JOIN suspect
+    ON release.released_on = suspect.released_on
+    AND fact.commodity_code = suspect.commodity_code
+), explained AS (
+  SELECT
+    changed.released_on,
+    changed.commodity_code,
+    shift.years,
+    COUNT(*) AS facts_shown,
+    COUNT(*) FILTER(WHERE
+      changed.value = shown_before.value) AS facts_explained,
+    COUNT(*) FILTER(WHERE
+      changed.value = shown_before.value AND changed.value <> 0) AS telling_facts
+  FROM changed
+  JOIN suspect
+    USING (released_on, commodity_code)
+  CROSS JOIN (VALUES
+    (-1),
+    (1)) AS shift(years)
+  LEFT JOIN shown_before
+    ON changed.released_on = shown_before.released_on
+    AND changed.hkey - shift.years * 100000 = shown_before.hkey
+  WHERE
+    NOT changed.value IS NULL
+  GROUP BY
+    changed.released_on,
+    changed.commodity_code,
+    shift.years
+), rekeyed AS (
+  /* Zeros agree with zeros by chance, so some of the agreement must be in other values */
+  SELECT
+    released_on,
+    commodity_code,
+    ARG_MAX(years, facts_explained) AS years
+  FROM explained
+  WHERE
+    facts_explained >= 0.8 * facts_shown AND telling_facts >= 5
+  GROUP BY
+    released_on,
+    commodity_code
+), compared AS (
+  SELECT
+    changed.released_on,
+    changed.hkey,
+    changed.commodity_code,
+    changed.country_code,
+    changed.market_year,
+    changed.attribute_id,
+    changed.unit_id,
+    changed.value,
+    changed.value IS NULL
+    AND NOT rekeyed.years IS NULL
+    AND moved_to.value = changed.previous_value AS moved_away,
+    CASE
+      WHEN changed.value IS NULL OR rekeyed.years IS NULL
+      THEN changed.previous_value
+      ELSE moved_from.value
+    END AS previous_value,
+    changed.market_year - CASE
+      WHEN changed.value IS NULL OR moved_from.value IS NULL
+      THEN 0
+      ELSE rekeyed.years
+    END AS previous_market_year
+  FROM changed
+  LEFT JOIN rekeyed
+    USING (released_on, commodity_code)
+  LEFT JOIN shown_before AS moved_from
+    ON changed.released_on = moved_from.released_on
+    AND changed.hkey - rekeyed.years * 100000 = moved_from.hkey
+  LEFT JOIN shown AS moved_to
+    ON changed.released_on = moved_to.released_on
+    AND changed.hkey + rekeyed.years * 100000 = moved_to.hkey
+), final AS (
+  SELECT
+    released_on,
+    hkey,
+    commodity_code,
+    country_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    CASE
+      WHEN moved_away OR value = previous_value
+      THEN 'restated'
+      WHEN value IS NULL
+      THEN 'removed'
+      WHEN previous_value IS NULL
+      THEN 'new'
+      ELSE 'revised'
+    END AS change_kind,
+    CASE WHEN NOT previous_value IS NULL THEN previous_market_year END AS previous_market_year,
+    previous_value,
+    value
+  FROM compared
+)
+SELECT
+  released_on::DATE,
+  hkey::BIGINT,
+  commodity_code::TEXT,
+  country_code::TEXT,
+  market_year::SMALLINT,
+  attribute_id::TEXT,
+  unit_id::TEXT,
+  change_kind::TEXT,
+  previous_market_year::SMALLINT,
+  previous_value::DECIMAL(18, 4),
+  value::DECIMAL(18, 4)
+FROM final

@@ -1,0 +1,124 @@
+/* One row per commodity, market year and attribute: the exact sum over countries of what is current. Rates do not add up: yield and milling rate are derived from what does, the others left out */
+MODEL (
+  name serving.agg_world_balance,
+  kind FULL,
+  grain (commodity_code, market_year, attribute_id, unit_name),
+  column_descriptions (
+    commodity_code = 'Seven digits',
+    commodity_name = 'The commodity',
+    market_year = 'USDA''s market year',
+    attribute_id = 'Three digits',
+    attribute_name = 'The attribute',
+    unit_name = 'The unit of value',
+    value = 'The sum over countries, or the quotient of two such sums for a rate'
+  ),
+  audits (
+    not_null(
+      columns := (
+        commodity_code,
+        commodity_name,
+        market_year,
+        attribute_id,
+        attribute_name,
+        unit_name,
+        value
+      )
+    ),
+    unique_combination_of_columns(columns := (commodity_code, market_year, attribute_id, unit_name))
+  )
+);
+
+WITH source AS (
+  SELECT
+    commodity_code,
+    country_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    value
+  FROM cleaned.cln_psdalldata__fact_version
+  WHERE
+    valid_to IS NULL
+), added AS (
+  SELECT
+    commodity_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    SUM(value) AS value
+  FROM source
+  WHERE
+    NOT @is_rate(attribute_id, unit_id)
+  GROUP BY
+    commodity_code,
+    market_year,
+    attribute_id,
+    unit_id
+), rate AS (
+  SELECT DISTINCT
+    commodity_code,
+    market_year,
+    attribute_id,
+    unit_id
+  FROM source
+  WHERE
+    attribute_id IN ('182', '184')
+), derived AS (
+  /* Yield is production over area harvested (one bale of 480 lb is 217.7243376 kg), milling rate is milled over rough production */
+  SELECT
+    rate.commodity_code,
+    rate.market_year,
+    rate.attribute_id,
+    rate.unit_id,
+    production.value::DOUBLE / NULLIF(base.value, 0)::DOUBLE * CASE
+      WHEN rate.unit_id = '29' AND production.unit_id = '27'
+      THEN 217.7243376
+      WHEN rate.unit_id = '29' AND production.unit_id = '08'
+      THEN 1000
+      WHEN rate.unit_id <> '29' AND production.unit_id = '08'
+      THEN 1
+    END AS value
+  FROM rate
+  JOIN added AS production
+    ON rate.commodity_code = production.commodity_code
+    AND rate.market_year = production.market_year
+    AND production.attribute_id = '028'
+  JOIN added AS base
+    ON rate.commodity_code = base.commodity_code
+    AND rate.market_year = base.market_year
+    AND base.attribute_id = CASE WHEN rate.attribute_id = '184' THEN '004' ELSE '054' END
+    AND base.unit_id = CASE WHEN rate.attribute_id = '184' THEN '04' ELSE production.unit_id END
+), final AS (
+  SELECT
+    commodity_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    value::DOUBLE AS value
+  FROM added
+  UNION ALL
+  SELECT
+    commodity_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    value
+  FROM derived
+  WHERE
+    NOT value IS NULL
+)
+SELECT
+  final.commodity_code::TEXT,
+  commodity.commodity_name::TEXT,
+  final.market_year::SMALLINT,
+  final.attribute_id::TEXT,
+  attribute.attribute_name::TEXT,
+  unit.name::TEXT AS unit_name,
+  final.value::DOUBLE
+FROM final
+LEFT JOIN serving.dim_commodity AS commodity
+  ON final.commodity_code = commodity.commodity_code
+LEFT JOIN serving.dim_attribute AS attribute
+  ON final.attribute_id = attribute.attribute_id
+LEFT JOIN cleaned.cln_psdalldata__name AS unit
+  ON final.unit_id = unit.code AND unit.kind = 'unit'

@@ -1,0 +1,38 @@
+/* One row per version of a fact: what USDA said, and from when to when it was the truth */
+MODEL (
+  name serving.fct_psd,
+  kind VIEW,
+  grain (commodity_code, country_code, market_year, attribute_id, unit_id, valid_from),
+  column_descriptions (
+    commodity_code = 'Seven digits',
+    country_code = 'Two characters',
+    market_year = 'USDA''s market year',
+    attribute_id = 'Three digits',
+    unit_id = 'Two digits',
+    unit_name = 'The unit of value',
+    value = 'In unit_name; USDA''s four decimals are exact in it',
+    reported_month = 'First day of the month USDA stamped the value with when it first appeared, NULL for Month 00',
+    valid_from = 'First day on which the value was surely public',
+    valid_to = 'First day on which it no longer was, NULL while it is current',
+    last_seen_on = 'The last release that shows it; between it and valid_to another value may have stood'
+  ),
+  ignored_rules (
+    'nomissingaudits'
+  )
+);
+
+SELECT
+  version.commodity_code::TEXT,
+  version.country_code::TEXT,
+  version.market_year::SMALLINT,
+  version.attribute_id::TEXT,
+  version.unit_id::TEXT,
+  unit.name::TEXT AS unit_name,
+  version.value::DOUBLE,
+  version.reported_month::DATE,
+  version.valid_from::DATE,
+  version.valid_to::DATE,
+  version.last_seen_on::DATE
+FROM cleaned.cln_psdalldata__fact_version AS version
+LEFT JOIN cleaned.cln_psdalldata__name AS unit
+  ON version.unit_id = unit.code AND unit.kind = 'unit'

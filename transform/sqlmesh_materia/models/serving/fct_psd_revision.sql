@@ -1,0 +1,42 @@
+/* One row per change that a release made to a fact; the earliest release is the baseline and makes none */
+MODEL (
+  name serving.fct_psd_revision,
+  kind VIEW,
+  grain (released_on, commodity_code, country_code, market_year, attribute_id, unit_id),
+  column_descriptions (
+    released_on = 'The day USDA published the release that made the change',
+    commodity_code = 'Seven digits',
+    country_code = 'Two characters',
+    market_year = 'USDA''s market year',
+    attribute_id = 'Three digits',
+    unit_id = 'Two digits',
+    unit_name = 'The unit of the values',
+    change_kind = 'new, revised, removed, or restated: the same value under another market year',
+    previous_market_year = 'The market year under which the release before carried the value; differs from market_year in a re-keyed commodity',
+    previous_value = 'What the release before said, NULL for a new fact',
+    value = 'What this release says, NULL for a removed fact',
+    change = 'value less previous_value, NULL where either is'
+  ),
+  ignored_rules (
+    'nomissingaudits'
+  )
+);
+
+SELECT
+  revision.released_on::DATE,
+  revision.commodity_code::TEXT,
+  revision.country_code::TEXT,
+  revision.market_year::SMALLINT,
+  revision.attribute_id::TEXT,
+  revision.unit_id::TEXT,
+  unit.name::TEXT AS unit_name,
+  revision.change_kind::TEXT,
+  revision.previous_market_year::SMALLINT,
+  revision.previous_value::DOUBLE,
+  revision.value::DOUBLE,
+  (
+    revision.value - revision.previous_value
+  )::DOUBLE AS change
+FROM cleaned.cln_psdalldata__revision AS revision
+LEFT JOIN cleaned.cln_psdalldata__name AS unit
+  ON revision.unit_id = unit.code AND unit.kind = 'unit'

@@ -1,0 +1,133 @@
+/* One row per fact and release that changed it: the release is compared with the one before, only differences are kept */
+MODEL (
+  name staging.stg_psdalldata__commodity,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column (ingest_date, '%Y-%m-%d')
+  ),
+  grain (hkey, ingest_date),
+  column_descriptions (
+    ingest_date = 'The day USDA published the release that made the change (its released_on)',
+    compared_with = 'The release before it, NULL for the earliest, whose facts are the baseline',
+    hkey = 'The fact''s stable key',
+    commodity_code = 'Seven digits',
+    country_code = 'Two characters',
+    market_year = 'USDA''s market year',
+    attribute_id = 'Three digits',
+    unit_id = 'Two digits',
+    reported_month = 'First day of the month USDA stamps the balance sheet with, NULL for Month 00 and for a vanished fact',
+    value = 'What the release says, NULL when the fact vanished',
+    previous_value = 'What the release before said, NULL when it did not have the fact',
+    valid_from = 'First day on which the change was surely public'
+  ),
+  audits (
+    not_null(
+      columns := (
+        ingest_date,
+        hkey,
+        commodity_code,
+        country_code,
+        market_year,
+        attribute_id,
+        unit_id,
+        valid_from
+      )
+    ),
+    unique_combination_of_columns(columns := (hkey, ingest_date)),
+    accepted_range("column" := market_year, min_v := 1900, max_v := 2100),
+    accounts_for_every_row
+  )
+);
+
+WITH release AS (
+  SELECT
+    released_on,
+    key,
+    previous_released_on,
+    previous_key
+  FROM staging.stg_psdalldata__release
+  WHERE
+    released_on BETWEEN @start_date AND @end_date
+), shown AS (
+  SELECT
+    release.released_on AS ingest_date,
+    fact.hkey,
+    fact.commodity_code,
+    fact.country_code,
+    fact.market_year,
+    fact.attribute_id,
+    fact.unit_id,
+    fact.reported_month,
+    fact.value
+  FROM staging.stg_psdalldata__fact AS fact
+  JOIN release
+    ON fact.released_on = release.released_on AND fact.key = release.key
+), shown_before AS (
+  SELECT
+    release.released_on AS ingest_date,
+    fact.hkey,
+    fact.commodity_code,
+    fact.country_code,
+    fact.market_year,
+    fact.attribute_id,
+    fact.unit_id,
+    fact.value
+  FROM staging.stg_psdalldata__fact AS fact
+  JOIN release
+    ON fact.released_on = release.previous_released_on
+    AND fact.key = release.previous_key
+), changed AS (
+  SELECT
+    ingest_date,
+    hkey,
+    COALESCE(shown.commodity_code, shown_before.commodity_code) AS commodity_code,
+    COALESCE(shown.country_code, shown_before.country_code) AS country_code,
+    COALESCE(shown.market_year, shown_before.market_year) AS market_year,
+    COALESCE(shown.attribute_id, shown_before.attribute_id) AS attribute_id,
+    COALESCE(shown.unit_id, shown_before.unit_id) AS unit_id,
+    shown.reported_month,
+    shown.value,
+    shown_before.value AS previous_value
+  FROM shown
+  FULL JOIN shown_before
+    USING (ingest_date, hkey)
+  WHERE
+    shown.value IS DISTINCT FROM shown_before.value
+), final AS (
+  SELECT
+    changed.ingest_date,
+    release.previous_released_on AS compared_with,
+    changed.hkey,
+    changed.commodity_code,
+    changed.country_code,
+    changed.market_year,
+    changed.attribute_id,
+    changed.unit_id,
+    changed.reported_month,
+    changed.value,
+    changed.previous_value,
+    CASE
+      WHEN changed.value IS NULL
+      THEN changed.ingest_date
+      ELSE GREATEST(
+        LEAST(changed.ingest_date, LAST_DAY(changed.reported_month)),
+        release.previous_released_on + 1
+      )
+    END AS valid_from /* Public on the release day at the latest; at the end of the stamp's month when that is earlier; but never on a day on which the release before, which did not say so, still stood. LEAST and GREATEST pass over NULL */
+  FROM changed
+  JOIN release
+    ON changed.ingest_date = release.released_on
+)
+SELECT
+  ingest_date::DATE,
+  compared_with::DATE,
+  hkey::BIGINT,
+  commodity_code::TEXT,
+  country_code::TEXT,
+  market_year::SMALLINT,
+  attribute_id::TEXT,
+  unit_id::TEXT,
+  reported_month::DATE,
+  value::DECIMAL(18, 4),
+  previous_value::DECIMAL(18, 4),
+  valid_from::DATE
+FROM final
