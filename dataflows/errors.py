@@ -17,6 +17,10 @@ class ArchiveError(MateriaError):
     """The archive did not answer as it should, after the retries that make sense."""
 
 
+class NotPostedError(ArchiveError):
+    """None of the releases asked for is in the archive (yet)."""
+
+
 class SnapshotError(MateriaError):
     """A downloaded file is not a whole, well-formed PSD snapshot."""
 

@@ -1,6 +1,6 @@
 AUDIT (
   name accounts_for_every_row
-) /* The new facts less the vanished ones of a release are exactly the rows it has more than the release before: nothing was lost between the landing's count and staging */;
+);
 
 WITH counted AS (
   SELECT

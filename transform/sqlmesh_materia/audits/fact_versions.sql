@@ -20,9 +20,12 @@ WITH newest AS (
     released_on,
     row_count
   FROM staging.stg_psdalldata__release
-  ORDER BY
-    released_on DESC
-  LIMIT 1
+  WHERE
+    released_on = (
+      SELECT
+        MAX(last_seen_on)
+      FROM @this_model
+    )
 ), current_version AS (
   SELECT
     COUNT(*) AS row_count

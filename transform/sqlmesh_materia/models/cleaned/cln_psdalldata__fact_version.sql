@@ -17,6 +17,9 @@ MODEL (
     first_seen_on = 'The first release that shows it',
     last_seen_on = 'The last release that shows it'
   ),
+  depends_on (
+    staging.stg_psdalldata__release
+  ),
   audits (
     not_null(columns := (hkey, value, valid_from, last_seen_on)),
     unique_combination_of_columns(columns := (hkey, valid_from)),
@@ -41,9 +44,10 @@ WITH source AS (
     LEAD(compared_with) OVER (PARTITION BY hkey ORDER BY ingest_date) AS last_seen_on
   FROM staging.stg_psdalldata__commodity
 ), newest AS (
+  /* Every release names its codes, also one that changes no value */
   SELECT
-    MAX(released_on) AS released_on
-  FROM staging.stg_psdalldata__release
+    MAX(ingest_date) AS released_on
+  FROM staging.stg_psdalldata__name
 ), final AS (
   SELECT
     source.hkey,

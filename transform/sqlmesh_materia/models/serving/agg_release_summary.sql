@@ -28,13 +28,13 @@ SELECT
     revision.change_kind = 'removed')::BIGINT AS facts_removed,
   COUNT(*) FILTER(WHERE
     revision.change_kind = 'restated')::BIGINT AS facts_restated
-FROM staging.stg_psdalldata__release AS release
+FROM serving.dim_release AS release
 CROSS JOIN serving.dim_commodity AS commodity
 LEFT JOIN cleaned.cln_psdalldata__revision AS revision
   ON release.released_on = revision.released_on
   AND commodity.commodity_code = revision.commodity_code
 WHERE
-  NOT release.previous_released_on IS NULL
+  NOT release.compared_with IS NULL
 GROUP BY
   release.released_on,
   commodity.commodity_code

@@ -9,7 +9,9 @@ MODEL (
   ),
   audits (
     not_null(columns := (attribute_id, attribute_name)),
-    unique_values(columns := (attribute_id)),
+    unique_values(columns := (
+      attribute_id
+    )),
     every_attribute_has_a_column(blocking := FALSE)
   )
 );

@@ -1,7 +1,9 @@
-/* One row per release in this lakehouse. Written after everything else, so a release that stands here is whole everywhere */
+/* One row per release in this lakehouse. Written after every other table, so a release that stands here is whole everywhere */
 MODEL (
   name serving.dim_release,
-  kind FULL,
+  kind INCREMENTAL_BY_TIME_RANGE (
+    time_column (released_on, '%Y-%m-%d')
+  ),
   grain released_on,
   depends_on (
     staging.stg_psdalldata__commodity,
@@ -10,7 +12,6 @@ MODEL (
     cleaned.cln_psdalldata__commodity_pivoted,
     cleaned.cln_psdalldata__revision,
     serving.agg_world_balance,
-    serving.agg_release_summary,
     serving.fct_psd,
     serving.fct_psd_revision,
     serving.obt_commodity_metrics
@@ -18,6 +19,7 @@ MODEL (
   column_descriptions (
     released_on = 'The day USDA published the release',
     release_month = 'First day of the month of the release''s address in the archive',
+    dataset = 'Which of USDA''s files this lakehouse serves',
     snapshot_key = 'The landed snapshot that counts for this day',
     etag = 'Its ETag as served, NULL when there was none',
     row_count = 'Facts in the snapshot',
@@ -35,9 +37,12 @@ MODEL (
 SELECT
   released_on::DATE,
   release_month::DATE,
+  @dataset()::TEXT AS dataset,
   key::TEXT AS snapshot_key,
   etag::TEXT,
   row_count::BIGINT,
   previous_released_on::DATE AS compared_with,
   previous_key::TEXT AS compared_with_key
 FROM staging.stg_psdalldata__release
+WHERE
+  released_on BETWEEN @start_date AND @end_date

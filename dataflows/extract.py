@@ -1,0 +1,149 @@
+"""The extract dataflow: from USDA's archive to one more snapshot in the landing, or the news that there is none.
+
+candidates → probes → newest_posted → landed_already → download → contents → snapshot
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from dataflows import psd_zip, release
+from dataflows.archive import Archive, Download, Probe
+from dataflows.errors import NotPostedError
+from dataflows.landing import Landing
+from dataflows.psd_zip import Contents
+from dataflows.release import Month, Release
+from dataflows.snapshot import Snapshot, key_of_etag, key_without_etag, last_modified_time
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What an extract found: a snapshot, and whether it is new."""
+
+    snapshot: Snapshot
+    is_new: bool
+
+
+def candidates(archive_url: str, dataset: str, newest_month: Month) -> tuple[Release, ...]:
+    """The releases worth a probe, newest first."""
+    return release.candidate_releases(archive_url, dataset, newest_month)
+
+
+def probes(candidates: tuple[Release, ...], archive: Archive) -> tuple[Probe, ...]:
+    """What the archive says of each candidate, asked side by side."""
+    with ThreadPoolExecutor(max_workers=len(candidates)) as pool:
+        return tuple(pool.map(archive.probe, candidates))
+
+
+def newest_posted(probes: tuple[Probe, ...], archive: Archive, landing: Landing) -> Probe:
+    """The newest candidate that is really there. Raises NotPostedError when none is."""
+    for probe in probes:
+        if probe.posted and (_landed(probe, landing) or archive.is_zip(probe.release)):
+            return probe
+    tried = "; ".join(f"{probe.release.month}: {_verdict(probe)}" for probe in probes)
+    raise NotPostedError(
+        f"no release of {probes[0].release.dataset} is posted ({tried}); "
+        "check PSD_ARCHIVE_URL and PSD_DATASET, or give an earlier month with --as-of"
+    )
+
+
+def landed_already(newest_posted: Probe, landing: Landing) -> Snapshot | None:
+    """The snapshot that this very file was landed as before; then nothing is downloaded."""
+    return _landed(newest_posted, landing)
+
+
+def download(
+    newest_posted: Probe, landed_already: Snapshot | None, archive: Archive, landing: Landing
+) -> Download | None:
+    """The zip in the landing's workspace; a broken attempt goes on where it stopped."""
+    if landed_already is not None:
+        return None
+    wanted = newest_posted.release
+    landing.workspace.mkdir(parents=True, exist_ok=True)
+    return archive.download(wanted, landing.workspace / f"{wanted.dataset}-{wanted.month}.zip")
+
+
+def contents(download: Download | None, newest_posted: Probe) -> Contents | None:
+    """The verified rows, written as Parquet beside the zip. A file that fails is removed, not kept for resuming."""
+    if download is None:
+        return None
+    try:
+        return psd_zip.unpack(download.path, newest_posted.release.member, _rows_path(download))
+    except BaseException:
+        download.path.unlink(missing_ok=True)
+        raise
+
+
+def snapshot(
+    newest_posted: Probe,
+    landed_already: Snapshot | None,
+    download: Download | None,
+    contents: Contents | None,
+    landing: Landing,
+    landed_at: datetime,
+) -> Extracted:
+    """The snapshot, committed to the landing unless it was there."""
+    if landed_already is not None:
+        return Extracted(landed_already, is_new=False)
+    wanted = newest_posted.release
+    with download.path.open("rb") as source:
+        sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    landed = Snapshot(
+        dataset=wanted.dataset,
+        url=wanted.url,
+        etag=download.etag,
+        last_modified=download.last_modified,
+        release_year=wanted.month.year,
+        release_month=wanted.month.month,
+        released_on=_released_on(download, contents, wanted.month),
+        size_bytes=download.size_bytes,
+        sha256=sha256,
+        member=contents.member,
+        row_count=contents.row_count,
+        landed_at=landed_at,
+        key=_key(download.etag, download.last_modified, download.size_bytes, wanted, landing) or sha256[:32],
+    )
+    same = landing.find(landed.key)
+    if same is not None and same.sha256 == sha256:
+        return Extracted(same, is_new=False)
+    landing.land(landed, download.path, _rows_path(download))
+    return Extracted(landed, is_new=True)
+
+
+def _landed(probe: Probe, landing: Landing) -> Snapshot | None:
+    key = _key(probe.etag, probe.last_modified, probe.size_bytes, probe.release, landing)
+    return landing.find(key) if key else None
+
+
+def _key(
+    etag: str | None, last_modified: str | None, size_bytes: int | None, wanted: Release, landing: Landing
+) -> str | None:
+    """The landing's name for a file with these headers; None when they identify nothing.
+
+    An ETag speaks for one address only. Where another address has landed a different file under the same ETag,
+    as servers do that make ETags of sizes or dates, the address becomes part of the name.
+    """
+    if etag is None:
+        return key_without_etag(last_modified, size_bytes, wanted.url)
+    key = key_of_etag(etag)
+    holder = landing.find(key)
+    if holder is None or holder.url == wanted.url or size_bytes in (None, holder.size_bytes):
+        return key
+    return f"{key[:100]}-{hashlib.sha256(wanted.url.encode()).hexdigest()[:16]}"
+
+
+def _released_on(download: Download, contents: Contents, month: Month) -> date:
+    """The day USDA published: Last-Modified, else the zip's inner date, else the first of the month."""
+    if download.last_modified and (modified := last_modified_time(download.last_modified)).year > 1980:
+        return modified.date()
+    return contents.written_on if contents.written_on.year > 1980 else month.first_day()
+
+
+def _rows_path(download: Download) -> Path:
+    return download.path.with_suffix(".parquet")
+
+
+def _verdict(probe: Probe) -> str:
+    return "not posted (no zip)" if probe.posted else probe.reason

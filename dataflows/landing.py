@@ -1,0 +1,94 @@
+"""The landing: every snapshot as USDA served it, named by its ETag, with a marker beside it.
+
+    psd/{key}.zip                                            evidence; never changes
+    psd/{key}.json                                           the commit marker, written last
+    raw/{dataset}/released_on=YYYY-MM-DD/key={key}/rows.parquet   what the transform reads; rebuilt from the zip
+    .partial/                                                downloads in progress
+
+A snapshot exists when its marker does. Everything else is a leftover that the next landing takes over.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from dataflows import psd_zip
+from dataflows.errors import LandingError
+from dataflows.files import move_durably, write_durably
+from dataflows.snapshot import Snapshot
+
+
+class Landing(Protocol):
+    """Where snapshots are kept: a local folder or a bucket."""
+
+    workspace: Path
+    """A local folder for downloads in progress, on the file system that the transform reads."""
+
+    def find(self, key: str) -> Snapshot | None:
+        """The snapshot landed under this key, if any."""
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All landed snapshots, oldest release first."""
+
+    def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
+        """Commit a verified download; both files are moved into the landing, the marker last."""
+
+    def ready_rows(self, dataset: str) -> None:
+        """See that the transform finds the rows of every landed snapshot of a dataset on the local disk."""
+
+
+class LocalLanding:
+    """The landing in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.workspace = root / ".partial"
+
+    def zip_path(self, key: str) -> Path:
+        return self.root / "psd" / f"{key}.zip"
+
+    def marker_path(self, key: str) -> Path:
+        return self.root / "psd" / f"{key}.json"
+
+    def rows_path(self, snapshot: Snapshot) -> Path:
+        day = snapshot.released_on.isoformat()
+        folder = self.root / "raw" / snapshot.dataset / f"released_on={day}" / f"key={snapshot.key}"
+        return folder / "rows.parquet"
+
+    def find(self, key: str) -> Snapshot | None:
+        marker = self.marker_path(key)
+        try:
+            return Snapshot.from_json(marker.read_text(), str(marker))
+        except FileNotFoundError:
+            return None
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        markers = sorted(self.root.glob("psd/*.json"))
+        found = (Snapshot.from_json(marker.read_text(), str(marker)) for marker in markers)
+        return tuple(sorted(found, key=lambda snapshot: snapshot.order))
+
+    def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
+        for target in (self.zip_path(snapshot.key), self.rows_path(snapshot)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        move_durably(rows_path, self.rows_path(snapshot))
+        move_durably(zip_path, self.zip_path(snapshot.key))
+        write_durably(self.marker_path(snapshot.key), snapshot.to_json())
+
+    def ready_rows(self, dataset: str) -> None:
+        """Rebuild what is missing; raises LandingError when a landed zip is gone, SnapshotError when it changed."""
+        for snapshot in self.snapshots():
+            if snapshot.dataset == dataset and not self.rows_path(snapshot).exists():
+                self._rebuild_rows(snapshot)
+
+    def _rebuild_rows(self, snapshot: Snapshot) -> None:
+        zip_path = self.zip_path(snapshot.key)
+        if not zip_path.exists():
+            raise LandingError(
+                f"{zip_path} is gone although its marker is there; restore the zip, or remove "
+                f"{self.marker_path(snapshot.key)} and extract {snapshot.month} again"
+            )
+        self.workspace.mkdir(parents=True, exist_ok=True)
+        rows_path = self.workspace / f"{snapshot.key}.parquet"
+        psd_zip.unpack(zip_path, snapshot.member, rows_path)
+        target = self.rows_path(snapshot)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        move_durably(rows_path, target)

@@ -1,0 +1,164 @@
+"""The child process that owns the lakehouse while it runs: `python -m dataflows.sqlmesh_child ORDER PARENT_PID`.
+
+Landed snapshots and processed releases are compared first; only days that differ are computed. A release that
+arrives late differs at two days, its own and its successor's. `dim_release` is written last, so work that was cut
+short anywhere shows up as a difference at the next start.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dataflows.transform import PROJECT_DIR, RESULT_MARK, Transformed
+
+if TYPE_CHECKING:
+    from sqlmesh import Context
+
+ROWS_A_BATCH = 12_000_000
+"""Rows read in one plan. A long backfill is walked in batches, so its memory does not grow with its length."""
+
+_PENDING = """
+    SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
+    FROM staging.stg_psdalldata__release AS landed
+    FULL JOIN serving.dim_release AS processed USING (released_on)
+    WHERE landed.key IS DISTINCT FROM processed.snapshot_key
+       OR landed.previous_key IS DISTINCT FROM processed.compared_with_key
+    ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the parent asks for; it reads the landing's markers, the child reads only its rows."""
+
+    action: str
+    dataset: str
+    landed: list[tuple[str, int]]
+    """Release days that are landed, oldest first, and how many rows each has."""
+
+
+def main() -> int:
+    order, parent_pid = Order(**json.loads(sys.argv[1])), int(sys.argv[2])
+    _end_with_parent(parent_pid)
+    try:
+        result = asdict({"transform": _transform, "audit": _audit}[order.action](_context(), order))
+    except Exception as error:
+        traceback.print_exc()
+        result = {"error": _reason(error)}
+    print(RESULT_MARK + json.dumps(result), flush=True)
+    return 1 if "error" in result else 0
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """Ask Linux to end this process when its parent dies; elsewhere the lock still keeps a second writer out."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit("the run that started this transform is gone")
+
+
+def _context() -> "Context":
+    from sqlmesh import Context
+    from sqlmesh.core.console import configure_console
+
+    configure_console(ignore_warnings=False)
+    return Context(paths=[str(PROJECT_DIR)])
+
+
+def _transform(context: "Context", order: Order) -> Transformed:
+    landed = [(date.fromisoformat(day), rows) for day, rows in order.landed]
+    planned_to = _processed_to(context, order.dataset) or _batches(landed)[0][1]
+    changed = _apply(context, planned_to)
+    pending = _pending(context)
+    for first, last in _batches(pending):
+        print(f"comparing releases {first} to {last}", flush=True)
+        # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
+        _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
+        planned_to = max(planned_to, last)
+    return Transformed(releases_processed=len(pending), models_changed=changed, audited=changed or bool(pending))
+
+
+def _apply(context: "Context", last: date, first: date | None = None) -> bool:
+    """Deploy the models of this checkout or, given `first`, compute the days from `first` to `last` anew.
+
+    True when anything was computed. Raises what SQLMesh raises when a model or a blocking audit fails.
+    """
+    plan = context.plan(
+        restate_models=["raw.*", "staging.*"] if first else None,
+        start=first,
+        end=last if first else None,
+        execution_time=_execution_time(last),
+        skip_tests=True,
+        no_prompts=True,
+        auto_apply=True,
+    )
+    return bool(plan.context_diff.has_changes or plan.requires_backfill)
+
+
+def _audit(context: "Context", order: Order) -> Transformed:
+    last = date.fromisoformat(order.landed[-1][0])
+    if not context.audit(start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)):
+        raise RuntimeError("an audit found rows that must not be there; it is named above")
+    return Transformed(releases_processed=0, models_changed=False, audited=True)
+
+
+def _processed_to(context: "Context", dataset: str) -> date | None:
+    """The newest release in the lakehouse; None when it is new. Raises when it holds another dataset."""
+    if not context.engine_adapter.table_exists("serving.dim_release"):
+        return None
+    held = context.engine_adapter.fetchall("SELECT dataset, MAX(released_on) FROM serving.dim_release GROUP BY 1")
+    if others := [other for other, _ in held if other != dataset]:
+        raise RuntimeError(
+            f"this lakehouse holds {others[0]} and PSD_DATASET is {dataset}; "
+            "give each dataset a data directory of its own (MATERIA_DATA_DIR)"
+        )
+    return _day(held[0][1]) if held else None
+
+
+def _pending(context: "Context") -> list[tuple[date, int]]:
+    """The days whose release differs from what was processed, with the rows that will be read."""
+    return [(_day(day), rows) for day, rows in context.engine_adapter.fetchall(_PENDING)]
+
+
+def _batches(pending: list[tuple[date, int]]) -> list[tuple[date, date]]:
+    """Spans of days, in order, each of so many rows that it fits in memory."""
+    spans: list[tuple[date, date]] = []
+    rows_in_span = 0
+    for day, rows in pending:
+        if spans and rows_in_span + rows <= ROWS_A_BATCH:
+            spans[-1] = (spans[-1][0], day)
+            rows_in_span += rows
+        else:
+            spans.append((day, day))
+            rows_in_span = rows
+    return spans
+
+
+def _execution_time(last: date) -> datetime:
+    """The midnight after `last`: SQLMesh computes whole days only, and a release is wanted on its own day."""
+    return datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _day(value: date | datetime) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _reason(error: Exception) -> str:
+    """SQLMesh's exceptions say little; the cause says which model and why."""
+    causes = []
+    current: BaseException | None = error
+    while current is not None and len(causes) < 5:
+        causes.append(f"{type(current).__name__}: {current}")
+        current = current.__cause__ or current.__context__
+    return "\n".join(causes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

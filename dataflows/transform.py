@@ -1,0 +1,116 @@
+"""Runs the SQLMesh project in a child process: its import is slow, and the lakehouse's lock dies with it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dataflows.errors import TransformError
+from dataflows.snapshot import Snapshot
+
+PROJECT_DIR = Path(__file__).resolve().parents[1] / "transform" / "sqlmesh_materia"
+"""The SQLMesh project: models, audits, tests, macros and its configuration."""
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """The lakehouse file and how a child process is told of it."""
+
+    path: Path
+    dataset: str
+    environ: Mapping[str, str] = field(repr=False)
+    """The child's environment; the SQLMesh configuration reads the same settings as everybody else from it."""
+    inherited_fds: tuple[int, ...] = ()
+    """File handles that the child keeps open: the writer's lock lives as long as the child, whatever ends first."""
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """What a transform did to the lakehouse."""
+
+    releases_processed: int
+    """Releases that were compared anew: the pending ones and the successors of late arrivals."""
+    models_changed: bool
+    audited: bool
+    """Whether every blocking audit passed on what now stands there."""
+
+
+def models_digest(project_dir: Path = PROJECT_DIR) -> str:
+    """A digest of the code that decides what the tables hold. A generation made by other code is out of date."""
+    digest = hashlib.sha256()
+    for path in sorted(project_dir.rglob("*")):
+        if path.suffix in (".sql", ".py", ".csv") and not {".cache", "logs", "tests"} & set(path.parts):
+            digest.update(f"{path.relative_to(project_dir)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def run(
+    action: Literal["transform", "audit"],
+    lakehouse: Lakehouse,
+    snapshots: Sequence[Snapshot],
+    log: Callable[[str], None],
+) -> Transformed:
+    """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's own words.
+
+    Every line that SQLMesh prints goes to `log`. The child ends with this process, however that ends.
+    """
+    rows_of_day = {snapshot.released_on: snapshot.row_count for snapshot in snapshots}
+    order = {
+        "action": action,
+        "dataset": lakehouse.dataset,
+        "landed": [(day.isoformat(), rows) for day, rows in sorted(rows_of_day.items())],
+    }
+    command = [sys.executable, "-m", "dataflows.sqlmesh_child", json.dumps(order), str(os.getpid())]
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT_DIR.parents[1],
+        env={**lakehouse.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=lakehouse.inherited_fds,
+        start_new_session=True,
+    )
+    try:
+        with process:
+            result, lines = _follow(process.stdout, log)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode != 0 or result is None:
+        raise TransformError(_explained(action, process.returncode, result, lines))
+    return Transformed(**result)
+
+
+def _follow(output: Iterator[str], log: Callable[[str], None]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Pass lines on as they come; the line that starts with the child's mark is its result."""
+    result, lines = None, []
+    for line in output:
+        if line.startswith(RESULT_MARK):
+            result = json.loads(line.removeprefix(RESULT_MARK))
+        elif text := line.rstrip():
+            log(text)
+            lines = [*lines[-40:], text]
+    return result, lines
+
+
+RESULT_MARK = "materia-result "
+"""What the child's result line starts with."""
+
+
+def _explained(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
+    tail = "\n  ".join((result or {}).get("error", "").splitlines() or lines[-15:])
+    how = f"was ended by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
+    return (
+        f"SQLMesh's {action} {how}; the served generation is untouched.\n  {tail}\n"
+        "The run's log has the whole story; the next run takes up what is missing"
+    )
