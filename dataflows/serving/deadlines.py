@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ _REPEAT_S = 0.05
 """An interrupt that comes just before its query begins is lost, so it is repeated until the query ends."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Deadline:
     """One guarded query: when it must end, and whether it had to be interrupted."""
 
@@ -33,9 +31,8 @@ class Deadlines:
         self._watching = False
         self._closed = False
 
-    @contextmanager
-    def guard(self, cursor: "DuckDBPyConnection", timeout_s: float) -> Iterator[Deadline]:
-        """Interrupt `cursor` when the block takes longer than `timeout_s`; never after the block."""
+    def start(self, cursor: "DuckDBPyConnection", timeout_s: float) -> Deadline:
+        """Interrupt `cursor` in `timeout_s`, and again until `stop`; never after it."""
         deadline = Deadline(cursor, time.monotonic() + timeout_s)
         with self._changed:
             self._running.add(deadline)
@@ -44,11 +41,12 @@ class Deadlines:
                 threading.Thread(target=self._watch, name="serving-deadlines", daemon=True).start()
             elif deadline.at < self._wakes_at:
                 self._changed.notify()
-        try:
-            yield deadline
-        finally:
-            with self._changed:
-                self._running.discard(deadline)
+        return deadline
+
+    def stop(self, deadline: Deadline) -> None:
+        """The query has ended, in whatever way."""
+        with self._changed:
+            self._running.discard(deadline)
 
     def close(self) -> None:
         """End the watching thread once the last guarded query has ended; idempotent."""

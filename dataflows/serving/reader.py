@@ -44,7 +44,7 @@ class Answer:
     generation: Generation
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _OpenFile:
     """One served file, open: its root connection, its idle cursors, and how many queries are using it."""
 
@@ -72,6 +72,7 @@ class ServingReader:
         self, serving_path: Path, *, memory_limit_bytes: int | None = None, threads: int | None = None
     ) -> None:
         self.serving_path = serving_path
+        self._stat_path = os.fspath(serving_path)  # stat of a Path takes half as long again
         self._limits = {"memory_limit_bytes": memory_limit_bytes, "threads": threads}
         self._lock = threading.Lock()  # guards what follows; held for microseconds
         self._opening = threading.Lock()  # held while a file is opened, so that one thread opens it for all
@@ -87,17 +88,20 @@ class ServingReader:
         DuckDB's message), ServingMissingError, ServingBrokenError, ReaderClosedError. The first query with
         parameters has DuckDB import pandas where that is installed: a second or two, once per process.
         """
-        with self._using() as opened:
+        opened = self._acquire()
+        try:
             cursor = self._take_cursor(opened)
             try:
                 self._check(cursor, sql)
                 table = self._run(cursor, sql, params, timeout_s)
-            except ServingBrokenError:
-                self._forget(opened)
-                raise
             finally:
                 opened.idle.append(cursor)
-            return Answer(table, opened.generation)
+        except ServingBrokenError:
+            self._forget(opened)
+            raise
+        finally:
+            self._release(opened)
+        return Answer(table, opened.generation)
 
     @contextmanager
     def cursor(self) -> "Iterator[tuple[DuckDBPyConnection, Generation]]":
@@ -148,15 +152,23 @@ class ServingReader:
     @contextmanager
     def _using(self) -> Iterator[_OpenFile]:
         """The newest file, counted as used for the length of the block."""
-        opened = self._use_if_current(self._identity()) or self._use_newest()
+        opened = self._acquire()
         try:
             yield opened
         finally:
-            with self._lock:
-                opened.users -= 1
-                unused = opened.users == 0 and opened is not self._current
-            if unused:
-                opened.close()
+            self._release(opened)
+
+    def _acquire(self) -> _OpenFile:
+        """The newest file, counted as used once more; opens it when it is new."""
+        return self._use_if_current(_identity(self._stat_path)) or self._use_newest()
+
+    def _release(self, opened: _OpenFile) -> None:
+        """Count one use less; the last use of a file that is no longer current closes it."""
+        with self._lock:
+            opened.users -= 1
+            unused = opened.users == 0 and opened is not self._current
+        if unused:
+            opened.close()
 
     def _use_if_current(self, identity: Identity | None) -> _OpenFile | None:
         with self._lock:
@@ -171,7 +183,7 @@ class ServingReader:
         """Open the file that is served now, unless another thread has just done so."""
         with self._opening:
             for _ in range(_OPEN_ATTEMPTS):
-                opened = self._use_if_current(self._identity()) or self._open()
+                opened = self._use_if_current(_identity(self._stat_path)) or self._open()
                 if opened:
                     return opened
         if not os.path.lexists(self.serving_path):
@@ -237,12 +249,10 @@ class ServingReader:
 
     def _check(self, cursor: "DuckDBPyConnection", sql: str) -> None:
         """Check a text once: its syntax, which is all that is judged, is the same for every generation."""
+        if sql in self._checked:
+            return
         from dataflows.serving.jail import check_query
 
-        with self._lock:
-            if sql in self._checked:
-                self._checked[sql] = self._checked.pop(sql)  # the last used is the last to go
-                return
         check_query(cursor, sql)
         if len(sql) <= _CHECKED_CHARACTERS:
             with self._lock:
@@ -255,12 +265,9 @@ class ServingReader:
     ) -> "pa.Table":
         import duckdb
 
-        deadline = None
+        deadline = None if timeout_s is None else self._deadlines.start(cursor, timeout_s)
         try:
-            if timeout_s is None:
-                return cursor.execute(sql, params).to_arrow_table()
-            with self._deadlines.guard(cursor, timeout_s) as deadline:
-                return cursor.execute(sql, params).to_arrow_table()
+            return cursor.execute(sql, params).to_arrow_table()
         except duckdb.InterruptException as error:
             if deadline and deadline.passed:
                 raise QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it") from error
@@ -273,15 +280,15 @@ class ServingReader:
             ) from error
         except (duckdb.Error, ValueError, TypeError) as error:  # the latter two: parameters it can't convert
             raise QueryError(str(error)) from error
-
-    def _identity(self) -> Identity | None:
-        return _identity(self.serving_path)
+        finally:
+            if deadline:
+                self._deadlines.stop(deadline)
 
 
 def _identity(path: str | Path) -> Identity | None:
     """Which file `path` leads to; None when it leads to none."""
     try:
-        status = os.stat(path)  # noqa: PTH116 (once per query: Path.stat costs as much again)
+        status = os.stat(path)  # noqa: PTH116 (once per query)
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
