@@ -168,7 +168,7 @@ class ServingStore:
 
     def _keep_foreign(self) -> None:
         """Give the plain file at the serving path a second name, so that replacing it loses nothing."""
-        kept = self._beside(f".foreign-{self.serving_path.stat().st_mtime_ns}{self.serving_path.suffix}")
+        kept = self._beside(f"-foreign-{self.serving_path.stat().st_mtime_ns}{self.serving_path.suffix}")
         if not kept.exists():  # a publish that died here has named it already
             kept.hardlink_to(self.serving_path)
 
