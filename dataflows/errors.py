@@ -53,6 +53,18 @@ class ReaderClosedError(ServingError):
     """The reader was used after `close()`."""
 
 
+class QueryError(ServingError):
+    """A query failed; the message is DuckDB's own."""
+
+
+class QueryTimeoutError(QueryError):
+    """A query was stopped because its time was up."""
+
+
+class QueryRefusedError(ServingError):
+    """A query was not run: it does something other than read the served tables."""
+
+
 class DiskSpaceError(MateriaError):
     """Too little free space to begin safely."""
 

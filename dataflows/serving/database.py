@@ -1,0 +1,54 @@
+"""Opening a served file so that it can only be read, whatever the SQL."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflows.errors import ServingBrokenError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_LOCKED_DOWN = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,  # a table name is never a variable of the calling program
+    "temp_directory": "",  # a query too big for its memory fails; it doesn't fill the disk
+}
+
+
+def open_read_only(
+    path: Path, *, memory_limit_bytes: int | None = None, threads: int | None = None
+) -> "DuckDBPyConnection":
+    """Attach the database file `path` read-only, as catalog `materia`, to a fresh in-memory DuckDB.
+
+    A fresh instance for every file, because DuckDB caches one instance per path, and under an alias of its
+    own, because a catalog named `serving` would make `serving.fct_psd` ambiguous. The connection can reach no
+    other file, and its settings are locked. Raises ServingBrokenError.
+    """
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {**_LOCKED_DOWN}
+    if memory_limit_bytes is not None:
+        config["memory_limit"] = f"{memory_limit_bytes}B"
+    if threads is not None:
+        config["threads"] = threads
+    con = duckdb.connect(":memory:", config=config)
+    try:
+        quoted = str(path).replace("'", "''")
+        con.execute(f"ATTACH '{quoted}' AS materia (READ_ONLY)")
+        con.execute("USE materia")
+        con.execute("SET enable_external_access = false")
+        con.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        con.close()
+        raise ServingBrokenError(
+            f"{path} cannot be opened: {error}; serve another generation with `materia serving rollback`"
+        ) from error
+    return con
+
+
+def new_cursor(con: "DuckDBPyConnection") -> "DuckDBPyConnection":
+    """Another cursor on the same database; cursors don't inherit `USE`, so it is said again (90 µs)."""
+    cursor = con.cursor()
+    cursor.execute("USE materia")
+    return cursor

@@ -1,0 +1,103 @@
+"""A generation: one served database file, and what is known about it without opening it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from dataflows.errors import ServingBrokenError
+
+FOREIGN_NUMBER = 0
+"""The number of a file that Materia did not publish; real generations start at 1."""
+
+_GENERATION_STEM = re.compile(r".+-([1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class GenerationFacts:
+    """What an export knows about the generation it builds."""
+
+    number: int
+    created_at: datetime
+    """UTC."""
+    code_version: str
+    duckdb_version: str
+    models_digest: str
+    """A digest of the transform code that made it."""
+    snapshots: tuple[str, ...]
+    """Snapshot keys, oldest first."""
+    newest_released_on: date | None
+    row_counts: Mapping[str, int]
+    """Rows per table of schema `serving`, without `generation` itself."""
+    forced_reason: str | None
+    """Why the gate was overridden, if it was."""
+
+
+@dataclass(frozen=True)
+class Generation(GenerationFacts):
+    """A published generation: the facts, and what only the finished file tells."""
+
+    size_bytes: int
+    sha256: str
+    """In hexadecimal; empty for a file that Materia did not publish."""
+
+    def to_json(self) -> str:
+        record = asdict(self) | {"row_counts": dict(self.row_counts)}
+        record["created_at"] = self.created_at.isoformat()
+        record["newest_released_on"] = self.newest_released_on and self.newest_released_on.isoformat()
+        return json.dumps(record, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: Path) -> "Generation":
+        """Read a sidecar; raises ServingBrokenError naming `origin` when it isn't one."""
+        try:
+            record = json.loads(text)
+            record["created_at"] = datetime.fromisoformat(record["created_at"])
+            record["snapshots"] = tuple(record["snapshots"])
+            released_on = record["newest_released_on"]
+            record["newest_released_on"] = released_on and date.fromisoformat(released_on)
+            return cls(**record)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ServingBrokenError(
+                f"{origin} does not describe a generation ({error}); "
+                "serve another one with `materia serving rollback`, then move this one away"
+            ) from error
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the generation at `path` is described: `serving-12.json` beside `serving-12.duckdb`."""
+    return path.with_suffix(".json")
+
+
+def read_sidecar(path: Path) -> Generation | None:
+    """What the sidecar of the database file `path` says; None when it isn't a generation with a sidecar.
+
+    Raises ServingBrokenError when the sidecar can't be understood.
+    """
+    if _GENERATION_STEM.fullmatch(path.stem) is None:
+        return None
+    try:
+        text = sidecar_of(path).read_text()
+    except FileNotFoundError:
+        return None
+    return Generation.from_json(text, sidecar_of(path))
+
+
+def foreign_generation(path: Path) -> Generation:
+    """The honest little that can be said of a file nobody described: its time and size, and number 0."""
+    status = path.stat()
+    return Generation(
+        number=FOREIGN_NUMBER,
+        created_at=datetime.fromtimestamp(status.st_mtime, UTC),
+        code_version="",
+        duckdb_version="",
+        models_digest="",
+        snapshots=(),
+        newest_released_on=None,
+        row_counts={},
+        forced_reason=None,
+        size_bytes=status.st_size,
+        sha256="",
+    )

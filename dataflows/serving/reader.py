@@ -1,0 +1,306 @@
+"""The swap-aware reader: every query sees one generation, whole, and the newest one when it starts."""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dataflows.errors import (
+    QueryError,
+    QueryRefusedError,
+    QueryTimeoutError,
+    ReaderClosedError,
+    ServingBrokenError,
+    ServingMissingError,
+)
+from dataflows.serving.deadlines import Deadlines
+from dataflows.serving.generation import Generation, foreign_generation, read_sidecar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+_OPEN_ATTEMPTS = 50
+"""How often a file that is replaced while being opened is tried again."""
+_CHECKED_QUERIES = 1024
+"""How many accepted SQL texts are remembered."""
+_CHECKED_CHARACTERS = 65536
+"""Longer SQL texts are checked each time instead of being remembered."""
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+Identity = tuple[int, int, int, int]
+"""Device, inode, modification time (ns), size (bytes): no two files share them while one is held open."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows of one query, and the generation they came from."""
+
+    table: "pa.Table"
+    generation: Generation
+
+
+@dataclass(eq=False, slots=True)
+class _OpenFile:
+    """One served file, open: its root connection, its idle cursors, and how many queries are using it."""
+
+    identity: Identity
+    generation: Generation
+    root: "DuckDBPyConnection"
+    idle: "list[DuckDBPyConnection]" = field(default_factory=list)
+    users: int = 0
+
+    def close(self) -> None:
+        for cursor in self.idle:
+            cursor.close()
+        self.root.close()
+
+
+class ServingReader:
+    """Reads what is served at `serving_path`, from any number of threads, across swaps.
+
+    A running query finishes on the generation it started on, which is closed when the last such query ends.
+    `memory_limit_bytes` and `threads` bound DuckDB per generation (default: DuckDB's own). Nothing is opened
+    before the first query.
+    """
+
+    def __init__(
+        self, serving_path: Path, *, memory_limit_bytes: int | None = None, threads: int | None = None
+    ) -> None:
+        self.serving_path = serving_path
+        self._stat_path = os.fspath(serving_path)  # stat of a Path takes half as long again
+        self._limits = {"memory_limit_bytes": memory_limit_bytes, "threads": threads}
+        self._lock = threading.Lock()  # guards what follows; held for microseconds
+        self._opening = threading.Lock()  # held while a file is opened, so that one thread opens it for all
+        self._current: _OpenFile | None = None
+        self._closed = False
+        self._checked: dict[str, None] = {}
+        self._deadlines = Deadlines()
+
+    def query(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> Answer:
+        """Run one statement that only reads; all its rows, and the generation they came from.
+
+        Raises QueryRefusedError (not run), QueryTimeoutError (stopped after `timeout_s`), QueryError (with
+        DuckDB's message), ServingMissingError, ServingBrokenError, ReaderClosedError. The first query with
+        parameters has DuckDB import pandas where that is installed: a second or two, once per process.
+        """
+        opened = self._acquire()
+        try:
+            cursor = self._take_cursor(opened)
+            try:
+                self._check(cursor, sql)
+                table = self._run(cursor, sql, params, timeout_s)
+            finally:
+                opened.idle.append(cursor)
+        except ServingBrokenError:
+            self._forget(opened)
+            raise
+        finally:
+            self._release(opened)
+        return Answer(table, opened.generation)
+
+    @contextmanager
+    def cursor(self) -> "Iterator[tuple[DuckDBPyConnection, Generation]]":
+        """A DuckDB cursor of its own on the newest generation, to stream big results; closed afterwards.
+
+        It raises DuckDB's errors and runs what it is given: what a person typed goes through `check` first.
+        Another thread may stop its query with the cursor's `interrupt()`.
+        """
+        with self._using() as opened:
+            cursor = self._new_cursor(opened)
+            try:
+                yield cursor, opened.generation
+            finally:
+                cursor.interrupt()  # a stream that was left halfway; close() would wait for all of it
+                cursor.close()
+
+    def check(self, sql: str) -> None:
+        """Raise QueryRefusedError unless `sql` is one statement that only reads, QueryError when not SQL."""
+        with self._using() as opened:
+            cursor = self._take_cursor(opened)
+            try:
+                self._check(cursor, sql)
+            finally:
+                opened.idle.append(cursor)
+
+    def generation(self) -> Generation:
+        """The generation that a query starting now would see; opens it when it is new."""
+        with self._using() as opened:
+            return opened.generation
+
+    def close(self) -> None:
+        """Refuse further queries; running ones finish, and the last of them closes the file. Idempotent."""
+        with self._lock:
+            self._closed = True
+            unused = self._retire_current()
+        self._deadlines.close()
+        if unused:
+            unused.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _using(self) -> Iterator[_OpenFile]:
+        """The newest file, counted as used for the length of the block."""
+        opened = self._acquire()
+        try:
+            yield opened
+        finally:
+            self._release(opened)
+
+    def _acquire(self) -> _OpenFile:
+        """The newest file, counted as used once more; opens it when it is new."""
+        return self._use_if_current(_identity(self._stat_path)) or self._use_newest()
+
+    def _release(self, opened: _OpenFile) -> None:
+        """Count one use less; the last use of a file that is no longer current closes it."""
+        with self._lock:
+            opened.users -= 1
+            unused = opened.users == 0 and opened is not self._current
+        if unused:
+            opened.close()
+
+    def _use_if_current(self, identity: Identity | None) -> _OpenFile | None:
+        with self._lock:
+            if self._closed:
+                raise ReaderClosedError(f"the reader of {self.serving_path} is closed; make a new one")
+            if self._current is None or self._current.identity != identity:
+                return None
+            self._current.users += 1
+            return self._current
+
+    def _use_newest(self) -> _OpenFile:
+        """Open the file that is served now, unless another thread has just done so."""
+        with self._opening:
+            for _ in range(_OPEN_ATTEMPTS):
+                opened = self._use_if_current(_identity(self._stat_path)) or self._open()
+                if opened:
+                    return opened
+        if not os.path.lexists(self.serving_path):
+            raise ServingMissingError(f"nothing is served at {self.serving_path} yet; run `materia run-all`")
+        target = os.path.realpath(self.serving_path)
+        raise ServingBrokenError(
+            f"{self.serving_path} leads to {target}, which is gone, or was replaced {_OPEN_ATTEMPTS} times "
+            "while it was opened; run `materia serving rollback`"
+        )
+
+    def _open(self) -> _OpenFile | None:
+        """Open the served file and make it the current one, used once; None when it changed meanwhile."""
+        from dataflows.serving.database import open_read_only
+
+        path = Path(os.path.realpath(self.serving_path))
+        identity = _identity(path)
+        if identity is None:
+            return None
+        try:
+            root = open_read_only(path, **self._limits)
+            generation = _describe(path, root)
+        except (ServingBrokenError, FileNotFoundError):
+            if _identity(path) != identity:
+                return None
+            raise
+        opened = _OpenFile(identity, generation, root, users=1)
+        if _identity(path) != identity:
+            opened.close()
+            return None
+        with self._lock:
+            closed = self._closed
+            unused = opened if closed else self._retire_current()
+            if not closed:
+                self._current = opened
+        if unused:
+            unused.close()
+        if closed:
+            raise ReaderClosedError(f"the reader of {self.serving_path} was closed while it opened the file")
+        return opened
+
+    def _retire_current(self) -> _OpenFile | None:
+        """Let go of the current file (the lock is held); returns it when nobody uses it, to be closed."""
+        retired, self._current = self._current, None
+        return retired if retired and retired.users == 0 else None
+
+    def _forget(self, opened: _OpenFile) -> None:
+        """Have the next query open the file afresh: DuckDB gives up an instance after a fatal error."""
+        with self._lock:
+            if self._current is opened:
+                self._retire_current()
+
+    def _take_cursor(self, opened: _OpenFile) -> "DuckDBPyConnection":
+        try:
+            return opened.idle.pop()
+        except IndexError:
+            return self._new_cursor(opened)
+
+    def _new_cursor(self, opened: _OpenFile) -> "DuckDBPyConnection":
+        from dataflows.serving.database import new_cursor
+
+        with self._opening:  # one thread at a time asks a root connection for a cursor
+            return new_cursor(opened.root)
+
+    def _check(self, cursor: "DuckDBPyConnection", sql: str) -> None:
+        """Check a text once: its syntax, which is all that is judged, is the same for every generation."""
+        if sql in self._checked:
+            return
+        from dataflows.serving.jail import check_query
+
+        check_query(cursor, sql)
+        if len(sql) <= _CHECKED_CHARACTERS:
+            with self._lock:
+                self._checked[sql] = None
+                if len(self._checked) > _CHECKED_QUERIES:
+                    del self._checked[next(iter(self._checked))]
+
+    def _run(
+        self, cursor: "DuckDBPyConnection", sql: str, params: Parameters, timeout_s: float | None
+    ) -> "pa.Table":
+        import duckdb
+
+        deadline = None if timeout_s is None else self._deadlines.start(cursor, timeout_s)
+        try:
+            return cursor.execute(sql, params).to_arrow_table()
+        except duckdb.InterruptException as error:
+            if deadline and deadline.passed:
+                raise QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it") from error
+            raise QueryError(f"the query was interrupted: {error}") from error
+        except duckdb.PermissionException as error:
+            raise QueryRefusedError(str(error)) from error
+        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
+            raise ServingBrokenError(
+                f"{self.serving_path} cannot be read: {error}; check it with `materia serving verify`"
+            ) from error
+        except (duckdb.Error, ValueError, TypeError) as error:  # the latter two: parameters it can't convert
+            raise QueryError(str(error)) from error
+        finally:
+            if deadline:
+                self._deadlines.stop(deadline)
+
+
+def _identity(path: str | Path) -> Identity | None:
+    """Which file `path` leads to; None when it leads to none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (once per query)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _describe(path: Path, root: "DuckDBPyConnection") -> Generation:
+    """The generation at `path`: its sidecar, else what the database itself says, else the honest little."""
+    from dataflows.serving.generation_table import read_generation_table
+
+    described = read_sidecar(path)
+    if described:
+        return described
+    facts = read_generation_table(root)
+    foreign = foreign_generation(path)
+    return replace(foreign, **vars(facts)) if facts else foreign
