@@ -196,9 +196,7 @@ class Archive:
             validators = Validators(url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
             if start_bytes == 0:
                 write_durably(_validators_path(path), json.dumps(asdict(validators)))
-            require_space(
-                path.parent, max((total_bytes or 0) - start_bytes, 0) + (64 << 20), f"downloading {url}"
-            )
+            require_space(path.parent, max((total_bytes or 0) - start_bytes, 0) + (64 << 20), f"downloading {url}")
             self._receive(response, path, start_bytes, total_bytes, deadline)
         size_bytes = path.stat().st_size
         if total_bytes is not None and size_bytes != total_bytes:

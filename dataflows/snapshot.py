@@ -59,8 +59,7 @@ class Snapshot:
             return cls(**record)
         except (ValueError, TypeError, KeyError) as error:
             raise LandingError(
-                f"{origin} is not a snapshot marker ({error}); "
-                "move it and its zip away, and extract that month again"
+                f"{origin} is not a snapshot marker ({error}); move it and its zip away, and extract that month again"
             ) from error
 
 

@@ -85,9 +85,7 @@ class Settings:
             lakehouse_path=Path(given.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"))
             .expanduser()
             .absolute(),
-            serving_path=Path(given.get("SERVING_DUCKDB_PATH", data_dir / "serving.duckdb"))
-            .expanduser()
-            .absolute(),
+            serving_path=Path(given.get("SERVING_DUCKDB_PATH", data_dir / "serving.duckdb")).expanduser().absolute(),
             archive_url=archive_url,
             dataset=dataset,
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),

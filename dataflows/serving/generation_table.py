@@ -26,8 +26,7 @@ def write_generation_table(con: "DuckDBPyConnection", facts: GenerationFacts) ->
     """Write `serving.generation`, one row, into the current database of `con` (it has that schema)."""
     con.execute(_CREATE)
     con.execute(
-        "INSERT INTO serving.generation VALUES "
-        "(?, ?, ?, ?, ?, ?::VARCHAR[], ?, map(?::VARCHAR[], ?::BIGINT[]), ?)",
+        "INSERT INTO serving.generation VALUES (?, ?, ?, ?, ?, ?::VARCHAR[], ?, map(?::VARCHAR[], ?::BIGINT[]), ?)",
         [
             facts.number,
             facts.created_at.astimezone(UTC).replace(tzinfo=None),

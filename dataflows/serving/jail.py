@@ -73,9 +73,7 @@ def _syntax_tree(con: "DuckDBPyConnection", sql: str) -> dict[str, Any]:
     if not tree["error"]:
         return tree
     if tree.get("error_type") == "not implemented":
-        raise QueryRefusedError(
-            f"this statement is not a plain query; {_ADVICE} (and PIVOT with its values: IN (...))"
-        )
+        raise QueryRefusedError(f"this statement is not a plain query; {_ADVICE} (and PIVOT with its values: IN (...))")
     raise QueryError(tree.get("error_message", "not a query"))
 
 

@@ -260,9 +260,7 @@ class ServingReader:
                 if len(self._checked) > _CHECKED_QUERIES:
                     del self._checked[next(iter(self._checked))]
 
-    def _run(
-        self, cursor: "DuckDBPyConnection", sql: str, params: Parameters, timeout_s: float | None
-    ) -> "pa.Table":
+    def _run(self, cursor: "DuckDBPyConnection", sql: str, params: Parameters, timeout_s: float | None) -> "pa.Table":
         import duckdb
 
         deadline = None if timeout_s is None else self._deadlines.start(cursor, timeout_s)

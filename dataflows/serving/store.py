@@ -76,9 +76,7 @@ class ServingStore:
         self._check_finished(building_path, facts.number)
         _sync(building_path)
         known = {field.name: getattr(facts, field.name) for field in fields(GenerationFacts)}
-        generation = Generation(
-            **known, size_bytes=building_path.stat().st_size, sha256=_sha256(building_path)
-        )
+        generation = Generation(**known, size_bytes=building_path.stat().st_size, sha256=_sha256(building_path))
         path = self.path(generation.number)
         draft = sidecar_of(path).with_suffix(".json.tmp")
         draft.write_text(generation.to_json())
@@ -176,13 +174,9 @@ class ServingStore:
         if not building_path.is_file() or building_path.parent.resolve() != self._directory.resolve():
             raise ServingError(f"{building_path} is not a file beside {self.serving_path}; build it there")
         if _beside_wal(building_path).exists() or _held_open(building_path):
-            raise ServingError(
-                f"{building_path} is still open or has a .wal: CHECKPOINT and close before publishing"
-            )
+            raise ServingError(f"{building_path} is still open or has a .wal: CHECKPOINT and close before publishing")
         if self.path(number).exists():
-            raise ServingError(
-                f"{self.path(number)} exists already; a generation's number is never used twice"
-            )
+            raise ServingError(f"{self.path(number)} exists already; a generation's number is never used twice")
         if os.path.lexists(self.serving_path) and not self.serving_path.is_symlink():
             if not self.serving_path.is_file():
                 raise ServingError(f"{self.serving_path} is not a file or a symlink; move it away")

@@ -30,9 +30,7 @@ class Verification:
     macro_row_counts: dict[str, int]
 
 
-def verify_in_fresh_process(
-    path: Path, expected_row_counts: Mapping[str, int], timeout_s: float
-) -> Verification:
+def verify_in_fresh_process(path: Path, expected_row_counts: Mapping[str, int], timeout_s: float) -> Verification:
     """Have a new Python process read every row of `path`, as a reader would; what it found.
 
     Raises ServingBrokenError when it can't be read, holds other tables or row counts than expected, or takes
@@ -42,9 +40,7 @@ def verify_in_fresh_process(
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise ServingBrokenError(
-            f"{path} could not be read within {timeout_s:g} s in a fresh process"
-        ) from error
+        raise ServingBrokenError(f"{path} could not be read within {timeout_s:g} s in a fresh process") from error
     if child.returncode != 0:
         raise ServingBrokenError(
             f"{path} failed in a fresh process (exit {child.returncode}): {child.stderr.strip()[-2000:]}"

@@ -10,8 +10,8 @@ from sqlmesh.core.config import (
     ModelDefaultsConfig,
     PlanConfig,
 )
-from sqlmesh.core.config.format import FormatConfig
 from sqlmesh.core.config.connection import DuckDBAttachOptions
+from sqlmesh.core.config.format import FormatConfig
 
 from ops.settings import Settings
 
@@ -24,9 +24,7 @@ config = Config(
     gateways={
         "duckdb": GatewayConfig(
             connection=DuckDBConnectionConfig(
-                catalogs={
-                    "lakehouse": DuckDBAttachOptions(type="duckdb", path=str(settings.lakehouse_path))
-                },
+                catalogs={"lakehouse": DuckDBAttachOptions(type="duckdb", path=str(settings.lakehouse_path))},
                 # Without it DuckDB keeps row order through every large insert, which costs memory.
                 connector_config={"preserve_insertion_order": False},
             ),

@@ -1,0 +1,160 @@
+"""The export dataflow: from landed snapshots to a served generation.
+
+    landed → transformed → audited → built → verified → gated → generation
+
+Whatever fails, the old generation stays served.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dataflows import transform
+from dataflows.errors import GateError, LandingError
+from dataflows.landing import Landing
+from dataflows.serving.build import build_generation, row_counts
+from dataflows.serving.generation import Generation, GenerationFacts
+from dataflows.serving.store import ServingStore
+from dataflows.serving.verify import verify_in_fresh_process
+from dataflows.snapshot import Snapshot
+from dataflows.transform import Lakehouse, Transformed, models_digest
+
+GENERATIONS_KEPT = 5
+
+_VERIFY_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How much worse than the served generation a new one may be."""
+
+    max_row_loss: float
+    """Share of a table's rows that may be missing, 0 to 1."""
+    forced_reason: str | None = None
+    """Why somebody lets a generation through that the gate would refuse; recorded in the generation."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A database file that is finished but not served."""
+
+    path: Path
+    facts: GenerationFacts
+
+
+def landed(landing: Landing, lakehouse: Lakehouse, log: Callable[[str], None]) -> tuple[Snapshot, ...]:
+    """The snapshots of the lakehouse's dataset, oldest release first, their rows ready to be read."""
+    snapshots = landing.snapshots()
+    ours = tuple(snapshot for snapshot in snapshots if snapshot.dataset == lakehouse.dataset)
+    if others := {snapshot.dataset for snapshot in snapshots} - {lakehouse.dataset}:
+        log(f"ignoring snapshots of {', '.join(sorted(others))}: this lakehouse serves {lakehouse.dataset}")
+    if not ours:
+        raise LandingError(f"no snapshot of {lakehouse.dataset} is landed; run `materia pipeline run extract`")
+    landing.ready_rows(lakehouse.dataset)
+    return ours
+
+
+def transformed(landed: tuple[Snapshot, ...], lakehouse: Lakehouse, log: Callable[[str], None]) -> Transformed:
+    """The lakehouse brought up to date by SQLMesh, in a process of its own."""
+    return transform.run("transform", lakehouse, landed, log)
+
+
+def audited(
+    transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: Lakehouse, log: Callable[[str], None]
+) -> Transformed:
+    """The same lakehouse after every audit passed: those that ran with the transform, or all of them now."""
+    return transformed if transformed.audited else transform.run("audit", lakehouse, landed, log)
+
+
+def built(
+    audited: Transformed,
+    landed: tuple[Snapshot, ...],
+    lakehouse: Lakehouse,
+    serving: ServingStore,
+    gate: Gate,
+    code_version: str,
+    created_at: datetime,
+) -> Built:
+    """The serving tables in a file of their own, with the as-of macros and `serving.generation`."""
+    import duckdb
+
+    number = serving.next_number()
+    path = serving.building_path(number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = build_generation(
+        lakehouse.path,
+        path,
+        lambda connection: GenerationFacts(
+            number=number,
+            created_at=created_at,
+            code_version=code_version,
+            duckdb_version=duckdb.__version__,
+            models_digest=models_digest(),
+            snapshots=tuple(snapshot.key for snapshot in landed),
+            newest_released_on=landed[-1].released_on,
+            row_counts=row_counts(connection),
+            forced_reason=gate.forced_reason,
+        ),
+    )
+    return Built(path=path, facts=facts)
+
+
+def verified(built: Built) -> Built:
+    """The same file after another process, with nothing cached, read every row of it."""
+    verify_in_fresh_process(built.path, built.facts.row_counts, _VERIFY_TIMEOUT_S)
+    return built
+
+
+def gated(verified: Built, serving: ServingStore, gate: Gate) -> Built:
+    """The same file, found no worse than the served one. Raises GateError naming every reason."""
+    served = serving.served()
+    faults = faults_against(served, verified.facts, gate.max_row_loss) if served else ()
+    if faults and gate.forced_reason is None:
+        verified.path.unlink()
+        raise GateError(
+            f"generation {verified.facts.number} was refused, generation {served.number} stays served: "
+            f"{'; '.join(faults)}. If that is right, run again with --force 'why'"
+        )
+    return verified
+
+
+def generation(gated: Built, serving: ServingStore) -> Generation:
+    """The generation, published; older ones beyond the kept number are removed."""
+    published = serving.publish(gated.path, gated.facts)
+    serving.prune(GENERATIONS_KEPT)
+    return published
+
+
+def faults_against(served: Generation, facts: GenerationFacts, max_row_loss: float) -> tuple[str, ...]:
+    """In what a new generation is worse than the served one, for a person; nothing when it isn't."""
+    faults = []
+    if served.newest_released_on and (
+        facts.newest_released_on is None or facts.newest_released_on < served.newest_released_on
+    ):
+        faults.append(
+            f"its newest release is of {facts.newest_released_on}, the served one's of {served.newest_released_on}"
+        )
+    for table, before in sorted(served.row_counts.items()):
+        now = facts.row_counts.get(table, 0)
+        if now < before * (1 - max_row_loss):
+            faults.append(
+                f"{table} has {now:,} rows, {before:,} are served (at most {max_row_loss:.0%} may be missing)"
+            )
+    return tuple(faults)
+
+
+def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: str) -> bool:
+    """Whether a generation of just these snapshots, made by just this code, was published already.
+
+    Looks at markers and sidecars only: nothing heavy is imported to find that there is nothing to do. It asks the
+    newest generation, not the served one, so that a rollback holds until there is something new.
+    """
+    generations = serving.generations()
+    keys = tuple(snapshot.key for snapshot in snapshots if snapshot.dataset == dataset)
+    return bool(
+        generations
+        and serving.served() is not None
+        and generations[-1].snapshots == keys
+        and generations[-1].models_digest == models_digest()
+    )

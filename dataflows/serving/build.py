@@ -1,0 +1,86 @@
+"""Builds a generation: the lakehouse's serving tables copied into a database file of their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflows.errors import TransformError
+from dataflows.files import require_space
+from dataflows.serving.asof import asof_macros
+from dataflows.serving.generation import GenerationFacts
+from dataflows.serving.generation_table import write_generation_table
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SERVING_TABLES = (
+    "dim_commodity",
+    "dim_country",
+    "dim_attribute",
+    "dim_release",
+    "fct_psd",
+    "fct_psd_revision",
+    "obt_commodity_metrics",
+    "agg_world_balance",
+    "agg_release_summary",
+)
+"""The tables of schema `serving` that a generation carries."""
+
+
+def build_generation(
+    lakehouse_path: Path, building_path: Path, describe: Callable[["DuckDBPyConnection"], GenerationFacts]
+) -> GenerationFacts:
+    """Copy the serving tables, their comments and the as-of macros to a new file at `building_path`.
+
+    `describe` is called with the finished tables and says what generation they are. On return the file is
+    closed and has no write-ahead log. Raises TransformError when the lakehouse lacks a table.
+    """
+    import duckdb
+
+    require_space(building_path.parent, lakehouse_path.stat().st_size + (64 << 20), "building a generation")
+    for leftover in (building_path, building_path.with_name(building_path.name + ".wal")):
+        leftover.unlink(missing_ok=True)
+    connection = duckdb.connect(str(building_path))
+    try:
+        # Under this very name: the lakehouse's views spell their catalog out.
+        connection.execute(f"ATTACH '{_escaped(lakehouse_path)}' AS lakehouse (READ_ONLY)")
+        connection.execute("CREATE SCHEMA serving")
+        for table in SERVING_TABLES:
+            connection.execute(f"CREATE TABLE serving.{table} AS FROM lakehouse.serving.{table}")
+            _copy_comments(connection, table)
+        connection.execute("DETACH lakehouse")
+        for statement in asof_macros("serving"):
+            connection.execute(statement)
+        facts = describe(connection)
+        write_generation_table(connection, facts)
+        connection.execute("CHECKPOINT")
+    except duckdb.CatalogException as error:
+        raise TransformError(
+            f"{lakehouse_path} is not complete: {error}; run `materia pipeline run transform`"
+        ) from error
+    finally:
+        connection.close()
+    return facts
+
+
+def row_counts(connection: "DuckDBPyConnection") -> dict[str, int]:
+    """Rows of every serving table of the current database."""
+    union = " UNION ALL ".join(f"SELECT '{table}', COUNT(*) FROM serving.{table}" for table in SERVING_TABLES)
+    return dict(connection.execute(union).fetchall())
+
+
+def _copy_comments(connection: "DuckDBPyConnection", table: str) -> None:
+    comments = connection.execute(
+        "SELECT NULL, comment FROM duckdb_views() WHERE database_name = 'lakehouse'"
+        " AND schema_name = 'serving' AND view_name = $table AND comment IS NOT NULL"
+        " UNION ALL SELECT column_name, comment FROM duckdb_columns() WHERE database_name = 'lakehouse'"
+        " AND schema_name = 'serving' AND table_name = $table AND comment IS NOT NULL",
+        {"table": table},
+    ).fetchall()
+    for column, comment in comments:
+        what = f'COLUMN serving.{table}."{column}"' if column else f"TABLE serving.{table}"
+        connection.execute(f"COMMENT ON {what} IS '{comment.replace(chr(39), chr(39) * 2)}'")
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("'", "''")
