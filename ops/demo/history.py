@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ops.demo.book import Book
 
 _FIRST_MONTH = Month(2025, 1)
+FEWEST_ROWS = 100
 FEWEST_YEARS = 8
 FEWEST_COUNTRIES = 5
 
@@ -41,8 +42,10 @@ class HistorySpec:
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
             raise SettingsError(f"no generator for {self.dataset!r}; there is {', '.join(DATASETS)}")
-        if self.rows < 1 or self.releases < 1:
-            raise SettingsError(f"rows={self.rows} and releases={self.releases} must both be at least 1")
+        if self.rows < FEWEST_ROWS:
+            raise SettingsError(f"rows={self.rows}: a history has at least {FEWEST_ROWS}")
+        if self.releases < 1:
+            raise SettingsError(f"releases={self.releases}: a history has at least 1")
         if self.rekey_in is not None and not 1 <= self.rekey_in < self.releases:
             raise SettingsError(f"rekey_in={self.rekey_in} is none of the releases 1 to {self.releases - 1}")
         if not Month(2007, 1) <= self.first_month <= Month(2100, 1):

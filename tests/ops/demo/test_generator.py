@@ -211,7 +211,13 @@ def test_old_coffee_carries_month_00() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "rows"),
-    [("psd_alldata", 500), ("psd_alldata", 30_000), ("psd_coffee", 3_000), ("psd_grains_pulses", 100_000)],
+    [
+        ("psd_alldata", 100),
+        ("psd_alldata", 500),
+        ("psd_alldata", 30_000),
+        ("psd_coffee", 3_000),
+        ("psd_grains_pulses", 100_000),
+    ],
 )
 def test_the_first_release_has_about_as_many_rows_as_asked_for(dataset: str, rows: int) -> None:
     release = next(generate(HistorySpec(dataset=dataset, rows=rows, releases=1, compress_level=1)))
@@ -281,7 +287,7 @@ def test_the_zip_tells_its_day_and_the_archive_layout_its_month(
     "wrong",
     [
         {"dataset": "psd_unheard_of"},
-        {"rows": 0},
+        {"rows": 99},
         {"releases": 0},
         {"rekey_in": 0},
         {"rekey_in": 6},
