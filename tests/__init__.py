@@ -1,0 +1,1 @@
+"""One folder of tests per room; what they share is in `support`."""

@@ -1,0 +1,24 @@
+"""Fixtures that every room may use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.faulty_archive import FaultyArchive
+from tests.support.real_files import SHARED_PSD
+
+
+@pytest.fixture(scope="session")
+def shared_psd() -> Path:
+    """The folder of real USDA files; skips where it isn't there."""
+    if not SHARED_PSD.is_dir():
+        pytest.skip("the real USDA files in ../shared/psd are missing")
+    return SHARED_PSD
+
+
+@pytest.fixture
+def archive() -> Iterator[FaultyArchive]:
+    """An empty loopback archive that can be told to misbehave."""
+    with FaultyArchive() as server:
+        yield server

@@ -1,0 +1,1 @@
+"""What several test rooms share: a misbehaving archive, the real files."""
