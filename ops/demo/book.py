@@ -83,10 +83,7 @@ def open_book(
     years = np.arange(first_year, last_year + 1)
     countries, counts = _choose(commodity, sheets, first_year, newest_year)
     first = np.array(
-        [
-            max(c.first_year, min(c.last_year, newest_year) - n + 1)
-            for c, n in zip(countries, counts, strict=True)
-        ]
+        [max(c.first_year, min(c.last_year, newest_year) - n + 1) for c, n in zip(countries, counts, strict=True)]
     )
     last = np.array([min(c.last_year, newest_year) for c in countries])
     order = sorted(range(len(countries)), key=lambda n: countries[n].name.lower())
@@ -132,10 +129,7 @@ def _world_shares(commodity: Commodity, countries: tuple[Country, ...]) -> tuple
     population = np.array([country.population for country in countries])
     alive = sum(country.population for country in COUNTRIES if country.last_year == 9999)
     listed = np.array(
-        [
-            sum(commodity.shares.get(name, 0) for name in (country.code, *country.heirs))
-            for country in countries
-        ]
+        [sum(commodity.shares.get(name, 0) for name in (country.code, *country.heirs)) for country in countries]
     )
     # A third of the others grow nothing of it; the rest share what the leading producers leave.
     inclination = np.maximum(noise(90, 0, "tail", int(commodity.code), code) - 30, 0)

@@ -83,9 +83,7 @@ def generate(spec: HistorySpec) -> Iterator[GeneratedRelease]:
         yield _pack(spec, month, sum(book.row_count for book in books), texts, ledger.close())
 
 
-def _advance(
-    books: "list[Book]", spec: HistorySpec, number: int, month: Month, rekeyed: "Book | None"
-) -> None:
+def _advance(books: "list[Book]", spec: HistorySpec, number: int, month: Month, rekeyed: "Book | None") -> None:
     """Everything that one month does to the books, in an order that keeps each change visible."""
     from ops.demo.revisions import (
         NEW_YEAR_MONTH,

@@ -177,9 +177,7 @@ def _country(entry: str) -> Country:
 
 
 COMMODITIES = tuple(_commodity(line) for line in _COMMODITIES.strip().splitlines())
-COUNTRIES = tuple(
-    _country(entry.strip()) for line in _COUNTRIES.strip().splitlines() for entry in line.split("|")
-)
+COUNTRIES = tuple(_country(entry.strip()) for line in _COUNTRIES.strip().splitlines() for entry in line.split("|"))
 
 DATASETS = {
     "psd_alldata": tuple(GROUPS),

@@ -103,9 +103,7 @@ def _move_trade(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np
     consumption -= change
 
 
-def _source(
-    book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _source(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where the change comes from (True: production, else imports) and how large it is, signed."""
     production, imports = book.quantities["production"], book.quantities["imports"]
     grown = production > 0

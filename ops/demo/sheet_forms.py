@@ -72,9 +72,7 @@ _BALANCE = """
 """
 _CONSUMED = _BALANCE + "125; Domestic Consumption; consumption\n"
 _CROP = _CONSUMED + "004; Area Harvested; area; 0; 1000; 04\n"
-_TRADE_YEAR = (
-    "081; TY Imports; imports\n 084; TY Imp. from U.S.; imports; 0; 150\n 113; TY Exports; exports\n"
-)
+_TRADE_YEAR = "081; TY Imports; imports\n 084; TY Imp. from U.S.; imports; 0; 150\n 113; TY Exports; exports\n"
 _PROCESSED = "181; Extr. Rate, 999.9999; rate; 0; {rate}; 23\n 007; Crush; production; 0; {crush}\n"
 
 GROUPS = {

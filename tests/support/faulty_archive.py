@@ -118,9 +118,7 @@ def _spoiled(answer: Answer, fault: Fault) -> Answer:
             headers.pop(name, None)
             headers |= {name: value} if value else {}
     if fault.html:
-        return Answer(
-            200, {"Content-Type": "text/html", "Content-Length": str(len(HTML_PAGE))}, text=HTML_PAGE
-        )
+        return Answer(200, {"Content-Type": "text/html", "Content-Length": str(len(HTML_PAGE))}, text=HTML_PAGE)
     if fault.body is not None:
         return Answer(200, headers | {"Content-Length": str(len(fault.body))}, text=fault.body)
     if fault.gzip:

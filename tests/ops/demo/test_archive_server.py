@@ -67,9 +67,7 @@ def test_what_is_not_posted_is_404(archive: FaultyArchive, client: httpx.Client,
     ("asked", "start", "stop"),
     [("bytes=0-9", 0, 10), ("bytes=100-", 100, None), ("bytes=-7", -7, None), ("bytes=5-99999999", 5, None)],
 )
-def test_a_range_is_answered_in_part(
-    client: httpx.Client, url: str, asked: str, start: int, stop: int | None
-) -> None:
+def test_a_range_is_answered_in_part(client: httpx.Client, url: str, asked: str, start: int, stop: int | None) -> None:
     response = client.get(url, headers={"Range": asked})
     assert response.status_code == 206
     assert response.content == CONTENT[start:stop]
@@ -78,9 +76,7 @@ def test_a_range_is_answered_in_part(
     assert response.headers["Content-Range"] == f"bytes {first}-{last}/{len(CONTENT)}"
 
 
-@pytest.mark.parametrize(
-    "asked", ["bytes=1-2,5-6", "bytes=9-3", "lines=1-2", "bytes=", "bytes=a-b", "bytes=--4"]
-)
+@pytest.mark.parametrize("asked", ["bytes=1-2,5-6", "bytes=9-3", "lines=1-2", "bytes=", "bytes=a-b", "bytes=--4"])
 def test_a_range_that_makes_no_sense_is_ignored(client: httpx.Client, url: str, asked: str) -> None:
     response = client.get(url, headers={"Range": asked})
     assert (response.status_code, len(response.content)) == (200, len(CONTENT))
@@ -112,27 +108,21 @@ def test_a_weak_etag_allows_no_range(archive: FaultyArchive, client: httpx.Clien
 
 
 @pytest.mark.parametrize("known", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])
-def test_a_known_etag_is_304_without_a_body(
-    archive: FaultyArchive, client: httpx.Client, url: str, known: str
-) -> None:
+def test_a_known_etag_is_304_without_a_body(archive: FaultyArchive, client: httpx.Client, url: str, known: str) -> None:
     response = client.get(url, headers={"If-None-Match": known})
     assert (response.status_code, response.content) == (304, b"")
     assert archive.requests[-1].body_bytes == 0
     assert client.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_a_month_can_be_posted_anew_while_serving(
-    archive: FaultyArchive, client: httpx.Client, url: str
-) -> None:
+def test_a_month_can_be_posted_anew_while_serving(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     archive.post(MONTH, b"second", POSTED)
     response = client.get(url)
     assert response.content == b"second"
     assert response.headers["ETag"] != ETAG
 
 
-def test_requests_are_recorded_with_what_was_sent(
-    archive: FaultyArchive, client: httpx.Client, url: str
-) -> None:
+def test_requests_are_recorded_with_what_was_sent(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     client.head(url)
     client.get(url, headers={"Range": "bytes=0-99"})
     assert [(r.method, r.status, r.body_bytes) for r in archive.requests] == [
@@ -206,9 +196,7 @@ def test_a_fault_is_used_up(archive: FaultyArchive, client: httpx.Client, url: s
     assert answers[0].headers["Retry-After"] == "3"
 
 
-def test_a_fault_for_good_lasts_until_told_to_behave(
-    archive: FaultyArchive, client: httpx.Client, url: str
-) -> None:
+def test_a_fault_for_good_lasts_until_told_to_behave(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     archive.misbehave(MONTH, Fault(html=True), times=None)
     for _ in range(3):
         assert client.get(url).content == HTML_PAGE
@@ -251,9 +239,7 @@ def test_a_length_can_be_wrong(archive: FaultyArchive, client: httpx.Client, url
     assert client.get(url).content == CONTENT[:-10]
 
 
-def test_a_range_can_be_ignored_and_a_body_replaced(
-    archive: FaultyArchive, client: httpx.Client, url: str
-) -> None:
+def test_a_range_can_be_ignored_and_a_body_replaced(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     archive.misbehave(MONTH, Fault(ignore_range=True))
     assert client.get(url, headers={"Range": "bytes=5-"}).status_code == 200
     archive.misbehave(MONTH, Fault(body=b"forged"))

@@ -42,9 +42,7 @@ def releases() -> list[GeneratedRelease]:
 
 
 @pytest.fixture(scope="module")
-def db(
-    releases: list[GeneratedRelease], tmp_path_factory: pytest.TempPathFactory
-) -> duckdb.DuckDBPyConnection:
+def db(releases: list[GeneratedRelease], tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
     """All releases in one table `psd`, numbered by `release`."""
     folder = tmp_path_factory.mktemp("csv")
     for number, release in enumerate(releases):
@@ -194,9 +192,7 @@ def test_the_rekeying_release_is_an_exact_shift_of_one_commodity(db: duckdb.Duck
 
 def test_may_brings_a_new_market_year(db: duckdb.DuckDBPyConnection) -> None:
     newest = dict(
-        db.sql(
-            "SELECT release, max(market_year) FROM psd WHERE commodity_code = '0440000' GROUP BY 1"
-        ).fetchall()
+        db.sql("SELECT release, max(market_year) FROM psd WHERE commodity_code = '0440000' GROUP BY 1").fetchall()
     )
     for number, month in enumerate(HISTORY.months):
         assert newest[number] == month.year - (month.month < 5)
