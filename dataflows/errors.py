@@ -73,3 +73,7 @@ class LockHeldError(MateriaError):
     """Another run is writing to this data directory."""
 
     exit_code = 4
+
+
+class JournalError(MateriaError):
+    """The run journal could not be read or written."""

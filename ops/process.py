@@ -1,0 +1,45 @@
+"""Which process is it: a pid together with when it started, so that a recycled pid is never mistaken."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process on this machine; `started` is `<boot id>/<start, clock ticks>`, empty without /proc."""
+
+    pid: int
+    started: str
+
+    def is_alive(self) -> bool:
+        """Whether this very process still runs; a zombie, or another process under its pid, is not it."""
+        if self.started:
+            return _started(self.pid) == self.started
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+def this_process() -> Process:
+    """The process that asks."""
+    pid = os.getpid()
+    return Process(pid=pid, started=_started(pid) or "")
+
+
+def _started(pid: int) -> str | None:
+    """When `pid` started, or None when no such process runs (proc(5): field 3 is the state, 22 the start)."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+        boot_id = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command's name stands in parentheses and may itself hold any of `) `.
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else f"{boot_id}/{rest[18]}"

@@ -1,0 +1,123 @@
+"""A run of a pipeline and its steps, as the journal remembers them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from ops.process import Process
+
+DIED = "the process ended without a word: killed, out of memory, or the machine went down"
+
+
+class Status(StrEnum):
+    """How a run or a step stands; a run that found nothing new is done."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    DIED = "died"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one pipeline, times in UTC. `run-all` is a run, the parent of a run per pipeline in it.
+
+    `arguments` are as they would be typed, `snapshots` the keys landed or used, `result` the outcome in a
+    line, `error` the failure in a line, `error_detail` its traceback. A run that died has no `ended_at`:
+    nobody knows it.
+    """
+
+    id: int
+    parent_id: int | None
+    pipeline: str
+    status: Status
+    trigger: str
+    arguments: tuple[str, ...]
+    started_at: datetime
+    ended_at: datetime | None
+    pid: int
+    process_started: str
+    host: str
+    worker: str | None
+    code_version: str
+    snapshots: tuple[str, ...]
+    result: str | None
+    error: str | None
+    error_detail: str | None
+    log_path: str | None
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """Read a journal's row, columns in the order of RUN_COLUMNS."""
+        record = dict(zip(RUN_COLUMNS, row, strict=True))
+        record["status"] = Status(record["status"])
+        record["arguments"] = tuple(json.loads(record["arguments"]))
+        record["snapshots"] = tuple(json.loads(record["snapshots"]))
+        return cls(**_with_times(record))
+
+    @property
+    def process(self) -> Process:
+        return Process(self.pid, self.process_started)
+
+    def as_seen_now(self) -> "Run":
+        """This run, or the same as died when it says it is running and its process is gone."""
+        if self.status is not Status.RUNNING or self.process.is_alive():
+            return self
+        return replace(self, status=Status.DIED, error=DIED)
+
+    def duration_s(self, now: datetime) -> float | None:
+        """Seconds from start to end, or to `now` while it runs; None for a run that died."""
+        if self.ended_at is None and self.status is not Status.RUNNING:
+            return None
+        return ((self.ended_at or now) - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run (a node of a DAG, for Hamilton's); `detail` is short."""
+
+    id: int
+    run_id: int
+    name: str
+    status: Status
+    started_at: datetime
+    ended_at: datetime | None
+    detail: str
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """Read a journal's row, columns in the order of STEP_COLUMNS."""
+        record = dict(zip(STEP_COLUMNS, row, strict=True))
+        record["status"] = Status(record["status"])
+        return cls(**_with_times(record))
+
+    def as_seen_in(self, run: Run) -> "Step":
+        """This step, or the same as died when its run has died."""
+        if run.status is Status.DIED and self.status is Status.RUNNING:
+            return replace(self, status=Status.DIED)
+        return self
+
+    def duration_s(self, now: datetime) -> float | None:
+        """Seconds from start to end, or to `now` while it runs; None for a step that died."""
+        if self.ended_at is None and self.status is not Status.RUNNING:
+            return None
+        return ((self.ended_at or now) - self.started_at).total_seconds()
+
+
+RUN_COLUMNS = tuple(field.name for field in fields(Run))
+STEP_COLUMNS = tuple(field.name for field in fields(Step))
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _with_times(record: dict[str, Any]) -> dict[str, Any]:
+    record["started_at"] = datetime.fromisoformat(record["started_at"])
+    if record["ended_at"] is not None:
+        record["ended_at"] = datetime.fromisoformat(record["ended_at"])
+    return record
