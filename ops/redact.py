@@ -1,0 +1,41 @@
+"""Keeping secrets out of what is written down: logs, the journal, the terminal."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, quote_plus
+
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?)(?:_|$)", re.IGNORECASE
+)
+_SHORTEST = 4
+"""Characters; anything shorter keeps no secret, and replacing it would make every text unreadable."""
+
+MASK = "***"
+
+
+class Redactor:
+    """Replaces secrets in text, also where they were quoted for a URL, for JSON or by `repr`."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        spellings = {spelling for secret in secrets.values() for spelling in _spellings(secret)}
+        # Longest first: a secret that begins like another must not leave its tail behind.
+        ordered = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Redactor":
+        """Knows the value of every variable whose name says that it is a secret, such as R2_SECRET_KEY."""
+        return cls({name: value for name, value in environ.items() if _SECRET_NAME.search(name)})
+
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    for part in {secret.strip(), *(line.strip() for line in secret.splitlines())}:
+        quoted_for_urls = quote(part), quote(part, safe=""), quote_plus(part)
+        for spelling in (part, *quoted_for_urls, json.dumps(part)[1:-1], repr(part)[1:-1]):
+            if len(spelling) >= _SHORTEST:
+                yield spelling
