@@ -1,0 +1,81 @@
+"""One writer per data directory: an advisory lock that the kernel lets go of when its last holder dies.
+
+The lock belongs to the open file, not to the process: a child that gets `lock.fileno()` through `pass_fds`
+holds it too, and goes on holding it when its parent dies. So it is let go of by closing, never by LOCK_UN,
+which would take it away from such a child.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dataflows.errors import LockHeldError
+
+_HOLDER_SIZE_BYTES = 4096
+
+
+class WriterLock:
+    """The lock while it is held; whoever began it passes it on to what it calls."""
+
+    def __init__(self, path: Path, handle: int, holder: str) -> None:
+        self.path = path
+        self._handle = handle
+        self._record = {
+            "holder": holder,
+            "run_id": None,
+            "pid": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._write()
+
+    def fileno(self) -> int:
+        """For `subprocess.Popen(pass_fds=[lock.fileno()])`: the child then keeps the lock while it lives."""
+        return self._handle
+
+    def name_run(self, run_id: int) -> None:
+        """Tell whoever meets the lock which run holds it."""
+        self._record["run_id"] = run_id
+        self._write()
+
+    def _write(self) -> None:
+        text = json.dumps(self._record).encode()
+        os.pwrite(self._handle, text, 0)
+        os.ftruncate(self._handle, len(text))
+
+
+@contextmanager
+def writer_lock(path: Path, holder: str) -> Iterator[WriterLock]:
+    """Hold the lock of a data directory; `holder` says for what, such as `extract`.
+
+    Does not wait: raises LockHeldError, naming who holds it and since when, if another process or another
+    caller in this one has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeldError(_held_message(path, os.pread(handle, _HOLDER_SIZE_BYTES, 0))) from None
+        yield WriterLock(path, handle, holder)
+    finally:
+        os.close(handle)
+
+
+def _held_message(path: Path, record: bytes) -> str:
+    try:
+        held = json.loads(record)
+        what = f"run {held['run_id']} ({held['holder']})" if held["run_id"] is not None else held["holder"]
+        who = f"{what}, pid {held['pid']}, holds it since {held['since']}"
+        look = f"materia runs show {held['run_id']}" if held["run_id"] is not None else "materia runs"
+    except (ValueError, KeyError, TypeError):
+        # The holder has just taken it and not yet said who it is.
+        who, look = "another process holds it", "materia runs"
+    return (
+        f"another run is writing to {path.parent}: {who}; "
+        f"`{look}` tells how far it is, try again when it has ended"
+    )
