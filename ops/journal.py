@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ops.journal_file import open_to_write, opened_to_read, transaction, typed_errors
 from ops.process import Process, this_process
-from ops.run import DIED, RUN_COLUMNS, STEP_COLUMNS, Run, Status, Step, utc_now
+from ops.run import DIED, RUN_COLUMNS, STEP_COLUMNS, Run, RunStatus, Step, utc_now
 
 _RUNS = 'SELECT "{}" FROM runs'.format('", "'.join(RUN_COLUMNS))
 _STEPS = 'SELECT "{}" FROM steps'.format('", "'.join(STEP_COLUMNS))
@@ -88,7 +88,7 @@ class Journal:
                 (
                     parent_id,
                     pipeline,
-                    Status.RUNNING,
+                    RunStatus.RUNNING,
                     trigger,
                     json.dumps(list(arguments)),
                     utc_now().isoformat(),
@@ -108,7 +108,7 @@ class Journal:
     def finish(
         self,
         run_id: int,
-        status: Status,
+        status: RunStatus,
         result: str | None = None,
         *,
         error: str | None = None,
@@ -133,11 +133,11 @@ class Journal:
         with self._writing() as db:
             step_id = db.execute(
                 "INSERT INTO steps (run_id, name, status, started_at, detail) VALUES (?, ?, ?, ?, ?)",
-                (run_id, name, Status.RUNNING, utc_now().isoformat(), detail),
+                (run_id, name, RunStatus.RUNNING, utc_now().isoformat(), detail),
             ).lastrowid
             return Step.from_row(db.execute(f"{_STEPS} WHERE id = ?", (step_id,)).fetchone())
 
-    def finish_step(self, step_id: int, status: Status, detail: str = "") -> None:
+    def finish_step(self, step_id: int, status: RunStatus, detail: str = "") -> None:
         """Record how a step ended."""
         with self._writing() as db:
             db.execute(
@@ -148,7 +148,7 @@ class Journal:
     # Reading
 
     def runs(
-        self, limit: int = 20, *, pipeline: str | None = None, status: Status | None = None
+        self, limit: int = 20, *, pipeline: str | None = None, status: RunStatus | None = None
     ) -> tuple[Run, ...]:
         """At most `limit` runs, newest first; with a pipeline or a status only those."""
         tests: list[str] = []
@@ -158,7 +158,7 @@ class Journal:
             values.append(pipeline)
         if status is not None:
             # A run that says it is running may be seen as died.
-            stored = {status, Status.RUNNING} if status is Status.DIED else {status}
+            stored = {status, RunStatus.RUNNING} if status is RunStatus.DIED else {status}
             tests.append(f"status IN ({', '.join('?' * len(stored))})")
             values.extend(stored)
         where = f"WHERE {' AND '.join(tests)}" if tests else ""
@@ -186,17 +186,17 @@ class Journal:
 
     def last_success_by_pipeline(self) -> dict[str, Run]:
         """The newest run that is done, of every pipeline that has one."""
-        return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH) if run.status is Status.DONE}
+        return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH) if run.status is RunStatus.DONE}
 
     def last_failure_by_pipeline(self) -> dict[str, Run]:
         """The newest run that failed or died, of every pipeline that has one."""
-        broken = {Status.FAILED, Status.DIED}
+        broken = {RunStatus.FAILED, RunStatus.DIED}
         return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH) if run.status in broken}
 
     def recent_durations(self, pipeline: str, n: int = 30) -> tuple[float, ...]:
         """Seconds that the last `n` done runs of a pipeline took, oldest first."""
         now = utc_now()
-        durations = (run.duration_s(now) for run in self.runs(n, pipeline=pipeline, status=Status.DONE))
+        durations = (run.duration_s(now) for run in self.runs(n, pipeline=pipeline, status=RunStatus.DONE))
         return tuple(duration_s for duration_s in durations if duration_s is not None)[::-1]
 
     # How

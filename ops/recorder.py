@@ -14,10 +14,10 @@ from dataflows.errors import JournalError, MateriaError
 from ops.journal import Journal
 from ops.logs import run_log, step_log
 from ops.redact import Redactor
-from ops.run import Run, Status, Step
+from ops.run import Run, RunStatus, Step
 from ops.version import code_version
 
-_ERROR_CHARS = 500
+_LINE_CHARS = 500
 _DETAIL_CHARS = 20_000
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Recorder:
     def step(self, name: str, detail: str = "") -> Iterator[StepNote]:
         """Record what happens inside as a step; an exception ends it as failed or interrupted."""
         note = StepNote(detail)
-        begun = self.journal.begin_step(self.run.id, name, detail)
+        begun = self.journal.begin_step(self.run.id, name, self._line(detail))
         with step_log(name):
             try:
                 yield note
@@ -65,7 +65,7 @@ class Recorder:
         if error is not None:
             detail = f"{detail}: {self.said(error)}" if detail else self.said(error)
         with _original_first(error):
-            self.journal.finish_step(step.id, _status_of(error), self._redact(detail))
+            self.journal.finish_step(step.id, _status_of(error), self._line(detail))
 
     def child(self, pipeline: str, *, arguments: Sequence[str] = ()) -> AbstractContextManager["Recorder"]:
         """Record a run inside this one, such as a pipeline of `run-all`."""
@@ -87,7 +87,7 @@ class Recorder:
             self.journal.finish(
                 self.run.id,
                 _status_of(error),
-                self._redact(self.result) if self.result else None,
+                self._line(self.result) if self.result else None,
                 error=self.said(error) if error is not None else None,
                 error_detail=self._redact(trace)[-_DETAIL_CHARS:] if trace else None,
                 snapshots=self.snapshots,
@@ -95,10 +95,15 @@ class Recorder:
 
     def said(self, error: BaseException) -> str:
         """An error in one redacted line: our own by their message, others by their type as well."""
-        text = " ".join(str(error).split())
+        text = str(error)
         if not isinstance(error, MateriaError):
             text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        return self._redact(text)[:_ERROR_CHARS]
+        return self._line(text)
+
+    def _line(self, text: str) -> str:
+        """What may be kept and shown of a text: one line, no secret, nothing that a terminal would obey."""
+        line = " ".join(self._redact(text).split())[:_LINE_CHARS]
+        return "".join(char if char.isprintable() else "?" for char in line)
 
 
 @contextmanager
@@ -141,10 +146,10 @@ def run_recorded(
         recorder.end(None)
 
 
-def _status_of(error: BaseException | None) -> Status:
+def _status_of(error: BaseException | None) -> RunStatus:
     if error is None:
-        return Status.DONE
-    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+        return RunStatus.DONE
+    return RunStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
 
 
 @contextmanager

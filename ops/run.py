@@ -12,8 +12,8 @@ from ops.process import Process
 DIED = "the process ended without a word: killed, out of memory, or the machine went down"
 
 
-class Status(StrEnum):
-    """How a run or a step stands; a run that found nothing new is done."""
+class RunStatus(StrEnum):
+    """How a run or a step stands; one that found nothing new is done."""
 
     RUNNING = "running"
     DONE = "done"
@@ -34,7 +34,7 @@ class Run:
     id: int
     parent_id: int | None
     pipeline: str
-    status: Status
+    status: RunStatus
     trigger: str
     arguments: tuple[str, ...]
     started_at: datetime
@@ -54,7 +54,7 @@ class Run:
     def from_row(cls, row: Sequence[Any]) -> Self:
         """Read a journal's row, columns in the order of RUN_COLUMNS."""
         record = dict(zip(RUN_COLUMNS, row, strict=True))
-        record["status"] = Status(record["status"])
+        record["status"] = RunStatus(record["status"])
         record["arguments"] = tuple(json.loads(record["arguments"]))
         record["snapshots"] = tuple(json.loads(record["snapshots"]))
         return cls(**_with_times(record))
@@ -65,13 +65,13 @@ class Run:
 
     def as_seen_now(self) -> "Run":
         """This run, or the same as died when it says it is running and its process is gone."""
-        if self.status is not Status.RUNNING or self.process.is_alive():
+        if self.status is not RunStatus.RUNNING or self.process.is_alive():
             return self
-        return replace(self, status=Status.DIED, error=DIED)
+        return replace(self, status=RunStatus.DIED, error=DIED)
 
     def duration_s(self, now: datetime) -> float | None:
         """Seconds from start to end, or to `now` while it runs; None for a run that died."""
-        if self.ended_at is None and self.status is not Status.RUNNING:
+        if self.ended_at is None and self.status is not RunStatus.RUNNING:
             return None
         return ((self.ended_at or now) - self.started_at).total_seconds()
 
@@ -83,7 +83,7 @@ class Step:
     id: int
     run_id: int
     name: str
-    status: Status
+    status: RunStatus
     started_at: datetime
     ended_at: datetime | None
     detail: str
@@ -92,18 +92,18 @@ class Step:
     def from_row(cls, row: Sequence[Any]) -> Self:
         """Read a journal's row, columns in the order of STEP_COLUMNS."""
         record = dict(zip(STEP_COLUMNS, row, strict=True))
-        record["status"] = Status(record["status"])
+        record["status"] = RunStatus(record["status"])
         return cls(**_with_times(record))
 
     def as_seen_in(self, run: Run) -> "Step":
         """This step, or the same as died when its run has died."""
-        if run.status is Status.DIED and self.status is Status.RUNNING:
-            return replace(self, status=Status.DIED)
+        if run.status is RunStatus.DIED and self.status is RunStatus.RUNNING:
+            return replace(self, status=RunStatus.DIED)
         return self
 
     def duration_s(self, now: datetime) -> float | None:
         """Seconds from start to end, or to `now` while it runs; None for a step that died."""
-        if self.ended_at is None and self.status is not Status.RUNNING:
+        if self.ended_at is None and self.status is not RunStatus.RUNNING:
             return None
         return ((self.ended_at or now) - self.started_at).total_seconds()
 

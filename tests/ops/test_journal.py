@@ -12,14 +12,14 @@ from dataflows.errors import JournalError
 from ops import journal_file
 from ops.journal import NEWEST_OF_EACH, Journal
 from ops.process import Process, this_process
-from ops.run import DIED, Status, utc_now
+from ops.run import DIED, RunStatus, utc_now
 from tests.ops.conftest import Spawn
 
 WRITE_RUNS = """
 import sys
 from pathlib import Path
 from ops.journal import Journal
-from ops.run import Status
+from ops.run import RunStatus
 path, name = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -27,8 +27,8 @@ journal = Journal(path)
 for n in range(25):
     run = journal.begin("extract", trigger=name)
     step = journal.begin_step(run.id, "download")
-    journal.finish_step(step.id, Status.DONE)
-    journal.finish(run.id, Status.DONE, f"run {n}")
+    journal.finish_step(step.id, RunStatus.DONE)
+    journal.finish(run.id, RunStatus.DONE, f"run {n}")
 """
 
 BEGIN_AND_HANG = """
@@ -53,20 +53,20 @@ def test_a_run_and_its_steps_are_remembered_as_they_were(journal: Journal, tmp_p
         log_dir=tmp_path / "logs",
     )
     step = journal.begin_step(run.id, "download")
-    journal.finish_step(step.id, Status.DONE, "2.8 MB")
-    journal.finish(run.id, Status.DONE, "landed 2025-11", snapshots=["etag1"])
+    journal.finish_step(step.id, RunStatus.DONE, "2.8 MB")
+    journal.finish(run.id, RunStatus.DONE, "landed 2025-11", snapshots=["etag1"])
 
     kept = journal.run(run.id)
     assert kept is not None
     assert kept == replace(
-        run, status=Status.DONE, ended_at=kept.ended_at, result="landed 2025-11", snapshots=("etag1",)
+        run, status=RunStatus.DONE, ended_at=kept.ended_at, result="landed 2025-11", snapshots=("etag1",)
     )
     assert (kept.arguments, kept.worker, kept.code_version) == (("--as-of", "2025-11"), "w1", "abc123")
     assert kept.log_path == str(tmp_path / "logs" / f"run-{run.id}.log")
     assert kept.process == this_process()
     assert kept.started_at.tzinfo == UTC and kept.ended_at is not None and kept.ended_at >= kept.started_at
     [kept_step] = journal.steps(run.id)
-    assert (kept_step.name, kept_step.status, kept_step.detail) == ("download", Status.DONE, "2.8 MB")
+    assert (kept_step.name, kept_step.status, kept_step.detail) == ("download", RunStatus.DONE, "2.8 MB")
 
 
 def test_a_missing_journal_reads_as_empty_and_is_not_created(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_processes_that_begin_at_once_all_get_their_runs_into_one_journal(
         writer.stdin.flush()
     reader = Journal(path)
     while any(writer.poll() is None for writer in writers):
-        assert all(run.status in (Status.RUNNING, Status.DONE) for run in reader.runs(200))
+        assert all(run.status in (RunStatus.RUNNING, RunStatus.DONE) for run in reader.runs(200))
     assert [writer.wait() for writer in writers] == [0] * 4, [w.communicate()[1] for w in writers]
 
     runs = reader.runs(200)
@@ -193,7 +193,7 @@ def test_a_killed_run_is_seen_as_died_and_recorded_so_by_the_next_run(journal: J
     assert process.stdout
     run_id = int(process.stdout.readline())
     alive = journal.run(run_id)
-    assert alive is not None and alive.status is Status.RUNNING and alive.pid == process.pid
+    assert alive is not None and alive.status is RunStatus.RUNNING and alive.pid == process.pid
 
     process.kill()
     for _ in range(3000):
@@ -201,18 +201,18 @@ def test_a_killed_run_is_seen_as_died_and_recorded_so_by_the_next_run(journal: J
             break
         time.sleep(0.01)  # Nobody waits for the process, so it ends as a zombie: dead all the same.
     died = journal.run(run_id)
-    assert died is not None and (died.status, died.error, died.ended_at) == (Status.DIED, DIED, None)
+    assert died is not None and (died.status, died.error, died.ended_at) == (RunStatus.DIED, DIED, None)
     assert died.duration_s(utc_now()) is None
-    assert [step.status for step in journal.steps(run_id)] == [Status.DIED]
-    assert [run.id for run in journal.runs(status=Status.DIED)] == [run_id]
-    assert journal.runs(status=Status.RUNNING) == ()
+    assert [step.status for step in journal.steps(run_id)] == [RunStatus.DIED]
+    assert [run.id for run in journal.runs(status=RunStatus.DIED)] == [run_id]
+    assert journal.runs(status=RunStatus.RUNNING) == ()
     assert journal.last_failure_by_pipeline()["transform"].id == run_id
     assert _stored_status(journal.path, run_id) == "running"
 
     journal.begin("transform")
     assert _stored_status(journal.path, run_id) == "died"
     assert journal.run(run_id) == died
-    assert [step.status for step in journal.steps(run_id)] == [Status.DIED]
+    assert [step.status for step in journal.steps(run_id)] == [RunStatus.DIED]
 
 
 def test_a_recycled_pid_is_not_mistaken_for_the_run(journal: Journal) -> None:
@@ -224,7 +224,7 @@ def test_a_recycled_pid_is_not_mistaken_for_the_run(journal: Journal) -> None:
         connection.commit()
         connection.close()
         seen = journal.run(run.id)
-        assert seen is not None and seen.pid == run.pid and seen.status is Status.DIED
+        assert seen is not None and seen.pid == run.pid and seen.status is RunStatus.DIED
 
 
 def test_where_there_is_no_proc_the_pid_alone_decides() -> None:
@@ -235,16 +235,16 @@ def test_where_there_is_no_proc_the_pid_alone_decides() -> None:
 
 
 def test_the_newest_run_of_each_pipeline_is_found_whatever_came_after(journal: Journal) -> None:
-    def record(pipeline: str, status: Status) -> int:
+    def record(pipeline: str, status: RunStatus) -> int:
         run = journal.begin(pipeline)
-        if status is not Status.RUNNING:
+        if status is not RunStatus.RUNNING:
             journal.finish(run.id, status)
         return run.id
 
-    done = record("extract", Status.DONE)
-    failed = record("extract", Status.FAILED)
-    interrupted = record("extract", Status.INTERRUPTED)
-    running = record("transform", Status.RUNNING)
+    done = record("extract", RunStatus.DONE)
+    failed = record("extract", RunStatus.FAILED)
+    interrupted = record("extract", RunStatus.INTERRUPTED)
+    running = record("transform", RunStatus.RUNNING)
     assert {name: run.id for name, run in journal.last_by_pipeline().items()} == {
         "extract": interrupted,
         "transform": running,
@@ -252,7 +252,7 @@ def test_the_newest_run_of_each_pipeline_is_found_whatever_came_after(journal: J
     assert {name: run.id for name, run in journal.last_success_by_pipeline().items()} == {"extract": done}
     assert {name: run.id for name, run in journal.last_failure_by_pipeline().items()} == {"extract": failed}
     assert [run.id for run in journal.runs(2)] == [running, interrupted]
-    assert [run.id for run in journal.runs(pipeline="extract", status=Status.FAILED)] == [failed]
+    assert [run.id for run in journal.runs(pipeline="extract", status=RunStatus.FAILED)] == [failed]
 
 
 def test_runs_inside_a_run_are_its_children(journal: Journal) -> None:
@@ -279,7 +279,7 @@ def test_an_overview_of_ten_thousand_runs_reads_a_handful_of_rows(journal: Journ
     assert len(journal.last_by_pipeline()) == 5
     assert {run.id for run in journal.last_by_pipeline().values()} == {1, 10001, 10000, 9999, 9998}
     assert len(journal.recent_durations("pipeline 1")) == 30
-    assert len(journal.runs(50, status=Status.FAILED)) == 50
+    assert len(journal.runs(50, status=RunStatus.FAILED)) == 50
 
     # SQLite counts its own work: virtual machine steps, where a look at every run would take 10,000 and more.
     steps = 0
@@ -296,9 +296,9 @@ def test_an_overview_of_ten_thousand_runs_reads_a_handful_of_rows(journal: Journ
 
 
 def test_durations_come_oldest_first_and_only_of_runs_that_are_done(journal: Journal) -> None:
-    for status in (Status.DONE, Status.FAILED, Status.DONE):
+    for status in (RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE):
         journal.finish(journal.begin("extract").id, status)
-    runs = journal.runs(status=Status.DONE)
+    runs = journal.runs(status=RunStatus.DONE)
     assert journal.recent_durations("extract") == tuple(run.duration_s(utc_now()) for run in reversed(runs))
     assert len(journal.recent_durations("extract", n=1)) == 1
 

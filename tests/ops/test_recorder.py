@@ -10,7 +10,7 @@ from dataflows.errors import ArchiveError, JournalError
 from ops.journal import Journal
 from ops.recorder import Recorder, Terminated, run_recorded
 from ops.redact import MASK, Redactor
-from ops.run import Status
+from ops.run import RunStatus
 from ops.steps import step_recorder
 from tests.ops.conftest import Spawn
 
@@ -32,18 +32,18 @@ def test_a_run_that_ends_well_is_done_with_its_result(journal: Journal, tmp_path
             note.detail = "4 months asked"
         recorder.result, recorder.snapshots = "nothing new", ("etag1",)
         running = journal.run(recorder.run.id)
-        assert running is not None and running.status is Status.RUNNING
+        assert running is not None and running.status is RunStatus.RUNNING
     run = journal.run(recorder.run.id)
     assert run is not None
     assert (run.status, run.result, run.snapshots, run.error) == (
-        Status.DONE,
+        RunStatus.DONE,
         "nothing new",
         ("etag1",),
         None,
     )
     assert run.code_version and run.trigger == "schedule"
     assert [(step.name, step.status, step.detail) for step in journal.steps(run.id)] == [
-        ("probe", Status.DONE, "4 months asked")
+        ("probe", RunStatus.DONE, "4 months asked")
     ]
     log_text = Path(run.log_path or "").read_text()
     assert f"run={run.id} run began" in log_text and 'result="nothing new"' in log_text
@@ -59,10 +59,10 @@ def test_a_failure_is_recorded_and_goes_on_to_the_caller(journal: Journal, tmp_p
         raise error
     assert raised.value is error
     [run] = journal.runs()
-    assert (run.status, run.error, run.result) == (Status.FAILED, str(error), None)
+    assert (run.status, run.error, run.result) == (RunStatus.FAILED, str(error), None)
     assert run.error_detail and "Traceback" in run.error_detail and "test_recorder.py" in run.error_detail
     [step] = journal.steps(run.id)
-    assert (step.status, step.detail) == (Status.FAILED, str(error))
+    assert (step.status, step.detail) == (RunStatus.FAILED, str(error))
     assert "Traceback" in Path(run.log_path or "").read_text()
 
 
@@ -76,8 +76,8 @@ def test_an_unexpected_error_is_recorded_with_its_type_in_one_line(journal: Jour
 def test_an_interruption_is_not_a_failure(journal: Journal, interruption: type[BaseException]) -> None:
     with pytest.raises(interruption), run_recorded(journal, "extract") as recorder, recorder.step("download"):
         raise interruption
-    assert [run.status for run in journal.runs()] == [Status.INTERRUPTED]
-    assert [step.status for step in journal.steps(1)] == [Status.INTERRUPTED]
+    assert [run.status for run in journal.runs()] == [RunStatus.INTERRUPTED]
+    assert [step.status for step in journal.steps(1)] == [RunStatus.INTERRUPTED]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -88,8 +88,8 @@ def test_a_signalled_process_records_itself_as_interrupted(
     assert process.stdout and process.stdout.readline() == "running\n"
     process.send_signal(sent)
     assert process.wait(timeout=30) != 0
-    assert [run.status for run in journal.runs()] == [Status.INTERRUPTED]
-    assert [step.status for step in journal.steps(1)] == [Status.INTERRUPTED]
+    assert [run.status for run in journal.runs()] == [RunStatus.INTERRUPTED]
+    assert [step.status for step in journal.steps(1)] == [RunStatus.INTERRUPTED]
 
 
 def test_sigterm_is_the_programs_own_again_after_the_run(journal: Journal) -> None:
@@ -108,11 +108,11 @@ def test_runs_inside_run_all_are_its_children_and_share_its_log(journal: Journal
             raise ArchiveError("no")
     children = journal.children(recorder.run.id)
     assert [(run.pipeline, run.status, run.trigger) for run in children] == [
-        ("extract", Status.DONE, "run-all"),
-        ("transform", Status.FAILED, "run-all"),
+        ("extract", RunStatus.DONE, "run-all"),
+        ("transform", RunStatus.FAILED, "run-all"),
     ]
     [whole] = journal.runs(pipeline="run-all")
-    assert (whole.status, whole.error) == (Status.FAILED, "no")
+    assert (whole.status, whole.error) == (RunStatus.FAILED, "no")
     assert "run=2 run began pipeline=extract" in Path(whole.log_path or "").read_text()
 
 
@@ -165,8 +165,8 @@ def test_every_hamilton_node_is_a_step_without_values(journal: Journal) -> None:
         _execute(recorder, "chosen", candidates=candidates, chosen=chosen)
     steps = journal.steps(1)
     assert [(step.name, step.status, step.detail) for step in steps] == [
-        ("candidates", Status.DONE, "list of 2"),
-        ("chosen", Status.DONE, "int"),
+        ("candidates", RunStatus.DONE, "list of 2"),
+        ("chosen", RunStatus.DONE, "int"),
     ]
     assert "hush-hush" not in json.dumps([step.detail for step in steps])
 
@@ -174,12 +174,12 @@ def test_every_hamilton_node_is_a_step_without_values(journal: Journal) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "detail"),
     [
-        (ArchiveError("the archive is away"), Status.FAILED, "the archive is away"),
-        (KeyboardInterrupt(), Status.INTERRUPTED, "KeyboardInterrupt"),
+        (ArchiveError("the archive is away"), RunStatus.FAILED, "the archive is away"),
+        (KeyboardInterrupt(), RunStatus.INTERRUPTED, "KeyboardInterrupt"),
     ],
 )
 def test_a_hamilton_node_that_fails_is_a_failed_step(
-    journal: Journal, error: BaseException, status: Status, detail: str
+    journal: Journal, error: BaseException, status: RunStatus, detail: str
 ) -> None:
     def candidates(token: str) -> int:
         return 1
@@ -193,7 +193,7 @@ def test_a_hamilton_node_that_fails_is_a_failed_step(
     with pytest.raises(type(error)), run_recorded(journal, "extract") as recorder:
         _execute(recorder, "landed", candidates=candidates, chosen=chosen, landed=landed)
     assert [(step.name, step.status, step.detail) for step in journal.steps(1)] == [
-        ("candidates", Status.DONE, "int"),
+        ("candidates", RunStatus.DONE, "int"),
         ("chosen", status, detail),
     ]
     assert journal.runs()[0].status is status
