@@ -1,8 +1,10 @@
 """Helpers for rooms where several real processes meet."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,25 @@ def spawn() -> Iterator[Spawn]:
     for process in started:
         process.kill()
         process.communicate(timeout=30)
+
+
+def serve(serving_path: Path, number: int, *, released_on: date) -> None:
+    """Make `serving_path` lead to a described generation, as a publish leaves it (the data apart)."""
+    target = serving_path.with_name(f"{serving_path.stem}-{number}.duckdb")
+    target.write_bytes(b"data")
+    record = {
+        "number": number,
+        "created_at": datetime.now(UTC).isoformat(),
+        "code_version": "abc123",
+        "duckdb_version": "1.5.5",
+        "models_digest": "0" * 64,
+        "snapshots": ["etag1"],
+        "newest_released_on": released_on.isoformat(),
+        "row_counts": {"fct_psd": 1},
+        "forced_reason": None,
+        "size_bytes": 4,
+        "sha256": "0" * 64,
+    }
+    target.with_suffix(".json").write_text(json.dumps(record))
+    serving_path.unlink(missing_ok=True)
+    serving_path.symlink_to(target.name)

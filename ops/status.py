@@ -1,0 +1,148 @@
+"""The state of everything in one frozen snapshot, for `materia status` and the console.
+
+Cheap to take: it reads the journal and the served generation's description, and never opens a database.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from dataflows.errors import JournalError, MateriaError, ServingError
+from dataflows.release import Month
+from ops.journal import Journal
+from ops.run import Run, RunStatus
+from ops.served import Served, served_generation
+from ops.settings import Settings
+
+PIPELINES = ("run-all", "extract", "transform", "export_serving")
+EXTRACT_STALE_AFTER = timedelta(hours=36)
+LAST_USUAL_RELEASE_DAY = 15
+
+
+class Severity(StrEnum):
+    """What kind of problem it is."""
+
+    MISSING = "missing"
+    FAILED = "failed"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something an operator must look at, since when (UTC, where known), and what to do next."""
+
+    severity: Severity
+    what: str
+    since: datetime | None
+    next_step: str
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """How a pipeline last ran, and when it last succeeded; both None when it never has."""
+
+    pipeline: str
+    last: Run | None
+    last_success: Run | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything as it stood at `checked_at` (UTC)."""
+
+    checked_at: datetime
+    generation: Served | None
+    expected_release: Month
+    pipelines: tuple[PipelineState, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def take_status(settings: Settings, now: datetime) -> Status:
+    """Look at the journal and at what is served; a broken one of them is a problem, not an error."""
+    problems: list[Problem] = []
+    generation = None
+    try:
+        generation = served_generation(settings.serving_path)
+        problems.extend(_generation_problems(generation, now))
+    except ServingError as error:
+        problems.append(_problem_of(error))
+    pipelines: tuple[PipelineState, ...] = ()
+    try:
+        journal = Journal(settings.journal_path)
+        pipelines = _pipelines(journal)
+        problems.extend(_failures(journal))
+        problems.extend(_extract_problems(journal, generation, now))
+    except JournalError as error:
+        problems.append(_problem_of(error))
+    return Status(now, generation, expected_release(now), pipelines, tuple(problems))
+
+
+def expected_release(now: datetime) -> Month:
+    """The newest release that must have been posted by `now`.
+
+    USDA posts PSD on the day of WASDE, as a rule between the 8th and the 14th of a month, at noon in
+    Washington. So the month's own release is expected once the 15th (UTC) is over, and until then the one
+    before it. USDA does skip or postpone a month now and then: such a month is rightly called stale, and only
+    waiting helps.
+    """
+    month = Month.of(now.astimezone(UTC).date())
+    return month if now.astimezone(UTC).day > LAST_USUAL_RELEASE_DAY else month.back(1)
+
+
+def _generation_problems(generation: Served | None, now: datetime) -> Iterator[Problem]:
+    expected = expected_release(now)
+    due = datetime(expected.year, expected.month, LAST_USUAL_RELEASE_DAY, tzinfo=UTC) + timedelta(days=1)
+    if generation is None:
+        yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all")
+    elif generation.newest_released_on is None:
+        what = "the served file does not say which release it holds"
+        yield Problem(Severity.STALE, what, generation.created_at, "materia run-all")
+    elif Month.of(generation.newest_released_on) < expected:
+        what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
+        yield Problem(Severity.STALE, what, due, "materia run-all; if USDA has not posted it, wait")
+
+
+def _failures(journal: Journal) -> Iterator[Problem]:
+    """Pipelines that failed or died and have not succeeded since."""
+    succeeded = journal.last_success_by_pipeline()
+    for pipeline, failure in journal.last_failure_by_pipeline().items():
+        repaired = pipeline in succeeded and succeeded[pipeline].id > failure.id
+        if not repaired and not _told_by_child(journal, failure):
+            yield Problem(
+                Severity.FAILED,
+                f"{pipeline} {failure.status} (run {failure.id}): {failure.error or 'no reason recorded'}",
+                failure.ended_at or failure.started_at,
+                f"materia runs show {failure.id}",
+            )
+
+
+def _told_by_child(journal: Journal, failure: Run) -> bool:
+    """Whether a run failed only because one inside it did, which then tells what is wrong, and until when."""
+    return any(child.status in (RunStatus.FAILED, RunStatus.DIED) for child in journal.children(failure.id))
+
+
+def _extract_problems(journal: Journal, generation: Served | None, now: datetime) -> Iterator[Problem]:
+    success = journal.last_success_by_pipeline().get("extract")
+    if success is None and generation is not None:
+        yield Problem(Severity.STALE, "extract has never succeeded here", None, "materia run-all")
+    elif success is not None and now - (success.ended_at or success.started_at) > EXTRACT_STALE_AFTER:
+        hours = EXTRACT_STALE_AFTER // timedelta(hours=1)
+        what = f"extract has not succeeded for more than {hours} h"
+        yield Problem(Severity.STALE, what, success.ended_at, "materia run-all, and see that it is scheduled")
+
+
+def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
+    """The pipelines of the main job first, then whatever else has run."""
+    last, succeeded = journal.last_by_pipeline(), journal.last_success_by_pipeline()
+    names = (*PIPELINES, *sorted(last.keys() - set(PIPELINES)))
+    return tuple(PipelineState(name, last.get(name), succeeded.get(name)) for name in names)
+
+
+def _problem_of(error: MateriaError) -> Problem:
+    what, _, next_step = str(error).partition("; ")
+    return Problem(Severity.FAILED, what, None, next_step)
