@@ -1,0 +1,115 @@
+"""The command line `materia`. Each command lives in a module of its own, imported when it is asked for.
+
+Start-up stays small: what is imported here, and at the top of a command's module, is what every call of that
+command pays. A command that runs pipelines calls `ops.logs.log_to_terminal` first.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+import click
+
+from dataflows.errors import MateriaError
+from ops.cli.exits import Exit
+
+COMMANDS = {
+    "completion": "ops.cli.completion:completion",
+    "runs": "ops.cli.runs:runs",
+    "status": "ops.cli.status:status",
+}
+"""Where each command is, as `module:attribute`."""
+
+
+@dataclass
+class Session:
+    """What the options before the command said; commands get it with `@click.pass_obj`."""
+
+    debug: bool = False
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command, or everybody's help, is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from ops.version import code_version, distribution_version
+
+        click.echo(f"materia {distribution_version()} ({code_version()})")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks, and what libraries log.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and the commit.",
+)
+@click.pass_obj
+def materia(session: Session, debug: bool) -> None:
+    """Keep USDA's PSD data fresh, complete and queryable, with every revision remembered."""
+    session.debug = debug
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (`sys.argv` without `arguments`) and return its exit code."""
+    session = Session()
+    try:
+        code = materia.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="materia",
+            standalone_mode=False,
+            obj=session,
+        )
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except Exception as error:
+        _show(error, session.debug)
+        return error.exit_code if isinstance(error, MateriaError) else Exit.FAILED
+    # A command's own return value is not a code: only `ctx.exit(code)` yields a number here.
+    return code if isinstance(code, int) else Exit.DONE
+
+
+def extract_psd() -> int:
+    """The command `extract_psd`, the same as `materia pipeline run extract`."""
+    return main(["pipeline", "run", "extract", *sys.argv[1:]])
+
+
+def _show(error: Exception, debug: bool) -> None:
+    from ops.redact import Redactor
+
+    redact = Redactor.from_environ()
+    if debug:
+        import traceback
+
+        click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+    text = str(error)
+    if not isinstance(error, MateriaError):
+        text = f"unexpected {type(error).__name__}: {text}" + (
+            "" if debug else "; `materia --debug` shows more"
+        )
+    click.echo(f"{click.style('error:', fg='red')} {redact(text)}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(redact(note), err=True)

@@ -1,0 +1,97 @@
+"""`materia status`: what is served, how the pipelines last ran, and what needs somebody's attention."""
+
+from typing import Any
+
+import click
+
+from ops.cli.exits import Exit
+from ops.cli.output import ago_text, duration_text, print_json, size_text, status_text, table
+from ops.run import utc_now
+from ops.settings import Settings
+from ops.status import PipelineState, Status, take_status
+
+
+@click.command(short_help="Show what is served, how pipelines last ran, and what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show what is served, how the pipelines last ran, and what needs attention.
+
+    Exits with 3 when something is stale, failed or missing.
+    """
+    found = take_status(Settings.from_environ(), utc_now())
+    if as_json:
+        print_json(_record(found))
+    else:
+        click.echo(_text(found))
+    ctx.exit(Exit.DONE if found.ok else Exit.UNWELL)
+
+
+def _record(found: Status) -> dict[str, Any]:
+    return {
+        "checked_at": found.checked_at,
+        "ok": found.ok,
+        "generation": found.generation,
+        "expected_release": str(found.expected_release),
+        "pipelines": [_pipeline_record(state, found) for state in found.pipelines],
+        "problems": found.problems,
+    }
+
+
+def _pipeline_record(state: PipelineState, found: Status) -> dict[str, Any]:
+    last, success = state.last, state.last_success
+    return {
+        "pipeline": state.pipeline,
+        "status": last and last.status,
+        "run_id": last and last.id,
+        "started_at": last and last.started_at,
+        "ended_at": last and last.ended_at,
+        "duration_s": last and last.duration_s(found.checked_at),
+        "result": last and last.result,
+        "error": last and last.error,
+        "last_success_at": success and success.ended_at,
+    }
+
+
+def _text(found: Status) -> str:
+    rows = [_pipeline_row(state, found) for state in found.pipelines]
+    head = ("pipeline", "last run", "status", "took", "run", "outcome")
+    parts = [_generation_text(found), table(head, rows, right=("took", "run")), _problems_text(found)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _generation_text(found: Status) -> str:
+    generation = found.generation
+    if generation is None:
+        return "served: nothing"
+    forced = f", forced: {generation.forced_reason}" if generation.forced_reason else ""
+    return (
+        f"served: generation {generation.number}, made {ago_text(generation.created_at, found.checked_at)}, "
+        f"newest release {generation.newest_released_on or 'unknown'}, "
+        f"{size_text(generation.size_bytes)}{forced}"
+    )
+
+
+def _pipeline_row(state: PipelineState, found: Status) -> tuple[str, ...]:
+    last = state.last
+    if last is None:
+        return state.pipeline, "never", "-", "-", "-", ""
+    return (
+        state.pipeline,
+        ago_text(last.started_at, found.checked_at),
+        status_text(last.status),
+        duration_text(last.duration_s(found.checked_at)),
+        str(last.id),
+        last.result or last.error or "",
+    )
+
+
+def _problems_text(found: Status) -> str:
+    if found.ok:
+        return click.style("all is well", fg="green")
+    lines = []
+    for problem in found.problems:
+        since = f", {ago_text(problem.since, found.checked_at)}" if problem.since else ""
+        lines.append(f"{click.style(problem.severity, fg='red')}: {problem.what}{since}")
+        lines.append(f"  next: {problem.next_step}")
+    return "\n".join(lines)
