@@ -202,7 +202,14 @@ class Journal:
     # How
 
     def _runs(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Run]:
-        return (Run.from_row(row).as_seen_now() for row in self._rows(sql, values))
+        return (self._as_seen(Run.from_row(row)) for row in self._rows(sql, values))
+
+    def _as_seen(self, run: Run) -> Run:
+        if not run.is_orphan:
+            return run
+        # It may have ended well after it was read here; its process is gone, so what it says now is final.
+        last_word = next(map(Run.from_row, self._rows(f"{_RUNS} WHERE id = ?", (run.id,))), run)
+        return last_word.died() if last_word.status is RunStatus.RUNNING else last_word
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         with typed_errors(self.path), opened_to_read(self.path) as db:

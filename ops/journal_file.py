@@ -8,7 +8,6 @@ would buy nothing.
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -63,9 +62,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _create(path)
-    connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=32
-    )
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection, path)
@@ -83,12 +80,10 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection | None]:
     if not path.exists():
         yield None
         return
-    connection = _connect_to_read(path)
-    if _version(connection, path) < len(MIGRATIONS):
-        connection.close()
-        open_to_write(path).close()
-        connection = _connect_to_read(path)
-    with closing(connection):
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+        if _version(connection, path) < len(MIGRATIONS):
+            open_to_write(path).close()
         yield connection
 
 
@@ -107,15 +102,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def _create(path: Path) -> None:
     """Make the journal beside its place and link it there: nobody sees half of one, the first comer wins."""
+    import tempfile
+
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)
     draft = Path(name)
@@ -140,12 +137,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             for statement in MIGRATIONS[version].split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
-    )
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

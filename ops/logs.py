@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ops.redact import Redactor
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 OURS = ("dataflows", "ops", "tui")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -63,21 +66,26 @@ class LineFormatter(logging.Formatter):
 
 
 def log_to_terminal(
-    redact: Redactor, *, debug: bool = False, stream: TextIO | None = None
+    redact: Redactor,
+    *,
+    debug: bool = False,
+    stream: TextIO | None = None,
+    console: "Console | None" = None,
 ) -> logging.Handler:
     """Log to stderr from now on, drawn by rich on a terminal, as plain lines otherwise; returns the handler.
 
-    Only our own events, without tracebacks, unless `debug`: the run's log has the rest.
+    Only our own events, without tracebacks, unless `debug`: the run's log has the rest. Who also draws a
+    progress bar passes its `console`, so that the two do not overwrite each other.
     """
     stream = stream or sys.stderr
-    if stream.isatty():
+    if drawn := console is not None or stream.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
-        handler: logging.Handler = RichHandler(console=Console(file=stream), show_path=False)
+        handler: logging.Handler = RichHandler(console=console or Console(file=stream), show_path=False)
     else:
         handler = logging.StreamHandler(stream)
-    handler.setFormatter(LineFormatter(redact, bare=stream.isatty(), traces=debug))
+    handler.setFormatter(LineFormatter(redact, bare=drawn, traces=debug))
     if not debug:
         handler.addFilter(_is_ours)
     _attach(handler)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ops.process import Process
 
-DIED = "the process ended without a word: killed, out of memory, or the machine went down"
+DIED = "its process is gone: killed, out of memory, or the machine went down"
 
 
 class RunStatus(StrEnum):
@@ -63,17 +63,18 @@ class Run:
     def process(self) -> Process:
         return Process(self.pid, self.process_started)
 
-    def as_seen_now(self) -> "Run":
-        """This run, or the same as died when it says it is running and its process is gone."""
-        if self.status is not RunStatus.RUNNING or self.process.is_alive():
-            return self
+    @property
+    def is_orphan(self) -> bool:
+        """Whether it says that it is running and its process is gone."""
+        return self.status is RunStatus.RUNNING and not self.process.is_alive()
+
+    def died(self) -> "Run":
+        """This run as one that died."""
         return replace(self, status=RunStatus.DIED, error=DIED)
 
     def duration_s(self, now: datetime) -> float | None:
         """Seconds from start to end, or to `now` while it runs; None for a run that died."""
-        if self.ended_at is None and self.status is not RunStatus.RUNNING:
-            return None
-        return ((self.ended_at or now) - self.started_at).total_seconds()
+        return _duration_s(self, now)
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ class Step:
 
     def duration_s(self, now: datetime) -> float | None:
         """Seconds from start to end, or to `now` while it runs; None for a step that died."""
-        if self.ended_at is None and self.status is not RunStatus.RUNNING:
-            return None
-        return ((self.ended_at or now) - self.started_at).total_seconds()
+        return _duration_s(self, now)
 
 
 RUN_COLUMNS = tuple(field.name for field in fields(Run))
@@ -114,6 +113,12 @@ STEP_COLUMNS = tuple(field.name for field in fields(Step))
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _duration_s(entry: Run | Step, now: datetime) -> float | None:
+    if entry.ended_at is None and entry.status is not RunStatus.RUNNING:
+        return None
+    return ((entry.ended_at or now) - entry.started_at).total_seconds()
 
 
 def _with_times(record: dict[str, Any]) -> dict[str, Any]:

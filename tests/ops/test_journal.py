@@ -98,6 +98,18 @@ def test_a_journal_that_cannot_be_created_is_a_typed_error(tmp_path: Path) -> No
         Journal(tmp_path / "file" / "runs.sqlite").begin("extract")
 
 
+def test_a_full_disk_is_a_typed_error_and_writing_goes_on_after_it(journal: Journal) -> None:
+    run = journal.begin("extract")
+    assert journal._writer is not None
+    [pages] = journal._writer.execute("PRAGMA page_count").fetchone()
+    journal._writer.execute(f"PRAGMA max_page_count = {pages}")  # SQLite's own way to a full disk.
+    with pytest.raises(JournalError, match="disk is not full"):
+        journal.begin_step(run.id, "download", "x" * 100_000)
+    journal._writer.execute("PRAGMA max_page_count = 1000000")
+    journal.begin_step(run.id, "download")
+    assert [step.detail for step in journal.steps(run.id)] == [""]
+
+
 def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
     (tmp_path / "runs.sqlite").touch()
     journal = Journal(tmp_path / "runs.sqlite")
@@ -213,6 +225,20 @@ def test_a_killed_run_is_seen_as_died_and_recorded_so_by_the_next_run(journal: J
     assert _stored_status(journal.path, run_id) == "died"
     assert journal.run(run_id) == died
     assert [step.status for step in journal.steps(run_id)] == [RunStatus.DIED]
+
+
+def test_a_run_that_ends_well_while_it_is_looked_at_is_not_seen_as_died(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = journal.begin("extract")
+
+    def ends_after_it_was_read(_: Process) -> bool:
+        journal.finish(run.id, RunStatus.DONE, "nothing new")
+        return False
+
+    monkeypatch.setattr(Process, "is_alive", ends_after_it_was_read)
+    [seen] = journal.runs()
+    assert (seen.status, seen.result) == (RunStatus.DONE, "nothing new")
 
 
 def test_a_recycled_pid_is_not_mistaken_for_the_run(journal: Journal) -> None:
