@@ -88,8 +88,8 @@ def test_a_corrupt_journal_is_a_typed_error_that_names_the_file(
     path.write_bytes(content)
     with pytest.raises(JournalError, match=r"runs\.sqlite.*move it away"):
         Journal(path).runs()
-    with pytest.raises(JournalError, match=r"runs\.sqlite"):
-        Journal(path).begin("extract")
+    with Journal(path) as broken, pytest.raises(JournalError, match=r"runs\.sqlite"):
+        broken.begin("extract")
 
 
 def test_a_journal_that_cannot_be_created_is_a_typed_error(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_a_full_disk_is_a_typed_error_and_writing_goes_on_after_it(journal: Jour
 
 def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
     (tmp_path / "runs.sqlite").touch()
-    journal = Journal(tmp_path / "runs.sqlite")
-    assert journal.runs() == ()
-    assert journal.begin("extract").id == 1
+    with Journal(tmp_path / "runs.sqlite") as journal:
+        assert journal.runs() == ()
+        assert journal.begin("extract").id == 1
 
 
 def test_a_journal_of_a_newer_materia_is_refused(journal: Journal) -> None:

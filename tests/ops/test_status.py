@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +19,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def journal(settings: Settings) -> Journal:
-    return Journal(settings.journal_path)
+def journal(settings: Settings) -> Iterator[Journal]:
+    with Journal(settings.journal_path) as journal:
+        yield journal
 
 
 def _record(journal: Journal, pipeline: str, status: RunStatus, parent_id: int | None = None) -> int:
