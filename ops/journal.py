@@ -100,9 +100,7 @@ class Journal:
                 ),
             ).lastrowid
             if log_dir is not None:
-                db.execute(
-                    "UPDATE runs SET log_path = ? WHERE id = ?", (str(log_dir / f"run-{row_id}.log"), row_id)
-                )
+                db.execute("UPDATE runs SET log_path = ? WHERE id = ?", (str(log_dir / f"run-{row_id}.log"), row_id))
             return Run.from_row(db.execute(f"{_RUNS} WHERE id = ?", (row_id,)).fetchone())
 
     def finish(
@@ -147,9 +145,7 @@ class Journal:
 
     # Reading
 
-    def runs(
-        self, limit: int = 20, *, pipeline: str | None = None, status: RunStatus | None = None
-    ) -> tuple[Run, ...]:
+    def runs(self, limit: int = 20, *, pipeline: str | None = None, status: RunStatus | None = None) -> tuple[Run, ...]:
         """At most `limit` runs, newest first; with a pipeline or a status only those."""
         tests: list[str] = []
         values: list[str] = []
@@ -230,6 +226,4 @@ class Journal:
         for run_id, pid, started in running:
             if not Process(pid, started).is_alive():
                 db.execute("UPDATE runs SET status = 'died', error = ? WHERE id = ?", (DIED, run_id))
-                db.execute(
-                    "UPDATE steps SET status = 'died' WHERE run_id = ? AND status = 'running'", (run_id,)
-                )
+                db.execute("UPDATE steps SET status = 'died' WHERE run_id = ? AND status = 'running'", (run_id,))

@@ -75,7 +75,4 @@ def _held_message(path: Path, record: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         # The holder has just taken it and not yet said who it is.
         who, look = "another process holds it", "materia runs"
-    return (
-        f"another run is writing to {path.parent}: {who}; "
-        f"`{look}` tells how far it is, try again when it has ended"
-    )
+    return f"another run is writing to {path.parent}: {who}; `{look}` tells how far it is, try again when it has ended"

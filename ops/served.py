@@ -29,9 +29,7 @@ def served_generation(serving_path: Path) -> Served | None:
         return None
     target = serving_path.resolve()
     if not target.is_file():
-        raise ServingBrokenError(
-            f"{serving_path} leads to {target}, which is gone; run `materia serving rollback`"
-        )
+        raise ServingBrokenError(f"{serving_path} leads to {target}, which is gone; run `materia serving rollback`")
     sidecar = target.with_suffix(".json")
     if not sidecar.exists():
         created_at = datetime.fromtimestamp(target.stat().st_mtime, UTC)
@@ -49,6 +47,5 @@ def served_generation(serving_path: Path) -> Served | None:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise ServingBrokenError(
-            f"{sidecar} does not describe a generation ({error!r}); "
-            "serve another with `materia serving rollback`"
+            f"{sidecar} does not describe a generation ({error!r}); serve another with `materia serving rollback`"
         ) from error

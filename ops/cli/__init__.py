@@ -51,9 +51,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
         ctx.exit()
 
 
-@click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, help="Show tracebacks, and what libraries log.")
 @click.option(
     "--version",
@@ -107,9 +105,7 @@ def _show(error: Exception, debug: bool) -> None:
         click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
     text = str(error)
     if not isinstance(error, MateriaError):
-        text = f"unexpected {type(error).__name__}: {text}" + (
-            "" if debug else "; `materia --debug` shows more"
-        )
+        text = f"unexpected {type(error).__name__}: {text}" + ("" if debug else "; `materia --debug` shows more")
     click.echo(f"{click.style('error:', fg='red')} {redact(text)}", err=True)
     for note in getattr(error, "__notes__", ()):
         click.echo(redact(note), err=True)

@@ -17,14 +17,10 @@ from ops.run import Run, RunStatus, Step, utc_now
 from ops.settings import Settings
 
 
-@click.group(
-    invoke_without_command=True, short_help="List the newest runs; `runs show ID` tells all about one."
-)
+@click.group(invoke_without_command=True, short_help="List the newest runs; `runs show ID` tells all about one.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
 @click.option("--pipeline", help="Only runs of this pipeline.")
-@click.option(
-    "--status", type=click.Choice([str(status) for status in RunStatus]), help="Only in this status."
-)
+@click.option("--status", type=click.Choice([str(status) for status in RunStatus]), help="Only in this status.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def runs(ctx: click.Context, limit: int, pipeline: str | None, status: str | None, as_json: bool) -> None:
@@ -89,16 +85,11 @@ def _runs_table(found: Sequence[Run], now: datetime) -> str:
         )
         for run in found
     ]
-    return table(
-        ("run", "pipeline", "status", "began", "took", "trigger", "outcome"), rows, right=("run", "took")
-    )
+    return table(("run", "pipeline", "status", "began", "took", "trigger", "outcome"), rows, right=("run", "took"))
 
 
 def _steps_table(steps: Sequence[Step], now: datetime) -> str:
-    rows = [
-        (step.name, status_text(step.status), duration_text(step.duration_s(now)), step.detail)
-        for step in steps
-    ]
+    rows = [(step.name, status_text(step.status), duration_text(step.duration_s(now)), step.detail) for step in steps]
     return table(("step", "status", "took", "detail"), rows, right=("took",))
 
 

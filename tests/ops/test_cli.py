@@ -200,9 +200,7 @@ def test_help_and_version_are_quick_to_reach(tmp_path: Path) -> None:
 def test_completion_prints_a_script_and_completes(tmp_path: Path, shell: str) -> None:
     shown = materia(tmp_path, "completion", shell)
     assert shown.returncode == Exit.DONE and "_MATERIA_COMPLETE" in shown.stdout
-    completed = materia(
-        tmp_path, _MATERIA_COMPLETE="bash_complete", COMP_WORDS="materia st", COMP_CWORD="1"
-    ).stdout
+    completed = materia(tmp_path, _MATERIA_COMPLETE="bash_complete", COMP_WORDS="materia st", COMP_CWORD="1").stdout
     assert completed == "plain,status\n"
 
 
@@ -233,9 +231,7 @@ def test_a_lock_held_by_another_process_exits_with_4(tmp_path: Path, spawn: Spaw
 def test_an_unexpected_error_exits_with_1_and_shows_no_secret(spawn: Spawn) -> None:
     environ = {**os.environ, "HETZNER_TOKEN": "hush-hush"}
     for arguments, traceback in (([], False), (["--debug"], True)):
-        process = spawn(
-            WITH_COMMAND.format(body="1 / {'hush-hush': 0}['hush-hush']"), *arguments, env=environ
-        )
+        process = spawn(WITH_COMMAND.format(body="1 / {'hush-hush': 0}['hush-hush']"), *arguments, env=environ)
         _, shown = process.communicate(timeout=60)
         assert process.returncode == Exit.FAILED
         assert "error: unexpected ZeroDivisionError: division by zero" in shown

@@ -77,9 +77,7 @@ def test_a_missing_journal_reads_as_empty_and_is_not_created(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, None], ids=["garbage", "torn page"])
-def test_a_corrupt_journal_is_a_typed_error_that_names_the_file(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_a_corrupt_journal_is_a_typed_error_that_names_the_file(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "runs.sqlite"
     if content is None:
         with Journal(path) as journal:
@@ -157,9 +155,7 @@ def test_a_migration_that_fails_changes_nothing(journal: Journal, monkeypatch: p
     assert journal.begin("extract").id == 2
 
 
-def test_processes_that_begin_at_once_all_get_their_runs_into_one_journal(
-    tmp_path: Path, spawn: Spawn
-) -> None:
+def test_processes_that_begin_at_once_all_get_their_runs_into_one_journal(tmp_path: Path, spawn: Spawn) -> None:
     path = tmp_path / "runs.sqlite"
     writers = [spawn(WRITE_RUNS, path, f"w{n}") for n in range(4)]
     for writer in writers:
@@ -175,9 +171,7 @@ def test_processes_that_begin_at_once_all_get_their_runs_into_one_journal(
 
     runs = reader.runs(200)
     assert sorted(run.id for run in runs) == list(range(1, 101))
-    assert {(run.trigger, run.result) for run in runs} == {
-        (f"w{n}", f"run {m}") for n in range(4) for m in range(25)
-    }
+    assert {(run.trigger, run.result) for run in runs} == {(f"w{n}", f"run {m}") for n in range(4) for m in range(25)}
     assert all(len(reader.steps(run.id)) == 1 for run in runs)
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 

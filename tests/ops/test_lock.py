@@ -31,9 +31,7 @@ with writer_lock(Path(sys.argv[1]), "export_serving") as lock:
 """
 
 
-def test_the_lock_of_another_process_is_refused_by_name_and_free_when_it_ends(
-    tmp_path: Path, spawn: Spawn
-) -> None:
+def test_the_lock_of_another_process_is_refused_by_name_and_free_when_it_ends(tmp_path: Path, spawn: Spawn) -> None:
     path = tmp_path / "data" / "writer.lock"
     holder = spawn(HOLD, path)
     assert holder.stdout and holder.stdout.readline() == "held\n"
@@ -60,9 +58,7 @@ def test_a_killed_holder_leaves_the_lock_free(tmp_path: Path, spawn: Spawn) -> N
 
 
 @pytest.mark.parametrize("end", ["killed", "ended"])
-def test_a_child_that_was_given_the_lock_keeps_it_after_its_parent(
-    tmp_path: Path, spawn: Spawn, end: str
-) -> None:
+def test_a_child_that_was_given_the_lock_keeps_it_after_its_parent(tmp_path: Path, spawn: Spawn, end: str) -> None:
     path = tmp_path / "writer.lock"
     parent = spawn(HAND_ON_AND_DIE, path, end)
     assert parent.stdout

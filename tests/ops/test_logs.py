@@ -39,9 +39,7 @@ def test_an_event_is_one_line_with_run_step_and_fields(tmp_path: Path) -> None:
         log.info("landed %s", "2025-11", extra={"size_bytes": 512, "etag": 'W/"a b"', "url": "http://x/y"})
     line = path.read_text()
     assert LINE.match(line)
-    assert line.endswith(
-        ' INFO run=12 step=download landed 2025-11 size_bytes=512 etag="W/\\"a b\\"" url=http://x/y\n'
-    )
+    assert line.endswith(' INFO run=12 step=download landed 2025-11 size_bytes=512 etag="W/\\"a b\\"" url=http://x/y\n')
     log.info("after the run")
     assert path.read_text() == line
 

@@ -77,9 +77,7 @@ def test_a_release_is_expected_once_the_fifteenth_is_over(now: str, expected: Mo
     assert expected_release(datetime.fromisoformat(now)) == expected
 
 
-def test_a_served_release_older_than_expected_is_stale_since_it_was_due(
-    settings: Settings, journal: Journal
-) -> None:
+def test_a_served_release_older_than_expected_is_stale_since_it_was_due(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 3, released_on=date(2026, 10, 9))
     _record(journal, "extract", RunStatus.DONE)
     before, after = datetime(2026, 11, 15, 12, tzinfo=UTC), datetime(2026, 11, 16, 12, tzinfo=UTC)
@@ -90,9 +88,7 @@ def test_a_served_release_older_than_expected_is_stale_since_it_was_due(
     assert stale.since == datetime(2026, 11, 16, tzinfo=UTC)
 
 
-def test_extract_is_stale_when_it_has_not_succeeded_for_36_hours(
-    settings: Settings, journal: Journal
-) -> None:
+def test_extract_is_stale_when_it_has_not_succeeded_for_36_hours(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 1, released_on=utc_now().date())
     assert _problems(settings) == [(Severity.STALE, "extract has never succeeded here")]
     _record(journal, "extract", RunStatus.DONE)
@@ -115,9 +111,7 @@ def test_a_failure_is_a_problem_until_the_pipeline_succeeds(settings: Settings, 
     assert _problems(settings) == []
 
 
-def test_a_failed_run_all_is_told_by_the_pipeline_that_failed_in_it(
-    settings: Settings, journal: Journal
-) -> None:
+def test_a_failed_run_all_is_told_by_the_pipeline_that_failed_in_it(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 1, released_on=utc_now().date())
     whole = journal.begin("run-all")
     _record(journal, "extract", RunStatus.DONE, parent_id=whole.id)
@@ -130,9 +124,7 @@ def test_a_failed_run_all_is_told_by_the_pipeline_that_failed_in_it(
     assert _problems(settings) == [(Severity.FAILED, f"run-all failed (run {alone}): no luck")]
 
 
-def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(
-    settings: Settings, journal: Journal
-) -> None:
+def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(settings: Settings, journal: Journal) -> None:
     settings.journal_path.write_bytes(b"broken" * 1000)
     settings.serving_path.symlink_to("serving-9.duckdb")
     status = take_status(settings, utc_now())
