@@ -5,7 +5,7 @@
 Whatever fails, the old generation stays served.
 """
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from dataflows.serving.store import ServingStore
 from dataflows.serving.verify import verify_in_fresh_process
 from dataflows.snapshot import Snapshot
 from dataflows.transform import Lakehouse, Transformed, models_digest
+
+log = logging.getLogger(__name__)
 
 GENERATIONS_KEPT = 5
 
@@ -43,28 +45,26 @@ class Built:
     facts: GenerationFacts
 
 
-def landed(landing: Landing, lakehouse: Lakehouse, log: Callable[[str], None]) -> tuple[Snapshot, ...]:
+def landed(landing: Landing, lakehouse: Lakehouse) -> tuple[Snapshot, ...]:
     """The snapshots of the lakehouse's dataset, oldest release first, their rows ready to be read."""
     snapshots = landing.snapshots()
     ours = tuple(snapshot for snapshot in snapshots if snapshot.dataset == lakehouse.dataset)
     if others := {snapshot.dataset for snapshot in snapshots} - {lakehouse.dataset}:
-        log(f"ignoring snapshots of {', '.join(sorted(others))}: this lakehouse serves {lakehouse.dataset}")
+        log.warning("ignoring snapshots of %s: this lakehouse serves %s", ", ".join(sorted(others)), lakehouse.dataset)
     if not ours:
         raise LandingError(f"no snapshot of {lakehouse.dataset} is landed; run `materia pipeline run extract`")
     landing.ready_rows(lakehouse.dataset)
     return ours
 
 
-def transformed(landed: tuple[Snapshot, ...], lakehouse: Lakehouse, log: Callable[[str], None]) -> Transformed:
+def transformed(landed: tuple[Snapshot, ...], lakehouse: Lakehouse) -> Transformed:
     """The lakehouse brought up to date by SQLMesh, in a process of its own."""
-    return transform.run("transform", lakehouse, landed, log)
+    return transform.run("transform", lakehouse, landed)
 
 
-def audited(
-    transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: Lakehouse, log: Callable[[str], None]
-) -> Transformed:
+def audited(transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: Lakehouse) -> Transformed:
     """The same lakehouse after every audit passed: those that ran with the transform, or all of them now."""
-    return transformed if transformed.audited else transform.run("audit", lakehouse, landed, log)
+    return transformed if transformed.audited else transform.run("audit", lakehouse, landed)
 
 
 def built(

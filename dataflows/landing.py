@@ -8,8 +8,8 @@
 A snapshot exists when its marker does. Everything else is a leftover that the next landing takes over.
 """
 
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 from dataflows import psd_zip
 from dataflows.errors import LandingError
@@ -17,26 +17,30 @@ from dataflows.files import move_durably, write_durably
 from dataflows.snapshot import Snapshot
 
 
-class Landing(Protocol):
+class Landing(ABC):
     """Where snapshots are kept: a local folder or a bucket."""
 
     workspace: Path
     """A local folder for downloads in progress, on the file system that the transform reads."""
 
+    @abstractmethod
     def find(self, key: str) -> Snapshot | None:
         """The snapshot landed under this key, if any."""
 
+    @abstractmethod
     def snapshots(self) -> tuple[Snapshot, ...]:
         """All landed snapshots, oldest release first."""
 
+    @abstractmethod
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
         """Commit a verified download; both files are moved into the landing, the marker last."""
 
+    @abstractmethod
     def ready_rows(self, dataset: str) -> None:
         """See that the transform finds the rows of every landed snapshot of a dataset on the local disk."""
 
 
-class LocalLanding:
+class LocalLanding(Landing):
     """The landing in a folder."""
 
     def __init__(self, root: Path) -> None:

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dataflows.errors import TransformError
 from dataflows.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
 
 PROJECT_DIR = Path(__file__).resolve().parents[1] / "transform" / "sqlmesh_materia"
 """The SQLMesh project: models, audits, tests, macros and its configuration."""
@@ -50,15 +53,10 @@ def models_digest(project_dir: Path = PROJECT_DIR) -> str:
     return digest.hexdigest()[:16]
 
 
-def run(
-    action: Literal["transform", "audit"],
-    lakehouse: Lakehouse,
-    snapshots: Sequence[Snapshot],
-    log: Callable[[str], None],
-) -> Transformed:
+def run(action: Literal["transform", "audit"], lakehouse: Lakehouse, snapshots: Sequence[Snapshot]) -> Transformed:
     """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's own words.
 
-    Every line that SQLMesh prints goes to `log`. The child ends with this process, however that ends.
+    Every line that SQLMesh prints is logged. The child ends with this process, however that ends.
     """
     rows_of_day = {snapshot.released_on: snapshot.row_count for snapshot in snapshots}
     order = {
@@ -81,7 +79,7 @@ def run(
     )
     try:
         with process:
-            result, lines = _follow(process.stdout, log)
+            result, lines = _follow(process.stdout)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -91,14 +89,14 @@ def run(
     return Transformed(**result)
 
 
-def _follow(output: Iterator[str], log: Callable[[str], None]) -> tuple[dict[str, Any] | None, list[str]]:
+def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
     """Pass lines on as they come; the line that starts with the child's mark is its result."""
     result, lines = None, []
     for line in output:
         if line.startswith(RESULT_MARK):
             result = json.loads(line.removeprefix(RESULT_MARK))
         elif text := line.rstrip():
-            log(text)
+            log.info(text)
             lines = [*lines[-40:], text]
     return result, lines
 

@@ -27,10 +27,15 @@ class Redactor:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Redactor":
         """Knows the value of every variable whose name says that it is a secret, such as R2_SECRET_KEY."""
-        return cls({name: value for name, value in environ.items() if _SECRET_NAME.search(name)})
+        return cls({name: value for name, value in environ.items() if is_secret(name)})
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub(MASK, text) if self._pattern else text
+
+
+def is_secret(name: str) -> bool:
+    """Whether the name of an environment variable says that its value is a secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def _spellings(secret: str) -> Iterator[str]:

@@ -15,7 +15,10 @@ from dataflows.errors import MateriaError
 from ops.cli.exits import Exit
 
 COMMANDS = {
+    "backfill": "ops.cli.pipeline:backfill",
     "completion": "ops.cli.completion:completion",
+    "pipeline": "ops.cli.pipeline:pipeline",
+    "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
     "status": "ops.cli.status:status",
 }

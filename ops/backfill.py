@@ -1,0 +1,125 @@
+"""Backfill: land every posted release of a range of months, a few at a time, and serve them."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dataflows.archive import Archive
+from dataflows.errors import MateriaError, NotPostedError, SettingsError
+from dataflows.release import Month, release_of
+from ops.pipelines import Job, Request, bring_up_to_date, described, job
+from ops.run import utc_now
+from ops.settings import Settings
+
+MAX_MONTHS = 600
+"""Fifty years; a longer range is a slip of the keyboard."""
+
+AT_A_TIME = 3
+"""Releases fetched side by side: USDA's server is not ours."""
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    """What became of a month."""
+
+    LANDED = "landed"
+    KNOWN = "landed before"
+    NOT_POSTED = "not posted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class MonthDone:
+    """A month that is dealt with, and how, in a line."""
+
+    month: Month
+    outcome: Outcome
+    detail: str
+
+
+Told = Callable[[MonthDone], None]
+
+
+def backfill(settings: Settings, first: Month, last: Month, request: Request, *, serve: bool, told: Told) -> str:
+    """Land the releases of `first` to `last`, then transform and publish unless `serve` is False.
+
+    A month that is not posted is no error; one that fails does not stop the others, and is raised at the end as
+    MateriaError before anything is published. Repeating a backfill goes on where it stopped. Returns the outcome
+    in a line.
+    """
+    months = tuple(first.through(last)) if (last.year - first.year) * 12 <= MAX_MONTHS else ()
+    if not 0 < len(months) <= MAX_MONTHS:
+        raise SettingsError(f"{first} to {last} is no range of at most {MAX_MONTHS} months")
+    arguments = ("--from", str(first), "--to", str(last))
+    with job("backfill", settings, request, arguments) as begun:
+        done = _land_all(begun, months, told)
+        counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+        begun.recorder.result = summary
+        if failed := [each for each in done if each.outcome is Outcome.FAILED]:
+            raise MateriaError(
+                f"{len(failed)} of {len(months)} months failed ({summary}); the first, {failed[0].month}: "
+                f"{failed[0].detail}. What landed stays; run the same backfill again to go on"
+            )
+        if serve and counts[Outcome.LANDED] + counts[Outcome.KNOWN]:
+            bring_up_to_date(begun)
+            begun.recorder.result = f"{summary}; {begun.recorder.result}"
+        return begun.recorder.result
+
+
+def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDone]:
+    """Land the months side by side; an interruption ends the downloads within a chunk."""
+    stop = threading.Event()
+    done = []
+    with ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, stop):
+        landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, stop) for month in months]
+        for future in as_completed(landing):
+            done.append(future.result())
+            told(done[-1])
+    return sorted(done, key=lambda each: each.month)
+
+
+@contextmanager
+def _stopping(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
+class _Stopped(Exception):
+    """The backfill was interrupted."""
+
+
+def _land(begun: Job, month: Month, stop: threading.Event) -> MonthDone:
+    from dataflows import driver, extract
+
+    def progress(received_bytes: int, total_bytes: int | None) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    archive = Archive(patience=begun.request.patience, progress=progress)
+    inputs = {"archive": archive, "landing": begun.landing, "landed_at": utc_now()}
+    release = release_of(begun.settings.archive_url, begun.settings.dataset, month)
+    try:
+        with begun.recorder.step(str(month)) as note:
+            try:
+                found = driver.execute(extract, "snapshot", inputs, given={"candidates": (release,)})
+                outcome = Outcome.LANDED if found.is_new else Outcome.KNOWN
+                done = MonthDone(month, outcome, described(found.snapshot))
+            except NotPostedError:
+                done = MonthDone(month, Outcome.NOT_POSTED, release.url)
+            note.detail = f"{done.outcome}: {done.detail}"
+    except MateriaError as error:
+        done = MonthDone(month, Outcome.FAILED, str(error))
+    finally:
+        archive.close()
+    log.info("month done", extra={"month": str(month), "outcome": str(done.outcome), "detail": done.detail})
+    return done

@@ -1,0 +1,258 @@
+"""The pipelines: what `materia pipeline run` and `run-all` do, recorded in the journal, one writer at a time."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflows.archive import Archive, Patience
+from dataflows.errors import SettingsError
+from dataflows.landing import Landing, LocalLanding
+from dataflows.release import Month
+from dataflows.serving.store import ServingStore
+from dataflows.snapshot import Snapshot
+from ops.journal import Journal
+from ops.lock import WriterLock, writer_lock
+from ops.recorder import Recorder, run_recorded
+from ops.redact import is_secret
+from ops.run import utc_now
+from ops.settings import Settings
+from ops.version import code_version
+
+log = logging.getLogger(__name__)
+
+NOTHING_NEW = "nothing new"
+
+Progress = Callable[[int, int | None], None]
+"""Told the bytes received so far and, where known, the size of the whole."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody, or the schedule, asks of a pipeline."""
+
+    trigger: str = "manual"
+    as_of: Month | None = None
+    """The month the probe starts from; this month when None."""
+    forced_reason: str | None = None
+    """Why the gate is to let a worse generation through."""
+    patience: Patience = field(default_factory=Patience)
+    progress: Progress = lambda received_bytes, total_bytes: None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """As they would be typed."""
+        as_of = ("--as-of", str(self.as_of)) if self.as_of else ()
+        return (*as_of, *(("--force", self.forced_reason) if self.forced_reason else ()))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pipeline at work: what was asked, and everything it may touch."""
+
+    settings: Settings
+    request: Request
+    recorder: Recorder
+    lock: WriterLock
+    landing: Landing
+    serving: ServingStore
+
+    def execute(
+        self, dataflow: Any, wanted: str, inputs: Mapping[str, Any], given: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Compute a node of a dataflow, its nodes recorded as steps."""
+        from dataflows import driver
+        from ops.steps import step_recorder
+
+        return driver.execute(dataflow, wanted, inputs, given=given, adapters=[step_recorder(self.recorder)])
+
+    @contextmanager
+    def inside(self, pipeline: str) -> Iterator["Job"]:
+        """The same job as a run of `pipeline` inside this one."""
+        with self.recorder.child(pipeline, arguments=self.request.arguments) as recorder:
+            yield Job(self.settings, self.request, recorder, self.lock, self.landing, self.serving)
+
+
+def run(pipeline: str, settings: Settings, request: Request) -> str:
+    """Run a pipeline from beginning to end and return its outcome in a line.
+
+    Raises LockHeldError when another run is writing here, SettingsError for an unknown pipeline, and whatever
+    the pipeline fails with; the journal has it all.
+    """
+    if pipeline not in PIPELINES:
+        raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
+    with job(pipeline, settings, request, request.arguments) as begun:
+        PIPELINES[pipeline].work(begun)
+        return begun.recorder.result or "done"
+
+
+@contextmanager
+def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
+    """The lock, the journal and the stores, held while a pipeline works."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with writer_lock(settings.lock_path, pipeline) as lock, Journal(settings.journal_path) as journal:
+        recorded = run_recorded(
+            journal, pipeline, trigger=request.trigger, arguments=arguments, log_dir=settings.log_dir
+        )
+        with recorded as recorder:
+            lock.name_run(recorder.run.id)
+            yield Job(
+                settings=settings,
+                request=request,
+                recorder=recorder,
+                lock=lock,
+                landing=landing_of(settings),
+                serving=ServingStore(settings.serving_path),
+            )
+
+
+def landing_of(settings: Settings) -> Landing:
+    """The landing that the settings name."""
+    return LocalLanding(settings.landing_dir)
+
+
+def _extract(job: Job) -> None:
+    from dataflows import extract
+
+    archive = Archive(patience=job.request.patience, progress=job.request.progress)
+    try:
+        found = job.execute(
+            extract,
+            "snapshot",
+            {
+                "archive": archive,
+                "archive_url": job.settings.archive_url,
+                "dataset": job.settings.dataset,
+                "newest_month": job.request.as_of or Month.of(utc_now().date()),
+                "landing": job.landing,
+                "landed_at": utc_now(),
+            },
+        )
+    finally:
+        archive.close()
+    job.recorder.snapshots = (found.snapshot.key,)
+    job.recorder.result = f"landed {described(found.snapshot)}" if found.is_new else _already(found.snapshot)
+
+
+def described(snapshot: Snapshot) -> str:
+    return f"{snapshot.month} of {snapshot.released_on} ({snapshot.row_count:,} facts)"
+
+
+def _already(snapshot: Snapshot) -> str:
+    return f"{NOTHING_NEW}: {snapshot.month} of {snapshot.released_on} was landed before"
+
+
+def _transform(job: Job) -> None:
+    if _is_current(job):
+        return
+    _transformed(job)
+
+
+def _export_serving(job: Job) -> None:
+    if _is_current(job) and job.request.forced_reason is None:
+        return
+    _publish(job, {})
+
+
+def _run_all(job: Job) -> None:
+    with job.inside("extract") as extracting:
+        _extract(extracting)
+    job.recorder.snapshots = extracting.recorder.snapshots
+    bring_up_to_date(job)
+    if job.recorder.result == NOTHING_NEW:
+        job.recorder.result = extracting.recorder.result
+
+
+def bring_up_to_date(job: Job) -> None:
+    """Transform and publish what is landed, as runs inside this one, unless it is served already."""
+    if _is_current(job) and job.request.forced_reason is None:
+        return
+    with job.inside("transform") as transforming:
+        given = _transformed(transforming)
+    with job.inside("export_serving") as exporting:
+        _publish(exporting, given)
+    job.recorder.result = exporting.recorder.result
+
+
+def _is_current(job: Job) -> bool:
+    """Whether what is landed was published before; then says so. Imports nothing heavy to find out."""
+    from dataflows.export import is_current
+
+    current = is_current(job.serving, job.landing.snapshots(), job.settings.dataset)
+    if current:
+        job.recorder.result = NOTHING_NEW
+        log.info("nothing new: what is landed was published before")
+    return current
+
+
+def _transformed(job: Job) -> Mapping[str, Any]:
+    """Bring the lakehouse up to date; the nodes that an export need not compute again."""
+    from dataflows import export
+
+    inputs = _export_inputs(job)
+    landed = job.execute(export, "landed", inputs)
+    audited = job.execute(export, "audited", inputs, {"landed": landed})
+    releases = audited.releases_processed
+    job.recorder.snapshots = tuple(snapshot.key for snapshot in landed)
+    job.recorder.result = (
+        f"{releases} release{'' if releases == 1 else 's'} compared" if releases else "models deployed"
+    )
+    return {"landed": landed, "transformed": audited, "audited": audited}
+
+
+def _publish(job: Job, given: Mapping[str, Any]) -> None:
+    from dataflows import export
+
+    generation = job.execute(export, "generation", _export_inputs(job), given)
+    job.recorder.snapshots = generation.snapshots
+    job.recorder.result = (
+        f"generation {generation.number} serves releases to {generation.newest_released_on}"
+        f" ({generation.row_counts['fct_psd']:,} fact versions)"
+    )
+
+
+def _export_inputs(job: Job) -> Mapping[str, Any]:
+    from dataflows.export import Gate
+    from dataflows.transform import Lakehouse
+
+    return {
+        "landing": job.landing,
+        "lakehouse": Lakehouse(
+            path=job.settings.lakehouse_path,
+            dataset=job.settings.dataset,
+            environ=_child_environ(job.settings),
+            inherited_fds=(job.lock.fileno(),),
+        ),
+        "serving": job.serving,
+        "gate": Gate(job.settings.max_row_loss, job.request.forced_reason),
+        "code_version": code_version(),
+        "created_at": utc_now(),
+    }
+
+
+def _child_environ(settings: Settings) -> Mapping[str, str]:
+    """What SQLMesh's process gets: these very settings, and no secret."""
+    inherited = {name: value for name, value in os.environ.items() if not is_secret(name)}
+    return inherited | {
+        "MATERIA_DATA_DIR": str(settings.data_dir),
+        "LAKEHOUSE_DUCKDB_PATH": str(settings.lakehouse_path),
+        "PSD_DATASET": settings.dataset,
+    }
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline: what it is for, and what it does."""
+
+    summary: str
+    work: Callable[[Job], None]
+
+
+PIPELINES: Mapping[str, Pipeline] = {
+    "extract": Pipeline("probe the archive and land the newest release, unless it is landed", _extract),
+    "transform": Pipeline("bring the lakehouse up to date with what is landed", _transform),
+    "export_serving": Pipeline("publish the lakehouse's serving tables as a new generation", _export_serving),
+    "run-all": Pipeline("extract, and when there is anything new transform and export_serving", _run_all),
+}
