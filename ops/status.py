@@ -10,9 +10,10 @@ from enum import StrEnum
 
 from dataflows.errors import JournalError, MateriaError, ServingError
 from dataflows.release import Month
+from dataflows.serving.generation import Generation
+from dataflows.serving.store import ServingStore
 from ops.journal import Journal
 from ops.run import Run, RunStatus
-from ops.served import Served, served_generation
 from ops.settings import Settings
 
 PIPELINES = ("run-all", "extract", "transform", "export_serving")
@@ -52,7 +53,7 @@ class Status:
     """Everything as it stood at `checked_at` (UTC)."""
 
     checked_at: datetime
-    generation: Served | None
+    generation: Generation | None
     expected_release: Month
     pipelines: tuple[PipelineState, ...]
     problems: tuple[Problem, ...]
@@ -67,7 +68,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
     problems: list[Problem] = []
     generation = None
     try:
-        generation = served_generation(settings.serving_path)
+        generation = ServingStore(settings.serving_path).served()
         problems.extend(_generation_problems(generation, now))
     except ServingError as error:
         problems.append(_problem_of(error))
@@ -94,7 +95,7 @@ def expected_release(now: datetime) -> Month:
     return month if now.astimezone(UTC).day > LAST_USUAL_RELEASE_DAY else month.back(1)
 
 
-def _generation_problems(generation: Served | None, now: datetime) -> Iterator[Problem]:
+def _generation_problems(generation: Generation | None, now: datetime) -> Iterator[Problem]:
     expected = expected_release(now)
     due = datetime(expected.year, expected.month, LAST_USUAL_RELEASE_DAY, tzinfo=UTC) + timedelta(days=1)
     if generation is None:
@@ -126,7 +127,7 @@ def _told_by_child(journal: Journal, failure: Run) -> bool:
     return any(child.status in (RunStatus.FAILED, RunStatus.DIED) for child in journal.children(failure.id))
 
 
-def _extract_problems(journal: Journal, generation: Served | None, now: datetime) -> Iterator[Problem]:
+def _extract_problems(journal: Journal, generation: Generation | None, now: datetime) -> Iterator[Problem]:
     success = journal.last_success_by_pipeline().get("extract")
     if success is None and generation is not None:
         yield Problem(Severity.STALE, "extract has never succeeded here", None, "materia run-all")

@@ -1,6 +1,5 @@
 """Helpers for rooms where several real processes meet."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.serving.generation import Generation, sidecar_of
 from ops.journal import Journal
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -48,19 +48,19 @@ def serve(serving_path: Path, number: int, *, released_on: date) -> None:
     """Make `serving_path` lead to a described generation, as a publish leaves it (the data apart)."""
     target = serving_path.with_name(f"{serving_path.stem}-{number}.duckdb")
     target.write_bytes(b"data")
-    record = {
-        "number": number,
-        "created_at": datetime.now(UTC).isoformat(),
-        "code_version": "abc123",
-        "duckdb_version": "1.5.5",
-        "models_digest": "0" * 64,
-        "snapshots": ["etag1"],
-        "newest_released_on": released_on.isoformat(),
-        "row_counts": {"fct_psd": 1},
-        "forced_reason": None,
-        "size_bytes": 4,
-        "sha256": "0" * 64,
-    }
-    target.with_suffix(".json").write_text(json.dumps(record))
+    generation = Generation(
+        number=number,
+        created_at=datetime.now(UTC),
+        code_version="abc123",
+        duckdb_version="1.5.5",
+        models_digest="0" * 64,
+        snapshots=("etag1",),
+        newest_released_on=released_on,
+        row_counts={"fct_psd": 1},
+        forced_reason=None,
+        size_bytes=4,
+        sha256="0" * 64,
+    )
+    sidecar_of(target).write_text(generation.to_json())
     serving_path.unlink(missing_ok=True)
     serving_path.symlink_to(target.name)
