@@ -17,6 +17,7 @@ from ops.cli.exits import Exit
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
     "completion": "ops.cli.completion:completion",
+    "dag": "ops.cli.dag:dag",
     "pipeline": "ops.cli.pipeline:pipeline",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
