@@ -18,6 +18,7 @@ COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
     "completion": "ops.cli.completion:completion",
     "dag": "ops.cli.dag:dag",
+    "demo": "ops.cli.demo:demo",
     "pipeline": "ops.cli.pipeline:pipeline",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
