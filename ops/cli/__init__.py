@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "ops.cli.demo:demo",
     "pipeline": "ops.cli.pipeline:pipeline",
     "query": "ops.cli.query:query",
+    "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
     "status": "ops.cli.status:status",
