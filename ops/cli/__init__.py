@@ -25,6 +25,7 @@ COMMANDS = {
     "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
+    "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
 }
 """Where each command is, as `module:attribute`."""
