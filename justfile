@@ -30,6 +30,11 @@ test *args: lint
     {{ run }}sqlmesh -p {{ project }} test
     {{ run }}pytest "$@"
 
+# The same with coverage, as CI wants it: on the terminal and in coverage.xml
+coverage: lint
+    {{ run }}sqlmesh -p {{ project }} test
+    {{ run }}pytest --cov=dataflows --cov=ops --cov-report=term --cov-report=xml
+
 # Check style: Python and SQL
 lint:
     {{ run }}ruff check .
@@ -55,8 +60,9 @@ dag:
         done
     done
 
-# Measure what the swap-aware reader costs
-bench:
+# Measure the main job and the reader against their bars
+bench *args:
+    {{ run }}python -m bench.pipelines "$@"
     {{ run }}python -m bench.reader
 
 # Any SQLMesh command on our project, such as `just sqlmesh plan dev_me`

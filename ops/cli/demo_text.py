@@ -74,7 +74,7 @@ def fact_text(fact: FactThroughTime | None, first: Month) -> str:
             click.style("certain", fg="green") if answer.certain else click.style("uncertain", fg="yellow"),
             f"the release of {answer.last_seen_on} shows it"
             if answer.certain
-            else f"last seen on {answer.last_seen_on}; a value that nobody kept may have stood in between",
+            else f"last seen on {answer.last_seen_on}; another may have stood since",
         )
         for answer in fact.answers
     ]
