@@ -55,10 +55,11 @@ def release_text(release: LastRelease) -> str:
             f"{click.style('restated', fg='yellow')} is {', '.join(release.rekeyed)}: the same values under other "
             "market years, so no revisions.\n"
         )
-    counts += "The largest revisions, one per balance sheet, by their share of the world's production:"
+    if rows:
+        counts += "The largest revisions, one per balance sheet, by their share of the world's production:"
     return _part(
         f"What the release of {release.released_on} changed",
-        counts,
+        counts.rstrip(),
         table(head, rows, right=("year", "from", "to", "change")) or "no value was revised",
     )
 
@@ -66,7 +67,7 @@ def release_text(release: LastRelease) -> str:
 def fact_text(fact: FactThroughTime | None, first: Month) -> str:
     """One fact as of several days, with how sure each answer is."""
     if fact is None:
-        return _part("The same fact through time", "", "no fact changed since the first release")
+        return _part("The same fact through time", "", f"no fact was revised since {first}")
     rows = [
         (
             answer.day.isoformat(),
@@ -87,7 +88,8 @@ def fact_text(fact: FactThroughTime | None, first: Month) -> str:
 
 
 def _part(title: str, explained: str, body: str) -> str:
-    return "\n".join(part for part in (click.style(title, bold=True), explained, "", body) if part is not None)
+    head = "\n".join(line for line in (click.style(title, bold=True), explained) if line)
+    return f"{head}\n\n{body}"
 
 
 def _figure(value: float | None) -> str:

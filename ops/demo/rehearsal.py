@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from dataflows.errors import SettingsError
 from dataflows.release import Month
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.history import HistorySpec, published_at
+from ops.demo.psd_codes import commodities_of
 from ops.lock import writer_lock
 from ops.settings import Settings
 
@@ -28,12 +29,14 @@ class Act:
 def history_until(now: datetime, dataset: str, rows: int, releases: int) -> HistorySpec:
     """The history whose last release is the newest that USDA would have posted by `now` (UTC).
 
-    That release also moves a commodity to other market years, as USDA does now and then. Raises SettingsError.
+    That release also moves one of several commodities to other market years, as USDA does now and then. Raises
+    SettingsError.
     """
     last = Month.of(now.date())
     if published_at(last) > now:
         last = last.back(1)
-    return HistorySpec.ending(last, releases, dataset=dataset, rows=rows, rekey_in=releases - 1)
+    plain = HistorySpec.ending(last, releases, dataset=dataset, rows=rows)
+    return replace(plain, rekey_in=releases - 1) if len(commodities_of(dataset)) > 1 else plain
 
 
 def clear_directory(data_dir: Path) -> None:
@@ -79,7 +82,7 @@ def acts(archive: ArchiveServer, settings: Settings, spec: HistorySpec) -> Itera
         for release in generate(spec):
             archive.post(release.month, release.zip_bytes, release.published_at, release.etag)
             facts, size_bytes = facts + release.row_count, size_bytes + len(release.zip_bytes)
-        return f"{facts:,} facts in {len(months)} zips of {size_bytes / len(months) / 1e6:.1f} MB"
+        return f"{facts:,} facts in {len(months)} zips of {size_bytes / len(months) / 1e3:,.0f} kB"
 
     def filled() -> str:
         return backfill(settings, middle[0], middle[-1], Request(trigger="demo"), serve=True, told=lambda _: None)

@@ -19,9 +19,11 @@ def test_no_release_of_the_demo_is_dated_in_the_future() -> None:
 
 
 def test_the_last_release_of_the_demo_rekeys_a_commodity() -> None:
-    spec = history_until(datetime(2026, 11, 21, tzinfo=UTC), "psd_coffee", 5_000, 4)
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    spec = history_until(now, "psd_grains_pulses", 5_000, 4)
     assert spec.months == tuple(Month(2026, 8).through(Month(2026, 11)))
-    assert (spec.dataset, spec.rows, spec.rekey_in) == ("psd_coffee", 5_000, 3)
+    assert (spec.dataset, spec.rows, spec.rekey_in) == ("psd_grains_pulses", 5_000, 3)
+    assert history_until(now, "psd_coffee", 5_000, 4).rekey_in is None, "then nothing would be left to revise"
 
 
 def test_a_directory_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
