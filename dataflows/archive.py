@@ -154,6 +154,7 @@ class Archive:
                 self.progress(received_bytes, extent.total_bytes)
                 if received_bytes > MAX_ZIP_BYTES:
                     path.unlink()
+                    _validators_path(path).unlink()
                     _require_size(received_bytes, str(response.url))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from dataflows import psd_zip, release
 from dataflows.archive import Archive, Download, Probe
 from dataflows.errors import NotPostedError
+from dataflows.files import disk_trouble
 from dataflows.landing import Landing
 from dataflows.psd_zip import Contents
 from dataflows.release import Month, Release
@@ -65,7 +66,8 @@ def download(
     if landed_already is not None:
         return None
     wanted = newest_posted.release
-    landing.workspace.mkdir(parents=True, exist_ok=True)
+    with disk_trouble(landing.workspace):
+        landing.workspace.mkdir(parents=True, exist_ok=True)
     return archive.download(wanted, landing.workspace / f"{wanted.dataset}-{wanted.month}.zip")
 
 

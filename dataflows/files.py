@@ -52,4 +52,6 @@ def disk_trouble(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskSpaceError(f"{path}: the disk is full; free some space and run again") from error
-        raise LandingError(f"{error.filename or path}: {error.strerror or error}; it can't be written") from error
+        raise LandingError(
+            f"{error.filename or path}: {error.strerror or error}; see that Materia may read and write there"
+        ) from error

@@ -61,14 +61,13 @@ class LocalLanding(Landing):
 
     def find(self, key: str) -> Snapshot | None:
         marker = self.marker_path(key)
-        try:
-            return Snapshot.from_json(marker.read_bytes(), str(marker))
-        except FileNotFoundError:
-            return None
+        with disk_trouble(marker):
+            return Snapshot.from_json(marker.read_bytes(), str(marker)) if marker.exists() else None
 
     def snapshots(self) -> tuple[Snapshot, ...]:
-        markers = sorted(self.root.glob("psd/*.json"))
-        found = (Snapshot.from_json(marker.read_bytes(), str(marker)) for marker in markers)
+        with disk_trouble(self.root):
+            markers = sorted(self.root.glob("psd/*.json"))
+            found = [Snapshot.from_json(marker.read_bytes(), str(marker)) for marker in markers]
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:

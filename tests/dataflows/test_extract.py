@@ -277,6 +277,7 @@ def test_an_endless_body_is_stopped_and_leaves_nothing_to_resume(coffee, extract
     coffee.misbehave(MONTH, Fault(endless=True, method="GET"), times=None)
     with pytest.raises(ArchiveError, match="sends more than 2 MiB"):
         extracted()
+    assert tree(landing.root) == {}
     coffee.behave()
     assert extracted().is_new
 
