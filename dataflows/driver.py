@@ -1,5 +1,6 @@
 """Runs a dataflow: a module of functions, its inputs, and the node that is wanted."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -26,6 +27,8 @@ def build(dataflow: ModuleType, adapters: Sequence[Any] = ()) -> Any:
     """The Hamilton driver of a dataflow."""
     # Hamilton's plugins import pandas, polars and others at start-up; no dataflow here needs one.
     os.environ.setdefault("HAMILTON_AUTOLOAD_EXTENSIONS", "0")
+    # Its own account of a failed node prints every input; the error itself comes out of here and is told once.
+    logging.getLogger("hamilton").setLevel(logging.CRITICAL)
     from hamilton import base, driver
 
     return driver.Builder().with_modules(dataflow).with_adapters(base.DefaultAdapter(), *adapters).build()
