@@ -7,7 +7,7 @@ run := if env("VIRTUAL_ENV", "") == justfile_directory() / ".venv" { "" } else {
 project := "transform/sqlmesh_materia"
 
 _list:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # Publish generated releases from a small archive on this machine, and look at them
 demo *args:
