@@ -12,10 +12,11 @@ from ops.status import Problem, Status
 from tui.actions import ActionSpec
 from tui.messages import OpenRun, StartPipeline
 from tui.overview import drawing
-from tui.overview.snapshot import Overview, Pipelines, take_overview, traces
+from tui.overview.snapshot import Overview, Pipelines, take_overview
 from tui.panel import Found, Panel
 from tui.polled import PolledPane
 from tui.table import Table
+from tui.traces import traces
 
 _ROUND_S = 15
 """How often relative times are brought up to date while nothing happens."""

@@ -1,12 +1,10 @@
 """The overview as one frozen snapshot; everything in it was worked out by `ops`."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from ops.journal import Journal
-from ops.settings import Settings
 from ops.status import Status, take_status
 from tui.context import ConsoleContext
 from tui.machines import Heartbeat, Workers, heartbeat, next_due, worker_rows
@@ -41,21 +39,6 @@ def take_overview(context: ConsoleContext) -> Overview:
         heartbeat=attempt(lambda: heartbeat(context)),
         workers=attempt(lambda: worker_rows(context)),
     )
-
-
-def traces(settings: Settings) -> tuple[tuple[int, int, int] | None, ...]:
-    """What changes whenever a run or a publish leaves a trace: cheap to compare, read without opening a file."""
-    journal = settings.journal_path
-    files = (journal, journal.with_name(f"{journal.name}-wal"), settings.serving_path)
-    return tuple(_trace(os.fspath(path)) for path in files)
-
-
-def _trace(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _pipelines(context: ConsoleContext) -> Pipelines:
