@@ -17,7 +17,7 @@ DAGS = {
     "transform": (("dataflows.export", "audited"),),
     "export_serving": (("dataflows.export", "generation"),),
     "run-all": (("dataflows.extract", "snapshot"), ("dataflows.export", "generation")),
-    "backfill": (("dataflows.extract", "snapshot"), ("dataflows.export", "generation")),
+    "backfill": (("dataflows.export", "generation"),),
 }
 """The dataflows that a pipeline runs: a module, and the node that is wanted of it."""
 

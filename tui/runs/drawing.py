@@ -58,17 +58,20 @@ def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
     run = story.run
     glyph, tone = TONES[run.status]
     command = " ".join((run.pipeline, *run.arguments))
-    origin = f"{run.trigger} (run {run.parent_id})" if run.parent_id else run.trigger
+    origins = (
+        f"{run.trigger} (run {run.parent_id})" if run.parent_id else run.trigger,
+        f"pid {run.pid} on {run.host}",
+        f"worker {run.worker}" if run.worker else "",
+        f"code {run.code_version}" if run.code_version else "",
+        f"log {_below(Path(run.log_path), data_dir)}" if run.log_path else "",
+    )
+    times = f"began {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}"
     lines = [
-        f"{toned(f'{glyph} {run.status}', tone)}  {toned(command, 'strong')}"
-        f"  {toned(f'began {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}', 'quiet')}",
-        toned(f"{origin} · pid {run.pid} on {run.host}{f' · worker {run.worker}' if run.worker else ''}", "quiet"),
-        toned(f"code {run.code_version or 'unknown'}", "quiet"),
+        f"{toned(f'{glyph} {run.status}', tone)}  {toned(command, 'strong')}  {toned(times, 'quiet')}",
+        toned(" · ".join(filter(None, origins)), "quiet"),
     ]
     if run.snapshots:
         lines.append(toned(f"snapshots {', '.join(run.snapshots)}", "quiet"))
-    if run.log_path:
-        lines.append(toned(f"log {_below(Path(run.log_path), data_dir)}", "quiet"))
     if run.result:
         lines.append(toned(run.result, ""))
     return "\n".join(lines)
