@@ -117,9 +117,10 @@ class Table(ScrollView, can_focus=True):
         if empty is not None and empty.splitlines() != self._empty:
             self._empty = empty.splitlines()
             self.refresh()
-        if tuple(rows) == before:
+        rows = tuple(rows)
+        if rows is before or rows == before:
             return
-        self._rows = tuple(rows)
+        self._rows = rows
         self._place_cursor(current)
         widths = self._widths
         self._measure()

@@ -29,8 +29,8 @@ _LEAST_BAR = 8
 _WORST = (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DIED, RunStatus.INTERRUPTED, RunStatus.DONE)
 
 
-def history_rows(history: History, now: datetime) -> list[Row]:
-    return [_history_row(run, run.id in history.unrepaired, now) for run in history.runs]
+def history_rows(history: History, now: datetime) -> tuple[Row, ...]:
+    return tuple(_history_row(run, run.id in history.unrepaired, now) for run in history.runs)
 
 
 def _history_row(run: Run, unrepaired: bool, now: datetime) -> Row:

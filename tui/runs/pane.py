@@ -1,6 +1,7 @@
 """The screen Runs: what ran and how it went, one run in full, and everything that starts or ends one."""
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from ops.history import History, RunStory
 from ops.launch import command_text
@@ -17,17 +18,18 @@ from ops.status import PIPELINES
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
 from tui.command import Choice, CommandScreen
+from tui.lines import Lines
 from tui.messages import Navigation, OpenLog, OpenRun, StartPipeline
 from tui.panel import Found, Panel
 from tui.polled import PolledPane
 from tui.runs import drawing
 from tui.runs.dag import dags_of
-from tui.runs.snapshot import Detail, RunsSeen, Wanted, line_of_step, parse_wanted, take_runs
-from tui.table import Table
+from tui.runs.snapshot import Detail, RunsSeen, Wanted, line_of_step, look_at_history, look_at_run, parse_wanted
+from tui.table import Row, Table
 from tui.traces import traces
 
 _ROUND_S = 15
-_SETTLED_S = 0.08
+_SETTLED_S = 0.15
 """How long the cursor rests on a run before that run is looked at."""
 _LOG_LINES = 12
 
@@ -66,13 +68,13 @@ class RunsPane(PolledPane):
                 Table(drawing.HISTORY_COLUMNS, empty=drawing.NO_RUNS, id="history"), title="Runs", id="history-panel"
             )
         with VerticalScroll(id="detail", can_focus=False):
-            yield Panel(Static(id="facts"), title="Run", id="facts-panel")
-            yield Panel(Static(id="error"), title="Error", id="error-panel")
+            yield Panel(Lines(id="facts"), title="Run", id="facts-panel")
+            yield Panel(Lines(id="error"), title="Error", id="error-panel")
             yield Panel(
                 Table(drawing.STEP_COLUMNS, empty="no step is recorded", id="steps"), title="Steps", id="steps-panel"
             )
-            yield Panel(Static(id="graph"), title="Dataflow", id="graph-panel")
-            yield Panel(Static(id="log-tail"), title="Log", id="log-panel")
+            yield Panel(Lines(id="graph"), title="Dataflow", id="graph-panel")
+            yield Panel(Lines(id="log-tail"), title="Log", id="log-panel")
 
     def on_mount(self) -> None:
         self.query_one("#runs-filter").display = False
@@ -82,12 +84,18 @@ class RunsPane(PolledPane):
     # Looking
 
     def look(self) -> RunsSeen | None:
-        now = self.context.clock()
-        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S, self._wanted, self._run_id
-        if marks == self._marks and not self._is_anything_running:
-            return None
+        now, wanted, run_id, seen = self.context.clock(), self._wanted, self._run_id, self._seen
+        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S, wanted
+        if marks == self._marks and seen is not None and not self._is_anything_running:
+            story = self._story
+            if story is not None and story.run.id == run_id:
+                return None
+            history, rows = seen.history, seen.rows
+        else:
+            history = look_at_history(self.context, wanted)
+            rows = drawing.history_rows(history.value, now) if isinstance(history, Found) else ()
         self._marks = marks
-        return take_runs(self.context, self._wanted, self._run_id)
+        return RunsSeen(wanted, history, rows, look_at_run(self.context, history, run_id))
 
     @property
     def _is_anything_running(self) -> bool:
@@ -103,7 +111,9 @@ class RunsPane(PolledPane):
         if snapshot.wanted != self._wanted:
             return  # overtaken by another filter
         self._seen = snapshot
-        self.query_one("#history-panel", Panel).show(snapshot.history, self._draw_history)
+        self.query_one("#history-panel", Panel).show(
+            snapshot.history, lambda history: self._draw_history(history, snapshot.rows)
+        )
         if snapshot.detail is None:
             self.query_one("#detail").display = False
             return
@@ -111,12 +121,12 @@ class RunsPane(PolledPane):
         self.query_one("#facts-panel", Panel).show(snapshot.detail, self._draw_detail)
         self.POLL_S = 1.0 if self._is_anything_running else 2.0
 
-    def _draw_history(self, history: History) -> None:
+    def _draw_history(self, history: History, rows: Sequence[Row]) -> None:
         table = self.query_one("#history", Table)
         nothing = (
             "? no run is like that\n  next: esc clears the filter" if self._wanted != Wanted() else drawing.NO_RUNS
         )
-        table.show(drawing.history_rows(history, self.context.clock()), empty=nothing)
+        table.show(rows, empty=nothing)
         started = next((run for run in history.runs if run.pid == self._started_pid), None)
         if started is not None:
             self._started_pid = None
@@ -129,19 +139,19 @@ class RunsPane(PolledPane):
         panel = self.query_one("#facts-panel", Panel)
         panel.border_title = f"Run {story.run.id}"
         panel.border_subtitle = drawing.times_text(story.run)
-        self.query_one("#facts", Static).update(drawing.facts(story, now, self.context.settings.data_dir))
+        self.query_one("#facts", Lines).show(drawing.facts(story, now, self.context.settings.data_dir))
         error = drawing.error_text(story)
         self.query_one("#error-panel").display = bool(error)
-        self.query_one("#error", Static).update(error)
+        self.query_one("#error", Lines).show(error)
         self._draw_steps(story, now)
         self.query_one("#log-panel", Panel).show(
-            detail.log, lambda lines: self.query_one("#log-tail", Static).update(drawing.log_text(lines, _LOG_LINES))
+            detail.log, lambda lines: self.query_one("#log-tail", Lines).show(drawing.log_text(lines, _LOG_LINES))
         )
 
     def _draw_steps(self, story: RunStory, now: datetime) -> None:
         if self.query_one("#graph-panel").display:
             text = drawing.graph_text(dags_of(story.run.pipeline), drawing.node_states(story, now))
-            self.query_one("#graph", Static).update(text or f"{story.run.pipeline} has no dataflow")
+            self.query_one("#graph", Lines).show(text or f"{story.run.pipeline} has no dataflow")
         table = self.query_one("#steps", Table)
         table.show(drawing.step_rows(story, now, table.size.width))
 

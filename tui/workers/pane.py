@@ -5,13 +5,13 @@ from datetime import datetime
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from ops.launch import command_text
 from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
 from tui.command import Choice, CommandScreen
+from tui.lines import Lines
 from tui.machines import WorkerRow, Workers, worker_rows
 from tui.messages import OpenRun
 from tui.panel import Found, Panel, Part, attempt
@@ -62,7 +62,7 @@ class WorkersPane(PolledPane):
 
     def compose(self) -> ComposeResult:
         yield Panel(Table(COLUMNS, id="workers-table"), title="Workers", id="workers-list-panel")
-        yield Static(id="workers-total")
+        yield Lines(id="workers-total")
 
     def look(self) -> WorkersSeen:
         return WorkersSeen(attempt(lambda: worker_rows(self.context)), self.context.clock())
@@ -79,7 +79,7 @@ class WorkersPane(PolledPane):
             empty = f"? {found.unavailable}\n  next: {found.next_step}"
         self.query_one("#workers-table", Table).show([row_of(row, now) for row in found.rows], empty=empty)
         total = f"{plural(len(found.rows), 'worker')}, {found.eur_per_h:.3f} EUR/h" if found.rows else ""
-        self.query_one("#workers-total", Static).update(toned(total, "quiet"))
+        self.query_one("#workers-total", Lines).show(toned(total, "quiet"))
 
     @on(Table.Opened, "#workers-table")
     def _open(self, message: Table.Opened) -> None:
