@@ -21,7 +21,7 @@ TONES = {
 
 UNKNOWN = ("?", "quiet")
 
-_BARS = "▁▂▃▄▅▆▇█"
+_BARS = "▁▂▃▄▅▆▇"
 
 
 def exact(moment: datetime | None) -> str:

@@ -82,7 +82,7 @@ class OverviewPane(PolledPane):
         )
 
     def _draw_alerts(self, status: Status, now: datetime) -> None:
-        self.query_one("#alerts", Table).show(drawing.alert_rows(status, now), empty=drawing.all_is_well(status))
+        self.query_one("#alerts", Table).show(drawing.alert_rows(status, now), empty=drawing.ALL_IS_WELL)
 
     def _draw_served(self, status: Status, now: datetime) -> None:
         served = self.query_one("#served", Lines)

@@ -71,7 +71,7 @@ class RunsPane(PolledPane):
             yield Panel(Lines(id="facts"), title="Run", id="facts-panel")
             yield Panel(Lines(id="error"), title="Error", id="error-panel")
             yield Panel(
-                Table(drawing.STEP_COLUMNS, empty="no step is recorded", id="steps"), title="Steps", id="steps-panel"
+                Table(drawing.STEP_COLUMNS, empty=drawing.NO_STEPS, id="steps"), title="Steps", id="steps-panel"
             )
             yield Panel(Lines(id="graph"), title="Dataflow", id="graph-panel")
             yield Panel(Lines(id="log-tail"), title="Log", id="log-panel")
@@ -135,6 +135,8 @@ class RunsPane(PolledPane):
 
     def _draw_detail(self, detail: Detail) -> None:
         story, now = detail.story, self.context.clock()
+        if self._run_id not in (None, story.run.id):
+            return  # overtaken by another choice
         self._run_id = story.run.id
         panel = self.query_one("#facts-panel", Panel)
         panel.border_title = f"Run {story.run.id}"
@@ -153,17 +155,13 @@ class RunsPane(PolledPane):
             text = drawing.graph_text(dags_of(story.run.pipeline), drawing.node_states(story, now))
             self.query_one("#graph", Lines).show(text or f"{story.run.pipeline} has no dataflow")
         table = self.query_one("#steps", Table)
-        table.show(drawing.step_rows(story, now, table.size.width))
-
-    def on_resize(self) -> None:
-        if story := self._story:
-            self.call_after_refresh(self._draw_steps, story, self.context.clock())
+        table.show(drawing.step_rows(story, now))
 
     # Choosing
 
     @on(Table.Moved, "#history")
     def _moved(self, message: Table.Moved) -> None:
-        if message.row is not None and message.table.has_focus and int(message.row.key) != self._run_id:
+        if message.row is not None and message.by_person:
             self._choose(int(message.row.key))
 
     def _choose(self, run_id: int) -> None:

@@ -74,9 +74,9 @@ class WorkersPane(PolledPane):
         self._found = snapshot.workers.value if isinstance(snapshot.workers, Found) else Workers()
 
     def _draw_workers(self, found: Workers, now: datetime) -> None:
-        empty = "● no worker, nothing is paid for\n  next: materia worker create"
+        empty = Cell("● no worker, nothing is paid for\n  next: materia worker create", "ok")
         if found.unavailable:
-            empty = f"? {found.unavailable}\n  next: {found.next_step}"
+            empty = Cell(f"? {found.unavailable}\n  next: {found.next_step}", "quiet")
         self.query_one("#workers-table", Table).show([row_of(row, now) for row in found.rows], empty=empty)
         total = f"{plural(len(found.rows), 'worker')}, {found.eur_per_h:.3f} EUR/h" if found.rows else ""
         self.query_one("#workers-total", Lines).show(toned(total, "quiet"))
