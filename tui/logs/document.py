@@ -9,7 +9,7 @@ from typing import Protocol
 
 from tui.logs.follow import Follower, Segment
 from tui.logs.lines import CHUNK_BYTES, is_whole, line_start, line_stop
-from tui.logs.times import time_of
+from tui.logs.times import first_time, time_of
 
 NOTICE = -1
 _POLL_S = 0.2

@@ -96,9 +96,7 @@ class Matcher:
         self._levels = frozenset(LEVELS[LEVELS.index(wanted.level) :]) if wanted.level else frozenset()
         self._run = None if wanted.run_id is None else b"run=%d" % wanted.run_id
         self._run_pattern = self._run and re.compile(rb"(?<!\S)%s(?!\S)" % self._run)
-        self._level_needles = sorted(
-            needle.encode() for level in self._levels for needle in _SPELLINGS[level].split("|")
-        )
+        self._level_needles = [needle for level in sorted(self._levels) for needle in _SPELLINGS[level]]
 
     def lines(self, data: bytes, first: int, stop: int) -> Iterator[int]:
         """Where the lines that match begin, among those that begin in `first` to `stop` of `data`.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 from ops.words import size_text
 from tui.logs.match import Term, level_of
@@ -72,8 +72,9 @@ def _redacted(data: bytes, before: bytes, redact: Callable[[str], str]) -> str:
     if not before:
         return redact(body)
     head = harmless(before.decode("utf-8", "replace"))
-    whole = redact(head + body)
-    return whole[len(commonprefix([redact(head), whole])) :]
+    head, whole = redact(head), redact(head + body)
+    # Where a secret begins in the head and ends in the body, the two differ: from there on it is the body.
+    return whole[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(head, whole, strict=False))) :]
 
 
 def spans(text: str, terms: tuple[Term, ...]) -> list[tuple[int, int]]:

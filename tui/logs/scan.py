@@ -128,36 +128,43 @@ class Scan:
         self.wanted = wanted
         self.trouble = ""
         self._moved = moved
-        self._matches: dict[int, Matches] = {}
-        self._asked_to: dict[int, int] = {}
-        self._unfinished = 0
-        self._total_bytes = 0
-        self._lock = threading.Lock()
-        self._children: list[_Child] = []
-        self._follower: _Child | None = None
-        self._following = False
-        self._begin(sorted(segments, key=lambda segment: -segment.serial))
-
-    def _begin(self, segments: list[Segment]) -> None:
-        newest = segments[0].serial if segments else None
-        stops = {segment.serial: _complete(segment, last=segment.serial == newest) for segment in segments}
+        newest_first = sorted(segments, key=lambda segment: -segment.serial)
+        stops = {segment.serial: _complete(segment, last=number == 0) for number, segment in enumerate(newest_first)}
         self._total_bytes = sum(stops.values())
         self._matches = {serial: Matches(stop) for serial, stop in stops.items()}
         self._asked_to = dict(stops)
-        scanned = [segment for segment in segments if stops[segment.serial]]
-        count = min(_CHILDREN, -(-self._total_bytes // CHUNK_BYTES))
-        self._unfinished = count
-        for turn in range(count):
-            child = _Child(self.wanted, self._take, self._child_ended)
+        self._unfinished = min(_CHILDREN, -(-self._total_bytes // CHUNK_BYTES))
+        self._children: list[_Child] = []
+        self._follower: _Child | None = None
+        self._following = self._closed = False
+        self._lock = threading.Lock()
+        # Starting processes takes longer than a console may keep a key waiting.
+        threading.Thread(target=self._begin, args=(newest_first, stops), name="log-scan-begin", daemon=True).start()
+
+    def _begin(self, segments: list[Segment], stops: dict[int, int]) -> None:
+        try:
+            for turn in range(count := self._unfinished):
+                child = self._child(forever=False)
+                for segment in segments:
+                    # Every other chunk for each of two: they stay side by side, and the newest come first.
+                    stop = stops[segment.serial]
+                    if turn:
+                        stop = ((stop - 1) // CHUNK_BYTES - turn + 1) * CHUNK_BYTES
+                    if stop > 0:
+                        child.ask(Request(segment.serial, 0, stop, count, True), segment)
+                child.no_more()
+            self._follower = self._child(forever=True)
+        except OSError as error:
+            self._unfinished, self.trouble = 0, f"no search is possible: {error}"
+        self._moved()
+
+    def _child(self, *, forever: bool) -> "_Child":
+        child = _Child(self.wanted, self._take, lambda code: self._child_ended(code, counts=not forever))
+        with self._lock:
             self._children.append(child)
-            for segment in scanned:
-                # Every other chunk for each of two: they stay side by side, and the newest come first.
-                stop = stops[segment.serial]
-                if turn:
-                    stop = ((stop - 1) // CHUNK_BYTES - turn + 1) * CHUNK_BYTES
-                if stop > 0:
-                    child.ask(Request(segment.serial, 0, stop, count, True), segment)
-            child.no_more()
+            if self._closed:
+                child.end()
+        return child
 
     def of(self, segment: Segment) -> Matches | None:
         """What is known of a segment; None for one that came after the scan and was not followed yet."""
@@ -171,12 +178,10 @@ class Scan:
         for segment in segments:
             asked = self._asked_to.get(segment.serial, 0)
             stop = _complete(segment, last=segment is segments[-1])
-            if stop <= asked or self.trouble or self._following:
+            if stop <= asked or self.trouble or self._following or self._follower is None:
                 continue
             self._following = True
             self._matches.setdefault(segment.serial, Matches(0))
-            if self._follower is None:
-                self._follower = _Child(self.wanted, self._take, self._child_ended)
             self._follower.ask(Request(segment.serial, asked, stop, 1, False), segment)
             self._asked_to[segment.serial] = stop
 
@@ -200,8 +205,10 @@ class Scan:
 
     def close(self) -> None:
         """End its processes; what is known stays."""
-        for child in (*self._children, *([self._follower] if self._follower else ())):
-            child.end()
+        with self._lock:
+            self._closed = True
+            for child in self._children:
+                child.end()
 
     def _take(self, reports: list[Report], spool: OpenFile) -> None:
         for report in reports:
@@ -214,10 +221,9 @@ class Scan:
                 self._matches[report.segment].add(stretch)
         self._moved()
 
-    def _child_ended(self, child: "_Child", code: int) -> None:
+    def _child_ended(self, code: int, *, counts: bool) -> None:
         with self._lock:
-            if child is not self._follower:
-                self._unfinished -= 1
+            self._unfinished -= counts
         if code > 0:
             self.trouble = f"the search broke off with exit code {code}"
         self._moved()
@@ -230,7 +236,7 @@ class _Child:
         self,
         wanted: LineFilter,
         take: Callable[[list[Report], OpenFile], None],
-        ended: Callable[["_Child", int], None],
+        ended: Callable[[int], None],
     ) -> None:
         self._take, self._ended = take, ended
         with tempfile.TemporaryFile(prefix="materia-scan-", buffering=0) as spool:
@@ -277,7 +283,7 @@ class _Child:
             data = b""  # ended with requests unread
         code = self._process.wait()
         self._channel.close()
-        self._ended(self, code)
+        self._ended(code)
 
 
 def _complete(segment: Segment, *, last: bool) -> int:

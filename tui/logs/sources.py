@@ -16,7 +16,7 @@ JOURNAL_KEY = "journal"
 
 @dataclass(frozen=True)
 class Source:
-    """A log that can be opened; `path` is None for the system's journal. `at` is when its run began, or its last line."""
+    """A log that can be opened, at `path` unless it is the system's; `at` is when its run began, or its last line."""
 
     key: str
     title: str
