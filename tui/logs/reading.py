@@ -111,20 +111,19 @@ class Reading:
         """The log, its size, where in it the cursor is: a line."""
         document = self.document
         size, count = document.size_bytes, document.line_count
-        parts = [title, size_text(size)]
-        if count is None:
-            parts.append(f"indexed {100 * document.indexed_bytes // max(size, 1)} %")
+        parts = [title, "▼ following" if following else "▪ standing"]
+        if document.trouble:
+            parts.append(f"▲ {document.trouble}")
         number = document.line_number(cursor) if cursor else None
-        if count is not None:
+        if count is None:
+            parts.extend([f"line {number:,}"] if number else [])
+            parts.append(f"indexed {100 * document.indexed_bytes // max(size, 1)} % of {size_text(size)}")
+        else:
             parts.append(f"line {number:,} of {count:,}" if number else f"{count:,} lines")
-        elif number:
-            parts.append(f"line {number:,}")
+            parts.append(size_text(size))
         moment = time_of(document.read(cursor, 64)[0]) if cursor else None
         if moment is not None:
             parts.append(f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC")
-        parts.append("▼ following" if following else "▪ standing")
-        if document.trouble:
-            parts.append(f"▲ {document.trouble}")
         return " · ".join(parts)
 
     def filter_facts(self, cursor: Position | None) -> str:

@@ -250,7 +250,9 @@ class LogView(Widget, can_focus=True):
         return text
 
     def _tone(self, tone: str) -> Style:
-        return self._style(f"tone--{tone}")
+        # Not the partial style: of a translucent colour that would be the opaque one.
+        style = self.get_component_rich_style(f"tone--{tone}")
+        return Style(color=style.color, bold=style.bold)
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(name, partial=True)
