@@ -35,6 +35,7 @@ _COPY_BYTES = 1 << 20
 class _Row:
     position: Position
     strip: Strip
+    line_chars: int
 
 
 class LogView(Widget, can_focus=True):
@@ -126,7 +127,8 @@ class LogView(Widget, can_focus=True):
     def action_sideways(self, direction: int) -> None:
         if not self.wrap:
             step = max(self._text_width // 2, 1)
-            self._left = min(max(self._left + direction * step, 0), MOST_CHARS)
+            furthest = max((row.line_chars for row in self._rows), default=0) - self._text_width // 2
+            self._left = max(min(self._left + direction * step, furthest), 0)
             self.draw()
 
     def copied_line(self) -> str:
@@ -223,7 +225,11 @@ class LogView(Widget, can_focus=True):
             strips = [strip if plain else strip.crop(self._left, self._left + width)]
         else:
             strips = self._wrapped(text, width)
-        return [_Row(position, Strip([gutter if not n else Piece("  "), *strip])) for n, strip in enumerate(strips)]
+        gutters = [gutter, *[Piece("  ")] * (len(strips) - 1)]
+        return [
+            _Row(position, Strip([before, *strip]), len(line.text))
+            for before, strip in zip(gutters, strips, strict=True)
+        ]
 
     def _wrapped(self, text: Text, width: int) -> list[Strip]:
         parts = chop_cells(text.plain, width) or [""]
