@@ -8,7 +8,6 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tui.logs.index import SparseIndex
 from tui.logs.lines import OpenFile
@@ -16,9 +15,8 @@ from tui.logs.lines import OpenFile
 MAX_SEGMENTS = 32
 _MARK_BYTES = 64
 _STILL_GROWING = 3
+_LOOKS = 5
 _COMPRESSED = {".gz", ".xz", ".zst", ".bz2"}
-
-_Identity = tuple[int, int, int]
 
 
 @dataclass(eq=False)
@@ -63,7 +61,7 @@ class Follower:
         """Why nothing can be read at the path right now; empty when all is well."""
         self._serial = 0
         self._beginnings = (f"{path.name}.", f"{path.name}-")
-        self._passed_by = {sibling.identity for sibling in self._siblings()}
+        self._passed_by = {sibling.state for sibling in self._siblings()}
 
     def poll(self) -> bool:
         """Look once; whether anything changed. Never raises for what happens to the file."""
@@ -93,8 +91,8 @@ class Follower:
         """The file was truncated in place. What was there lives on in a copy, if whoever did it made one."""
         file, gone_bytes = segment.file, segment.size
         newest = segment is self.segments[-1]
-        siblings = (_opened(sibling.path) for sibling in sorted(self._siblings(), key=_newest_first))
-        copy = next((copy for copy in siblings if copy and segment.continues_in(copy)), None)
+        copies = reversed(self._siblings())
+        copy = next((sibling.file for sibling in copies if segment.continues_in(sibling.file)), None)
         if copy is None:
             notice = f"truncated here: the {gone_bytes:,} bytes before are gone"
             self.segments = tuple(kept for kept in self.segments if kept is not segment)
@@ -102,7 +100,7 @@ class Follower:
             notice = "truncated here: the lines before are read from a copy"
             segment.file = copy
             segment.grow(copy.status().st_size)
-            self._passed_by.add(_identity(copy.status()))
+            self._passed_by.add(_Sibling(Path(), copy).state)
         if newest:
             self._add(file, notice)
 
@@ -120,36 +118,51 @@ class Follower:
             self.trouble = f"{self.path} cannot be read: {error.strerror or error}"
             return
         self.trouble = ""
-        if newest is None:
-            self._add(file, "")
-            return
         # What the old file got until now belongs before the new one.
         self._grow()
         for between in self._came_and_went(newest, file):
-            self._add(between, "rotated here")
-        self._add(file, "rotated here")
+            self._add(between, "rotated here" if self.segments else "")
+        self._add(file, "rotated here" if self.segments else "")
 
-    def _came_and_went(self, old: OpenFile, new: OpenFile) -> list[OpenFile]:
+    def _came_and_went(self, old: OpenFile | None, new: OpenFile) -> list[OpenFile]:
         """Files that were at the path after `old` and before `new`, and have another name now; oldest first."""
         siblings = self._siblings()
-        earliest, latest = old.status().st_mtime_ns, new.status().st_mtime_ns
-        held = {_identity(file.status()) for file in (new, *(segment.file for segment in self.segments))}
-        between = [
-            sibling
-            for sibling in siblings
-            if earliest <= sibling.modified_ns <= latest and sibling.identity not in self._passed_by | held
+        identities = [sibling.identity for sibling in siblings]
+        first = identities.index(_identity(old)) + 1 if old and _identity(old) in identities else 0
+        last = identities.index(_identity(new)) if _identity(new) in identities else len(siblings)
+        earliest = old.status().st_mtime_ns if old else 0
+        held = {_identity(segment.file) for segment in self.segments}
+        return [
+            sibling.file
+            for sibling in siblings[first:last]
+            if sibling.modified_ns >= earliest and sibling.state not in self._passed_by and sibling.identity not in held
         ]
-        files = (_opened(sibling.path) for sibling in sorted(between, key=_newest_first, reverse=True))
-        return [file for file in files if file]
 
     def _siblings(self) -> list["_Sibling"]:
-        """The files that rotation gave names such as `x.log.1`, unless compressed."""
+        """The files that rotation gave names such as `x.log.1`, unless compressed; oldest first.
+
+        Names may move on while they are read: so they are read until they are the same twice.
+        """
+        before: list[tuple[Path, tuple[int, int]]] = []
+        siblings: list[_Sibling] = []
+        for _ in range(_LOOKS):
+            siblings = self._siblings_at_a_glance()
+            now = [(sibling.path, sibling.identity) for sibling in siblings]
+            if now == before:
+                break
+            before = now
+        once = {sibling.identity: sibling for sibling in siblings}
+        return sorted(once.values(), key=_Sibling.age, reverse=True)
+
+    def _siblings_at_a_glance(self) -> list["_Sibling"]:
         try:
-            paths = [path for path in self.path.parent.iterdir() if path.name.startswith(self._beginnings)]
+            with os.scandir(self.path.parent) as entries:
+                names = sorted(entry.name for entry in entries if entry.name.startswith(self._beginnings))
         except OSError:  # no folder, no siblings
             return []
-        found = (_sibling(path) for path in paths if path.suffix not in _COMPRESSED)
-        return [sibling for sibling in found if sibling]
+        paths = map(self.path.with_name, names)
+        files = ((path, _opened(path)) for path in paths if path.suffix not in _COMPRESSED)
+        return [_Sibling(path, file) for path, file in files if file]
 
     def _add(self, file: OpenFile, notice: str) -> None:
         segment = Segment(self._serial, file, notice)
@@ -158,25 +171,29 @@ class Follower:
         self.segments = (*self.segments, segment)[-MAX_SEGMENTS:]
 
 
-class _Sibling(NamedTuple):
+@dataclass(frozen=True)
+class _Sibling:
     path: Path
-    identity: _Identity
-    modified_ns: int
+    file: OpenFile
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        return _identity(self.file)
 
-def _sibling(path: Path) -> _Sibling | None:
-    try:
-        status = path.stat()
-    except OSError:  # renamed or deleted since it was listed
-        return None
-    return _Sibling(path, _identity(status), status.st_mtime_ns)
+    @property
+    def modified_ns(self) -> int:
+        return self.file.status().st_mtime_ns
 
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """Identity and time: the number of a deleted file is used again at once."""
+        return (*self.identity, self.modified_ns)
 
-def _newest_first(sibling: _Sibling) -> tuple[int, int]:
-    """By time; of two in one tick of the clock `x.log.1` is newer than `x.log.2`, and `x.log-02` than `x.log-01`."""
-    number = re.search(r"(\.?)(\d+)\D*$", sibling.path.name)
-    order = 0 if number is None else int(number[2]) * (1 if number[1] else -1)
-    return -sibling.modified_ns, order
+    def age(self) -> tuple[int, int]:
+        """Less is newer. In one tick of the clock `x.log.1` is newer than `x.log.2`, `x.log-02` than `x.log-01`."""
+        number = re.search(r"(\.?)(\d+)\D*$", self.path.name)
+        order = 0 if number is None else int(number[2]) * (1 if number[1] else -1)
+        return -self.modified_ns, order
 
 
 def _opened(path: Path) -> OpenFile | None:
@@ -186,10 +203,11 @@ def _opened(path: Path) -> OpenFile | None:
         return None
 
 
-def _identity(status: os.stat_result) -> _Identity:
-    # The time as well: the number of a deleted file is used again at once.
-    return status.st_dev, status.st_ino, status.st_mtime_ns
+def _identity(file: OpenFile) -> tuple[int, int]:
+    status = file.status()
+    return status.st_dev, status.st_ino
 
 
 def _is_at(path: Path, file: OpenFile) -> bool:
-    return _identity(path.stat())[:2] == _identity(file.status())[:2]
+    status = path.stat()
+    return (status.st_dev, status.st_ino) == _identity(file)

@@ -211,10 +211,12 @@ class LogsPane(PolledPane):
         if self._reading is None or self._source is None:
             facts.update("no log is open")
             return
-        facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow))
+        # Both are one line high whatever they say: nothing needs to be laid out anew.
+        facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow), layout=False)
         text = self._reading.filter_facts(self._view.cursor)
-        chips.display = bool(text)
-        chips.update(text)
+        if chips.display != bool(text):
+            chips.display = bool(text)
+        chips.update(text, layout=False)
 
     # Asking
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 from typing import ClassVar
 
 from rich.cells import chop_cells
 from rich.segment import Segment as Piece
 from rich.style import Style
-from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.geometry import Region
 from textual.message import Message
 from textual.scrollbar import ScrollBar, ScrollDown, ScrollTo, ScrollUp
 from textual.strip import Strip
@@ -34,7 +35,7 @@ _COPY_BYTES = 1 << 20
 @dataclass(frozen=True)
 class _Row:
     position: Position
-    strip: Strip
+    pieces: tuple[Piece, ...]
     line_chars: int
 
 
@@ -73,6 +74,8 @@ class LogView(Widget, can_focus=True):
         self._top: Position | None = None
         self._left = 0
         self._rows: list[_Row] = []
+        self._drawn_cursor: Position | None = None
+        self._base: Style | None = None
         self._bar = _Bar(self)
 
     def compose(self) -> ComposeResult:
@@ -83,6 +86,7 @@ class LogView(Widget, can_focus=True):
         self.document = document
         self._places, self.terms, self.follow, self._left = AllPlaces, (), True, 0
         self.cursor = self._top = None
+        self.refresh()
         self.draw()
 
     def see(self, places: Callable[[Segment], Places | None]) -> None:
@@ -144,15 +148,29 @@ class LogView(Widget, can_focus=True):
 
     def draw(self) -> None:
         """Read what is to be seen and draw it; costs what is in view, whatever the document's size."""
-        self._rows = []
+        rows: list[_Row] = []
+        cursor = self._drawn_cursor
         if self.document and self.size.height:
             self._settle(self.document)
-            self._rows = self._rows_from(self._top)
-            if self.cursor and self.cursor not in {row.position for row in self._rows}:
-                self._bring_cursor_in()
+            shown = self._shown_from(self._top)
+            if self.cursor and self.cursor not in shown:
+                above = self._top is None or self.cursor < self._top
+                self._top = self.cursor if above else self._back(self.cursor, self.size.height - 1)
+                shown = self._shown_from(self._top)
+            rows = [row for position in shown for row in self._rows_of(position)][: self.size.height]
+        self._rows, before = rows, self._rows
+        self._drawn_cursor = self.cursor
+        if self.document:
             self._move_bar(self.document)
-        self.refresh()
+        self._refresh_rows(before, cursor)
         self.post_message(self.Moved(self))
+
+    def _refresh_rows(self, before: list[_Row], cursor: Position | None) -> None:
+        """Have only those rows painted again that say something else, or have or had the cursor."""
+        for y, (old, new) in enumerate(zip_longest(before, self._rows)):
+            had, has = (row is not None and row.position == at for row, at in ((old, cursor), (new, self.cursor)))
+            if old != new or had != has:
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def _settle(self, document: Document) -> None:
         """Have a cursor and a top that exist; what was there may have been truncated, or not match."""
@@ -174,18 +192,15 @@ class LogView(Widget, can_focus=True):
             return position
         return document.next(position, self._places)
 
-    def _bring_cursor_in(self) -> None:
-        assert self.cursor is not None
-        above = self._top is None or self.cursor < self._top
-        self._top = self.cursor if above else self._back(self.cursor, self.size.height - 1)
-        self._rows = self._rows_from(self._top)
-
-    def _rows_from(self, position: Position | None) -> list[_Row]:
-        rows: list[_Row] = []
-        while position and len(rows) < self.size.height:
-            rows.extend(self._rows_of(position))
-            position = self.document.next(position, self._places) if self.document else None
-        return rows[: self.size.height]
+    def _shown_from(self, position: Position | None) -> list[Position]:
+        """The lines that are in view when this one is the first."""
+        shown: list[Position] = []
+        left = self.size.height
+        while self.document and position and left > 0:
+            shown.append(position)
+            left -= self._height_of(position)
+            position = self.document.next(position, self._places)
+        return shown
 
     def _back(self, position: Position, rows: int) -> Position:
         """The line that is so many rows further up."""
@@ -214,63 +229,71 @@ class LogView(Widget, can_focus=True):
 
     def _rows_of(self, position: Position) -> list[_Row]:
         line, width = self._line(position), self._text_width
-        text = self._styled(line)
+        marked = spans(line.text, self.terms)
+        if self.wrap:
+            parts = self._wrapped(line, marked, width)
+        elif line.text.isascii():
+            # The cells of such a line need no counting: only the part in view is ever made.
+            parts = [self._pieces(line, marked, self._left, self._left + width)]
+        else:
+            parts = [list(Strip(self._pieces(line, marked, 0, len(line.text))).crop(self._left, self._left + width))]
         glyph, tone = GLYPHS.get(line.level, (" ", ""))
         gutter = Piece(f"{glyph} ", self._tone(tone) if tone else None)
-        if not self.wrap:
-            # Of long lines only the part in view is made into a strip: its cells need no counting then.
-            plain = line.text.isascii()
-            shown = text[self._left : self._left + width] if plain else text
-            strip = Strip(shown.render(self.app.console))
-            strips = [strip if plain else strip.crop(self._left, self._left + width)]
-        else:
-            strips = self._wrapped(text, width)
-        gutters = [gutter, *[Piece("  ")] * (len(strips) - 1)]
+        chars = len(line.text)
         return [
-            _Row(position, Strip([before, *strip]), len(line.text))
-            for before, strip in zip(gutters, strips, strict=True)
+            _Row(position, (gutter if number == 0 else Piece("  "), *part), chars) for number, part in enumerate(parts)
         ]
 
-    def _wrapped(self, text: Text, width: int) -> list[Strip]:
-        parts = chop_cells(text.plain, width) or [""]
+    def _wrapped(self, line: ShownLine, marked: list[tuple[int, int]], width: int) -> list[list[Piece]]:
+        parts = chop_cells(line.text, width) or [""]
         most = max(self.size.height - 2, 1)
-        strips, at = [], 0
+        rows, at = [], 0
         for part in parts[:most]:
-            strips.append(Strip(text[at : at + len(part)].render(self.app.console)) if part else Strip([]))
+            rows.append(self._pieces(line, marked, at, at + len(part)))
             at += len(part)
         if len(parts) > most:
-            rest = f"… {len(text.plain) - at:,} more characters: unwrap, and go right"
-            strips.append(Strip([Piece(rest[:width], self._tone("quiet"))]))
-        return strips
+            rest = f"… {len(line.text) - at:,} more characters: unwrap, and go right"
+            rows.append([Piece(rest[:width], self._tone("quiet"))])
+        return rows
 
-    def _styled(self, line: ShownLine) -> Text:
-        text = Text(line.text, end="", no_wrap=True)
-        tone = GLYPHS.get(line.level, ("", ""))[1]
-        if line.is_notice:
-            text.stylize(self._tone("busy"))
-        elif tone or line.is_continued:
-            text.stylize(self._tone(tone or "quiet"))
-        text.stylize(self._tone("quiet"), 0, line.stamp_chars)
-        for start, end in spans(line.text, self.terms):
-            text.stylize(self._style("log--match"), start, end)
-        return text
+    def _pieces(self, line: ShownLine, marked: list[tuple[int, int]], start: int, stop: int) -> list[Piece]:
+        """The characters `start` to `stop` of a line in their styles."""
+        stop = min(stop, len(line.text))
+        tone = "busy" if line.is_notice else GLYPHS.get(line.level, ("", "quiet" if line.is_continued else ""))[1]
+        body = self._tone(tone) if tone else None
+        edges = {start, stop, line.stamp_chars, *(edge for span in marked for edge in span)}
+        cuts = sorted(edge for edge in edges if start <= edge <= stop)
+        pieces = []
+        for at, end in pairwise(cuts):
+            style = self._tone("quiet") if end <= line.stamp_chars else body
+            if any(first <= at < last for first, last in marked):
+                style = (style or Style.null()) + self._style("log--match")
+            pieces.append(Piece(line.text[at:end], style))
+        return pieces
 
     def _tone(self, tone: str) -> Style:
         # Not the partial style: of a translucent colour that would be the opaque one.
         style = self.get_component_rich_style(f"tone--{tone}")
-        return Style(color=style.color, bold=style.bold)
+        return Style.from_color(style.color)
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(name, partial=True)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Looked up once for all lines: it is the dearest part of a line.
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
-        width, base = self.size.width, self.rich_style
+        width, base = self.size.width, self._base or self.rich_style
         if y >= len(self._rows):
             return Strip.blank(width, base)
         row = self._rows[y]
         if row.position == self.cursor:
             base += self._style("log--cursor")
-        return row.strip.adjust_cell_length(width).apply_style(base)
+        length = sum(piece.cell_length for piece in row.pieces)
+        pieces = [*row.pieces, Piece(" " * (width - length))]
+        return Strip(Piece.apply_style(pieces, base), max(width, length)).crop(0, width)
 
     # The bar, the mouse, the size
 
@@ -307,7 +330,7 @@ class LogView(Widget, can_focus=True):
         self.follow = False
         for _ in range(abs(lines)):
             self._top = step(self._top, self._places) or self._top
-        shown = [row.position for row in self._rows_from(self._top)]
+        shown = self._shown_from(self._top)
         if shown and self.cursor:
             self.cursor = min(max(self.cursor, shown[0]), shown[-1])
         self.draw()
@@ -325,6 +348,11 @@ class LogView(Widget, can_focus=True):
             self.follow = False
             self.cursor = self._rows[event.y].position
             self.draw()
+
+    def notify_style_update(self) -> None:
+        """Another theme: what was drawn is in the colours of the old one."""
+        super().notify_style_update()
+        self.call_later(self.draw)
 
     @on(events.Resize)
     def _resized(self) -> None:

@@ -190,7 +190,7 @@ def test_hidden_lines_are_stepped_over_across_a_rotation(tmp_path: Path) -> None
     try:
         path.rename(tmp_path / "run-1.log.1")
         path.write_text(event(100, text="probe"))
-        wait_until(lambda: len(document.segments) == 2)
+        wait_until(lambda: document.line_count == 101)
         scan = Scan(LineFilter((Term("probe"),)), document.segments, lambda: None)
         wait_until(lambda: scan.finished)
         seen, position = [], document.first(scan.of)
