@@ -49,11 +49,19 @@ def main() -> int:
     _end_with_parent(parent_pid)
     # Planning builds and copies syntax trees by the million; looking for garbage among them costs a tenth of it.
     gc.disable()
+
+    from dataflows import sqlmesh_report
+
+    console, context = sqlmesh_report.installed_console(), None
     try:
-        result = asdict({"transform": _transform, "audit": _audit}[order.action](_context(), order))
+        context = _context()
+        result = asdict({"transform": _transform, "audit": _audit}[order.action](context, order))
     except Exception as error:
         traceback.print_exc()
-        result = {"error": _reason(error)}
+        result = {"error": sqlmesh_report.reason(error, console.failed, context)}
+    finally:
+        if context is not None:
+            context.close()
     print(RESULT_MARK + json.dumps(result), flush=True)
     return 1 if "error" in result else 0
 
@@ -69,9 +77,7 @@ def _end_with_parent(parent_pid: int) -> None:
 
 def _context() -> "Context":
     from sqlmesh import Context
-    from sqlmesh.core.console import configure_console
 
-    configure_console(ignore_warnings=False)
     return Context(paths=[str(PROJECT_DIR)])
 
 
@@ -106,9 +112,15 @@ def _apply(context: "Context", last: date, first: date | None = None) -> bool:
 
 
 def _audit(context: "Context", order: Order) -> Transformed:
+    from dataflows.sqlmesh_report import failed_audits
+
     last = date.fromisoformat(order.landed[-1][0])
-    if not context.audit(start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)):
-        raise RuntimeError("an audit found rows that must not be there; it is named above")
+    found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
+    if found:
+        told = "\n".join(finding.told(context) for finding in found)
+        raise RuntimeError(
+            f"{told}\nThe lakehouse is made of the landing alone: move its file away, and the next run builds it anew"
+        )
     return Transformed(releases_processed=0, models_changed=False, audited=True)
 
 
@@ -151,16 +163,6 @@ def _execution_time(last: date) -> datetime:
 
 def _day(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
-
-
-def _reason(error: Exception) -> str:
-    """SQLMesh's exceptions say little; the cause says which model and why."""
-    causes = []
-    current: BaseException | None = error
-    while current is not None and len(causes) < 5:
-        causes.append(f"{type(current).__name__}: {current}")
-        current = current.__cause__ or current.__context__
-    return "\n".join(causes)
 
 
 if __name__ == "__main__":

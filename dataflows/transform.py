@@ -78,13 +78,12 @@ def run(action: Literal["transform", "audit"], lakehouse: Lakehouse, snapshots: 
         pass_fds=lakehouse.inherited_fds,
         start_new_session=True,
     )
-    try:
-        with process:
+    with process:
+        try:
             result, lines = _follow(process.stdout)
-    finally:
-        if process.poll() is None:
+        except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            raise
     if process.returncode != 0 or result is None:
         raise TransformError(_explained(action, process.returncode, result, lines))
     return Transformed(**result)
@@ -96,6 +95,8 @@ def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
     for line in output:
         if line.startswith(RESULT_MARK):
             result = json.loads(line.removeprefix(RESULT_MARK))
+        elif line.startswith(WARNING_MARK):
+            log.warning(line.removeprefix(WARNING_MARK).rstrip())
         elif text := line.rstrip():
             log.info(text)
             lines = [*lines[-40:], text]
@@ -104,6 +105,9 @@ def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
 
 RESULT_MARK = "materia-result "
 """What the child's result line starts with."""
+
+WARNING_MARK = "materia-warning "
+"""What a line of the child starts with that is to be logged as a warning."""
 
 
 def _explained(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
