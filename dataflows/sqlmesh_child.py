@@ -21,9 +21,6 @@ from dataflows.transform import PROJECT_DIR, RESULT_MARK, Transformed
 if TYPE_CHECKING:
     from sqlmesh import Context
 
-ROWS_A_BATCH = 12_000_000
-"""Rows read in one plan. A long backfill is walked in batches, so its memory does not grow with its length."""
-
 _PENDING = """
     SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
     FROM staging.stg_psdalldata__release AS landed
@@ -42,6 +39,9 @@ class Order:
     dataset: str
     landed: list[tuple[str, int]]
     """Release days that are landed, oldest first, and how many rows each has."""
+    keys: list[str]
+    """Every landed snapshot, also those that do not count for their day."""
+    rows_a_batch: int
 
 
 def main() -> int:
@@ -83,10 +83,14 @@ def _context() -> "Context":
 
 def _transform(context: "Context", order: Order) -> Transformed:
     landed = [(date.fromisoformat(day), rows) for day, rows in order.landed]
-    planned_to = _processed_to(context, order.dataset) or _batches(landed)[0][1]
+    planned_to = _processed_to(context, order.dataset)
+    if planned_to is None:
+        planned_to = _batches(landed, order.rows_a_batch)[0][1]
+    else:
+        _see_the_landing(context, order, planned_to)
     changed = _apply(context, planned_to)
     pending = _pending(context)
-    for first, last in _batches(pending):
+    for first, last in _batches(pending, order.rows_a_batch):
         print(f"comparing releases {first} to {last}", flush=True)
         # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
@@ -115,6 +119,7 @@ def _audit(context: "Context", order: Order) -> Transformed:
     from dataflows.sqlmesh_report import failed_audits
 
     last = date.fromisoformat(order.landed[-1][0])
+    _see_the_landing(context, order, last)
     found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
     if found:
         told = "\n".join(finding.told(context) for finding in found)
@@ -137,17 +142,30 @@ def _processed_to(context: "Context", dataset: str) -> date | None:
     return _day(held[0][1]) if held else None
 
 
+def _see_the_landing(context: "Context", order: Order, day: date) -> None:
+    """The raw views spell out where the landing is; where that has moved, make them anew, along with one day."""
+    import duckdb
+
+    try:
+        seen = {key for (key,) in context.engine_adapter.fetchall("SELECT key FROM raw.psd_snapshot")}
+    except duckdb.IOException:  # nothing is there any more
+        seen = set()
+    if seen != set(order.keys):
+        print("the landing has moved: pointing the raw views to it", flush=True)
+        _apply(context, day, first=day)
+
+
 def _pending(context: "Context") -> list[tuple[date, int]]:
     """The days whose release differs from what was processed, with the rows that will be read."""
     return [(_day(day), rows) for day, rows in context.engine_adapter.fetchall(_PENDING)]
 
 
-def _batches(pending: list[tuple[date, int]]) -> list[tuple[date, date]]:
+def _batches(pending: list[tuple[date, int]], rows_a_batch: int) -> list[tuple[date, date]]:
     """Spans of days, in order, each of so many rows that it fits in memory."""
     spans: list[tuple[date, date]] = []
     rows_in_span = 0
     for day, rows in pending:
-        if spans and rows_in_span + rows <= ROWS_A_BATCH:
+        if spans and rows_in_span + rows <= rows_a_batch:
             spans[-1] = (spans[-1][0], day)
             rows_in_span += rows
         else:
