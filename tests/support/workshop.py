@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from dataflows import export, psd_zip, transform
-from dataflows.export import Gate
+from dataflows.gate import Gate
 from dataflows.landing import LocalLanding
 from dataflows.serving.build import SERVING_TABLES
 from dataflows.serving.generation import Generation

@@ -15,7 +15,7 @@ import duckdb
 import psutil
 import pytest
 
-from dataflows import export
+from dataflows import export, gate
 from dataflows.errors import GateError, LandingError, LockHeldError, TransformError
 from dataflows.transform import PROJECT_DIR
 from ops.demo.generator import GeneratedRelease
@@ -32,7 +32,7 @@ TRANSFORMING = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from dataflows import export, transform
+from dataflows import export, gate, transform
 from ops.lock import writer_lock
 from tests.support.workshop import Workshop
 
@@ -40,7 +40,7 @@ workshop = Workshop(Path(sys.argv[1]))
 with writer_lock(workshop.data_dir / "writer.lock", "test") as lock:
     lakehouse = replace(workshop.lakehouse, inherited_fds=(lock.fileno(),))
     print(transform.run("transform", lakehouse, export.landed(workshop.landing, lakehouse)), flush=True)
-    print(export.is_current(workshop.serving, workshop.landing.snapshots(), workshop.dataset), flush=True)
+    print(gate.is_current(workshop.serving, workshop.landing.snapshots(), workshop.dataset), flush=True)
 """
 
 
@@ -129,7 +129,7 @@ def test_a_worse_generation_is_refused_unless_forced(served: Workshop, copied: C
     with pytest.raises(GateError, match=f"the served one's of {newest.released_on}"):
         workshop.publish()
     assert workshop.serving.served().number == 1
-    forced = workshop.publish(export.Gate(0.02, forced_reason="the release was withdrawn"))
+    forced = workshop.publish(gate.Gate(0.02, forced_reason="the release was withdrawn"))
     assert workshop.serving.served() == forced
     with duckdb.connect(str(workshop.data_dir / "serving.duckdb"), read_only=True) as connection:
         assert "the release was withdrawn" in repr(connection.execute("FROM serving.generation").fetchall())
@@ -140,10 +140,10 @@ def test_a_table_may_lose_only_its_share(served: Workshop, lost_share: float, re
     generation = served.serving.served()
     rows = generation.row_counts | {"fct_psd": round(generation.row_counts["fct_psd"] * (1 - lost_share))}
     worse = replace(generation, row_counts=rows)
-    faults = export.faults_against(generation, worse, 0.02)
+    faults = gate.faults_against(generation, worse, 0.02)
     assert [re.match(r"\w+", fault).group() for fault in faults] == (["fct_psd"] if refused else [])
     missing = replace(generation, row_counts={**rows, "dim_country": 0}, newest_released_on=None)
-    assert len(export.faults_against(generation, missing, 0.02)) == 2 + refused
+    assert len(gate.faults_against(generation, missing, 0.02)) == 2 + refused
 
 
 def test_rows_are_rebuilt_from_the_zip_or_missed_by_name(served: Workshop, copied: Copied) -> None:
