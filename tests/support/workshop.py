@@ -1,6 +1,7 @@
 """A data directory at work without a command line: land generated releases, transform, export, look at the tables."""
 
 import dataclasses
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Workshop:
             release_month=release.month.month,
             released_on=release.published_at.date(),
             size_bytes=len(release.zip_bytes),
-            sha256="0" * 64,
+            sha256=hashlib.sha256(release.zip_bytes).hexdigest(),
             member=contents.member,
             row_count=contents.row_count,
             landed_at=LANDED_AT,

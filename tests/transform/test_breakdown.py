@@ -78,9 +78,7 @@ def test_a_failed_audit_names_model_and_rows_and_the_next_run_repairs(
     assert workshop.tables() == served.tables()
 
 
-def test_a_killed_transform_is_taken_up_where_it_stopped(
-    served: Workshop, releases: Releases, copied: Copied, tmp_path: Path
-) -> None:
+def test_a_killed_transform_is_taken_up_where_it_stopped(served: Workshop, releases: Releases, copied: Copied) -> None:
     """The run dies at any moment; its SQLMesh dies with it, and only then is the lock free."""
     workshop = copied(served)
     gone = workshop.landing.snapshots()[1]
@@ -96,8 +94,6 @@ def test_a_killed_transform_is_taken_up_where_it_stopped(
         assert_lock_follows(child, workshop)
     workshop.transform()
     assert served_versions(workshop) == versions(read(r) for r in releases if r.month != gone.month)
-    again = workshop.transform()
-    assert (again.releases_processed, again.models_changed) == (0, False)
 
 
 def test_a_killed_child_is_told(served: Workshop, copied: Copied) -> None:
