@@ -1,0 +1,290 @@
+"""A table that stays quiet: only lines that changed are drawn, and the cursor stays on its row, not on its line.
+
+Columns fit the width they get: one takes what is left over, and the least important ones give way first. Rows
+may be many thousand; only those in view are ever rendered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.tones import TONE_CLASSES
+
+_GAP = 2
+_ELLIPSIS = "…"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `rank` 0 always stays, higher ranks give way first where the table is narrow."""
+
+    title: str
+    right: bool = False
+    flexible: bool = False
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text and the tone it is drawn in."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row under a key of its own; `exact` is what its relative times are exactly, shown on focus."""
+
+    key: str
+    cells: tuple[Cell, ...]
+    exact: str = ""
+
+
+class Table(ScrollView, can_focus=True):
+    """Rows under a head. Enter, or a click on the row under the cursor, opens it."""
+
+    COMPONENT_CLASSES: ClassVar = {"table--head", "table--cursor", "table--empty", *TONE_CLASSES}
+    BINDINGS: ClassVar = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "edge(0)", "First", show=False),
+        Binding("end,G", "edge(-1)", "Last", show=False),
+        Binding("enter", "open", "Open", show=False),
+    ]
+
+    @dataclass
+    class Opened(Message):
+        """A row was opened."""
+
+        table: "Table"
+        key: str
+
+        @property
+        def control(self) -> "Table":
+            return self.table
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another row, or that row says something else now; None on an empty table."""
+
+        table: "Table"
+        row: Row | None
+
+        @property
+        def control(self) -> "Table":
+            return self.table
+
+    def __init__(self, columns: Sequence[Column], *, empty: str = "", id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._rows: tuple[Row, ...] = ()
+        self._empty = empty.splitlines()
+        self._cursor = 0
+        self._widths: tuple[int, ...] = ()
+        self._natural: tuple[int, ...] = ()
+
+    # What it shows
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self._rows
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        return self._rows[self._cursor] if self._rows else None
+
+    def show(self, rows: Sequence[Row], *, empty: str | None = None) -> None:
+        """Show these rows; what did not change is not drawn again, and the cursor keeps its row."""
+        before, current = self._rows, self.current
+        if empty is not None and empty.splitlines() != self._empty:
+            self._empty = empty.splitlines()
+            self.refresh()
+        if tuple(rows) == before:
+            return
+        self._rows = tuple(rows)
+        self._place_cursor(current)
+        widths = self._widths
+        self._measure()
+        if len(before) != len(self._rows):
+            self.virtual_size = Size(0, len(self._rows) + 1)
+            self.refresh(layout=True)
+        elif widths != self._widths:
+            self.refresh()
+        else:
+            for index, (old, new) in enumerate(zip(before, self._rows, strict=True)):
+                if old != new:
+                    self.refresh_line(index + 1)
+        self._follow()
+        if self.current != current:
+            self.post_message(self.Moved(self, self.current))
+
+    def move_to(self, key: str) -> bool:
+        """Put the cursor on a row; False when it isn't here."""
+        index = next((index for index, row in enumerate(self._rows) if row.key == key), None)
+        if index is not None:
+            self._go(index)
+        return index is not None
+
+    def _place_cursor(self, current: Row | None) -> None:
+        keys = [row.key for row in self._rows]
+        if current is not None and current.key in keys:
+            self._cursor = keys.index(current.key)
+        self._cursor = max(0, min(self._cursor, len(self._rows) - 1))
+
+    # Moving
+
+    def action_move(self, lines: int) -> None:
+        self._go(self._cursor + lines)
+
+    def action_page(self, pages: int) -> None:
+        self._go(self._cursor + pages * max(self._page_size, 1))
+
+    def action_edge(self, index: int) -> None:
+        self._go(len(self._rows) - 1 if index else 0)
+
+    def action_open(self) -> None:
+        if row := self.current:
+            self.post_message(self.Opened(self, row.key))
+
+    def on_click(self, event: events.Click) -> None:
+        index = event.y + self.scroll_offset.y - self.gutter.top - 1
+        if not 0 <= index < len(self._rows) or event.y <= self.gutter.top:
+            return
+        if index == self._cursor:
+            self.action_open()
+        else:
+            self._go(index)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        index = event.y + self.scroll_offset.y - self.gutter.top - 1
+        self.tooltip = (self._rows[index].exact or None) if 0 <= index < len(self._rows) else None
+
+    def _go(self, index: int) -> None:
+        index = max(0, min(index, len(self._rows) - 1))
+        if not self._rows or index == self._cursor:
+            return
+        self.refresh_line(self._cursor + 1)
+        self._cursor = index
+        self.refresh_line(self._cursor + 1)
+        self._follow()
+        self.post_message(self.Moved(self, self.current))
+
+    @property
+    def _page_size(self) -> int:
+        return self.scrollable_content_region.height - 1
+
+    def _follow(self) -> None:
+        """Scroll so far that the cursor is in view."""
+        top, page = self.scroll_offset.y, self._page_size
+        if page <= 0:
+            return
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False)
+        elif self._cursor >= top + page:
+            self.scroll_to(y=self._cursor - page + 1, animate=False)
+
+    # Drawing
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._rows) + 1 if self._rows else max(len(self._empty), 1)
+
+    def on_resize(self) -> None:
+        self._measure()
+        self._follow()
+        self.refresh()
+
+    def on_focus(self) -> None:
+        self.refresh_line(self._cursor + 1)
+        self.post_message(self.Moved(self, self.current))
+
+    def on_blur(self) -> None:
+        self.refresh_line(self._cursor + 1)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if not self._rows:
+            text = self._empty[y] if y < len(self._empty) else ""
+            style = base + self.get_component_rich_style("table--empty", partial=True)
+            return Strip([Segment(set_cell_size(text, width), style)], width)
+        if y == 0:
+            return self._strip([Cell(column.title) for column in self._columns], "table--head", width)
+        index = y - 1 + self.scroll_offset.y
+        if index >= len(self._rows):
+            return Strip.blank(width, base)
+        return self._strip(
+            self._rows[index].cells, "table--cursor" if index == self._cursor and self.has_focus else "", width
+        )
+
+    def _strip(self, cells: Sequence[Cell], component: str, width: int) -> Strip:
+        base = self.rich_style
+        over = self.get_component_rich_style(component, partial=True) if component else Style()
+        segments: list[Segment] = []
+        for column, cell, wide in zip(self._columns, cells, self._widths, strict=True):
+            if wide:
+                if segments:
+                    segments.append(Segment(" " * _GAP, base + over))
+                tone = self.get_component_rich_style(f"tone--{cell.tone}", partial=True) if cell.tone else Style()
+                segments.append(Segment(_fitted(cell.text, wide, column.right), base + tone + over))
+        return Strip(segments).adjust_cell_length(width, base + over)
+
+    def _measure(self) -> None:
+        """Share out the width: drop columns by rank, then give the flexible one what is left."""
+        natural = [
+            max([cell_len(column.title), *(cell_len(row.cells[index].text) for row in self._rows)])
+            for index, column in enumerate(self._columns)
+        ]
+        self._widths = shared_out(self._columns, natural, self.scrollable_content_region.width)
+
+
+def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:
+    """The width of each column in `room` characters, 0 for those that give way.
+
+    A flexible column is asked for as little as its title and a few words, and gets what the others leave.
+    """
+    least = [
+        min(width, max(cell_len(column.title), 16)) if column.flexible else width
+        for column, width in zip(columns, natural, strict=True)
+    ]
+    kept = set(range(len(columns)))
+    for rank in sorted({column.rank for column in columns} - {0}, reverse=True):
+        if _total(least, kept) <= room:
+            break
+        kept -= {index for index, column in enumerate(columns) if column.rank == rank}
+    spare = room - _total(least, kept)
+    widths = [least[index] if index in kept else 0 for index in range(len(columns))]
+    for index in sorted(kept):
+        if columns[index].flexible:
+            grown = max(min(natural[index], widths[index] + spare), 1)
+            spare -= grown - widths[index]
+            widths[index] = grown
+    return tuple(widths)
+
+
+def _total(widths: Sequence[int], kept: set[int]) -> int:
+    return sum(widths[index] for index in kept) + _GAP * max(len(kept) - 1, 0)
+
+
+def _fitted(text: str, width: int, right: bool) -> str:
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + _ELLIPSIS
+    return " " * (width - length) + text if right else text + " " * (width - length)
