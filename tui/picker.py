@@ -24,7 +24,9 @@ class Choice:
     """What is handed back."""
     label: str
     hint: str = ""
-    """Said beside the label, or below it where it is long."""
+    """A code or a date, beside the label."""
+    explains: str = ""
+    """A sentence, said below the list for the choice under the cursor."""
 
 
 class Picker(ModalScreen[str | None]):
@@ -33,12 +35,14 @@ class Picker(ModalScreen[str | None]):
     DEFAULT_CSS = """
     Picker { align: center middle; }
     Picker > Vertical {
-        width: 90%; max-width: 96; height: auto; max-height: 90%;
+        width: 90%; max-width: 96; height: auto; max-height: 95%;
         padding: 0 1; border: round $border; background: $panel;
     }
-    Picker Input { border: none; height: 1; padding: 0; background: $panel; }
-    Picker OptionList { height: auto; max-height: 100%; border: none; padding: 0; background: $panel; }
-    Picker Static { color: $text-muted; height: auto; }
+    Picker Input, Picker Input:focus { border: none; height: 1; padding: 0; margin-bottom: 1; background: $panel; }
+    Picker OptionList, Picker OptionList:focus {
+        height: auto; max-height: 24; border: none; padding: 0; background: $panel;
+    }
+    Picker Static { color: $text-muted; height: auto; max-height: 3; margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", show=False),
@@ -53,6 +57,7 @@ class Picker(ModalScreen[str | None]):
         self._title = title
         self._choices = choices
         self._chosen = chosen
+        self._more = ""
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -91,16 +96,23 @@ class Picker(ModalScreen[str | None]):
 
     def _show(self, text: str) -> None:
         words = text.lower().split()
-        found = [c for c in self._choices if all(word in f"{c.label} {c.hint} {c.key}".lower() for word in words)]
+        found = [c for c in self._choices if all(word in f"{c.label} {c.hint} {c.explains}".lower() for word in words)]
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(Option(_drawn(choice), id=choice.key) for choice in found[:_MOST_SHOWN])
         options.highlighted = 0 if found else None
         left = len(found) - _MOST_SHOWN
-        said = f"{left} more: type on to find them" if left > 0 else "" if found else "nothing of that name"
-        self.query_one(Static).update(said)
-        self.query_one(Static).display = bool(said)
+        self._more = f"{left} more: type on to find them" if left > 0 else "" if found else "nothing of that name"
+        self._explain()
+
+    @on(OptionList.OptionHighlighted)
+    def _explain(self) -> None:
+        options, said = self.query_one(OptionList), self.query_one(Static)
+        key = None if options.highlighted is None else options.get_option_at_index(options.highlighted).id
+        explained = next((choice.explains for choice in self._choices if choice.key == key), "")
+        said.update(" · ".join(part for part in (explained, self._more) if part))
+        said.display = any(choice.explains for choice in self._choices) or bool(self._more)
 
 
 def _drawn(choice: Choice) -> Content:
-    return Content.assemble(choice.label, "  ", (choice.hint, "$text-muted")) if choice.hint else Content(choice.label)
+    return Content.assemble(choice.label, ("  " + choice.hint, "dim")) if choice.hint else Content(choice.label)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader
 
-KEYWORDS: Final = tuple(
-    """SELECT FROM WHERE GROUP ORDER BY HAVING LIMIT JOIN LEFT INNER USING ON AS AND OR NOT IN IS NULL LIKE ILIKE
-    BETWEEN CASE WHEN THEN ELSE END WITH UNION ALL EXCEPT DISTINCT DATE CAST INTERVAL FILTER OVER PARTITION QUALIFY
-    PIVOT UNPIVOT DESCRIBE SUMMARIZE EXPLAIN ASC DESC count sum avg min max round median coalesce date_trunc
-    row_number lag lead greatest least""".split()
-)
+_KEYWORDS: Final = """
+SELECT FROM WHERE GROUP ORDER BY HAVING LIMIT JOIN LEFT INNER USING ON AS AND OR NOT IN IS NULL LIKE ILIKE
+BETWEEN CASE WHEN THEN ELSE END WITH UNION ALL EXCEPT DISTINCT DATE CAST INTERVAL FILTER OVER PARTITION QUALIFY
+PIVOT UNPIVOT DESCRIBE SUMMARIZE EXPLAIN ASC DESC count sum avg min max round median coalesce date_trunc
+row_number lag lead greatest least
+"""
 _MOST = 40
 _COLUMNS = """
 SELECT table_name, list(column_name ORDER BY column_index) AS columns
@@ -49,7 +49,7 @@ class Catalog:
             for column in columns:
                 names.setdefault(column, ((column, table), column))
         names.setdefault("serving", (("serving", "schema"), "serving"))
-        for keyword in KEYWORDS:
+        for keyword in _KEYWORDS.split():
             names.setdefault(keyword, ((keyword, "sql"), keyword))
         return _matching(prefix, list(names.values()))
 

@@ -15,6 +15,7 @@ _FILES = frozenset({"save", "load"})
 class SqlEditor(TextEditor):
     """A place to write SQL. Escape leaves it."""
 
+    DEFAULT_CSS: ClassVar[str] = "SqlEditor CompletionList { background: $panel; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False, priority=True)]
 
     class Left(Message):
@@ -31,6 +32,11 @@ class SqlEditor(TextEditor):
             **names,
         )
         self.catalog = Catalog({})
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda theme: setattr(self, "theme", theme.name))
+        self._theme = self.app.theme
+        super().on_mount()
 
     @property
     def statement(self) -> str:

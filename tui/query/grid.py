@@ -81,21 +81,16 @@ class ResultGrid(ScrollView, can_focus=True):
             return None
         return self.window.names[self.column], self.window.value_at(self.row, self.column)
 
-    def show_rows(self, spill: Spill, view: View, *, keep_place: bool) -> None:
-        """Show `spill`; with `keep_place` the cursor and the scroll offset stay where they are, if they can."""
-        window = Window(spill)
-        if keep_place and self.window and self.window.names == window.names:
+    def show_rows(self, spill: Spill, view: View, *, keep_row: bool = False, keep_column: bool = False) -> None:
+        """Show `spill`; the cursor and the scroll offset stay where they are, as far as they are to and can."""
+        window = Window(spill, view.sort_column)
+        if keep_column and self.window and self.window.names == window.names:
             window.widen(self.window.widths)
         self.window, self._view = window, view
-        if not keep_place:
-            self.set_reactive(ResultGrid.row, 0)
-            self.set_reactive(ResultGrid.column, 0)
-            self._resize()
-            self.scroll_to(0, 0, animate=False, immediate=True)
-        else:
-            self.set_reactive(ResultGrid.row, max(0, min(self.row, spill.row_count - 1)))
-            self.set_reactive(ResultGrid.column, min(self.column, len(window.names) - 1))
-            self._resize()
+        self.set_reactive(ResultGrid.row, max(0, min(self.row, spill.row_count - 1)) if keep_row else 0)
+        self.set_reactive(ResultGrid.column, min(self.column, len(window.names) - 1) if keep_column else 0)
+        self._resize()
+        self.scroll_to(None if keep_column else 0, None if keep_row else 0, animate=False, immediate=True, force=True)
         self.refresh()
         self.post_message(self.CellMoved())
 

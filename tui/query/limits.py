@@ -46,8 +46,11 @@ class LimitsDialog(ModalScreen[QueryLimits | None]):
     def take(self, event: Input.Submitted) -> None:
         event.stop()
         fields = {field.id: field for field in self.query(Input)}
-        wrong = [field for field in fields.values() if not (field.validate(field.value) or event.validation_result)
-                 or not field.is_valid]
+        wrong = [
+            field
+            for field in fields.values()
+            if not (field.validate(field.value) or event.validation_result) or not field.is_valid
+        ]
         if wrong:
             wrong[0].focus()
             return

@@ -8,11 +8,14 @@ from rich.cells import cell_len, set_cell_size
 from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width
 from tui.query.spill import Spill
 
+_SIGN = 2
+"""Room for the sign of the sorted column."""
+
 
 class Window:
     """A spill as columns of text. Widths only ever grow, and only when a row on the screen needs it."""
 
-    def __init__(self, spill: Spill) -> None:
+    def __init__(self, spill: Spill, sort_column: str | None = None) -> None:
         self.spill = spill
         self.names: tuple[str, ...] = tuple(spill.schema.names)
         self.numeric: tuple[bool, ...] = tuple(is_number(kind) for kind in spill.schema.types)
@@ -20,7 +23,8 @@ class Window:
         first = spill.batch_of(0)[0] if spill.row_count else None
         found = [natural_width(first.column(i), show) if first else 1 for i, show in enumerate(self._show)]
         self.widths = [
-            min(MAX_WIDTH, max(width, cell_len(name) + 2)) for name, width in zip(self.names, found, strict=True)
+            min(MAX_WIDTH, max(width, cell_len(name) + (_SIGN if name == sort_column else 0)))
+            for name, width in zip(self.names, found, strict=True)
         ]
 
     def widen(self, widths: Sequence[int]) -> None:

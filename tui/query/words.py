@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from dataflows.serving import Generation
-from ops.cli.output import ago_text
+from ops.words import ago_text
 from tui.query.run import QueryRun
 from tui.query.sql import View
 
@@ -22,7 +22,7 @@ def result_text(run: QueryRun, now: datetime, *, live: bool, newer: bool) -> tup
     if not run.finished:
         glyph, status, said = "◌", "", f"{rows} so far · {run.elapsed_s:.1f} s · esc stops"
     elif run.error:
-        glyph, status, said = "✗", "error", f"failed after {run.elapsed_s:.1f} s"
+        glyph, status, said = "✗", "error", f"no answer after {run.elapsed_s:.1f} s"
         if run.row_count:
             glyph, status, said = "▲", "warning", f"ended early: the first {rows}"
     elif run.cancelled:
