@@ -42,6 +42,9 @@ class Picker(ModalScreen[str | None]):
     Picker OptionList, Picker OptionList:focus {
         height: auto; max-height: 24; border: none; padding: 0; background: $panel;
     }
+    Picker .option-list--option-highlighted {
+        background: $block-cursor-background; color: $block-cursor-foreground; text-style: bold;
+    }
     Picker Static { color: $text-muted; height: auto; max-height: 3; margin-top: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
