@@ -113,7 +113,7 @@ class ConsoleApp(App[None]):
 
     def _focus_in(self, pane: Pane) -> None:
         """Put the focus where it was when the pane was last in view, else on what can first take it."""
-        inside = [widget for widget in pane.query(Widget) if widget.focusable]
+        inside = [widget for widget in self.screen.focus_chain if pane in widget.ancestors_with_self]
         remembered = self._focus.get(pane.PANE_ID)
         self.screen.set_focus(remembered if remembered in inside else next(iter(inside), None), scroll_visible=False)
 

@@ -19,7 +19,7 @@ class TopBar(Static):
             + (
                 f"[b $text on $block-cursor-background] {number} {name.title()} [/]"
                 if name == pane_id
-                else f"[$text-muted] {number} [/][$text-muted]{name.title()} [/]"
+                else f"[$foreground-muted] {number} [/][$foreground-muted]{name.title()} [/]"
             )
             + "[/]"
             for number, name in enumerate(PANES, 1)
@@ -61,4 +61,4 @@ def _width(spec: ActionSpec) -> int:
 
 def _drawn(spec: ActionSpec) -> str:
     key, label = escape(key_text(spec.key)), escape(spec.label)
-    return f"[@click=app.perform('{spec.id}')][$accent] {key}[/] [$text-muted]{label}[/][/]"
+    return f"[@click=app.perform('{spec.id}')][b] {key}[/] [$foreground-muted]{label}[/][/]"

@@ -26,11 +26,15 @@ _ELLIPSIS = "…"
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `rank` 0 always stays, higher ranks give way first where the table is narrow."""
+    """A column; `rank` 0 always stays, higher ranks give way first where the table is narrow.
+
+    A flexible one may be cut: at its end, or, with `tail`, at its beginning.
+    """
 
     title: str
     right: bool = False
     flexible: bool = False
+    tail: bool = False
     rank: int = 0
 
 
@@ -223,7 +227,7 @@ class Table(ScrollView, can_focus=True):
         base = self.rich_style
         if not self._rows:
             text = self._empty[y] if y < len(self._empty) else ""
-            style = base + self.get_component_rich_style("table--empty", partial=True)
+            style = base + self._foreground("table--empty")
             return Strip([Segment(set_cell_size(text, width), style)], width)
         if y == 0:
             return self._strip([Cell(column.title) for column in self._columns], "table--head", width)
@@ -236,15 +240,27 @@ class Table(ScrollView, can_focus=True):
 
     def _strip(self, cells: Sequence[Cell], component: str, width: int) -> Strip:
         base = self.rich_style
-        over = self.get_component_rich_style(component, partial=True) if component else Style()
+        over = Style()
+        if component == "table--head":
+            over = self._foreground(component)
+        elif component:
+            over = self.get_component_rich_style(component, partial=True)
         segments: list[Segment] = []
         for column, cell, wide in zip(self._columns, cells, self._widths, strict=True):
             if wide:
                 if segments:
                     segments.append(Segment(" " * _GAP, base + over))
-                tone = self.get_component_rich_style(f"tone--{cell.tone}", partial=True) if cell.tone else Style()
-                segments.append(Segment(_fitted(cell.text, wide, column.right), base + tone + over))
+                segments.append(
+                    Segment(
+                        _fitted(cell.text, wide, column),
+                        base + (self._foreground(f"tone--{cell.tone}") if cell.tone else Style()) + over,
+                    )
+                )
         return Strip(segments).adjust_cell_length(width, base + over)
+
+    def _foreground(self, component: str) -> Style:
+        style = self.get_component_rich_style(component)
+        return Style(color=style.color, bold=style.bold)
 
     def _measure(self) -> None:
         """Share out the width: drop columns by rank, then give the flexible one what is left."""
@@ -283,8 +299,10 @@ def _total(widths: Sequence[int], kept: set[int]) -> int:
     return sum(widths[index] for index in kept) + _GAP * max(len(kept) - 1, 0)
 
 
-def _fitted(text: str, width: int, right: bool) -> str:
+def _fitted(text: str, width: int, column: Column) -> str:
     length = cell_len(text)
+    if length > width and column.tail:
+        return text[-width:]
     if length > width:
         return set_cell_size(text, width - 1) + _ELLIPSIS
-    return " " * (width - length) + text if right else text + " " * (width - length)
+    return " " * (width - length) + text if column.right else text + " " * (width - length)

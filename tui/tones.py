@@ -9,7 +9,7 @@ MARKUP = {
     "bad": "$text-error",
     "warn": "$text-warning",
     "busy": "$text-primary",
-    "quiet": "$text-muted",
+    "quiet": "$foreground-muted",
     "strong": "bold",
 }
 """The same for text in Textual's markup."""

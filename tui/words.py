@@ -5,6 +5,7 @@ from datetime import datetime
 
 from ops.run import RunStatus
 from ops.status import Severity
+from ops.words import ago_text
 
 TONES = {
     RunStatus.DONE: ("●", "ok"),
@@ -26,6 +27,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 def exact(moment: datetime | None) -> str:
     """A time to the second in UTC; empty for None."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
+
+
+def due_text(moment: datetime | None, now: datetime) -> str:
+    """`in 5 min`, `in 3 h`, `due now`; `-` for None."""
+    if moment is None:
+        return "-"
+    ahead = ago_text(now, moment)
+    return "due now" if ahead == "just now" else f"in {ahead.removesuffix(' ago')}"
 
 
 def sparkline(values: Sequence[float], width: int = 30) -> str:
