@@ -1,15 +1,19 @@
 """Lines over an axis of days or numbers: `textual-plot`, in the console's quiet colours. Imports numpy."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import ClassVar
 
+import numpy as np
 from textual.reactive import reactive
 from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
 
 _MOST_TICKS = 12
+_DOTS = 60
+_MONTH_DAYS = 45
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,12 @@ class DayAxis(AxisFormatter):
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         apart = min((b - a for a, b in itertools.pairwise(ticks)), default=0.0)
-        return [date.fromordinal(int(tick)).strftime("%Y-%m" if apart > 45 else "%m-%d") for tick in ticks]
+        return [_day_text(int(tick), "%Y-%m" if apart > _MONTH_DAYS else "%m-%d") for tick in ticks]
+
+
+def _day_text(ordinal: int, form: str) -> str:
+    """A day in words; empty beyond the calendar, where a plot without lines looks."""
+    return date.fromordinal(ordinal).strftime(form) if 1 <= ordinal <= date.max.toordinal() else ""
 
 
 class GroupedAxis(NumericAxisFormatter):
@@ -62,29 +71,48 @@ class LineChart(PlotWidget):
     margin_top = reactive(0)
     margin_bottom = reactive(1)
 
-    def draw(self, lines: Sequence[Line], axis: AxisFormatter, *, from_zero: bool = False) -> None:
-        """Show these lines and nothing else, the whole of them."""
+    def __init__(self) -> None:
+        super().__init__(allow_pan_and_zoom=False)
+        self._ready = False
+        self._draw: Callable[[], None] = self.clear
+
+    def draw(
+        self,
+        lines: Sequence[Line],
+        axis: AxisFormatter,
+        *,
+        dotted: Sequence[Line] = (),
+        mark: float | None = None,
+    ) -> None:
+        """Show these lines and nothing else, the whole of them; `mark` is a place on the axis of x."""
+        self._draw = partial(self._plot, tuple(lines), axis, tuple(dotted), mark)
+        if self._ready:
+            self._draw()
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._start)  # the library's own handler comes after this one, and clears
+
+    def _start(self) -> None:
+        self._ready = True
+        self._draw()
+
+    def _plot(self, lines: tuple[Line, ...], axis: AxisFormatter, dotted: tuple[Line, ...], mark: float | None) -> None:
         self.clear()
-        ys = [y for line in lines for y in line.ys]
+        self._v_lines_labels = []
+        ys = [y for line in (*lines, *dotted) for y in line.ys]
         low, high = (min(ys), max(ys)) if ys else (0.0, 1.0)
         room = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
-        self.set_ylimits(0.0 if from_zero and low >= 0 else low - room, high + room)
+        self.set_ylimits(low - room, high + room)
         self.set_xlimits(None, None)
         labels = GroupedAxis()
-        self.margin_left = 2 + max(map(len, labels.get_labels_for_ticks(labels.get_ticks(low, high))), default=8)
+        ticks = labels.get_ticks(low - room, high + room)
+        self.margin_left = 2 + max(map(len, labels.get_labels_for_ticks(ticks)), default=8)
         self.set_x_formatter(axis)
         self.set_y_formatter(labels)
-        for number, line in enumerate(lines):
-            style = str(self.rich_style.color.name) if number == 0 and self.rich_style.color else "grey58"
-            self.plot(line.xs, line.ys, line_style=style, hires_mode=HiResMode.BRAILLE)
-
-
-def steps(points: Sequence[tuple[date, float]], until: date) -> Line:
-    """Values that hold from their day to the next one's, the last one `until`, as a line of steps."""
-    xs: list[float] = []
-    ys: list[float] = []
-    ends = [day for day, _ in points[1:]] + [max(until, points[-1][0])] if points else []
-    for (day, value), end in zip(points, ends, strict=True):
-        xs += [float(day.toordinal()), float(end.toordinal())]
-        ys += [value, value]
-    return Line(tuple(xs), tuple(ys))
+        for line in dotted:
+            xs = np.linspace(line.xs[0], line.xs[-1], _DOTS)
+            self.scatter(xs, np.interp(xs, line.xs, line.ys), marker="·", marker_style="grey58")
+        for line in lines:
+            self.plot(line.xs, line.ys, line_style="grey89", hires_mode=HiResMode.BRAILLE)
+        if mark is not None:
+            self.add_v_line(mark, line_style="grey42")

@@ -37,12 +37,6 @@ _HINT = "F5 runs the query, F2 offers saved ones, F3 those that were run before;
 class QueryBody(Vertical):
     """Everything of the screen; the pane forwards its actions as `do_<verb>`."""
 
-    DEFAULT_CSS = """
-    QueryBody SqlEditor { height: 35%; min-height: 4; max-height: 14; }
-    QueryBody #error { display: none; height: auto; max-height: 8; color: $text-error; padding: 0 1; }
-    QueryBody #line { display: none; height: 1; border: none; padding: 0 1; background: $boost; }
-    """
-
     class Ended(Message):
         """A query has ended, in whatever way."""
 

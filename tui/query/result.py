@@ -1,7 +1,5 @@
 """What a query gave: a line that says so, then its rows or a chart of them, then the cell under the cursor."""
 
-from typing import ClassVar
-
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -17,20 +15,6 @@ _STATUSES = ("success", "warning", "error")
 
 class ResultView(Vertical):
     """The lower part of the Query screen."""
-
-    DEFAULT_CSS: ClassVar[str] = """
-    ResultView { height: 1fr; }
-    ResultView #said {
-        height: 1; background: $panel; color: $text-muted; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis;
-    }
-    ResultView #said.-success { color: $text-success; }
-    ResultView #said.-warning { color: $text-warning; }
-    ResultView #said.-error { color: $text-error; }
-    ResultView #hint { height: 1fr; padding: 0 1; color: $text-muted; }
-    ResultView ResultGrid { display: none; padding: 0 1; }
-    ResultView LineChart { height: 1fr; padding: 0 1; }
-    ResultView #cell { height: 1; color: $text-muted; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }
-    """
 
     def __init__(self) -> None:
         super().__init__()

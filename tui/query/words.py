@@ -28,7 +28,7 @@ def result_text(run: QueryRun, now: datetime, *, live: bool, newer: bool) -> tup
     elif run.cancelled:
         glyph, status, said = "■", "warning", f"stopped after {run.elapsed_s:.1f} s: the first {rows}"
     else:
-        glyph, status, said = "✓", "success", f"{rows} in {run.elapsed_s:.2f} s"
+        glyph, status, said = "●", "success", f"{rows} in {run.elapsed_s:.2f} s"
     parts = [f"{glyph} {said}"]
     if run.generation:
         parts.append(generation_text(run.generation, now))

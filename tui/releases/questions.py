@@ -143,11 +143,7 @@ def revisions(
     reader: "ServingReader", released_on: date, order: Order, commodity_code: str | None = None
 ) -> tuple[Revision, ...]:
     """The largest changes of a release, at most `MOST_REVISIONS`."""
-    condition = f"AND r.commodity_code = {literal(commodity_code)}" if commodity_code else ""
-    sql = _REVISIONS.format(
-        day=literal(released_on), condition=condition, order=_ORDERS[order], most=MOST_REVISIONS
-    )
-    return tuple(_revision(row) for row in _rows(reader, sql))
+    return tuple(_revision(row) for row in _rows(reader, revisions_sql(released_on, order, commodity_code)))
 
 
 def fact_story(reader: "ServingReader", key: FactKey) -> FactStory | None:
@@ -190,9 +186,7 @@ def market_years(reader: "ServingReader", commodity_code: str, country_code: str
     )
 
 
-def attributes(
-    reader: "ServingReader", commodity_code: str, country_code: str, market_year: int
-) -> tuple[Named, ...]:
+def attributes(reader: "ServingReader", commodity_code: str, country_code: str, market_year: int) -> tuple[Named, ...]:
     """The attributes of a balance sheet, in USDA's order."""
     return _named(
         reader,
@@ -200,6 +194,14 @@ def attributes(
         f" (SELECT attribute_id FROM serving.fct_psd WHERE commodity_code = {literal(commodity_code)}"
         f" AND country_code = {literal(country_code)} AND market_year = {market_year:d}) ORDER BY 1",
     )
+
+
+def revisions_sql(released_on: date, order: Order, commodity_code: str | None = None) -> str:
+    """The query behind a release's revisions."""
+    condition = f"AND r.commodity_code = {literal(commodity_code)}" if commodity_code else ""
+    return _REVISIONS.format(
+        day=literal(released_on), condition=condition, order=_ORDERS[order], most=MOST_REVISIONS
+    ).strip()
 
 
 def story_sql(key: FactKey) -> str:
