@@ -11,7 +11,7 @@ import numpy as np
 from textual.reactive import reactive
 from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
 
-_MOST_TICKS = 12
+_TICK_WIDTH = 12
 _DOTS = 60
 _MONTH_DAYS = 45
 
@@ -27,8 +27,10 @@ class Line:
 class DayAxis(AxisFormatter):
     """Ticks on days, as many as have room."""
 
+    most_ticks = 8
+
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        count = max(2, min(max_ticks, _MOST_TICKS, int(max_ - min_) + 1))
+        count = max(2, min(max_ticks, self.most_ticks, int(max_ - min_) + 1))
         return sorted({float(round(min_ + (max_ - min_) * i / (count - 1))) for i in range(count)})
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
@@ -107,6 +109,8 @@ class LineChart(PlotWidget):
         labels = GroupedAxis()
         ticks = labels.get_ticks(low - room, high + room)
         self.margin_left = 2 + max(map(len, labels.get_labels_for_ticks(ticks)), default=8)
+        if isinstance(axis, DayAxis):
+            axis.most_ticks = (self.size.width - self.margin_left) // _TICK_WIDTH
         self.set_x_formatter(axis)
         self.set_y_formatter(labels)
         for line in dotted:

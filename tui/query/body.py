@@ -237,7 +237,7 @@ class QueryBody(Vertical):
     def _progress(self) -> None:
         """While a query runs: its first rows are shown as they come, then the scrollbar grows."""
         if self.running and self.running.row_count:
-            self.result.take(self.running)
+            self._take(self.running)
         self._say()
 
     @on(Ended)
@@ -252,13 +252,18 @@ class QueryBody(Vertical):
         if run.error is not None and not isinstance(run.error, ServingMissingError):
             self._say_error(str(run.error))
         if run.error is None or run.row_count:
-            self.result.take(run)
+            self._take(run)
         elif self.shown and self.shown.sql == run.sql:
             run.close()  # only the view of it failed: the rows that are there stay
         else:
             self._clear(run)
         self._say()
         self._read_catalog()
+
+    def _take(self, run: QueryRun) -> None:
+        self.result.take(run)
+        if self.screen.focused is None and self.is_on_screen:
+            self.result.grid.focus()
 
     def _view(self, view: View) -> None:
         """Look at the same result in another way, in the same generation."""

@@ -5,7 +5,8 @@ of five columns (measured, 140x40); a line of text takes a hundredth of that.
 """
 
 import bisect
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
@@ -24,6 +25,17 @@ from tui.query.window import Window, fitted
 
 _GAP = "  "
 _SORTED = {False: "▲", True: "▼"}
+
+
+class _Looks(NamedTuple):
+    """The styles of a grid."""
+
+    plain: Style
+    header: Style
+    here: Style
+    cursor: Style
+    nothing: Style
+    nothing_here: Style
 
 
 class ResultGrid(ScrollView, can_focus=True):
@@ -69,6 +81,7 @@ class ResultGrid(ScrollView, can_focus=True):
         self._view = View()
         self._lefts: list[int] = []
         self._drawn_widths: tuple[int, ...] = ()
+        self._looks: _Looks | None = None
 
     @property
     def row_count(self) -> int:
@@ -111,17 +124,30 @@ class ResultGrid(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Line `y` of what is visible: the header, then rows."""
-        width = self.size.width
-        if self.window is None:
-            return Strip.blank(width, self.rich_style)
-        row = y - 1 + self.scroll_offset.y
-        segments = self._header() if y == 0 else self._row(row) if row < self.row_count else []
-        style = self.get_component_rich_style("grid--cursor-row") if y and row == self.row else self.rich_style
-        left = self.scroll_offset.x
-        strip = Strip(segments).crop_extend(left, left + width, style).apply_style(self.rich_style)
+        looks = self._looks or self._look_up()
+        width = self.scrollable_content_region.width
+        left, top = self.scroll_offset
+        row = y - 1 + top
+        if self.window is None or (y and row >= self.row_count):
+            return Strip.blank(width, looks.plain)
+        segments = self._header(looks) if y == 0 else self._row(row, looks)
+        filler = looks.here if y and row == self.row else looks.plain
+        strip = Strip(segments).crop_extend(left, left + width, filler)
         if self._drawn_widths != tuple(self.window.widths):
             self.call_after_refresh(self._make_room)
         return strip.apply_offsets(left, y)
+
+    def notify_style_update(self) -> None:
+        self._looks = None
+        super().notify_style_update()
+
+    def on_focus(self) -> None:
+        self._looks = None
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self._looks = None
+        self.refresh()
 
     def watch_row(self, old: int, new: int) -> None:
         self._moved({old, new})
@@ -160,31 +186,44 @@ class ResultGrid(ScrollView, can_focus=True):
             return
         self.row, self.column = event.y - 1 + self.scroll_offset.y, column
 
-    def _header(self) -> list[Segment]:
+    def _look_up(self) -> "_Looks":
+        """Resolve the styles once, not for every line."""
+        plain = self.rich_style
+        part = partial(self.get_component_rich_style, partial=True)
+        here = plain + part("grid--cursor-row")
+        cursor = here + part("grid--cursor") if self.has_focus else here
+        nothing = part("grid--nothing")
+        self._looks = _Looks(plain, plain + part("grid--header"), here, cursor, plain + nothing, here + nothing)
+        return self._looks
+
+    def _header(self, looks: "_Looks") -> list[Segment]:
         assert self.window
-        style = self.get_component_rich_style("grid--header")
         labels = []
         for name, width, numeric in zip(self.window.names, self.window.widths, self.window.numeric, strict=True):
             sign = f" {_SORTED[self._view.descending]}" if name == self._view.sort_column else ""
             room = width - len(sign)
             label = name if len(name) <= room else name[: room - 1] + "…"
             labels.append(fitted(label + sign, width, right=numeric))
-        return [Segment(_GAP.join(labels), style)]
+        return [Segment(_GAP.join(labels), looks.header)]
 
-    def _row(self, row: int) -> list[Segment]:
+    def _row(self, row: int, looks: "_Looks") -> list[Segment]:
         assert self.window
         here = row == self.row
-        plain = self.get_component_rich_style("grid--cursor-row") if here else Style.null()
-        nothing = plain + self.get_component_rich_style("grid--nothing", partial=True)
-        cursor = plain + self.get_component_rich_style("grid--cursor", partial=True) if self.has_focus else plain
+        plain, nothing = (looks.here, looks.nothing_here) if here else (looks.plain, looks.nothing)
         first, last = self._visible()
-        texts = self.window.texts_at(row, first, last)
-        segments = [Segment(" " * self._lefts[first], plain)]
-        for i, text in enumerate(texts, first):
-            style = cursor if here and i == self.column else nothing if text is None else plain
-            cell = fitted(NOTHING if text is None else text, self.window.widths[i], right=self.window.numeric[i])
-            segments += (Segment(cell, style), Segment(_GAP, plain))
-        return segments
+        segments: list[Segment] = []
+        line, style = " " * self._lefts[first], plain
+        for i, text in enumerate(self.window.texts_at(row, first, last), first):
+            wanted = looks.cursor if here and i == self.column else nothing if text is None else plain
+            if wanted is not style:
+                segments.append(Segment(line, style))
+                line, style = "", wanted
+            line += fitted(NOTHING if text is None else text, self.window.widths[i], right=self.window.numeric[i])
+            if style is looks.cursor:
+                segments.append(Segment(line, style))
+                line, style = "", plain
+            line += _GAP
+        return [*segments, Segment(line, style)]
 
     def _visible(self) -> tuple[int, int]:
         """The columns that are on the screen: the first, and the one after the last."""
