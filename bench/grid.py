@@ -38,7 +38,7 @@ _GRID_SQL = (
 _BUSY_SQL = "SELECT i, md5(i::VARCHAR) AS digest, i / 7.0 AS value FROM range(5000000) AS t(i) ORDER BY digest"
 _ONE_SQL = "SELECT min(value) AS low, max(value) AS high FROM serving.fct_psd"
 _LONG_SQL = (
-    "SELECT min(value) AS low, max(value) AS high, sum(hash(j)) AS x FROM serving.fct_psd, range(6000000) AS t(j)"
+    "SELECT min(value) AS low, max(value) AS high, sum(hash(j)) AS x FROM serving.fct_psd, range(1500000) AS t(j)"
 )
 _PAGE_DOWN, _DOWN, _F5, _F6, _ESC = b"\x1b[6~", b"j", b"\x1b[15~", b"\x1b[17~", b"\x1b"
 

@@ -100,6 +100,7 @@ class Picker(ModalScreen[str | None]):
     def _show(self, text: str) -> None:
         words = text.lower().split()
         found = [c for c in self._choices if all(word in f"{c.label} {c.hint} {c.explains}".lower() for word in words)]
+        found.sort(key=lambda choice: not choice.label.lower().startswith(text.lower().strip()))
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(Option(_drawn(choice), id=choice.key) for choice in found[:_MOST_SHOWN])

@@ -251,7 +251,7 @@ class QueryBody(Vertical):
             self._tick.pause()
         if run.error is not None and not isinstance(run.error, ServingMissingError):
             self._say_error(str(run.error))
-        if run.error is None or run.row_count:
+        if run.spill is not None and (run.error is None or run.row_count):
             self._take(run)
         elif self.shown and self.shown.sql == run.sql:
             run.close()  # only the view of it failed: the rows that are there stay
