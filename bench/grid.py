@@ -2,6 +2,7 @@
 
 `python -m bench.grid` prints the figures as JSON. The console runs as a child process in a pseudo-terminal, is
 driven with keys, and answers when the line below the rows, or above them, says what the key must bring about.
+The stall of an idle console in the same run is the machine's own noise.
 Bars: page-down p95 <= 60 ms and <= 400 MB at ten million rows; key to paint p95 <= 50 ms while five million rows
 are sorted; a swap during a long query stalls the loop <= 50 ms, new data within 1 s.
 """
@@ -30,6 +31,7 @@ GRID_ROWS = 10_000_000
 PRESSES = 60
 SIZE = (40, 140)
 _TICK_S = 0.005
+_IDLE_S = 3.0
 _WAIT_S = 30.0
 _GRID_SQL = (
     "SELECT i, i % 97 AS commodity, 'country ' || (i % 50) AS country, (i * 7919) % 1000003 / 7.0 AS value, "
@@ -52,10 +54,10 @@ def measure() -> dict[str, Any]:
         with _console(home) as terminal:
             figures = _grid(terminal) | _busy(terminal) | _swap(terminal, publisher)
         stalls = json.loads((home / "stalls.json").read_text())
-        for name in ("busy", "live_swap", "long_swap"):
+        for name in ("idle", "busy", "live_swap", "long_swap"):
             start, end = figures.pop(f"{name}_window")
             figures[f"{name}_longest_stall_ms"] = _ms(max((s for t, s in stalls if start <= t <= end), default=0.0))
-        return figures
+        return figures | {"load_average": round(os.getloadavg()[0], 1)}
 
 
 def _grid(terminal: "_Terminal") -> dict[str, Any]:
@@ -65,7 +67,12 @@ def _grid(terminal: "_Terminal") -> dict[str, Any]:
     whole_s = time.monotonic() - terminal.started_at
     terminal.send(_PAGE_DOWN)
     terminal.wait(rb"row [\d,]+ of")
+    cpu_s = terminal.cpu_s()
     taken = [terminal.press(_PAGE_DOWN) for _ in range(PRESSES)]
+    cpu_s = terminal.cpu_s() - cpu_s
+    idle = time.monotonic()
+    time.sleep(_IDLE_S)
+    idle_window = (idle, time.monotonic())
     terminal.send(b"G")
     terminal.wait(rb"row 10,000,000 of")
     back = [terminal.press(b"\x1b[5~") for _ in range(PRESSES)]
@@ -75,6 +82,8 @@ def _grid(terminal: "_Terminal") -> dict[str, Any]:
         "grid_all_rows_s": round(whole_s, 2),
         "page_down_p95_ms": _p95(taken),
         "page_up_from_the_end_p95_ms": _p95(back),
+        "page_down_cpu_ms": round(cpu_s / PRESSES * 1000, 1),
+        "idle_window": idle_window,
         "grid_memory_mb": terminal.memory_mb("VmRSS"),
         "grid_memory_peak_mb": terminal.memory_mb("VmHWM"),
     }
@@ -182,6 +191,11 @@ class _Terminal:
         """The child's memory as Linux counts it."""
         status = Path(f"/proc/{self._pid}/status").read_text()
         return round(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000, 1)  # type: ignore[index]
+
+    def cpu_s(self) -> float:
+        """Seconds of processor that the child has used: what stays the same on a crowded machine."""
+        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _read(self, timeout_s: float) -> None:
         while select.select([self._descriptor], [], [], timeout_s)[0]:

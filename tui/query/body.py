@@ -31,7 +31,7 @@ from tui.query.words import NOTHING_SERVED, result_text
 _TICK_S = 0.1
 _WATCH_S = 0.25
 _FIRST_SQL = SAVED[0].sql.strip()
-_HINT = "F5 runs the query, F2 offers saved ones, F3 those that were run before; esc goes to the rows, e back"
+_HINT = "F5 runs the query, F2 offers saved ones, F7 those that were run before; esc goes to the rows, e back"
 
 
 class QueryBody(Vertical):

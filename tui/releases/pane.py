@@ -116,7 +116,7 @@ class ReleasesPane(PolledPane):
         age = ago_text(seen.generation.created_at, self.context.clock())
         changes = seen.changes.value if isinstance(seen.changes, Found) else None
         said = drawing.release_text(changes.release) if changes else "no release is known"
-        line.update(f"{said} · generation {seen.generation.number}, {age}")
+        line.update(f"generation {seen.generation.number}, {age} · {said}")
 
     def _draw_commodities(self, changes: Changes | None) -> None:
         self.query_one("#commodities", Table).show(drawing.commodity_rows(changes.commodities if changes else ()))

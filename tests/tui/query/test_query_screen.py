@@ -289,7 +289,7 @@ async def test_history_is_kept_between_consoles(served: Served) -> None:
         await screen.press("f5")
         await until(screen.pilot, lambda: screen.rows == [(42,)])
     async with driven(served) as screen:
-        await screen.press("f3")
+        await screen.press("f7")
         await until(screen.pilot, lambda: isinstance(screen.app.screen, Picker) and screen.app.focused)
         await screen.press("enter")
         await until(screen.pilot, lambda: screen.body.editor.text == "SELECT 41 + 1 AS answer")
