@@ -78,8 +78,6 @@ class QueryRun:
         self.cancelled = False
         self.started_at = time.monotonic()
         self.ended_at: float | None = None
-        self.first_rows = threading.Event()
-        """Set with the first rows, and in any case at the end."""
         self._directory = directory
         self.pin = pin.keep() if pin else None
         self._lock = threading.Lock()
@@ -116,7 +114,6 @@ class QueryRun:
         finally:
             self.ended_at = time.monotonic()
             self.finished = True
-            self.first_rows.set()
             self._close_when_unused()
 
     def cancel(self) -> None:
@@ -127,18 +124,21 @@ class QueryRun:
                 self._cursor.interrupt()
 
     def close(self) -> None:
-        """Stop it and give back its disk and its generation, when its thread has ended; idempotent."""
+        """Stop it and give back its disk and its generation, when its thread has ended; idempotent.
+
+        Returns at once: closing a generation frees all its memory, which would hold up the screen.
+        """
         self.cancel()
         with self._lock:
             self._closed = True
-        self._close_when_unused()
+        threading.Thread(target=self._close_when_unused, name="query-close").start()
 
     def _close_when_unused(self) -> None:
         with self._lock:
             if not (self._closed and self.finished):
                 return
             spill, pin = self.spill, self.pin
-            self.pin = None
+            self.spill = self.pin = None
         if spill:
             spill.close()
         if pin:
@@ -179,13 +179,15 @@ class QueryRun:
             cursor.close()
 
     def _spill(self, batches: "pa.RecordBatchReader") -> None:
-        self.spill = Spill(self._directory, batches.schema, self.limits.spill_bytes)
-        for batch in batches:
-            if batch.num_rows:
-                self.spill.append(batch)
-                self.first_rows.set()
-            if self.cancelled:
-                break
+        spill = self.spill = Spill(self._directory, batches.schema, self.limits.spill_bytes)
+        try:
+            for batch in batches:
+                if batch.num_rows:
+                    spill.append(batch)
+                if self.cancelled:
+                    break
+        finally:
+            batches.close()  # frees a sorted result without Python's lock; forgetting it would hold that
 
     def _timed_out(self) -> QueryError:
         return QueryError(f"the query was stopped after {self.limits.timeout_s:g} s; narrow it, or raise the limit")
