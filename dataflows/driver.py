@@ -1,9 +1,12 @@
 """Runs a dataflow: a module of functions, its inputs, and the node that is wanted."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
+
+_TELLS_INPUTS = ("hamilton.driver", "hamilton.execution.graph_functions")
 
 
 def execute(
@@ -26,6 +29,9 @@ def build(dataflow: ModuleType, adapters: Sequence[Any] = ()) -> Any:
     """The Hamilton driver of a dataflow."""
     # Hamilton's plugins import pandas, polars and others at start-up; no dataflow here needs one.
     os.environ.setdefault("HAMILTON_AUTOLOAD_EXTENSIONS", "0")
+    # Its own accounts of a failed node print every input; the error itself comes out of here and is told once.
+    for name in _TELLS_INPUTS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     from hamilton import base, driver
 
     return driver.Builder().with_modules(dataflow).with_adapters(base.DefaultAdapter(), *adapters).build()

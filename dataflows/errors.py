@@ -77,3 +77,7 @@ class LockHeldError(MateriaError):
 
 class JournalError(MateriaError):
     """The run journal could not be read or written."""
+
+
+class MissingToolError(MateriaError):
+    """A program that this needs is not installed, or does not work."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from dataflows import psd_zip, release
 from dataflows.archive import Archive, Download, Probe
 from dataflows.errors import NotPostedError
+from dataflows.files import disk_trouble
 from dataflows.landing import Landing
 from dataflows.psd_zip import Contents
 from dataflows.release import Month, Release
@@ -34,7 +35,11 @@ def candidates(archive_url: str, dataset: str, newest_month: Month) -> tuple[Rel
 def probes(candidates: tuple[Release, ...], archive: Archive) -> tuple[Probe, ...]:
     """What the archive says of each candidate, asked side by side."""
     with ThreadPoolExecutor(max_workers=len(candidates)) as pool:
-        return tuple(pool.map(archive.probe, candidates))
+        try:
+            return tuple(pool.map(archive.probe, candidates))
+        except KeyboardInterrupt:
+            archive.stop()
+            raise
 
 
 def newest_posted(probes: tuple[Probe, ...], archive: Archive, landing: Landing) -> Probe:
@@ -61,7 +66,8 @@ def download(
     if landed_already is not None:
         return None
     wanted = newest_posted.release
-    landing.workspace.mkdir(parents=True, exist_ok=True)
+    with disk_trouble(landing.workspace):
+        landing.workspace.mkdir(parents=True, exist_ok=True)
     return archive.download(wanted, landing.workspace / f"{wanted.dataset}-{wanted.month}.zip")
 
 
@@ -72,7 +78,7 @@ def contents(download: Download | None, newest_posted: Probe) -> Contents | None
     try:
         return psd_zip.unpack(download.path, newest_posted.release.member, _rows_path(download))
     except BaseException:
-        download.path.unlink(missing_ok=True)
+        download.path.unlink()
         raise
 
 
@@ -90,6 +96,12 @@ def snapshot(
     wanted = newest_posted.release
     with download.path.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    key = _key(download.etag, download.last_modified, download.size_bytes, wanted, landing) or sha256[:32]
+    same = landing.find(key)
+    if same is not None and same.sha256 == sha256:
+        download.path.unlink()
+        _rows_path(download).unlink()
+        return Extracted(same, is_new=False)
     landed = Snapshot(
         dataset=wanted.dataset,
         url=wanted.url,
@@ -103,11 +115,9 @@ def snapshot(
         member=contents.member,
         row_count=contents.row_count,
         landed_at=landed_at,
-        key=_key(download.etag, download.last_modified, download.size_bytes, wanted, landing) or sha256[:32],
+        # What is landed never changes: other bytes under a name that is taken get one of their own.
+        key=key if same is None else f"{key[:100]}-{sha256[:16]}",
     )
-    same = landing.find(landed.key)
-    if same is not None and same.sha256 == sha256:
-        return Extracted(same, is_new=False)
     landing.land(landed, download.path, _rows_path(download))
     return Extracted(landed, is_new=True)
 
@@ -129,7 +139,9 @@ def _key(
         return key_without_etag(last_modified, size_bytes, wanted.url)
     key = key_of_etag(etag)
     holder = landing.find(key)
-    if holder is None or holder.url == wanted.url or size_bytes in (None, holder.size_bytes):
+    if holder is None or holder.url == wanted.url:
+        return key
+    if (holder.size_bytes, holder.last_modified) == (size_bytes, last_modified):
         return key
     return f"{key[:100]}-{hashlib.sha256(wanted.url.encode()).hexdigest()[:16]}"
 
@@ -138,7 +150,7 @@ def _released_on(download: Download, contents: Contents, month: Month) -> date:
     """The day USDA published: Last-Modified, else the zip's inner date, else the first of the month."""
     if download.last_modified and (modified := last_modified_time(download.last_modified)).year > 1980:
         return modified.date()
-    return contents.written_on if contents.written_on.year > 1980 else month.first_day()
+    return contents.written_on if contents.written_on and contents.written_on.year > 1980 else month.first_day()
 
 
 def _rows_path(download: Download) -> Path:

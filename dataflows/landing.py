@@ -8,12 +8,13 @@
 A snapshot exists when its marker does. Everything else is a leftover that the next landing takes over.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 from dataflows import psd_zip
-from dataflows.errors import LandingError
-from dataflows.files import move_durably, write_durably
+from dataflows.errors import LandingError, SnapshotError
+from dataflows.files import disk_trouble, move_durably, write_durably
 from dataflows.snapshot import Snapshot
 
 
@@ -60,22 +61,22 @@ class LocalLanding(Landing):
 
     def find(self, key: str) -> Snapshot | None:
         marker = self.marker_path(key)
-        try:
-            return Snapshot.from_json(marker.read_text(), str(marker))
-        except FileNotFoundError:
-            return None
+        with disk_trouble(marker):
+            return Snapshot.from_json(marker.read_bytes(), str(marker)) if marker.exists() else None
 
     def snapshots(self) -> tuple[Snapshot, ...]:
-        markers = sorted(self.root.glob("psd/*.json"))
-        found = (Snapshot.from_json(marker.read_text(), str(marker)) for marker in markers)
+        with disk_trouble(self.root):
+            markers = sorted(self.root.glob("psd/*.json"))
+            found = [Snapshot.from_json(marker.read_bytes(), str(marker)) for marker in markers]
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
-        for target in (self.zip_path(snapshot.key), self.rows_path(snapshot)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        move_durably(rows_path, self.rows_path(snapshot))
-        move_durably(zip_path, self.zip_path(snapshot.key))
-        write_durably(self.marker_path(snapshot.key), snapshot.to_json())
+        with disk_trouble(self.marker_path(snapshot.key)):
+            for target in (self.zip_path(snapshot.key), self.rows_path(snapshot)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            move_durably(rows_path, self.rows_path(snapshot))
+            move_durably(zip_path, self.zip_path(snapshot.key))
+            write_durably(self.marker_path(snapshot.key), snapshot.to_json())
 
     def ready_rows(self, dataset: str) -> None:
         """Rebuild what is missing; raises LandingError when a landed zip is gone, SnapshotError when it changed."""
@@ -90,6 +91,12 @@ class LocalLanding(Landing):
                 f"{zip_path} is gone although its marker is there; restore the zip, or remove "
                 f"{self.marker_path(snapshot.key)} and extract {snapshot.month} again"
             )
+        with zip_path.open("rb") as source:
+            if hashlib.file_digest(source, "sha256").hexdigest() != snapshot.sha256:
+                raise SnapshotError(
+                    f"{zip_path} is no longer what was landed; restore it, or remove it and its marker "
+                    f"and extract {snapshot.month} again"
+                )
         self.workspace.mkdir(parents=True, exist_ok=True)
         rows_path = self.workspace / f"{snapshot.key}.parquet"
         psd_zip.unpack(zip_path, snapshot.member, rows_path)

@@ -1,6 +1,8 @@
 """A PSD zip: checked byte by byte, and turned into the Parquet that the transform reads."""
 
+import errno
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -8,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from dataflows.errors import SnapshotError
-from dataflows.files import require_space
+from dataflows.errors import LandingError, SnapshotError
+from dataflows.files import disk_trouble, require_space
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -35,8 +37,12 @@ COLUMNS = (
 MAX_CSV_BYTES = 4 << 30
 """Twenty times the largest file known; beyond it a zip is a bomb, not a release."""
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OverflowError)
 """What reading a broken, truncated or exotic zip raises."""
+
+_ENCRYPTED = 0x1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Python inflates these in bounded pieces; the others would unpack a bomb in memory."""
 
 _CHUNK_BYTES = 1 << 20
 _MAX_LINE_BYTES = 1 << 16
@@ -64,8 +70,8 @@ class Contents:
 
     member: str
     row_count: int
-    written_on: date
-    """The member's date inside the zip: the day USDA made the file."""
+    written_on: date | None
+    """The member's date inside the zip, if it has one: the day USDA made the file."""
 
 
 def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
@@ -86,19 +92,35 @@ def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
     return Contents(member=member, row_count=row_count, written_on=written_on)
 
 
-def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date, int]:
+def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, int]:
     """Write the member to `csv_path`; returns its date and how many lines follow the header."""
     try:
-        with zipfile.ZipFile(zip_path) as archive:
+        with disk_trouble(csv_path), zipfile.ZipFile(zip_path) as archive:
             info = _only_csv(archive, zip_path, member)
             require_space(csv_path.parent, info.file_size * 5 // 4, f"unpacking {zip_path.name}")
-            with archive.open(info) as source, csv_path.open("wb") as target:
+            with _opened(archive, info) as source, csv_path.open("wb") as target:
                 line_count = _copy_counting_lines(source, target, zip_path)
-            return date(*info.date_time[:3]), line_count
+                if target.tell() != info.file_size:
+                    raise EOFError(f"{target.tell()} bytes unpacked, {info.file_size} announced")
+            return _written_on(info), line_count
     except _DAMAGE as error:
         raise SnapshotError(f"{zip_path} is damaged: {error}; it was not landed, extract again") from error
-    except RuntimeError as error:  # what zipfile raises for an encrypted member
-        raise SnapshotError(f"{zip_path} can't be read: {error}") from error
+
+
+def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return archive.open(info)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise EOFError("its directory points outside of the file") from error
+
+
+def _written_on(info: zipfile.ZipInfo) -> date | None:
+    try:
+        return date(*info.date_time[:3])
+    except ValueError:  # some tools write no date, as month 0
+        return None
 
 
 def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.ZipInfo:
@@ -106,6 +128,8 @@ def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.
     if [info.filename for info in tables] != [member]:
         found = ", ".join(repr(info.filename) for info in archive.infolist()[:5]) or "nothing"
         raise SnapshotError(f"{zip_path} should hold one table, {member!r}; it holds {found}")
+    if tables[0].flag_bits & _ENCRYPTED or tables[0].compress_type not in _METHODS:
+        raise SnapshotError(f"{zip_path} is encrypted or packed in a way that USDA does not use")
     if tables[0].file_size > MAX_CSV_BYTES:
         raise SnapshotError(
             f"{zip_path} would unpack to {tables[0].file_size / 1e9:.1f} GB; no PSD file comes near that"
@@ -113,7 +137,7 @@ def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.
     return tables[0]
 
 
-def _copy_counting_lines(source, target, zip_path: Path) -> int:
+def _copy_counting_lines(source: IO[bytes], target: IO[bytes], zip_path: Path) -> int:
     """Copy a CSV; checks the header and that it is text in lines. The count is our own, not the CSV reader's."""
     header = source.readline(_MAX_LINE_BYTES)
     if header.rstrip(b"\r\n").decode("ascii", "replace").split(",") != list(COLUMNS):
@@ -141,6 +165,8 @@ def _to_parquet(zip_path: Path, csv_path: Path, line_count: int, rows_path: Path
             connection.execute(f"COPY line TO {_quoted(rows_path)} (FORMAT parquet, COMPRESSION zstd)")
             connection.execute(f"CREATE VIEW landed AS SELECT * FROM read_parquet({_quoted(rows_path)})")
             row_count = connection.execute("SELECT COUNT(*) FROM landed").fetchall()[0][0]
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise LandingError(f"{rows_path} can't be written: {str(error).splitlines()[0]}") from error
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise SnapshotError(f"{zip_path}: not a CSV as USDA writes them: {reason}") from error
@@ -160,8 +186,9 @@ def _csv_table(csv_path: Path) -> Iterator["DuckDBPyConnection"]:
 
     columns = ", ".join(f"'{name.lower()}': 'VARCHAR'" for name in COLUMNS)
     connection = duckdb.connect()
+    spill_path = csv_path.with_suffix(".spill")
     try:
-        connection.execute(f"SET temp_directory={_quoted(csv_path.parent / 'spill')}")
+        connection.execute(f"SET temp_directory={_quoted(spill_path)}")
         connection.execute(
             f"CREATE VIEW line AS SELECT * FROM read_csv({_quoted(csv_path)}, auto_detect=false, header=true, "
             f"columns={{{columns}}}, delim=',', quote='\"', escape='\"', "
@@ -170,7 +197,7 @@ def _csv_table(csv_path: Path) -> Iterator["DuckDBPyConnection"]:
         yield connection
     finally:
         connection.close()
-        shutil.rmtree(csv_path.parent / "spill", ignore_errors=True)
+        shutil.rmtree(spill_path, ignore_errors=True)
 
 
 def _check_forms(connection: "DuckDBPyConnection", zip_path: Path) -> None:

@@ -23,7 +23,7 @@ class Month:
         """Read `YYYY-MM`; raises SettingsError on anything else."""
         year, dash, month = text.partition("-")
         digits = year.isascii() and year.isdigit() and month.isascii() and month.isdigit()
-        if not (dash and digits and len(year) == 4 and len(month) == 2 and 1 <= int(month) <= 12):
+        if not (dash and digits and len(year) == 4 and len(month) == 2 and int(year) >= 1 and 1 <= int(month) <= 12):
             raise SettingsError(f"{text!r} is not a month; write it as YYYY-MM, for example 2025-11")
         return cls(int(year), int(month))
 

@@ -4,13 +4,16 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 
 from dataflows.errors import LandingError
 from dataflows.release import Month
 
 _SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+_LIKE_A_DIGEST = re.compile(r".*-[0-9a-f]{16,}")
+"""The form of the keys made here; an ETag of this form is not its own key, lest it take another's."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Snapshot:
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, origin: str) -> "Snapshot":
+    def from_json(cls, text: str | bytes, origin: str) -> "Snapshot":
         """Read a marker; raises LandingError naming `origin` when it isn't one."""
         try:
             record = json.loads(text)
@@ -64,11 +67,13 @@ class Snapshot:
 
 
 def last_modified_time(last_modified: str | None) -> datetime:
-    """The moment an HTTP `Last-Modified` header names; the epoch when there is none or it is no date."""
+    """The moment, in UTC, an HTTP `Last-Modified` header names; the epoch when there is none or it is no date."""
     try:
-        return parsedate_to_datetime(last_modified or "")
-    except ValueError:
-        return datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+        moment = parsedate_to_datetime(last_modified or "")
+        # "-0000" says that the zone is not known; HTTP knows none but UTC.
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return _EPOCH
 
 
 def key_of_etag(etag: str) -> str:
@@ -80,7 +85,7 @@ def key_of_etag(etag: str) -> str:
     opaque = etag.strip()
     if len(opaque) >= 2 and opaque[0] == opaque[-1] == '"':
         opaque = opaque[1:-1]
-    if _SAFE_KEY.fullmatch(opaque):
+    if _SAFE_KEY.fullmatch(opaque) and not _LIKE_A_DIGEST.fullmatch(opaque):
         return opaque
     readable = re.sub(r"[^A-Za-z0-9]+", "_", opaque).strip("_")[:60] or "etag"
     return f"{readable}-{hashlib.sha256(etag.encode()).hexdigest()[:16]}"

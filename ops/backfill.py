@@ -1,10 +1,9 @@
 """Backfill: land every posted release of a range of months, a few at a time, and serve them."""
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -73,11 +72,11 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
 
 
 def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDone]:
-    """Land the months side by side; an interruption ends the downloads within a chunk."""
-    stop = threading.Event()
+    """Land the months side by side; an interruption ends what is under way at once."""
+    archive = Archive(patience=begun.request.patience)
     done = []
-    with ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, stop):
-        landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, stop) for month in months]
+    with closing(archive), ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, archive):
+        landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, archive) for month in months]
         for future in as_completed(landing):
             done.append(future.result())
             told(done[-1])
@@ -85,27 +84,18 @@ def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDo
 
 
 @contextmanager
-def _stopping(pool: ThreadPoolExecutor, stop: threading.Event) -> Iterator[None]:
+def _stopping(pool: ThreadPoolExecutor, archive: Archive) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        archive.stop()
         raise
 
 
-class _Stopped(Exception):
-    """The backfill was interrupted."""
-
-
-def _land(begun: Job, month: Month, stop: threading.Event) -> MonthDone:
+def _land(begun: Job, month: Month, archive: Archive) -> MonthDone:
     from dataflows import driver, extract
 
-    def progress(received_bytes: int, total_bytes: int | None) -> None:
-        if stop.is_set():
-            raise _Stopped
-
-    archive = Archive(patience=begun.request.patience, progress=progress)
     inputs = {"archive": archive, "landing": begun.landing, "landed_at": utc_now()}
     release = release_of(begun.settings.archive_url, begun.settings.dataset, month)
     try:
@@ -119,7 +109,5 @@ def _land(begun: Job, month: Month, stop: threading.Event) -> MonthDone:
             note.detail = f"{done.outcome}: {done.detail}"
     except MateriaError as error:
         done = MonthDone(month, Outcome.FAILED, str(error))
-    finally:
-        archive.close()
     log.info("month done", extra={"month": str(month), "outcome": str(done.outcome), "detail": done.detail})
     return done

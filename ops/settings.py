@@ -23,6 +23,7 @@ DOCUMENTED = {
     "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
+    "MATERIA_TUI_CONFIG": "the console's keys and theme; default `~/.config/materia/tui.toml`",
 }
 """Every setting and what it means; the README's table and `materia doctor` read from here."""
 

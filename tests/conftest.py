@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.real_files import SHARED_PSD
+from tests.support.served_demo import ServedDemo, run_demo
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,9 @@ def archive() -> Iterator[FaultyArchive]:
     """An empty loopback archive that can be told to misbehave."""
     with FaultyArchive() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def served_demo(tmp_path_factory: pytest.TempPathFactory) -> ServedDemo:
+    """A data directory where the real pipelines published three generated releases; made once, only read."""
+    return run_demo(tmp_path_factory.mktemp("served") / "demo")

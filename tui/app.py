@@ -41,7 +41,7 @@ class ConsoleApp(App[None]):
     CSS_PATH = "console.tcss"
     TITLE = "Materia"
     COMMANDS: ClassVar = {_palette}
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class ConsoleApp(App[None]):
 
     def show_actions(self) -> None:
         """Draw the bars anew: another pane is shown, or what can be done has changed."""
-        self.query_one(TopBar).show(self._shown or "", read_only=self.context.read_only)
-        self.query_one(ActionBar).show(spec for spec in self.available if spec.show)
+        self.query_one(TopBar).show_tabs(self._shown or "", read_only=self.context.read_only)
+        self.query_one(ActionBar).show_actions(spec for spec in self.available if spec.show)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action != "perform":

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable
 
-from textual.content import Content
 from textual.markup import escape
-from textual.widgets import Static
 
 from tui.actions import ActionSpec, key_text
+from tui.lines import Lines
 from tui.pane import PANES
 
 
-class TopBar(Static):
+class TopBar(Lines):
     """The screens with their numbers; a click goes there."""
 
-    def show(self, pane_id: str, *, read_only: bool) -> None:
+    def show_tabs(self, pane_id: str, *, read_only: bool) -> None:
         tabs = [
             f"[@click=app.perform('app.{name}')]"
             + (
@@ -25,17 +24,17 @@ class TopBar(Static):
             for number, name in enumerate(PANES, 1)
         ]
         mark = "  [$warning]▣ read-only[/]" if read_only else ""
-        self.update("".join(tabs) + mark)
+        self.show("".join(tabs) + mark)
 
 
-class ActionBar(Static):
+class ActionBar(Lines):
     """What can be done here, key first; a click does it. What doesn't fit is under `?`."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self._specs: tuple[ActionSpec, ...] = ()
 
-    def show(self, specs: Iterable[ActionSpec]) -> None:
+    def show_actions(self, specs: Iterable[ActionSpec]) -> None:
         self._specs = tuple(specs)
         self._draw()
 
@@ -52,7 +51,7 @@ class ActionBar(Static):
                 kept.add(spec.id)
                 room -= _width(spec)
         shown = [spec for spec in self._specs if spec.id in kept]
-        self.update(Content.from_markup(" ".join(map(_drawn, shown))))
+        self.show(" ".join(map(_drawn, shown)))
 
 
 def _width(spec: ActionSpec) -> int:

@@ -43,12 +43,9 @@ class HelpScreen(ModalScreen[None]):
 
 
 def _lines(specs: Sequence[ActionSpec]) -> list[tuple[str, str]]:
-    return [
-        (" ".join(key_text(key) for key in spec.key.split(",")), spec.help + ("  [acts]" if spec.writes else ""))
-        for spec in specs
-    ]
+    return [(" ".join(key_text(key) for key in spec.key.split(",")), spec.help) for spec in specs]
 
 
 def _section(title: str, lines: Sequence[tuple[str, str]]) -> str:
-    rows = [f"  [$accent]{escape(key):>8}[/]  {escape(text)}" for key, text in lines]
+    rows = [f"  [$accent]{escape(key):<9}[/]  {escape(text)}" for key, text in lines]
     return "\n".join([f"[b]{escape(title)}[/b]", *rows])

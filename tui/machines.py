@@ -61,7 +61,7 @@ def heartbeat(context: ConsoleContext) -> Heartbeat | None:
 def worker_rows(context: ConsoleContext) -> Workers:
     """The workers that carry our label."""
     if not os.environ.get("HETZNER_TOKEN", "").strip():
-        return Workers(unavailable="no token, so no provider can be asked", next_step=COMMAND_WITH_SECRETS)
+        return Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
     return Workers(unavailable="this version cannot ask a provider", next_step="materia worker list")
 
 

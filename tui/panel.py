@@ -7,15 +7,19 @@ from typing import Generic, TypeVar
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Static
 
 from dataflows.errors import MateriaError
 from ops.redact import Redactor
+from tui.lines import Lines
 from tui.table import Table
 from tui.tones import toned
 
 T = TypeVar("T")
+
+_SETTLED_S = 0.15
+"""How long a cursor rests on a row before that row's exact times are shown."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +60,30 @@ def failure_of(error: Exception) -> Failure:
 class Panel(Vertical):
     """A border with a title around one widget or several; what a row's times are exactly stands below."""
 
+    _settling: Timer | None = None
+
     def __init__(self, *children: Widget, title: str, id: str | None = None) -> None:
         super().__init__(*children, id=id, classes="panel")
         self.border_title = title
 
     def compose(self) -> ComposeResult:
-        yield Static(classes="trouble")
+        yield Lines(classes="trouble")
 
     def show(self, part: "Part[T]", draw: Callable[[T], None]) -> None:
         """Draw what was found; trouble, also with the drawing, becomes a line above what was drawn last."""
         drawn = attempt(lambda: draw(part.value)) if isinstance(part, Found) else part
-        trouble = self.query_one(".trouble", Static)
+        trouble = self.query_one(".trouble", Lines)
         if isinstance(drawn, Failure):
-            trouble.update(f"{toned('✗ ' + drawn.what, 'bad')}\n{toned('  next: ' + drawn.next_step, 'quiet')}")
+            trouble.show(f"{toned('✗ ' + drawn.what, 'bad')}\n{toned('  next: ' + drawn.next_step, 'quiet')}")
         trouble.display = isinstance(drawn, Failure)
 
     @on(Table.Moved)
-    def _say_exactly(self, message: Table.Moved) -> None:
-        message.stop()
-        self.border_subtitle = message.row.exact if message.row and message.table.has_focus else ""
+    def _moved(self, message: Table.Moved) -> None:
+        if self._settling is not None:
+            self._settling.stop()
+        # A border drawn anew draws what is inside it anew: not at every step of a cursor on its way.
+        self._settling = self.set_timer(_SETTLED_S, lambda: self._say_exactly(message.table))
+
+    def _say_exactly(self, table: Table) -> None:
+        row = table.current
+        self.border_subtitle = row.exact if row and table.has_focus else ""

@@ -17,42 +17,15 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
+from tui.columns import GAP, Bar, Cell, Column, Row, drawn_cell, shared_out, wanted_width
 from tui.tones import TONE_CLASSES
 
-_GAP = 2
-_ELLIPSIS = "…"
+__all__ = ["Bar", "Cell", "Column", "Row", "Table"]
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column; `rank` 0 always stays, higher ranks give way first where the table is narrow.
-
-    A flexible one may be cut: at its end, or, with `tail`, at its beginning.
-    """
-
-    title: str
-    right: bool = False
-    flexible: bool = False
-    tail: bool = False
-    rank: int = 0
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A text and the tone it is drawn in."""
-
-    text: str
-    tone: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row under a key of its own; `exact` is what its relative times are exactly, shown on focus."""
-
-    key: str
-    cells: tuple[Cell, ...]
-    exact: str = ""
+_NOTHING = Cell("? nothing here", "quiet")
 
 
 class Table(ScrollView, can_focus=True):
@@ -86,19 +59,20 @@ class Table(ScrollView, can_focus=True):
 
         table: "Table"
         row: Row | None
+        by_person: bool
+        """Whether somebody moved it; not so when rows came and went, or when the table was entered."""
 
         @property
         def control(self) -> "Table":
             return self.table
 
-    def __init__(self, columns: Sequence[Column], *, empty: str = "", id: str | None = None) -> None:
+    def __init__(self, columns: Sequence[Column], *, empty: Cell | str = _NOTHING, id: str | None = None) -> None:
         super().__init__(id=id)
         self._columns = tuple(columns)
         self._rows: tuple[Row, ...] = ()
-        self._empty = empty.splitlines()
+        self._empty = _as_cell(empty)
         self._cursor = 0
         self._widths: tuple[int, ...] = ()
-        self._natural: tuple[int, ...] = ()
 
     # What it shows
 
@@ -111,21 +85,26 @@ class Table(ScrollView, can_focus=True):
         """The row under the cursor."""
         return self._rows[self._cursor] if self._rows else None
 
-    def show(self, rows: Sequence[Row], *, empty: str | None = None) -> None:
-        """Show these rows; what did not change is not drawn again, and the cursor keeps its row."""
+    def show(self, rows: Sequence[Row], *, empty: Cell | str | None = None) -> None:
+        """Show these rows; what did not change is not drawn again, and the cursor keeps its row.
+
+        Without rows it shows `empty`: what is missing, and the command that brings it.
+        """
         before, current = self._rows, self.current
-        if empty is not None and empty.splitlines() != self._empty:
-            self._empty = empty.splitlines()
-            self.refresh()
-        if tuple(rows) == before:
+        if empty is not None and _as_cell(empty) != self._empty:
+            self._empty = _as_cell(empty)
+            self.refresh(layout=not self._rows)
+        rows = tuple(rows)
+        if rows is before or rows == before:
             return
-        self._rows = tuple(rows)
+        self._rows = rows
         self._place_cursor(current)
         widths = self._widths
         self._measure()
         if len(before) != len(self._rows):
             self.virtual_size = Size(0, len(self._rows) + 1)
             self.refresh(layout=True)
+            self.call_after_refresh(self._follow)
         elif widths != self._widths:
             self.refresh()
         else:
@@ -134,13 +113,13 @@ class Table(ScrollView, can_focus=True):
                     self.refresh_line(index + 1)
         self._follow()
         if self.current != current:
-            self.post_message(self.Moved(self, self.current))
+            self.post_message(self.Moved(self, self.current, by_person=False))
 
     def move_to(self, key: str) -> bool:
         """Put the cursor on a row; False when it isn't here."""
         index = next((index for index, row in enumerate(self._rows) if row.key == key), None)
         if index is not None:
-            self._go(index)
+            self._go(index, by_person=False)
         return index is not None
 
     def _place_cursor(self, current: Row | None) -> None:
@@ -177,7 +156,7 @@ class Table(ScrollView, can_focus=True):
         index = event.y + self.scroll_offset.y - self.gutter.top - 1
         self.tooltip = (self._rows[index].exact or None) if 0 <= index < len(self._rows) else None
 
-    def _go(self, index: int) -> None:
+    def _go(self, index: int, *, by_person: bool = True) -> None:
         index = max(0, min(index, len(self._rows) - 1))
         if not self._rows or index == self._cursor:
             return
@@ -185,26 +164,32 @@ class Table(ScrollView, can_focus=True):
         self._cursor = index
         self.refresh_line(self._cursor + 1)
         self._follow()
-        self.post_message(self.Moved(self, self.current))
+        self.post_message(self.Moved(self, self.current, by_person))
 
     @property
     def _page_size(self) -> int:
         return self.scrollable_content_region.height - 1
 
     def _follow(self) -> None:
-        """Scroll so far that the cursor is in view."""
+        """Scroll so far that the cursor is in view: this table, and what the table itself is scrolled in."""
         top, page = self.scroll_offset.y, self._page_size
         if page <= 0:
             return
         if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False)
+            self.scroll_to(y=self._cursor, animate=False, immediate=True)
         elif self._cursor >= top + page:
-            self.scroll_to(y=self._cursor - page + 1, animate=False)
+            self.scroll_to(y=self._cursor - page + 1, animate=False, immediate=True)
+        outer = next((each for each in self.ancestors if isinstance(each, Widget) and each.allow_vertical_scroll), None)
+        if outer is not None and self.has_focus:
+            line = self.content_region.y + 1 + self._cursor - self.scroll_offset.y
+            beyond = max(line - outer.content_region.bottom + 1, 0) or min(line - outer.content_region.y, 0)
+            if beyond:
+                outer.scroll_relative(y=beyond, animate=False)
 
     # Drawing
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return len(self._rows) + 1 if self._rows else max(len(self._empty), 1)
+        return len(self._rows) + 1 if self._rows else max(len(self._empty.text.splitlines()), 1)
 
     def on_resize(self) -> None:
         self._measure()
@@ -213,7 +198,7 @@ class Table(ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         self.refresh_line(self._cursor + 1)
-        self.post_message(self.Moved(self, self.current))
+        self.post_message(self.Moved(self, self.current, by_person=False))
 
     def on_blur(self) -> None:
         self.refresh_line(self._cursor + 1)
@@ -226,9 +211,11 @@ class Table(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         base = self.rich_style
         if not self._rows:
-            text = self._empty[y] if y < len(self._empty) else ""
-            style = base + self._foreground("table--empty")
-            return Strip([Segment(set_cell_size(text, width), style)], width)
+            lines = self._empty.text.splitlines()
+            style = base + self._foreground(
+                f"tone--{self._empty.tone}" if self._empty.tone and not y else "table--empty"
+            )
+            return Strip([Segment(set_cell_size(lines[y] if y < len(lines) else "", width), style)], width)
         if y == 0:
             return self._strip([Cell(column.title) for column in self._columns], "table--head", width)
         index = y - 1 + self.scroll_offset.y
@@ -249,10 +236,10 @@ class Table(ScrollView, can_focus=True):
         for column, cell, wide in zip(self._columns, cells, self._widths, strict=True):
             if wide:
                 if segments:
-                    segments.append(Segment(" " * _GAP, base + over))
+                    segments.append(Segment(" " * GAP, base + over))
                 segments.append(
                     Segment(
-                        _fitted(cell.text, wide, column),
+                        drawn_cell(cell, wide, column),
                         base + (self._foreground(f"tone--{cell.tone}") if cell.tone else Style()) + over,
                     )
                 )
@@ -265,44 +252,11 @@ class Table(ScrollView, can_focus=True):
     def _measure(self) -> None:
         """Share out the width: drop columns by rank, then give the flexible one what is left."""
         natural = [
-            max([cell_len(column.title), *(cell_len(row.cells[index].text) for row in self._rows)])
+            max([cell_len(column.title), *(wanted_width(row.cells[index]) for row in self._rows)])
             for index, column in enumerate(self._columns)
         ]
         self._widths = shared_out(self._columns, natural, self.scrollable_content_region.width)
 
 
-def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:
-    """The width of each column in `room` characters, 0 for those that give way.
-
-    A flexible column is asked for as little as its title and a few words, and gets what the others leave.
-    """
-    least = [
-        min(width, max(cell_len(column.title), 16)) if column.flexible else width
-        for column, width in zip(columns, natural, strict=True)
-    ]
-    kept = set(range(len(columns)))
-    for rank in sorted({column.rank for column in columns} - {0}, reverse=True):
-        if _total(least, kept) <= room:
-            break
-        kept -= {index for index, column in enumerate(columns) if column.rank == rank}
-    spare = room - _total(least, kept)
-    widths = [least[index] if index in kept else 0 for index in range(len(columns))]
-    for index in sorted(kept):
-        if columns[index].flexible:
-            grown = max(min(natural[index], widths[index] + spare), 1)
-            spare -= grown - widths[index]
-            widths[index] = grown
-    return tuple(widths)
-
-
-def _total(widths: Sequence[int], kept: set[int]) -> int:
-    return sum(widths[index] for index in kept) + _GAP * max(len(kept) - 1, 0)
-
-
-def _fitted(text: str, width: int, column: Column) -> str:
-    length = cell_len(text)
-    if length > width and column.tail:
-        return text[-width:]
-    if length > width:
-        return set_cell_size(text, width - 1) + _ELLIPSIS
-    return " " * (width - length) + text if column.right else text + " " * (width - length)
+def _as_cell(empty: Cell | str) -> Cell:
+    return empty if isinstance(empty, Cell) else Cell(empty, "quiet")

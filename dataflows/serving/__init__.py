@@ -24,9 +24,9 @@ safely.
         answer.table, answer.generation.number
 
 **Other readers.** Anything that speaks DuckDB can open `serving.duckdb` read-only: it gets the generation
-that is served at that moment, with the same names (`serving.fct_psd`, `serving.psd_asof(day)`). A
-long-lived program should resolve the symlink (`realpath`) each time it opens, and reopen to see a newer
-generation.
+that is served at that moment, with the same names (`serving.fct_psd`, `serving.psd_asof(day)`); whoever
+attaches it under another name says `USE` first, for the macros. A long-lived program should resolve the
+symlink (`realpath`) each time it opens, and reopen to see a newer generation.
 
 **When one machine isn't enough.** A generation is an immutable object: any host can fetch it, check its
 sha256 against the sidecar and publish it beside itself (issue "R2"). When many writers, or tables larger

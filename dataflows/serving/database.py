@@ -8,6 +8,9 @@ from dataflows.errors import ServingBrokenError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+AS_OF_MACROS = ("psd_asof", "psd_asof_coverage")
+"""The table macros that a generation carries in schema `serving`."""
+
 _LOCKED_DOWN = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -36,7 +39,7 @@ def open_read_only(
     try:
         quoted = str(path).replace("'", "''")
         con.execute(f"ATTACH '{quoted}' AS materia (READ_ONLY)")
-        con.execute("USE materia")
+        _use_served_schema(con)
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
     except duckdb.Error as error:
@@ -50,5 +53,15 @@ def open_read_only(
 def new_cursor(con: "DuckDBPyConnection") -> "DuckDBPyConnection":
     """Another cursor on the same database; cursors don't inherit `USE`, so it is said again (90 µs)."""
     cursor = con.cursor()
-    cursor.execute("USE materia")
+    _use_served_schema(cursor)
     return cursor
+
+
+def _use_served_schema(con: "DuckDBPyConnection") -> None:
+    """Let `fct_psd` and `serving.fct_psd` mean the same; a file of another making may lack that schema."""
+    import duckdb
+
+    try:
+        con.execute("USE materia.serving")
+    except duckdb.CatalogException:
+        con.execute("USE materia")

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class GenerationFacts:
     snapshots: tuple[str, ...]
     """Snapshot keys, oldest first."""
     newest_released_on: date | None
-    row_counts: Mapping[str, int]
+    row_counts: Mapping[str, int] = field(hash=False)
     """Rows per table of schema `serving`, without `generation` itself."""
     forced_reason: str | None
     """Why the gate was overridden, if it was."""
@@ -44,7 +44,7 @@ class Generation(GenerationFacts):
     """In hexadecimal; empty for a file that Materia did not publish."""
 
     def to_json(self) -> str:
-        record = asdict(self) | {"row_counts": dict(self.row_counts)}
+        record = vars(self) | {"row_counts": dict(self.row_counts)}
         record["created_at"] = self.created_at.isoformat()
         record["newest_released_on"] = self.newest_released_on and self.newest_released_on.isoformat()
         return json.dumps(record, indent=2) + "\n"

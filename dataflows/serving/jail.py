@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import QueryError, QueryRefusedError
+from dataflows.serving.database import AS_OF_MACROS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,6 +37,7 @@ _HARMLESS_FUNCTIONS = frozenset(
             "pragma_version",
         ),
         *_CATALOG_FUNCTIONS,
+        *AS_OF_MACROS,
     )
 )
 _ADVICE = "only one SELECT, EXPLAIN, DESCRIBE, SHOW or SUMMARIZE is run here"

@@ -102,6 +102,7 @@ class ServingStore:
                 )
             number = earlier[-1]
         generation = self.check(number)
+        self._check_replaceable()
         self._serve(number)
         return generation
 
@@ -177,6 +178,10 @@ class ServingStore:
             raise ServingError(f"{building_path} is still open or has a .wal: CHECKPOINT and close before publishing")
         if self.path(number).exists():
             raise ServingError(f"{self.path(number)} exists already; a generation's number is never used twice")
+        self._check_replaceable()
+
+    def _check_replaceable(self) -> None:
+        """Raise ServingError when what stands at the serving path can't be replaced without loss."""
         if os.path.lexists(self.serving_path) and not self.serving_path.is_symlink():
             if not self.serving_path.is_file():
                 raise ServingError(f"{self.serving_path} is not a file or a symlink; move it away")

@@ -16,8 +16,6 @@ from dataflows.errors import MateriaError, ServingBrokenError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_MACROS = ("psd_asof", "psd_asof_coverage")
-
 
 @dataclass(frozen=True)
 class Verification:
@@ -63,7 +61,7 @@ def read_everything(path: Path) -> Verification:
     """Read every column of every row of schema `serving`, and the as-of macros; raises ServingBrokenError."""
     import duckdb
 
-    from dataflows.serving.database import open_read_only
+    from dataflows.serving.database import AS_OF_MACROS, open_read_only
     from dataflows.serving.generation_table import read_generation_table
 
     con = open_read_only(path)
@@ -79,7 +77,7 @@ def read_everything(path: Path) -> Verification:
             generation_number=facts.number if facts else None,
             row_counts={table: _read(con, f'serving."{table}"') for table in tables if table != "generation"},
             macro_row_counts={
-                macro: _read(con, f"serving.{macro}(current_date)") for macro in _MACROS if macro in macros
+                macro: _read(con, f"serving.{macro}(current_date)") for macro in AS_OF_MACROS if macro in macros
             },
         )
     except duckdb.Error as error:

@@ -4,6 +4,7 @@ Start-up stays small: what is imported here, and at the top of a command's modul
 command pays. A command that runs pipelines calls `ops.logs.log_to_terminal` first.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,14 @@ from ops.cli.exits import Exit
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
     "completion": "ops.cli.completion:completion",
+    "dag": "ops.cli.dag:dag",
+    "demo": "ops.cli.demo:demo",
     "pipeline": "ops.cli.pipeline:pipeline",
+    "query": "ops.cli.query:query",
+    "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
+    "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
 }
 """Where each command is, as `module:attribute`."""
@@ -86,6 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read along (`| head`) has enough; without this the interpreter complains when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
     except Exception as error:
         _show(error, session.debug)
         return error.exit_code if isinstance(error, MateriaError) else Exit.FAILED

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
+from dataflows.serving.generation import Generation
 from ops.words import ago_text, duration_text, size_text
 
-__all__ = ["ago_text", "duration_text", "print_json", "size_text", "status_text", "table"]
+__all__ = ["ago_text", "duration_text", "generation_text", "print_json", "size_text", "status_text", "table"]
 
 _LEAST_CUT = 20
 _COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "died": "red"}
@@ -21,7 +22,12 @@ _COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed
 
 def print_json(value: Any) -> None:
     """Print dataclasses, times and paths as JSON; times as ISO 8601."""
-    click.echo(json.dumps(value, default=_plain, indent=2))
+    click.echo(record_text(value, indent=2))
+
+
+def record_text(value: Any, indent: int | None = None) -> str:
+    """Dataclasses, times and paths as JSON."""
+    return json.dumps(value, default=_plain, indent=indent)
 
 
 def _plain(value: Any) -> Any:
@@ -49,6 +55,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[st
             _padded(cell, width, name in right) for name, cell, width in zip(head, line, widths, strict=True)
         ).rstrip()
         for line in lines
+    )
+
+
+def generation_text(generation: Generation, now: datetime) -> str:
+    """Which generation, how old it is and how new what it holds; every answer names it."""
+    return (
+        f"generation {generation.number}, made {ago_text(generation.created_at, now)}, "
+        f"newest release {generation.newest_released_on or 'unknown'}"
     )
 
 

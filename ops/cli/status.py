@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ops.cli.exits import Exit
-from ops.cli.output import ago_text, duration_text, print_json, size_text, status_text, table
+from ops.cli.output import ago_text, duration_text, generation_text, print_json, size_text, status_text, table
 from ops.run import utc_now
 from ops.settings import Settings
 from ops.status import PipelineState, Status, take_status
@@ -65,11 +65,7 @@ def _generation_text(found: Status) -> str:
     if generation is None:
         return "served: nothing"
     forced = f", forced: {generation.forced_reason}" if generation.forced_reason else ""
-    return (
-        f"served: generation {generation.number}, made {ago_text(generation.created_at, found.checked_at)}, "
-        f"newest release {generation.newest_released_on or 'unknown'}, "
-        f"{size_text(generation.size_bytes)}{forced}"
-    )
+    return f"served: {generation_text(generation, found.checked_at)}, {size_text(generation.size_bytes)}{forced}"
 
 
 def _pipeline_row(state: PipelineState, found: Status) -> tuple[str, ...]:

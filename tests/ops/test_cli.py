@@ -14,9 +14,7 @@ from ops.lock import writer_lock
 from ops.recorder import run_recorded
 from ops.run import utc_now
 from tests.ops.conftest import Spawn, serve
-
-MATERIA = Path(sys.executable).with_name("materia")
-HEAVY = ("hamilton", "sqlmesh", "pandas", "duckdb", "textual", "pyarrow", "boto3", "httpx", "rich", "numpy")
+from tests.support.command_line import HEAVY, MATERIA, materia, modules_of
 
 # A command as a colleague's module would add it, run by the real `main`.
 WITH_COMMAND = """
@@ -32,16 +30,6 @@ sys.modules["extra"] = module
 cli.COMMANDS["extra"] = "extra:extra"
 sys.exit(cli.main([*sys.argv[1:], "extra"]))
 """
-
-
-def materia(data_dir: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [MATERIA, *arguments],
-        env={**os.environ, "MATERIA_DATA_DIR": str(data_dir), **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 @pytest.fixture
@@ -99,26 +87,13 @@ def test_status_as_json_has_its_shape(filled: Path) -> None:
     assert extract["duration_s"] >= 0 and extract["last_success_at"] == extract["ended_at"]
     assert states["transform"]["status"] is None
     [problem] = status["problems"]
-    assert problem.keys() == {"severity", "what", "since", "next_step"}
-    assert problem["severity"] == "failed" and problem["next_step"] == "materia runs show 3"
+    assert problem.keys() == {"severity", "what", "since", "next_step", "run_id"}
+    assert problem["severity"] == "failed" and problem["next_step"] == "materia runs show 3" and problem["run_id"] == 3
 
 
 def test_status_imports_nothing_heavy(filled: Path) -> None:
-    code = (
-        "import sys; from ops.cli import main; code = main(['status', '--json']); "
-        "print(code, *sys.modules, file=sys.stderr)"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "MATERIA_DATA_DIR": str(filled)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    code_text, *modules = shown.stderr.split()
-    assert code_text == str(int(Exit.UNWELL)) and "sqlite3" in modules
-    assert sorted({module.partition(".")[0] for module in modules} & set(HEAVY)) == []
+    modules = modules_of(filled, "status", "--json")
+    assert "sqlite3" in modules and sorted(modules & set(HEAVY)) == []
 
 
 def test_runs_are_listed_newest_first(filled: Path) -> None:

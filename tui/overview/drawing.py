@@ -61,8 +61,7 @@ def alert_rows(status: Status, now: datetime) -> list[Row]:
     return rows
 
 
-def all_is_well(status: Status) -> str:
-    return "● all is well" if status.ok else ""
+ALL_IS_WELL = Cell("● all is well", "ok")
 
 
 def served(status: Status, now: datetime) -> str:
@@ -81,7 +80,6 @@ def served(status: Status, now: datetime) -> str:
         f"made {ago_text(generation.created_at, now)}",
         size_text(generation.size_bytes),
         *([plural(facts, "fact version")] if facts else []),
-        *([plural(len(generation.snapshots), "snapshot")] if generation.snapshots else []),
     ]
     forced = "\n" + toned(f"▲ forced: {generation.forced_reason}", "warn") if generation.forced_reason else ""
     return (

@@ -6,10 +6,10 @@ from typing import Any
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Static
 
 from ops.status import Problem, Status
 from tui.actions import ActionSpec
+from tui.lines import Lines
 from tui.messages import OpenRun, StartPipeline
 from tui.overview import drawing
 from tui.overview.snapshot import Overview, Pipelines, take_overview
@@ -40,11 +40,11 @@ class OverviewPane(PolledPane):
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
             yield Panel(Table(drawing.ALERT_COLUMNS, id="alerts"), title="Needs a person", id="alerts-panel")
-            yield Panel(Static(id="served"), title="Served", id="served-panel")
+            yield Panel(Lines(id="served"), title="Served", id="served-panel")
             yield Panel(Table(drawing.PIPELINE_COLUMNS, id="pipelines"), title="Pipelines", id="pipelines-panel")
             with Horizontal(id="machines"):
-                yield Panel(Static(id="supervisor"), title="Supervisor", id="supervisor-panel")
-                yield Panel(Static(id="workers-summary"), title="Workers", id="workers-panel")
+                yield Panel(Lines(id="supervisor"), title="Supervisor", id="supervisor-panel")
+                yield Panel(Lines(id="workers-summary"), title="Workers", id="workers-panel")
 
     def on_show_pane(self) -> None:
         if self._seen is None:
@@ -75,18 +75,18 @@ class OverviewPane(PolledPane):
             snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
         )
         self.query_one("#supervisor-panel", Panel).show(
-            snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Static).update(drawing.heartbeat(beat, now))
+            snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Lines).show(drawing.heartbeat(beat, now))
         )
         self.query_one("#workers-panel", Panel).show(
-            snapshot.workers, lambda found: self.query_one("#workers-summary", Static).update(drawing.workers(found))
+            snapshot.workers, lambda found: self.query_one("#workers-summary", Lines).show(drawing.workers(found))
         )
 
     def _draw_alerts(self, status: Status, now: datetime) -> None:
-        self.query_one("#alerts", Table).show(drawing.alert_rows(status, now), empty=drawing.all_is_well(status))
+        self.query_one("#alerts", Table).show(drawing.alert_rows(status, now), empty=drawing.ALL_IS_WELL)
 
     def _draw_served(self, status: Status, now: datetime) -> None:
-        served = self.query_one("#served", Static)
-        served.update(drawing.served(status, now))
+        served = self.query_one("#served", Lines)
+        served.show(drawing.served(status, now))
         served.tooltip = drawing.served_exactly(status) or None
 
     def _draw_pipelines(self, status: Status, snapshot: Overview, now: datetime) -> None:

@@ -9,7 +9,7 @@ from ops.run import Run, RunStatus, Step
 from ops.words import ago_text, duration_text
 from tui.runs.dag import Dag, NodeState
 from tui.runs.lanes import drawn
-from tui.table import Cell, Column, Row
+from tui.table import Bar, Cell, Column, Row
 from tui.tones import toned
 from tui.words import TONES, exact
 
@@ -22,15 +22,16 @@ HISTORY_COLUMNS = (
     Column("trigger", rank=3),
     Column("outcome", flexible=True, rank=2),
 )
-STEP_COLUMNS = (Column(""), Column("step", flexible=True), Column("took", right=True), Column("when", rank=1))
+STEP_COLUMNS = (Column(""), Column("step"), Column("took", right=True), Column("when", flexible=True, rank=1))
 
-NO_RUNS = "? no run is recorded here\n  next: press s, or materia run-all"
-_LEAST_BAR = 8
+NO_RUNS = Cell("? no run is recorded here\n  next: press s, or materia run-all", "quiet")
+NONE_LIKE_THAT = Cell("? no run is like that\n  next: esc clears the filter", "quiet")
+NO_STEPS = Cell("? no step is recorded", "quiet")
 _WORST = (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DIED, RunStatus.INTERRUPTED, RunStatus.DONE)
 
 
-def history_rows(history: History, now: datetime) -> list[Row]:
-    return [_history_row(run, run.id in history.unrepaired, now) for run in history.runs]
+def history_rows(history: History, now: datetime) -> tuple[Row, ...]:
+    return tuple(_history_row(run, run.id in history.unrepaired, now) for run in history.runs)
 
 
 def _history_row(run: Run, unrepaired: bool, now: datetime) -> Row:
@@ -78,23 +79,21 @@ def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
 
 
 def error_text(story: RunStory) -> str:
-    """The failure in a line, then its traceback; empty for a run without one."""
-    run = story.run
-    if run.error is None:
-        return ""
-    detail = "\n" + toned(run.error_detail.rstrip(), "quiet") if run.error_detail else ""
-    return toned(run.error, "bad") + detail
+    """The failure; empty for a run without one."""
+    return toned(story.run.error, "bad") if story.run.error else ""
+
+
+def traceback_text(story: RunStory) -> str:
+    """Where in the code it failed; empty where that is not known."""
+    return toned(story.run.error_detail.rstrip(), "quiet") if story.run.error_detail else ""
 
 
 # Steps on a time axis
 
 
-def step_rows(story: RunStory, now: datetime, width: int) -> list[Row]:
-    """A row per step, those of runs inside the run under theirs; bars share `width` characters of time."""
-    entries = list(_entries(story))
-    room = width - max((len(name) for _, name, _ in entries), default=0) - 21
-    axis = _Axis(story.run, now, max(room, _LEAST_BAR))
-    return [_step_row(key, name, entry, axis, now) for key, name, entry in entries]
+def step_rows(story: RunStory, now: datetime) -> list[Row]:
+    """A row per step, those of runs inside the run under theirs; all bars share the run's time as their axis."""
+    return [_step_row(key, name, entry, story.run, now) for key, name, entry in _entries(story)]
 
 
 def _entries(story: RunStory) -> Iterator[tuple[str, str, Run | Step]]:
@@ -106,33 +105,21 @@ def _entries(story: RunStory) -> Iterator[tuple[str, str, Run | Step]]:
             yield f"{child.run.id}/{step.name}/{step.id}", f"  {step.name}", step
 
 
-class _Axis:
-    """Where moments of a run lie on so many characters."""
-
-    def __init__(self, run: Run, now: datetime, width: int) -> None:
-        self._began = run.started_at
-        end = run.ended_at or now
-        self._span_s = max((end - run.started_at).total_seconds(), 0.001)
-        self._width = width
-
-    def bar(self, entry: Run | Step, now: datetime) -> str:
-        first = self._place(entry.started_at)
-        last = self._place(entry.ended_at or (now if entry.status is RunStatus.RUNNING else entry.started_at))
-        mark = "─" if isinstance(entry, Run) else "━"
-        return (" " * first + mark * max(last - first, 1)).ljust(self._width)[: self._width]
-
-    def _place(self, moment: datetime) -> int:
-        share = (moment - self._began).total_seconds() / self._span_s
-        return min(max(int(share * self._width), 0), self._width - 1)
+def _bar(entry: Run | Step, run: Run, tone: str, now: datetime) -> Bar:
+    """When in the run's time an entry ran."""
+    span_s = max(((run.ended_at or now) - run.started_at).total_seconds(), 0.001)
+    ended_at = entry.ended_at or (now if entry.status is RunStatus.RUNNING else entry.started_at)
+    first, last = ((moment - run.started_at).total_seconds() / span_s for moment in (entry.started_at, ended_at))
+    return Bar("─" if isinstance(entry, Run) else "━", tone, max(first, 0.0), min(last, 1.0))
 
 
-def _step_row(key: str, name: str, entry: Run | Step, axis: _Axis, now: datetime) -> Row:
+def _step_row(key: str, name: str, entry: Run | Step, run: Run, now: datetime) -> Row:
     glyph, tone = TONES[entry.status]
     cells = (
         Cell(glyph, tone),
         Cell(name, "strong" if isinstance(entry, Run) else ""),
         Cell(duration_text(entry.duration_s(now)), "quiet"),
-        Cell(axis.bar(entry, now), tone),
+        _bar(entry, run, tone, now),
     )
     detail = entry.detail if isinstance(entry, Step) else entry.result or entry.error or ""
     return Row(key, cells, f"{detail}, {times_text(entry)}" if detail else times_text(entry))

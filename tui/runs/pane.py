@@ -1,14 +1,15 @@
 """The screen Runs: what ran and how it went, one run in full, and everything that starts or ends one."""
 
 import os
-from datetime import datetime
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from ops.history import History, RunStory
 from ops.launch import command_text
@@ -17,19 +18,20 @@ from ops.status import PIPELINES
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
 from tui.command import Choice, CommandScreen
+from tui.context import ConsoleContext
 from tui.messages import Navigation, OpenLog, OpenRun, StartPipeline
 from tui.panel import Found, Panel
 from tui.polled import PolledPane
 from tui.runs import drawing
-from tui.runs.dag import dags_of
-from tui.runs.snapshot import Detail, RunsSeen, Wanted, line_of_step, parse_wanted, take_runs
-from tui.table import Table
+from tui.runs.detail import RunDetail
+from tui.runs.snapshot import Detail, RunsSeen, Wanted, line_of_step, look_at_history, look_at_run, parse_wanted
+from tui.table import Row, Table
 from tui.traces import traces
+from tui.words import shortened
 
 _ROUND_S = 15
-_SETTLED_S = 0.08
+_SETTLED_S = 0.15
 """How long the cursor rests on a run before that run is looked at."""
-_LOG_LINES = 12
 
 
 class RunsPane(PolledPane):
@@ -39,7 +41,7 @@ class RunsPane(PolledPane):
     TITLE = "Runs"
     KEY = "2"
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
         self._wanted = Wanted()
         self._run_id: int | None = None
@@ -65,34 +67,32 @@ class RunsPane(PolledPane):
             yield Panel(
                 Table(drawing.HISTORY_COLUMNS, empty=drawing.NO_RUNS, id="history"), title="Runs", id="history-panel"
             )
-        with VerticalScroll(id="detail", can_focus=False):
-            yield Panel(Static(id="facts"), title="Run", id="facts-panel")
-            yield Panel(Static(id="error"), title="Error", id="error-panel")
-            yield Panel(
-                Table(drawing.STEP_COLUMNS, empty="no step is recorded", id="steps"), title="Steps", id="steps-panel"
-            )
-            yield Panel(Static(id="graph"), title="Dataflow", id="graph-panel")
-            yield Panel(Static(id="log-tail"), title="Log", id="log-panel")
+        yield RunDetail(id="detail")
 
     def on_mount(self) -> None:
         self.query_one("#runs-filter").display = False
-        self.query_one("#graph-panel").display = False
-        self.query_one("#error-panel").display = False
 
     # Looking
 
     def look(self) -> RunsSeen | None:
-        now = self.context.clock()
-        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S, self._wanted, self._run_id
-        if marks == self._marks and not self._is_anything_running:
-            return None
+        now, wanted, run_id, seen = self.context.clock(), self._wanted, self._run_id, self._seen
+        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S, wanted
+        if marks == self._marks and seen is not None and not self._is_anything_running:
+            story = self._story
+            if story is not None and story.run.id == run_id:
+                return None
+            history, rows = seen.history, seen.rows
+        else:
+            history = look_at_history(self.context, wanted)
+            rows = drawing.history_rows(history.value, now) if isinstance(history, Found) else ()
         self._marks = marks
-        return take_runs(self.context, self._wanted, self._run_id)
+        return RunsSeen(wanted, history, rows, look_at_run(self.context, history, run_id))
 
     @property
     def _is_anything_running(self) -> bool:
-        story = self._story
-        return story is not None and story.run.status is RunStatus.RUNNING
+        story, history = self._story, self._seen.history if self._seen else None
+        runs = [*(history.value.runs if isinstance(history, Found) else ()), *([story.run] if story else [])]
+        return any(run.status is RunStatus.RUNNING for run in runs)
 
     @property
     def _story(self) -> RunStory | None:
@@ -103,7 +103,9 @@ class RunsPane(PolledPane):
         if snapshot.wanted != self._wanted:
             return  # overtaken by another filter
         self._seen = snapshot
-        self.query_one("#history-panel", Panel).show(snapshot.history, self._draw_history)
+        self.query_one("#history-panel", Panel).show(
+            snapshot.history, lambda history: self._draw_history(history, snapshot.rows)
+        )
         if snapshot.detail is None:
             self.query_one("#detail").display = False
             return
@@ -111,12 +113,10 @@ class RunsPane(PolledPane):
         self.query_one("#facts-panel", Panel).show(snapshot.detail, self._draw_detail)
         self.POLL_S = 1.0 if self._is_anything_running else 2.0
 
-    def _draw_history(self, history: History) -> None:
+    def _draw_history(self, history: History, rows: Sequence[Row]) -> None:
         table = self.query_one("#history", Table)
-        nothing = (
-            "? no run is like that\n  next: esc clears the filter" if self._wanted != Wanted() else drawing.NO_RUNS
-        )
-        table.show(drawing.history_rows(history, self.context.clock()), empty=nothing)
+        nothing = drawing.NO_RUNS if self._wanted == Wanted() else drawing.NONE_LIKE_THAT
+        table.show(rows, empty=nothing)
         started = next((run for run in history.runs if run.pid == self._started_pid), None)
         if started is not None:
             self._started_pid = None
@@ -124,36 +124,15 @@ class RunsPane(PolledPane):
             self._choose(started.id)
 
     def _draw_detail(self, detail: Detail) -> None:
-        story, now = detail.story, self.context.clock()
-        self._run_id = story.run.id
-        panel = self.query_one("#facts-panel", Panel)
-        panel.border_title = f"Run {story.run.id}"
-        panel.border_subtitle = drawing.times_text(story.run)
-        self.query_one("#facts", Static).update(drawing.facts(story, now, self.context.settings.data_dir))
-        error = drawing.error_text(story)
-        self.query_one("#error-panel").display = bool(error)
-        self.query_one("#error", Static).update(error)
-        self._draw_steps(story, now)
-        self.query_one("#log-panel", Panel).show(
-            detail.log, lambda lines: self.query_one("#log-tail", Static).update(drawing.log_text(lines, _LOG_LINES))
-        )
-
-    def _draw_steps(self, story: RunStory, now: datetime) -> None:
-        if self.query_one("#graph-panel").display:
-            text = drawing.graph_text(dags_of(story.run.pipeline), drawing.node_states(story, now))
-            self.query_one("#graph", Static).update(text or f"{story.run.pipeline} has no dataflow")
-        table = self.query_one("#steps", Table)
-        table.show(drawing.step_rows(story, now, table.size.width))
-
-    def on_resize(self) -> None:
-        if story := self._story:
-            self.call_after_refresh(self._draw_steps, story, self.context.clock())
+        if self._run_id in (None, detail.story.run.id):  # else overtaken by another choice
+            self._run_id = detail.story.run.id
+            self.query_one(RunDetail).show(detail, self.context.clock(), self.context.settings.data_dir)
 
     # Choosing
 
     @on(Table.Moved, "#history")
     def _moved(self, message: Table.Moved) -> None:
-        if message.row is not None and message.table.has_focus and int(message.row.key) != self._run_id:
+        if message.row is not None and message.by_person:
             self._choose(int(message.row.key))
 
     def _choose(self, run_id: int) -> None:
@@ -173,7 +152,7 @@ class RunsPane(PolledPane):
     @on(Table.Opened, "#history")
     def _into_detail(self, message: Table.Opened) -> None:
         message.stop()
-        self.query_one("#steps", Table).focus()
+        self.query_one(RunDetail).focus_steps()
 
     @on(Table.Opened, "#steps")
     def _open_step(self, message: Table.Opened) -> None:
@@ -220,10 +199,7 @@ class RunsPane(PolledPane):
     # Going on from here
 
     def action_graph(self) -> None:
-        graph, steps = self.query_one("#graph-panel"), self.query_one("#steps-panel")
-        graph.display, steps.display = not graph.display, graph.display
-        if story := self._story:
-            self._draw_steps(story, self.context.clock())
+        self.query_one(RunDetail).toggle_graph(self._story, self.context.clock())
 
     def action_refresh(self) -> None:
         self._marks = None
@@ -237,8 +213,6 @@ class RunsPane(PolledPane):
             self._open_log(story, step=None)
 
     def _open_log(self, story: RunStory, step: str | None) -> None:
-        from pathlib import Path
-
         path = Path(str(story.run.log_path))
 
         def search() -> None:
@@ -299,5 +273,5 @@ class RunsPane(PolledPane):
         message.stop()
         self._started_pid = None
         severity = "information" if message.exit_code == 0 else "error"
-        self.notify(message.said or "done", title=message.command, severity=severity)
+        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
         self.action_refresh()

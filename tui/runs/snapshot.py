@@ -10,7 +10,8 @@ from ops.journal import Journal
 from ops.redact import Redactor
 from ops.run import RunStatus
 from tui.context import ConsoleContext
-from tui.panel import Part, attempt
+from tui.panel import Found, Part, attempt
+from tui.table import Row
 
 LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 100
@@ -40,17 +41,24 @@ class RunsSeen:
 
     wanted: Wanted
     history: Part[History]
+    rows: tuple[Row, ...]
+    """The history as the table shows it: a thousand rows are made off the event loop."""
     detail: Part[Detail] | None
 
 
-def take_runs(context: ConsoleContext, wanted: Wanted, run_id: int | None) -> RunsSeen:
-    """Look at the journal, and at the run `run_id` closely; without one, at the first of the history."""
+def look_at_history(context: ConsoleContext, wanted: Wanted) -> Part[History]:
+    """The runs that a person wants to see."""
     journal = Journal(context.settings.journal_path)
-    history = attempt(lambda: _matching(take_history(journal, pipeline=wanted.pipeline, status=wanted.status), wanted))
-    if run_id is None and not hasattr(history, "what"):
+    return attempt(lambda: _matching(take_history(journal, pipeline=wanted.pipeline, status=wanted.status), wanted))
+
+
+def look_at_run(context: ConsoleContext, history: Part[History], run_id: int | None) -> Part[Detail] | None:
+    """The run `run_id` in full; without one the first of the history, if there is any."""
+    if run_id is None and isinstance(history, Found):
         run_id = next((run.id for run in history.value.runs), None)
-    detail = attempt(lambda: take_detail(journal, run_id)) if run_id is not None else None
-    return RunsSeen(wanted, history, detail)
+    if run_id is None:
+        return None
+    return attempt(lambda: take_detail(Journal(context.settings.journal_path), run_id))
 
 
 def take_detail(journal: Journal, run_id: int) -> Detail:

@@ -5,20 +5,20 @@ from datetime import datetime
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widgets import Static
 
 from ops.launch import command_text
 from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
 from tui.command import Choice, CommandScreen
+from tui.lines import Lines
 from tui.machines import WorkerRow, Workers, worker_rows
 from tui.messages import OpenRun
 from tui.panel import Found, Panel, Part, attempt
 from tui.polled import PolledPane
 from tui.table import Cell, Column, Row, Table
 from tui.tones import toned
-from tui.words import due_text, exact, plural
+from tui.words import due_text, exact, plural, shortened
 
 COLUMNS = (
     Column("worker"),
@@ -62,7 +62,7 @@ class WorkersPane(PolledPane):
 
     def compose(self) -> ComposeResult:
         yield Panel(Table(COLUMNS, id="workers-table"), title="Workers", id="workers-list-panel")
-        yield Static(id="workers-total")
+        yield Lines(id="workers-total")
 
     def look(self) -> WorkersSeen:
         return WorkersSeen(attempt(lambda: worker_rows(self.context)), self.context.clock())
@@ -74,12 +74,12 @@ class WorkersPane(PolledPane):
         self._found = snapshot.workers.value if isinstance(snapshot.workers, Found) else Workers()
 
     def _draw_workers(self, found: Workers, now: datetime) -> None:
-        empty = "● no worker, nothing is paid for\n  next: materia worker create"
+        empty = Cell("● no worker, nothing is paid for\n  next: materia worker create", "ok")
         if found.unavailable:
-            empty = f"? {found.unavailable}\n  next: {found.next_step}"
+            empty = Cell(f"? {found.unavailable}\n  next: {found.next_step}", "quiet")
         self.query_one("#workers-table", Table).show([row_of(row, now) for row in found.rows], empty=empty)
         total = f"{plural(len(found.rows), 'worker')}, {found.eur_per_h:.3f} EUR/h" if found.rows else ""
-        self.query_one("#workers-total", Static).update(toned(total, "quiet"))
+        self.query_one("#workers-total", Lines).show(toned(total, "quiet"))
 
     @on(Table.Opened, "#workers-table")
     def _open(self, message: Table.Opened) -> None:
@@ -112,7 +112,7 @@ class WorkersPane(PolledPane):
     def _ended(self, message: CommandEnded) -> None:
         message.stop()
         severity = "information" if message.exit_code == 0 else "error"
-        self.notify(message.said or "done", title=message.command, severity=severity)
+        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
         self.look_again()
 
 

@@ -2,6 +2,7 @@
 MODEL (
   name cleaned.cln_psdalldata__fact_version,
   kind FULL,
+  optimize_query FALSE,
   grain (hkey, valid_from),
   column_descriptions (
     hkey = 'The fact''s stable key',

@@ -4,6 +4,7 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (released_on, '%Y-%m-%d')
   ),
+  optimize_query FALSE,
   grain (released_on, hkey),
   column_descriptions (
     released_on = 'The day USDA published the release that made the change',

@@ -2,6 +2,7 @@
 MODEL (
   name serving.agg_world_balance,
   kind FULL,
+  optimize_query FALSE,
   grain (commodity_code, market_year, attribute_id, unit_name),
   column_descriptions (
     commodity_code = 'Seven digits',

@@ -4,6 +4,7 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (released_on, '%Y-%m-%d')
   ),
+  optimize_query FALSE,
   grain released_on,
   depends_on (
     staging.stg_psdalldata__commodity,

@@ -2,6 +2,7 @@
 MODEL (
   name serving.obt_commodity_metrics,
   kind VIEW,
+  optimize_query FALSE,
   grain (commodity_code, country_code, market_year),
   column_descriptions (
     commodity_code = 'Seven digits',

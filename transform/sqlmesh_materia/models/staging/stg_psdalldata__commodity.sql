@@ -4,6 +4,7 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (ingest_date, '%Y-%m-%d')
   ),
+  optimize_query FALSE,
   grain (hkey, ingest_date),
   column_descriptions (
     ingest_date = 'The day USDA published the release that made the change (its released_on)',

@@ -4,6 +4,7 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (ingest_date, '%Y-%m-%d')
   ),
+  optimize_query FALSE,
   grain (ingest_date, kind, code, name),
   column_descriptions (
     ingest_date = 'The day USDA published the release (its released_on)',

@@ -1,0 +1,70 @@
+# What there is to do here. `just` alone lists it; without just on the machine: `uv run just …`.
+
+set positional-arguments
+
+# Inside `uv run` everything is on the PATH already; outside, uv finds it.
+run := if env("VIRTUAL_ENV", "") == justfile_directory() / ".venv" { "" } else { "uv run " }
+project := "transform/sqlmesh_materia"
+
+_list:
+    @{{ just_executable() }} --list --unsorted
+
+# Publish generated releases from a small archive on this machine, and look at them
+demo *args:
+    @{{ run }}materia demo "$@"
+
+# Land the newest release from USDA, transform and publish it
+run-all *args:
+    @{{ run }}materia run-all "$@"
+
+# Land the newest release only
+extract *args:
+    @{{ run }}materia pipeline run extract "$@"
+
+# What is served, how pipelines last ran, what needs attention
+status *args:
+    @{{ run }}materia status "$@"
+
+# Lint everything, run SQLMesh's unit tests and all of ours; arguments go to pytest
+test *args: lint
+    {{ run }}sqlmesh -p {{ project }} test
+    {{ run }}pytest "$@"
+
+# The same with coverage, as CI wants it: on the terminal and in coverage.xml
+coverage: lint
+    {{ run }}sqlmesh -p {{ project }} test
+    {{ run }}pytest --cov=dataflows --cov=ops --cov-report=term --cov-report=xml
+
+# Check style: Python and SQL
+lint:
+    {{ run }}ruff check .
+    {{ run }}ruff format --check .
+    {{ run }}sqlmesh -p {{ project }} lint
+    {{ run }}sqlmesh -p {{ project }} format --check
+
+# Bring Python and SQL into their one form
+format:
+    {{ run }}ruff check --fix .
+    {{ run }}ruff format .
+    {{ run }}sqlmesh -p {{ project }} format
+
+# Draw the dataflows anew in docs/; the SVGs need graphviz's `dot`
+dag:
+    #!/usr/bin/env sh
+    set -eu
+    mkdir -p docs
+    command -v dot > /dev/null || echo "no \`dot\` here, so the SVGs stay as they are: apt-get install graphviz"
+    for name in extract export; do
+        for ending in dot mmd $(command -v dot > /dev/null && echo svg); do
+            {{ run }}materia dag "$name" -o "docs/dag-$name.$ending"
+        done
+    done
+
+# Measure the main job and the reader against their bars
+bench *args:
+    {{ run }}python -m bench.pipelines "$@"
+    {{ run }}python -m bench.reader
+
+# Any SQLMesh command on our project, such as `just sqlmesh plan dev_me`
+sqlmesh *args:
+    {{ run }}sqlmesh -p {{ project }} "$@"

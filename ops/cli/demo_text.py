@@ -1,0 +1,107 @@
+"""What the demo found, in words and aligned columns."""
+
+import click
+
+from dataflows.release import Month
+from ops.cli.output import table
+from ops.demo.findings import FactThroughTime, LastRelease, WorldBalance
+
+
+def balance_text(balance: WorldBalance) -> str:
+    """The world balance, two market years side by side."""
+    later = balance.later_year
+    earlier_head, later_head = str(later - 1), str(later)
+    rows = [
+        (
+            line.attribute,
+            _figure(line.earlier),
+            _figure(line.later),
+            _percent(line.earlier, line.later),
+            _unit(line.unit),
+        )
+        for line in balance.lines
+    ]
+    head = ("", earlier_head, later_head, "change", "unit")
+    return _part(
+        f"{balance.commodity}: the world balance, market years {later - 1} and {later}",
+        "The sum over all countries of what is current; yield is derived from the sums, never summed.",
+        table(head, rows, right=(earlier_head, later_head, "change")),
+    )
+
+
+def release_text(release: LastRelease) -> str:
+    """What the newest release changed, its largest revisions first."""
+    rows = [
+        (
+            revision.commodity,
+            revision.country,
+            str(revision.market_year),
+            revision.attribute,
+            _figure(revision.previous),
+            "→",
+            _figure(revision.value),
+            f"{revision.change:+,.0f}",
+            _unit(revision.unit),
+        )
+        for revision in release.largest
+    ]
+    head = ("commodity", "country", "year", "attribute", "from", "", "to", "change", "unit")
+    counts = (
+        f"{release.revised:,} facts revised, {release.new:,} new, {release.removed:,} removed, "
+        f"{release.restated:,} restated.\n"
+    )
+    if release.rekeyed:
+        counts += (
+            f"{click.style('restated', fg='yellow')} is {', '.join(release.rekeyed)}: the same values under other "
+            "market years, so no revisions.\n"
+        )
+    if rows:
+        counts += "The largest revisions, one per balance sheet, by their share of the world's production:"
+    return _part(
+        f"What the release of {release.released_on} changed",
+        counts.rstrip(),
+        table(head, rows, right=("year", "from", "to", "change")) or "no value was revised",
+    )
+
+
+def fact_text(fact: FactThroughTime | None, first: Month) -> str:
+    """One fact as of several days, with how sure each answer is."""
+    if fact is None:
+        return _part("The same fact through time", "", f"no fact was revised since {first}")
+    rows = [
+        (
+            answer.day.isoformat(),
+            _figure(answer.value),
+            click.style("certain", fg="green") if answer.certain else click.style("uncertain", fg="yellow"),
+            f"the release of {answer.last_seen_on} shows it"
+            if answer.certain
+            else f"last seen on {answer.last_seen_on}; another may have stood since",
+        )
+        for answer in fact.answers
+    ]
+    return _part(
+        f"What did USDA say? {fact.country}, {fact.commodity}, {fact.attribute.lower()} of {fact.market_year}",
+        f"The same fact as of three dates since {first}, in {_unit(fact.unit)}: "
+        "what was known on the day, and nothing that came later.",
+        table(("as of", "value", "", "because"), rows, right=("value",)),
+    )
+
+
+def _part(title: str, explained: str, body: str) -> str:
+    head = "\n".join(line for line in (click.style(title, bold=True), explained) if line)
+    return f"{head}\n\n{body}"
+
+
+def _figure(value: float | None) -> str:
+    """Whole numbers with thousands apart; a fraction with two decimals."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
+
+
+def _percent(earlier: float | None, later: float | None) -> str:
+    return f"{(later - earlier) / earlier:+.1%}" if earlier and later is not None else "-"
+
+
+def _unit(unit: str) -> str:
+    return unit.strip("()")

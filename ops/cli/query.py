@@ -1,0 +1,67 @@
+"""`materia query`: SQL over what is served."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.cli.output import generation_text, record_text
+from ops.run import utc_now
+from ops.settings import Settings
+
+if TYPE_CHECKING:
+    from dataflows.serving import Answer
+
+LINES_SHOWN = 50
+
+
+@click.command(short_help="Run a query over what is served.")
+@click.argument("sql")
+@click.option("--limit", type=click.IntRange(1), help=f"How many rows; {LINES_SHOWN} in a table, else all.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: bool) -> None:
+    """Run one SQL statement that only reads, and say which generation answered; `-` reads it from standard input.
+
+    \b
+    materia query "SELECT * FROM serving.psd_asof('2026-03-01') LIMIT 5"
+    materia query --csv - < balance.sql > balance.csv
+    """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json do not go together")
+    from dataflows.serving import ServingReader
+
+    text = sys.stdin.read() if sql == "-" else sql
+    with ServingReader(Settings.from_environ().serving_path) as reader:
+        answer = reader.query(text, timeout_s=timeout_s)
+    if as_json:
+        _print_json(answer, limit or answer.table.num_rows)
+    elif as_csv:
+        from ops.cli.rows import csv_of
+
+        csv_of(answer.table, limit or answer.table.num_rows, sys.stdout)
+        click.echo(generation_text(answer.generation, utc_now()), err=True)
+    else:
+        from ops.cli.rows import text_of
+
+        click.echo(text_of(answer.table, limit or LINES_SHOWN))
+        click.echo(f"\n{generation_text(answer.generation, utc_now())}")
+
+
+def _print_json(answer: "Answer", limit: int) -> None:
+    """One object, a row a line, written as it is made."""
+    from ops.cli.rows import json_text, rows_of
+
+    generation = answer.generation
+    head = {
+        "number": generation.number,
+        "created_at": generation.created_at,
+        "age_s": round((utc_now() - generation.created_at).total_seconds(), 1),
+        "newest_released_on": generation.newest_released_on,
+    }
+    sys.stdout.write(f'{{"generation": {record_text(head)},\n "columns": {json_text(answer.table.column_names)},\n')
+    sys.stdout.write(f' "more_rows": {max(answer.table.num_rows - limit, 0)},\n "rows": [')
+    for number, row in enumerate(rows_of(answer.table.slice(0, limit))):
+        sys.stdout.write((",\n  " if number else "\n  ") + json_text(row))
+    sys.stdout.write("]}\n")

@@ -1,0 +1,207 @@
+"""What an analyst looks at first, asked of the served tables: a balance, the last revisions, a fact through time."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from dataflows.serving import ServingReader
+
+CORN = "0440000"
+
+_BALANCE_ORDER = ("004", "184", "020", "028", "057", "086", "088", "130", "192", "125", "176", "178")
+"""The attributes of a balance sheet in the order in which USDA prints it."""
+
+_INDEPENDENT = ("028", "057", "088", "125", "176")
+"""Production, trade, consumption, ending stocks: what is not just the sum of others, or the year before's."""
+
+_COMMODITY = f"""
+    SELECT commodity_code, commodity_name
+    FROM serving.agg_world_balance
+    GROUP BY commodity_code, commodity_name
+    ORDER BY commodity_code <> '{CORN}', sum(value) FILTER (WHERE attribute_id = '028') DESC NULLS LAST
+    LIMIT 1
+"""
+_BALANCE = """
+    WITH years AS (
+        SELECT max(market_year) AS later FROM serving.agg_world_balance WHERE commodity_code = '{commodity}'
+    )
+    SELECT
+        attribute_id, attribute_name AS attribute, unit_name AS unit, any_value(later) AS later_year,
+        sum(value) FILTER (WHERE market_year = later - 1) AS earlier,
+        sum(value) FILTER (WHERE market_year = later) AS later
+    FROM serving.agg_world_balance, years
+    WHERE commodity_code = '{commodity}' AND market_year >= later - 1 AND attribute_name NOT LIKE 'TY %'
+    GROUP BY attribute_id, attribute_name, unit_name
+    ORDER BY list_position({order}, attribute_id) NULLS LAST, attribute_id
+"""
+_COUNTS = """
+    SELECT
+        released_on, coalesce(sum(facts_new), 0)::BIGINT AS new, coalesce(sum(facts_revised), 0)::BIGINT AS revised,
+        coalesce(sum(facts_removed), 0)::BIGINT AS removed, coalesce(sum(facts_restated), 0)::BIGINT AS restated,
+        coalesce(list(commodity_name ORDER BY commodity_name) FILTER (WHERE facts_restated > 0), []) AS rekeyed
+    FROM (SELECT max(released_on) AS released_on FROM serving.dim_release)
+    LEFT JOIN serving.agg_release_summary USING (released_on)
+    LEFT JOIN serving.dim_commodity USING (commodity_code)
+    GROUP BY released_on
+"""
+_LARGEST = """
+    WITH world AS (
+        SELECT commodity_code, market_year, unit_name, value
+        FROM serving.agg_world_balance
+        WHERE attribute_id = '028' AND value > 0
+    )
+    SELECT
+        commodity_name AS commodity, country_name AS country, market_year, attribute_name AS attribute,
+        unit_name AS unit, previous_value AS previous, revision.value, change, abs(change) / world.value AS of_world
+    FROM serving.fct_psd_revision AS revision
+    JOIN world USING (commodity_code, market_year, unit_name)
+    JOIN serving.dim_commodity USING (commodity_code)
+    JOIN serving.dim_country USING (country_code)
+    JOIN serving.dim_attribute USING (attribute_id)
+    WHERE released_on = DATE '{day}' AND change_kind = 'revised' AND attribute_id IN {independent}
+    QUALIFY 1 = row_number() OVER (
+        PARTITION BY commodity_code, country_code, market_year
+        ORDER BY abs(change) DESC, attribute_id <> '028', attribute_id
+    )
+    ORDER BY of_world DESC, commodity_code, country_code, market_year
+    LIMIT {limit}
+"""
+_OFTEN_REVISED = """
+    SELECT
+        commodity_code, country_code, market_year, attribute_id, unit_id,
+        max(valid_from) AS last_change,
+        greatest(min(valid_from), (SELECT min(released_on) FROM serving.dim_release)) AS first_day
+    FROM serving.fct_psd
+    WHERE commodity_code NOT IN (SELECT commodity_code FROM serving.fct_psd_revision WHERE change_kind = 'restated')
+    GROUP BY commodity_code, country_code, market_year, attribute_id, unit_id
+    HAVING count(*) > 1
+    ORDER BY
+        attribute_id <> '028', least(count(*), 3) DESC, commodity_code <> '{commodity}', max(value) DESC,
+        country_code, market_year
+    LIMIT 1
+"""
+_ASOF = """
+    SELECT
+        commodity_name, country_name, attribute_name, fact.unit_name, market_year, value, certain, last_seen_on
+    FROM serving.psd_asof(DATE '{day}') AS fact
+    JOIN serving.dim_commodity USING (commodity_code)
+    JOIN serving.dim_country USING (country_code)
+    JOIN serving.dim_attribute USING (attribute_id)
+    WHERE commodity_code = '{commodity_code}' AND country_code = '{country_code}' AND market_year = {market_year}
+      AND attribute_id = '{attribute_id}' AND unit_id = '{unit_id}'
+"""
+
+
+@dataclass(frozen=True)
+class BalanceLine:
+    """An attribute of the world balance in two market years; None where a year has none."""
+
+    attribute: str
+    unit: str
+    earlier: float | None
+    later: float | None
+
+
+@dataclass(frozen=True)
+class WorldBalance:
+    """The newest world balance of a commodity; `later_year` is its last market year, shown beside the one before."""
+
+    commodity: str
+    later_year: int
+    lines: tuple[BalanceLine, ...]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The largest change that a release made to a balance sheet; `of_world` its share of the world's production."""
+
+    commodity: str
+    country: str
+    market_year: int
+    attribute: str
+    unit: str
+    previous: float
+    value: float
+    change: float
+    of_world: float
+
+
+@dataclass(frozen=True)
+class LastRelease:
+    """What the newest release did: counts of facts, the commodities it re-keyed, its largest revisions."""
+
+    released_on: date
+    new: int
+    revised: int
+    removed: int
+    restated: int
+    rekeyed: tuple[str, ...]
+    largest: tuple[Revision, ...]
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """What was known of a fact on a day; `last_seen_on` is the last release that shows the value."""
+
+    day: date
+    value: float
+    certain: bool
+    last_seen_on: date
+
+
+@dataclass(frozen=True)
+class FactThroughTime:
+    """One fact, and what USDA had said about it on several days."""
+
+    commodity: str
+    country: str
+    market_year: int
+    attribute: str
+    unit: str
+    answers: tuple[AsOf, ...]
+
+
+def world_balance(reader: ServingReader) -> WorldBalance:
+    """The last two market years of corn, or where there is none of the commodity of which most is produced."""
+    [commodity] = _rows(reader, _COMMODITY)
+    rows = _rows(reader, _BALANCE.format(commodity=commodity["commodity_code"], order=list(_BALANCE_ORDER)))
+    lines = tuple(BalanceLine(row["attribute"], row["unit"], row["earlier"], row["later"]) for row in rows)
+    return WorldBalance(commodity["commodity_name"], rows[0]["later_year"], lines)
+
+
+def last_release(reader: ServingReader, limit: int) -> LastRelease:
+    """What the newest release did, with its `limit` largest revisions, one per balance sheet and no mere totals."""
+    [counts] = _rows(reader, _COUNTS)
+    rows = _rows(reader, _LARGEST.format(day=counts["released_on"], independent=_INDEPENDENT, limit=limit))
+    rekeyed = tuple(counts.pop("rekeyed"))
+    return LastRelease(**counts, rekeyed=rekeyed, largest=tuple(Revision(**row) for row in rows))
+
+
+def fact_through_time(reader: ServingReader) -> FactThroughTime | None:
+    """A fact that was revised often: at the first release, the day before its last change, and now.
+
+    None when no fact ever changed.
+    """
+    [commodity] = _rows(reader, _COMMODITY)
+    facts = _rows(reader, _OFTEN_REVISED.format(commodity=commodity["commodity_code"]))
+    if not facts:
+        return None
+    [fact] = facts
+    [newest] = _rows(reader, "SELECT max(released_on) AS day FROM serving.dim_release")
+    days = (fact["first_day"], fact["last_change"] - timedelta(days=1), newest["day"])
+    found = [(day, row) for day in days for row in _rows(reader, _ASOF.format(day=day, **fact))]
+    names = found[0][1]
+    return FactThroughTime(
+        commodity=names["commodity_name"],
+        country=names["country_name"],
+        market_year=names["market_year"],
+        attribute=names["attribute_name"],
+        unit=names["unit_name"],
+        answers=tuple(AsOf(day, row["value"], row["certain"], row["last_seen_on"]) for day, row in found),
+    )
+
+
+def _rows(reader: ServingReader, sql: str) -> list[dict[str, Any]]:
+    # Codes and dates are written into the text: they come from the tables themselves, and the first query with
+    # parameters makes DuckDB import pandas.
+    return reader.query(sql, timeout_s=60).table.to_pylist()

@@ -1,0 +1,373 @@
+"""The swap-aware reader: fresh, whole, and never in anybody's way."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from bench.reader import Publisher, swaps_under_load
+from dataflows.errors import (
+    QueryError,
+    QueryTimeoutError,
+    ReaderClosedError,
+    ServingBrokenError,
+    ServingMissingError,
+)
+from dataflows.serving import ServingReader
+from dataflows.serving.generation import FOREIGN_NUMBER
+from tests.dataflows.serving.building import ROWS, publish, published_store, write_database
+
+ROOT = Path(__file__).parents[3]
+NUMBERS = "SELECT min(value) AS low, max(value) AS high FROM serving.fct_psd"
+SLOW = "SELECT max(a.i * b.i + c.i) AS high FROM serving.fct_psd a, range(100000) b(i), range(1000) c(i)"
+
+
+def number_of(reader: ServingReader) -> int:
+    """The number that rows and generation agree on."""
+    answer = reader.query(NUMBERS)
+    (row,) = answer.table.to_pylist()
+    assert row["low"] == row["high"]
+    if answer.generation.number != FOREIGN_NUMBER:
+        assert answer.generation.number == row["low"]
+    return row["low"]
+
+
+def open_files(directory: Path) -> list[str]:
+    """The files below `directory` that this process holds open."""
+    found = []
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(fd.readlink())
+        except FileNotFoundError:
+            continue
+        if target.startswith(str(directory)):
+            found.append(Path(target.removesuffix(" (deleted)")).name)
+    return sorted(found)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_query_gives_arrow_and_the_generation_it_came_from(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path) as reader:
+        answer = reader.query("SELECT i FROM serving.fct_psd WHERE i < $top ORDER BY i", {"top": 3})
+        assert answer.generation == store.served()
+    assert answer.table.to_pydict() == {"i": [0, 1, 2]}  # an answer outlives its reader
+
+
+def test_macros_and_generation_resolve_under_their_contract_names(tmp_path: Path) -> None:
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        for macro in ("serving.psd_asof", "psd_asof", "materia.serving.psd_asof"):
+            asked = reader.query(f"SELECT DISTINCT asked FROM {macro}(?)", [date(2025, 6, 30)])
+            assert asked.table.to_pydict() == {"asked": [date(2025, 6, 30)]}
+        for table in ("serving.fct_psd", "fct_psd", "materia.serving.fct_psd"):
+            assert reader.query(f"FROM {table}").table.num_rows == ROWS
+        row = reader.query("SELECT number, snapshot_etags, row_counts FROM serving.generation").table.to_pylist()
+        assert row == [{"number": 1, "snapshot_etags": ["one", "two"], "row_counts": [("fct_psd", ROWS)]}]
+
+
+def test_every_query_after_a_publish_or_rollback_sees_it(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path) as reader:
+        for _ in range(5):
+            published = publish(store)
+            assert reader.generation() == published
+            assert number_of(reader) == published.number
+        assert store.rollback(2).number == number_of(reader) == 2
+        assert open_files(tmp_path) == ["serving-2.duckdb"]
+
+
+def test_a_running_query_finishes_on_its_own_generation(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path) as reader:
+        with reader.cursor() as (cursor, generation):
+            stream = cursor.execute("SELECT value FROM serving.fct_psd, range(1000)").to_arrow_reader(10_000)
+            first = stream.read_next_batch()
+            publish(store)
+            assert number_of(reader) == 2
+            store.prune(keep=1)
+            assert open_files(tmp_path) == ["serving-1.duckdb", "serving-2.duckdb"]
+            rest = stream.read_all()
+            assert generation.number == 1
+            assert first.num_rows + rest.num_rows == ROWS * 1000
+            assert rest.column("value").unique().to_pylist() == [1]
+        assert open_files(tmp_path) == ["serving-2.duckdb"]
+
+
+def test_a_thousand_swaps_under_eight_threads_are_never_stale_mixed_or_backwards(tmp_path: Path) -> None:
+    outcome = swaps_under_load(tmp_path, swaps=1000, threads=8)
+    bad = {name: outcome[name] for name in ("errors", "stale", "backwards", "mixed")}
+    assert bad == {"errors": 0, "stale": 0, "backwards": 0, "mixed": 0}, outcome["first_errors"]
+    assert outcome["queries"] >= outcome["threads"]
+    assert outcome["generations_seen"] > outcome["threads"]
+    assert open_files(tmp_path) == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "serving-deadlines"]
+
+
+def test_a_plain_file_replaced_by_rename_is_never_stale(tmp_path: Path) -> None:
+    path = tmp_path / "serving.duckdb"
+    replaced = [0]
+    failures: list[str] = []
+    counts: list[int] = []
+    done = threading.Event()
+
+    def replace() -> None:
+        write_database(tmp_path / "new.duckdb", replaced[0] + 1)
+        (tmp_path / "new.duckdb").replace(path)
+        replaced[0] += 1
+
+    def read(reader: ServingReader) -> None:
+        queries, last = 0, 0
+        try:
+            while not done.is_set():
+                floor = replaced[0]
+                number = number_of(reader)
+                queries += 1
+                if number < max(floor, last):
+                    failures.append(f"{number} after {floor} and {last}")
+                last = number
+        except Exception as error:
+            failures.append(repr(error))
+        counts.append(queries)
+
+    replace()
+    with ServingReader(path, threads=1) as reader:
+        threads = [threading.Thread(target=read, args=(reader,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(60):
+            replace()
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert number_of(reader) == 61
+        assert open_files(tmp_path) == ["serving.duckdb"]
+    assert failures == []
+    assert len(counts) == 8 and sum(counts) >= 8
+    assert open_files(tmp_path) == []
+
+
+def test_a_copied_generation_still_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "origin").mkdir()
+    store = published_store(tmp_path / "origin", generations=2)
+    shutil.copy(store.path(2), tmp_path / "serving.duckdb")
+    with ServingReader(tmp_path / "serving.duckdb") as reader:
+        generation = reader.generation()
+    assert (generation.number, generation.sha256, generation.snapshots) == (2, "", ("one", "two"))
+
+
+def test_a_file_of_unknown_origin_is_generation_zero(tmp_path: Path) -> None:
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE anything AS SELECT 5 AS value")
+    with ServingReader(path) as reader:
+        assert reader.query("SELECT value FROM anything").table.to_pydict() == {"value": [5]}
+        assert reader.generation().number == FOREIGN_NUMBER
+        assert reader.generation().created_at.timestamp() == pytest.approx(path.stat().st_mtime)
+
+
+READER_PROCESS = """
+import os, sys
+from pathlib import Path
+from dataflows.serving import ServingReader
+queries = last = 0
+floor_file = os.open(sys.argv[2], os.O_RDONLY)
+with ServingReader(Path(sys.argv[1]), threads=1) as reader:
+    print("ready", flush=True)
+    while True:
+        floor = int(os.pread(floor_file, 8, 0))
+        answer = reader.query("SELECT min(value), max(value) FROM serving.fct_psd")
+        low, high = (column[0].as_py() for column in answer.table.columns)
+        assert low == high == answer.generation.number, (low, high, answer.generation.number)
+        assert low >= floor and low >= last, (low, floor, last)
+        queries, last = queries + 1, low
+        if floor == int(sys.argv[3]):
+            break
+print(queries, last)
+"""
+
+
+def test_a_reader_in_another_process_sees_each_publish(tmp_path: Path) -> None:
+    floor = os.open(tmp_path / "floor", os.O_CREAT | os.O_RDWR)
+    publisher = Publisher(tmp_path / "serving.duckdb")
+    os.pwrite(floor, b"%08d" % publisher.publish(), 0)
+    arguments = [str(publisher.store.serving_path), str(tmp_path / "floor"), "150"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", READER_PROCESS, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+    try:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        for _ in range(149):
+            os.pwrite(floor, b"%08d" % publisher.publish(), 0)
+        output, _ = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+        os.close(floor)
+    queries, last = map(int, output.split())
+    assert (child.returncode, last) == (0, 150)
+    assert queries > 0
+
+
+def test_nothing_served_is_a_typed_error_that_says_what_to_do(tmp_path: Path) -> None:
+    with ServingReader(tmp_path / "serving.duckdb") as reader:
+        with pytest.raises(ServingMissingError, match="materia run-all"):
+            reader.query("SELECT 1")
+        published_store(tmp_path)
+        assert number_of(reader) == 1
+
+
+def test_a_broken_swap_is_an_error_and_mending_it_heals_the_reader(tmp_path: Path) -> None:
+    store = published_store(tmp_path, generations=2)
+    with ServingReader(store.serving_path) as reader:
+        assert number_of(reader) == 2
+        (tmp_path / "bad.duckdb").write_text("not a database" * 1000)
+        for target in ("bad.duckdb", "gone.duckdb", "."):
+            store.serving_path.unlink()
+            store.serving_path.symlink_to(target)
+            for _ in range(2):
+                with pytest.raises(ServingBrokenError):
+                    reader.query(NUMBERS)
+        store.rollback(1)
+        assert number_of(reader) == 1
+    assert open_files(tmp_path) == []
+
+
+def test_corrupt_blocks_are_an_error_and_the_reader_recovers(tmp_path: Path) -> None:
+    path = tmp_path / "serving.duckdb"
+    with duckdb.connect(str(tmp_path / "broken.duckdb")) as con:
+        con.execute("CREATE SCHEMA s; CREATE TABLE s.fct_psd AS SELECT hash(i) AS h FROM range(1000000) AS r(i)")
+    content = bytearray((tmp_path / "broken.duckdb").read_bytes())
+    for at in range(len(content) // 4, len(content) // 2, 1024):
+        content[at] ^= 0xFF
+    write_database(tmp_path / "whole.duckdb", 2)
+    (tmp_path / "broken.duckdb").write_bytes(content)
+    (tmp_path / "broken.duckdb").replace(path)
+    with ServingReader(path) as reader:
+        for _ in range(2):
+            with pytest.raises(ServingBrokenError):
+                reader.query("SELECT bit_xor(h) FROM s.fct_psd")
+        (tmp_path / "whole.duckdb").replace(path)
+        assert number_of(reader) == 2
+
+
+def test_bad_sql_and_bad_parameters_are_errors_with_duckdbs_message(tmp_path: Path) -> None:
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        for sql, message in (
+            ("SELEC 1", "syntax error"),
+            ("SELECT nope FROM serving.fct_psd", "nope"),
+            ("SELECT * FROM serving.nope", "nope"),
+            ("SELECT 'x'::INTEGER", "Could not convert"),
+            ("SELECT ?", "parameter"),
+        ):
+            with pytest.raises(QueryError, match=message):
+                reader.query(sql)
+        with pytest.raises(QueryError):
+            reader.query("SELECT 1", [1])
+        with pytest.raises(QueryError):
+            reader.query("SELECT ?", [object()])
+        assert number_of(reader) == 1
+
+
+def test_a_query_that_needs_too_much_memory_fails_without_a_file_on_disk(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path, memory_limit_bytes=64 * 2**20, threads=1) as reader:
+        with pytest.raises(QueryError, match="Out of Memory"):
+            reader.query("SELECT list(i ORDER BY hash(i)) FROM range(50000000) AS r(i)")
+        assert number_of(reader) == 1
+
+
+def test_a_timeout_stops_its_query_and_no_other(tmp_path: Path) -> None:
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        for _ in range(3):
+            with pytest.raises(QueryTimeoutError, match=r"0\.05 s"):
+                reader.query(SLOW, timeout_s=0.05)
+            for _ in range(50):
+                assert reader.query("SELECT 1 AS one", timeout_s=30).table.to_pydict() == {"one": [1]}
+
+
+def test_a_cursors_query_can_be_interrupted_from_another_thread(tmp_path: Path) -> None:
+    with ServingReader(published_store(tmp_path).serving_path) as reader, reader.cursor() as (cursor, _):
+        begun = threading.Event()
+
+        def interrupt_until_it_ends() -> None:
+            begun.wait()
+            while begun.is_set():
+                cursor.interrupt()
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=interrupt_until_it_ends)
+        thread.start()
+        begun.set()
+        with pytest.raises(duckdb.InterruptException):
+            cursor.execute(SLOW).fetchall()
+        begun.clear()
+        thread.join()
+        assert number_of(reader) == 1
+
+
+def test_leaving_a_cursor_with_a_query_halfway_waits_for_nothing(tmp_path: Path) -> None:
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        with reader.cursor() as (cursor, _):
+            endless = "SELECT a.i FROM serving.fct_psd a, range(1000000000) b(i)"
+            cursor.execute(endless).to_arrow_reader(1000).read_next_batch()
+        assert number_of(reader) == 1
+    assert open_files(tmp_path) == []
+
+
+def test_close_is_idempotent_and_lets_running_queries_finish(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    reader = ServingReader(store.serving_path)
+    query = "SELECT max(a.i + b.i) AS high FROM serving.fct_psd a, range(1000000) b(i)"
+    outcomes: list[object] = []
+
+    def run() -> None:
+        try:
+            outcomes.append(reader.query(query).table.to_pydict())
+        except ReaderClosedError:
+            outcomes.append("closed")
+
+    number_of(reader)
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: reader._current is not None and reader._current.users > 0)
+    closing = [threading.Thread(target=reader.close) for _ in range(4)]
+    for thread in (*closing, *threads):
+        if thread in closing:
+            thread.start()
+    for thread in (*closing, *threads):
+        thread.join()
+    reader.close()
+    finished = {"high": [ROWS - 1 + 999_999]}
+    assert finished in outcomes
+    assert all(outcome in (finished, "closed") for outcome in outcomes)
+    for use in (lambda: reader.query("SELECT 1"), reader.generation, lambda: reader.check("SELECT 1")):
+        with pytest.raises(ReaderClosedError):
+            use()
+    assert open_files(tmp_path) == []
+
+
+def test_a_reader_that_never_read_closes(tmp_path: Path) -> None:
+    ServingReader(tmp_path / "serving.duckdb").close()
+
+
+def test_two_readers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path, threads=1) as one:
+        with ServingReader(store.serving_path, memory_limit_bytes=2**28) as other:
+            assert number_of(one) == number_of(other) == 1
+        assert number_of(one) == 1

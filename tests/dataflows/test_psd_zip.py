@@ -1,0 +1,215 @@
+import random
+import shutil
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dataflows import psd_zip
+from dataflows.errors import DiskSpaceError, LandingError, SnapshotError
+from dataflows.psd_zip import unpack
+from tests.support.psd_files import (
+    HEADER,
+    MEMBER,
+    claiming_size,
+    csv,
+    encrypted,
+    release_zip,
+    row,
+    rows,
+    zipped,
+    zipped_all,
+)
+from tests.support.real_files import EU_AREA, EU_AREA_MONTH, GRAINS, GRAINS_MONTHS, real_zip
+
+FULL = shutil._ntuple_diskusage(10**9, 10**9, 1000)
+
+
+def unpacked(tmp_path: Path, content: bytes) -> Path:
+    """Unpack a zip in `tmp_path` and return the rows' path."""
+    zip_path = tmp_path / "release.zip"
+    zip_path.write_bytes(content)
+    unpack(zip_path, MEMBER, tmp_path / "release.parquet")
+    return tmp_path / "release.parquet"
+
+
+def rows_of(path: Path) -> list[tuple[str, ...]]:
+    return duckdb.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+
+
+def refusal(tmp_path: Path, content: bytes) -> str:
+    """Why a zip is refused; asserts that nothing but the zip itself is left."""
+    with pytest.raises(SnapshotError) as refused:
+        unpacked(tmp_path, content)
+    assert [path.name for path in tmp_path.iterdir()] == ["release.zip"]
+    assert str(tmp_path / "release.zip") in str(refused.value)
+    return str(refused.value)
+
+
+def test_rows_are_kept_as_text_in_the_files_order(tmp_path):
+    path = unpacked(tmp_path, release_zip([row("BR", "-1.5000"), row("AO", "0.0000", month="00")]))
+    first, second = rows_of(path)
+    assert first[:7] == ("0711100", "Coffee, Green", "BR", "Brazil", "2025", "2025", "06")
+    assert first[-1] == "-1.5000"
+    assert (second[2], second[6]) == ("AO", "00")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["release.parquet", "release.zip"]
+
+
+def test_quotes_and_commas_in_names_are_read(tmp_path):
+    path = unpacked(tmp_path, release_zip([row(country_name='"Congo, ""Dem."" Rep"')]))
+    assert rows_of(path)[0][3] == 'Congo, "Dem." Rep'
+
+
+def test_unix_line_ends_are_read_too(tmp_path):
+    assert rows_of(unpacked(tmp_path, zipped(csv(rows(3), newline="\n")))) == rows_of(
+        unpacked(tmp_path, release_zip(rows(3)))
+    )
+
+
+def test_a_last_line_without_its_end_counts(tmp_path):
+    assert len(rows_of(unpacked(tmp_path, zipped(csv(rows(3)).removesuffix(b"\r\n"))))) == 3
+
+
+def test_other_members_that_are_no_tables_do_not_matter(tmp_path):
+    unpacked(tmp_path, zipped_all([("README.txt", b"hello"), (MEMBER, csv(rows(2)))]))
+
+
+@pytest.mark.parametrize("month", GRAINS_MONTHS, ids=str)
+def test_real_grains_releases_are_read_whole(shared_psd, tmp_path, month):
+    contents = unpack(real_zip(GRAINS, month), f"{GRAINS}.csv", tmp_path / "rows.parquet")
+    with zipfile.ZipFile(real_zip(GRAINS, month)) as archive:
+        lines = archive.read(f"{GRAINS}.csv").count(b"\n")
+    assert contents.row_count == lines - 1 > 500_000
+
+
+def test_the_real_eu_file_is_read(shared_psd, tmp_path):
+    contents = unpack(real_zip(EU_AREA, EU_AREA_MONTH), f"{EU_AREA}.csv", tmp_path / "rows.parquet")
+    assert contents.row_count > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "damaged"),
+        (b"PK\x03\x04", "damaged"),
+        (b"<html>not today</html>", "damaged"),
+        (zipped_all([]), "holds nothing"),
+        (zipped(csv(rows(2)), member="readme.txt"), "it holds 'readme.txt'"),
+        (zipped(csv(rows(2)), member=f"../{MEMBER}"), f"it holds '../{MEMBER}'"),
+        (zipped(csv(rows(2)), member=f"/etc/{MEMBER}"), "should hold one table"),
+        (zipped_all([(MEMBER, csv(rows(2))), ("more.csv", csv(rows(2)))]), "'more.csv'"),
+        (encrypted(release_zip()), "encrypted"),
+        (zipped(csv(rows(2)), method=zipfile.ZIP_LZMA), "packed in a way"),
+        (zipped(csv(rows(2)), method=zipfile.ZIP_BZIP2), "packed in a way"),
+        (claiming_size(release_zip(), 100), "damaged"),
+        (claiming_size(release_zip(), 1 << 30), "damaged"),
+        (zipped(b""), "row 1 is not PSD's header but ''"),
+        (zipped(csv([])), "the table is empty"),
+        (zipped(csv(rows(2), header=HEADER.replace("Value", "Values"))), "row 1 is not PSD's header"),
+        (zipped(csv([line + ",1" for line in rows(2)], header=HEADER + ",Note")), "row 1 is not PSD's header"),
+        (zipped(csv([*rows(2), row("ZZ") + ",1"])), "CSV Error on Line: 4"),
+        (zipped(csv([*rows(2), "0711100"])), "CSV Error on Line: 4"),
+        (zipped(csv([*rows(2), ""])), ""),
+        (zipped(csv([*rows(2), row(country_name='"Bra\0zil"')])), "a NUL byte after row"),
+        (zipped(csv([*rows(2), row(country_name=f'"{"x" * 10_000_000}"')])), "longer than"),
+        (zipped(csv([*rows(2), row(country_name=f'"{"x" * 100_000}"'), *rows(2)])), "Line: 4"),
+        (zipped(csv([*rows(2), row(country_name='"C\xf4te d\'Ivoire"')])), "4"),
+        (zipped(csv([*rows(2), row(country_name='"Brazil')])), ""),
+        (zipped(csv([row(country_name='"Brazil'), *rows(20)])), ""),
+        (zipped(csv([*rows(2), row(country_name='"Bra\nzil"')])), "lines were read as"),
+        (zipped(csv([row("BR"), row("AO"), row("BR", "1.0000")])), "fact 0711100 BR 2025 028 02 stands in 2 rows"),
+        (zipped(csv([*rows(2), row(commodity="711100")])), "row 4: commodity_code is '711100'"),
+        (zipped(csv([*rows(2), row("B")])), "row 4: country_code is 'B'"),
+        (zipped(csv([*rows(2), row("br")])), "row 4: country_code is 'br'"),
+        (zipped(csv([*rows(2), row(market_year="25")])), "row 4: market_year is '25'"),
+        (zipped(csv([*rows(2), row(month="13")])), "row 4: month is '13'"),
+        (zipped(csv([*rows(2), row(month="6")])), "row 4: month is '6'"),
+        (zipped(csv([*rows(2), row(attribute="28")])), "row 4: attribute_id is '28'"),
+        (zipped(csv([*rows(2), row(unit="")])), "row 4: unit_id is None"),
+        (zipped(csv([*rows(2), row(country_name='""')])), "row 4: country_name is"),
+        *(
+            (zipped(csv([*rows(2), row(value=value)])), "row 4: value is")
+            for value in ("", "n/a", "1e5", "NaN", "inf", "1..5", "1.00001", " 1.0", "+1", "9" * 14)
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "zip",
+)
+def test_a_bad_file_is_refused_and_leaves_nothing(tmp_path, content, said):
+    assert said in refusal(tmp_path, content)
+
+
+def test_a_bomb_that_is_honest_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(psd_zip, "MAX_CSV_BYTES", 10_000)
+    bomb = zipped(bytes(1_000_000))
+    assert "would unpack to" in refusal(tmp_path, bomb)
+
+
+def test_a_bomb_that_lies_is_read_no_further_than_it_says(tmp_path, monkeypatch):
+    written = 0
+    copy = psd_zip._copy_counting_lines
+
+    def counting(source, target, zip_path):
+        nonlocal written
+        try:
+            return copy(source, target, zip_path)
+        finally:
+            written = target.tell()
+
+    monkeypatch.setattr(psd_zip, "_copy_counting_lines", counting)
+    bomb = claiming_size(zipped(csv(rows(1)) + b"x\r\n" * 5_000_000), 50_000)
+    assert "damaged" in refusal(tmp_path, bomb)
+    assert written <= 50_000
+
+
+def test_a_zip_without_a_date_has_none(tmp_path):
+    (tmp_path / "release.zip").write_bytes(release_zip())
+    dated = unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
+    assert str(dated.written_on) == "2025-11-14"
+    content = bytearray(release_zip())
+    central = content.rindex(b"PK\x01\x02")
+    content[10:14] = content[central + 12 : central + 16] = bytes(4)
+    (tmp_path / "release.zip").write_bytes(content)
+    assert unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet").written_on is None
+
+
+def test_a_zip_cut_anywhere_is_refused(tmp_path):
+    whole = release_zip(rows(200))
+    for length in range(0, len(whole), 37):
+        refusal(tmp_path, whole[:length])
+    refusal(tmp_path, whole[:-1])
+
+
+def test_a_flipped_bit_is_refused_or_changes_no_row(tmp_path):
+    whole = release_zip(rows(200))
+    right = rows_of(unpacked(tmp_path, whole))
+    (tmp_path / "release.parquet").unlink()
+    chance = random.Random(20251114)
+    everywhere = [chance.randrange(len(whole) * 8) for _ in range(100)]
+    in_headers = [*range(0, 30 * 8, 2), *range((len(whole) - 96) * 8, len(whole) * 8, 5)]
+    refused = 0
+    for bit in (*everywhere, *in_headers):
+        spoiled = bytearray(whole)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        try:
+            path = unpacked(tmp_path, bytes(spoiled))
+        except SnapshotError:
+            refused += 1
+        else:
+            assert rows_of(path) == right
+            path.unlink()
+    assert refused > 100
+
+
+def test_too_little_space_is_met_before_unpacking(tmp_path, monkeypatch):
+    (tmp_path / "release.zip").write_bytes(release_zip())
+    monkeypatch.setattr(shutil, "disk_usage", lambda directory: FULL)
+    with pytest.raises(DiskSpaceError, match=r"unpacking release\.zip needs"):
+        unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["release.zip"]
+
+
+def test_a_missing_folder_for_the_rows_is_a_typed_error(tmp_path):
+    (tmp_path / "release.zip").write_bytes(release_zip())
+    with pytest.raises(LandingError, match="missing"):
+        unpack(tmp_path / "release.zip", MEMBER, tmp_path / "missing" / "rows.parquet")

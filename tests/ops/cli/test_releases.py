@@ -1,0 +1,135 @@
+import json
+import shutil
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from dataflows.serving.store import ServingStore
+from dataflows.snapshot import Snapshot
+from ops.cli.exits import Exit
+from ops.demo.generator import GeneratedRelease, generate
+from tests.support.command_line import materia, modules_of
+from tests.support.served_demo import ServedDemo
+
+SNAPSHOT = Snapshot(
+    dataset="psd_alldata",
+    url="http://127.0.0.1/2026/03/psd_alldata_csv.zip",
+    etag='"march"',
+    last_modified="Tue, 10 Mar 2026 16:00:00 GMT",
+    release_year=2026,
+    release_month=3,
+    released_on=date(2026, 3, 10),
+    size_bytes=1_500_000,
+    sha256="0" * 64,
+    member="psd_alldata.csv",
+    row_count=20_000,
+    landed_at=datetime(2026, 3, 11, tzinfo=UTC),
+    key="march",
+)
+
+
+@pytest.fixture(scope="module")
+def generated(served_demo: ServedDemo) -> list[GeneratedRelease]:
+    """What was posted, and the truth about what each release changed."""
+    return list(generate(served_demo.spec))
+
+
+def land(data_dir: Path, *snapshots: Snapshot) -> None:
+    """Write the markers of snapshots, which is what makes them landed."""
+    folder = data_dir / "landing" / "psd"
+    folder.mkdir(parents=True)
+    for snapshot in snapshots:
+        (folder / f"{snapshot.key}.json").write_text(snapshot.to_json())
+
+
+def listed(data_dir: Path, **environ: str) -> list[dict[str, object]]:
+    shown = materia(data_dir, "releases", "--json", **environ)
+    assert shown.returncode == Exit.DONE, shown.stderr
+    return json.loads(shown.stdout)
+
+
+def test_every_release_is_listed_with_what_it_changed(
+    served_demo: ServedDemo, generated: list[GeneratedRelease]
+) -> None:
+    last, middle, first = listed(served_demo.data_dir)
+    assert [release["month"] for release in (first, middle, last)] == [str(each.month) for each in generated]
+    assert [release["etag"] for release in (first, middle, last)] == [each.etag for each in generated]
+    assert (first["standing"], first["facts_revised"], first["row_count"]) == ("baseline", None, generated[0].row_count)
+    for release, made in ((middle, generated[1]), (last, generated[2])):
+        assert release["standing"] == "served"
+        assert release["facts_revised"] == made.ledger.count("revised") > 0
+        assert release["released_on"] == str(made.published_at.date())
+    assert middle["facts_restated"] == 0 and last["facts_restated"] > 500
+
+
+def test_a_line_per_release_is_aligned(served_demo: ServedDemo, generated: list[GeneratedRelease]) -> None:
+    lines = materia(served_demo.data_dir, "releases").stdout.splitlines()
+    assert lines[0].startswith("served: generation 3, made ") and lines[1] == ""
+    assert lines[2].split()[:4] == ["month", "released", "facts", "new"] and len(lines) == 3 + len(generated)
+    assert lines[3].split()[0] == str(generated[-1].month) and " served " in lines[3]
+    assert lines[-1].split()[3:7] == ["-"] * 4 and " baseline " in lines[-1]
+
+
+def test_after_a_rollback_the_newest_release_is_not_served(served_demo: ServedDemo, tmp_path: Path) -> None:
+    data_dir = served_demo.copy(tmp_path / "data")
+    ServingStore(data_dir / "serving.duckdb").rollback()
+    assert [release["standing"] for release in listed(data_dir)] == ["not served", "served", "baseline"]
+
+
+def test_without_anything_served_no_database_is_opened(tmp_path: Path) -> None:
+    land(tmp_path, SNAPSHOT)
+    [release] = listed(tmp_path)
+    assert (release["month"], release["standing"], release["facts_new"]) == ("2026-03", "not served", None)
+    assert (release["key"], release["size_bytes"]) == ("march", 1_500_000)
+    assert "served: nothing" in materia(tmp_path, "releases").stdout
+    assert not modules_of(tmp_path, "releases") & {"duckdb", "pyarrow", "hamilton", "sqlmesh", "pandas"}
+
+
+def test_an_empty_directory_says_what_to_do(tmp_path: Path) -> None:
+    shown = materia(tmp_path / "none", "releases")
+    assert (shown.returncode, shown.stdout) == (Exit.DONE, "no releases are landed yet; next: materia run-all\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_snapshots_of_other_datasets_are_ignored_with_a_notice(tmp_path: Path) -> None:
+    land(tmp_path, SNAPSHOT, replace(SNAPSHOT, dataset="psd_coffee", key="coffee"))
+    shown = materia(tmp_path, "releases", "--json")
+    assert [release["key"] for release in json.loads(shown.stdout)] == ["march"]
+    assert shown.stderr.startswith("notice: 1 landed snapshot of psd_coffee ignored")
+    assert [release["key"] for release in listed(tmp_path, PSD_DATASET="psd_coffee")] == ["coffee"]
+
+
+def test_a_second_file_of_one_day_is_superseded(served_demo: ServedDemo, tmp_path: Path) -> None:
+    """A generation knows both snapshots of the day; its tables count the later one."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    shutil.copytree(served_demo.data_dir / "landing", data_dir / "landing")
+    store = ServingStore(served_demo.serving_path)
+    served = store.served()
+    assert served is not None
+    shutil.copy(store.path(served.number), data_dir / "serving-3.duckdb")
+    both = replace(served, snapshots=(*served.snapshots, "again"))
+    (data_dir / "serving-3.json").write_text(both.to_json())
+    (data_dir / "serving.duckdb").symlink_to("serving-3.duckdb")
+    again = replace(SNAPSHOT, key="again", released_on=served.newest_released_on)
+    (data_dir / "landing" / "psd" / "again.json").write_text(again.to_json())
+    standings = {release["key"]: release["standing"] for release in listed(data_dir)}
+    assert standings.pop("again") == "superseded"
+    assert sorted(standings.values()) == ["baseline", "served", "served"]
+
+
+def test_a_broken_serving_file_hides_no_landed_release(tmp_path: Path) -> None:
+    land(tmp_path, SNAPSHOT)
+    (tmp_path / "serving.duckdb").symlink_to("serving-9.duckdb")
+    shown = materia(tmp_path, "releases")
+    assert shown.returncode == Exit.DONE and "2026-03" in shown.stdout
+    assert "what is served cannot be asked" in shown.stderr and "serving-9.duckdb" in shown.stderr
+
+
+def test_a_broken_marker_is_named(tmp_path: Path) -> None:
+    land(tmp_path, SNAPSHOT)
+    (tmp_path / "landing" / "psd" / "march.json").write_text("{")
+    shown = materia(tmp_path, "releases")
+    assert shown.returncode == Exit.FAILED and "march.json is not a snapshot marker" in shown.stderr
