@@ -42,6 +42,7 @@ class ReleasesPane(PolledPane):
         self.wanted = Wanted()
         self._seen: ReleasesSeen | None = None
         self._looked_at: tuple[object, ...] | None = None
+        self._showed_fact = False
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
@@ -106,7 +107,7 @@ class ReleasesPane(PolledPane):
         self.query_one("#revisions-panel", Panel).show(part, self._draw_revisions)
         if snapshot.fact is not None:
             self.query_one(FactView).show_fact(snapshot.fact, self.context.clock().date())
-        self._focus_inside()
+        self._focus_inside(is_fact=is_fact)
 
     def _draw_line(self, seen: ReleasesSeen) -> None:
         line = self.query_one("#release-line", Static)
@@ -129,11 +130,15 @@ class ReleasesPane(PolledPane):
         panel.border_title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
         self.query_one("#revisions", Table).show(drawing.revision_rows(revisions))
 
-    def _focus_inside(self) -> None:
-        """Keep the focus on something that is in view, if it was in this pane or nowhere."""
+    def _focus_inside(self, *, is_fact: bool) -> None:
+        """When the view changes, the focus goes to the table that says most, unless it is elsewhere."""
+        if is_fact == self._showed_fact:
+            return
+        self._showed_fact = is_fact
         focused = self.screen.focused
-        if self._in_view and (focused is None or (self in focused.ancestors and not focused.is_on_screen)):
-            self.query_one("#sheet" if self.wanted.fact else "#revisions", Table).focus()
+        if self._in_view and (focused is None or self in focused.ancestors):
+            table = self.query_one("#sheet" if is_fact else "#revisions", Table)
+            self.call_after_refresh(table.focus)
 
     def _want(self, wanted: Wanted) -> None:
         if wanted != self.wanted:

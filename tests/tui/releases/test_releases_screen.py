@@ -265,7 +265,7 @@ def test_it_looks_as_it_should(
         await screen.settled()
         if state == "fact":
             app.post_message(OpenFact("0410000", "US", 2025, "028"))
-            await until(pilot, lambda: screen.table("versions"))
+            await until(pilot, lambda: screen.table("versions") and app.focused is app.query_one("#sheet"))
             await pilot.pause(0.3)
 
     assert snap_compare(app, terminal_size=size, run_before=prepare)
