@@ -116,7 +116,7 @@ def pull_checked(
     remote: Remote, serving: ServingStore, wanted: "Generation", max_row_loss: float, forced: bool = False
 ) -> "Generation":
     """Fetch and serve a generation; GateError when it is worse than the served one and nobody forced it."""
-    from dataflows.export import faults_against
+    from dataflows.gate import faults_against
 
     served = serving.served()
     faults = faults_against(served, wanted, max_row_loss) if served else ()
