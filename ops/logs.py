@@ -92,6 +92,16 @@ def log_to_terminal(
     return handler
 
 
+def log_to_file(path: Path, redact: Redactor) -> None:
+    """Log to a file from now on too; a file that was rotated away is followed by a new one."""
+    from logging.handlers import WatchedFileHandler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(LineFormatter(redact))
+    _attach(handler)
+
+
 @contextmanager
 def run_log(run_id: int, path: Path | None, redact: Redactor) -> Iterator[None]:
     """Stamp every event of this process with the run, and write it to the file `path` if there is one."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflows.errors import SettingsError
+from ops.supervisor import config
+from ops.supervisor.config import Supervision, supervision_of
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 USDA_ARCHIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/archives"
@@ -23,6 +25,7 @@ DOCUMENTED = {
     "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
+    **config.DOCUMENTED,
 }
 """Every setting and what it means; the README's table and `materia doctor` read from here."""
 
@@ -48,6 +51,7 @@ class Settings:
     dataset: str
     max_row_loss: float
     r2: R2Settings | None
+    supervision: Supervision = field(default_factory=Supervision)
 
     @property
     def landing_dir(self) -> Path:
@@ -68,6 +72,10 @@ class Settings:
     @property
     def lock_path(self) -> Path:
         return self.data_dir / "writer.lock"
+
+    @property
+    def supervisor_dir(self) -> Path:
+        return self.data_dir / "supervisor"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -90,6 +98,7 @@ class Settings:
             dataset=dataset,
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
             r2=_r2(given),
+            supervision=supervision_of(given),
         )
 
 

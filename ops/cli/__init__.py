@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": "ops.cli.runs:runs",
     "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
+    "supervisor": "ops.cli.supervisor:supervisor",
 }
 """Where each command is, as `module:attribute`."""
 

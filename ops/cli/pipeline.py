@@ -24,7 +24,9 @@ def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of everything that runs pipelines."""
     as_of = click.option("--as-of", type=MonthType(), help="The month the probe starts from, instead of this one.")
     force = click.option("--force", metavar="WHY", help="Publish even what the gate refuses; the reason is recorded.")
-    return as_of(force(command))
+    # The schedule says with it for which slot it runs; a person has no use for it.
+    trigger = click.option("--trigger", default="manual", hidden=True)
+    return as_of(force(trigger(command)))
 
 
 @click.group(short_help="List pipelines, or run one.")
@@ -48,17 +50,17 @@ def list_pipelines(as_json: bool) -> None:
 @click.argument("name", type=click.Choice(["extract", "transform", "export_serving", "run-all"]))
 @_asked
 @click.pass_obj
-def run_pipeline(session: Any, name: str, as_of: Month | None, force: str | None) -> None:
+def run_pipeline(session: Any, name: str, as_of: Month | None, force: str | None, trigger: str) -> None:
     """Run a pipeline from beginning to end."""
-    _run(session, name, as_of, force)
+    _run(session, name, as_of, force, trigger)
 
 
 @click.command("run-all", short_help="Extract and, when there is anything new, transform and publish.")
 @_asked
 @click.pass_obj
-def run_all(session: Any, as_of: Month | None, force: str | None) -> None:
+def run_all(session: Any, as_of: Month | None, force: str | None, trigger: str) -> None:
     """Extract and, when there is anything new, transform and publish."""
-    _run(session, "run-all", as_of, force)
+    _run(session, "run-all", as_of, force, trigger)
 
 
 @click.command(short_help="Land and serve every posted release of a range of months.")
@@ -84,13 +86,14 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
     click.echo(outcome)
 
 
-def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None) -> None:
+def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None, trigger: str) -> None:
     from ops.cli.progress import download_progress
     from ops.pipelines import Request, run
 
     settings = Settings.from_environ()
     with _logging(session) as console, download_progress(console) as progress:
-        outcome = run(name, settings, Request(as_of=as_of, forced_reason=forced_reason, progress=progress))
+        request = Request(trigger=trigger, as_of=as_of, forced_reason=forced_reason, progress=progress)
+        outcome = run(name, settings, request)
     click.echo(outcome)
 
 
