@@ -14,8 +14,9 @@ from dataflows.errors import MateriaError
 from ops.recorder import Terminated
 from ops.run import utc_now
 from ops.settings import Settings
+from ops.supervisor.command import command_of
 from ops.supervisor.notify import notify
-from ops.supervisor.tick import Ticked, tick
+from ops.supervisor.tick import Command, Ticked, tick
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def run(
     *,
     ticks: int | None = None,
     clock: Callable[[], datetime] = utc_now,
+    command: Command = command_of,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Tick until a signal comes, or `ticks` times; a tick that fails is logged, and the next one comes.
@@ -43,7 +45,7 @@ def run(
     done = 0
     while ticks is None or done < ticks:
         try:
-            told(tick(settings, clock))
+            told(tick(settings, clock, command))
         except (MateriaError, OSError) as error:
             log.error("the tick failed", extra={"error": str(error)})
         done += 1

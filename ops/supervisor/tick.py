@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -48,7 +48,11 @@ class Ticked:
         return f"{ran or 'nothing was due'}; {self.problems or 'no'} problem{'' if self.problems == 1 else 's'}"
 
 
-def tick(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Ticked:
+Command = Callable[[Slot, Settings], Sequence[str]]
+"""What a slot is run with."""
+
+
+def tick(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> Ticked:
     """Do everything that is to be done now; returns when it is done.
 
     Raises LockHeldError when another supervisor ticks here. A run that fails is no error of the tick: it is an
@@ -58,7 +62,7 @@ def tick(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Ticked:
     with writer_lock(settings.supervisor_dir / "supervisor.lock", "supervisor"):
         _alive(settings, clock(), "looking at what is due")
         housekeeping.keep_house(settings, clock())
-        ran = _run_what_is_due(settings, clock)
+        ran = _run_what_is_due(settings, clock, command)
         status = take_status(settings, clock())
         remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
         alerts.ping(settings.supervision.alert_ping_url)
@@ -66,13 +70,15 @@ def tick(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Ticked:
         return Ticked(ran, len(status.problems))
 
 
-def _run_what_is_due(settings: Settings, clock: Callable[[], datetime]) -> tuple[tuple[Slot, str], ...]:
+def _run_what_is_due(
+    settings: Settings, clock: Callable[[], datetime], command: Command
+) -> tuple[tuple[Slot, str], ...]:
     try:
         with writer_lock(settings.supervisor_dir / "scheduled.lock", "a scheduled run") as lock:
             journal = Journal(settings.journal_path)
             slots = due(settings.supervision.schedule, clock(), served_release(settings), journal.succeeded)
             ready = [slot for slot in slots if _is_ready(recall(settings.supervisor_dir), slot, clock())]
-            return tuple((slot, _run(settings, slot, lock, journal, clock)) for slot in ready)
+            return tuple((slot, _run(settings, slot, command(slot, settings), lock, journal, clock)) for slot in ready)
     except LockHeldError:
         log.info("a scheduled run of an earlier supervisor is still under way")
         _end_what_is_stuck(settings, clock())
@@ -97,7 +103,14 @@ def _is_ready(memory: Memory, slot: Slot, now: datetime) -> bool:
     return before is None or before.trigger != slot.trigger or BACKOFF.is_over(before.failures, before.last_at, now)
 
 
-def _run(settings: Settings, slot: Slot, lock: WriterLock, journal: Journal, clock: Callable[[], datetime]) -> str:
+def _run(
+    settings: Settings,
+    slot: Slot,
+    command: Sequence[str],
+    lock: WriterLock,
+    journal: Journal,
+    clock: Callable[[], datetime],
+) -> str:
     """Run the pipeline of a slot in a process of its own, and remember how it went; returns that in a line."""
     where = settings.supervisor_dir
     if shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes:
@@ -110,7 +123,7 @@ def _run(settings: Settings, slot: Slot, lock: WriterLock, journal: Journal, clo
     remember(where, memory.attempted(slot.pipeline, attempts))
     newest_run_id = max((run.id for run in journal.runs(1)), default=0)
     try:
-        ended = _run_child(settings, slot, lock, clock)
+        ended = _run_child(settings, slot, command, lock, clock)
     except OSError as error:
         ended = Ended(-1, False, str(error))
     except BaseException:
@@ -133,8 +146,9 @@ def _run(settings: Settings, slot: Slot, lock: WriterLock, journal: Journal, clo
     return said
 
 
-def _run_child(settings: Settings, slot: Slot, lock: WriterLock, clock: Callable[[], datetime]) -> Ended:
-    command = command_of(slot, settings)
+def _run_child(
+    settings: Settings, slot: Slot, command: Sequence[str], lock: WriterLock, clock: Callable[[], datetime]
+) -> Ended:
     doing = f"running {slot.pipeline} for {slot.trigger}"
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     log.info("running what is due", extra={"trigger": slot.trigger, "command": " ".join(command)})
