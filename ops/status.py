@@ -178,9 +178,8 @@ def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]
         return
     if heartbeat is not None and heartbeat.is_late(now):
         next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
-        yield Problem(
-            Severity.STALE, "the supervisor gives no sign of life", heartbeat.at, next_step, "supervisor-late"
-        )
+        what = "the supervisor gives no sign of life"
+        yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
     for pipeline, attempts in recall(settings.supervisor_dir).attempts.items():
         if attempts.unrecorded is not None:
             what = f"{pipeline} could not be run for {attempts.trigger}: {attempts.unrecorded}"
