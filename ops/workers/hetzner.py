@@ -74,11 +74,12 @@ def _create(client: "Client", pause_s: float, order: Order, offer: Offer) -> Ins
     from hcloud.images import Image
     from hcloud.locations import Location
     from hcloud.server_types import ServerType
+    from hcloud.ssh_keys import SSHKey
 
     # What an earlier life left under this name stands in the way: nobody has its keys any longer.
     if _made(client, pause_s, order) is None:
         _delete(client.servers, "server", order.name, pause_s)
-    key = _key(client, pause_s, order)
+    _key(client, pause_s, order)
     firewall = _firewall(client, pause_s, order)
     last: Exception | None = None
     for attempt in range(_TRIES):
@@ -90,7 +91,7 @@ def _create(client: "Client", pause_s: float, order: Order, offer: Offer) -> Ins
                 order.name,
                 ServerType(name=offer.type),
                 Image(name=IMAGE),
-                ssh_keys=[key],
+                ssh_keys=[SSHKey(name=order.name)],
                 firewalls=[firewall],
                 user_data=order.user_data,
                 labels=order.labels.as_labels(),

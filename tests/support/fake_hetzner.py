@@ -365,8 +365,27 @@ def contract() -> Any:
     described = json.loads(DESCRIPTION.read_text())
     for path in described["paths"].values():
         path.pop("servers", None)
+        for operation in path.values():
+            # OpenAPI writes ranges of status codes in capitals.
+            if isinstance(operation, dict) and "responses" in operation:
+                operation["responses"] = {code.upper(): each for code, each in operation["responses"].items()}
+    described = _with_nulls(described, described)
     described["servers"] = [{"url": "http://hetzner.test"}]
     return OpenAPI.from_dict(described, config=Config(spec_validator_cls=None))
+
+
+def _with_nulls(node: Any, described: Mapping[str, Any]) -> Any:
+    """`nullable` beside a lone `allOf` means the same, or null; OpenAPI 3.0 lets it mean so only beside a `type`."""
+    if isinstance(node, list):
+        return [_with_nulls(each, described) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("nullable") and len(node.get("allOf", [])) == 1 and "type" not in node:
+        (meant,) = node["allOf"]
+        for part in meant.get("$ref", "#").split("/")[1:]:
+            meant = (described if meant is node["allOf"][0] else meant)[part]
+        node = {**meant, "nullable": True}
+    return {name: _with_nulls(each, described) for name, each in node.items()}
 
 
 @cache
