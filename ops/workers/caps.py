@@ -86,6 +86,13 @@ class Ledger:
                 if entry.name == name and entry.ended_at is None:
                     self._append(replace(entry, ended_at=max(now, entry.begun_at)))
 
+    def void(self, name: str, now: datetime) -> None:
+        """Record that the machine of that name never came to be, and costs nothing."""
+        with self._held():
+            for entry in self.entries():
+                if entry.name == name and entry.ended_at is None:
+                    self._append(replace(entry, ended_at=now, eur_per_hour=0.0))
+
     def eur_within_a_day(self, now: datetime) -> float:
         """What the machines cost that ran in the last 24 hours, at most, each as a whole."""
         return sum(each.eur() for each in self.entries() if (each.ended_at or each.due_at) > now - DAY)

@@ -207,7 +207,9 @@ class FakeHetzner:
 
     def _server_body(self, number: int, body: Mapping[str, Any]) -> dict[str, Any]:
         wanted = body.get("ssh_keys", [])
-        keys = [key["public_key"] for key in self.state.ssh_keys.values() if {key["name"], str(key["id"])} & set(wanted)]
+        keys = [
+            key["public_key"] for key in self.state.ssh_keys.values() if {key["name"], str(key["id"])} & set(wanted)
+        ]
         address = self._boots(number, body, keys) if self._boots else f"127.1.{number // 250 % 250}.{number % 250 + 1}"
         location = _location(body["location"])
         return {
@@ -438,7 +440,9 @@ def _page(kind: str, entries: list[Any], query: Mapping[str, str]) -> dict[str, 
 
 
 def _selected(entries: Any, query: Mapping[str, str]) -> list[Any]:
-    wanted = dict(part.split("=", 1) for part in query["label_selector"].split(",")) if "label_selector" in query else {}
+    wanted = (
+        dict(part.split("=", 1) for part in query["label_selector"].split(",")) if "label_selector" in query else {}
+    )
     return [
         each
         for each in entries
