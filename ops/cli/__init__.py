@@ -25,8 +25,10 @@ COMMANDS = {
     "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
+    "secrets": "ops.cli.secrets:secrets",
     "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
+    "worker": "ops.cli.worker:worker",
 }
 """Where each command is, as `module:attribute`."""
 

@@ -1,4 +1,4 @@
-"""What workers may cost: counted before a machine is asked for, against live prices, in a ledger that survives a crash."""
+"""What workers may cost: counted against live prices before one is asked for, in a ledger that survives a crash."""
 
 import fcntl
 import json

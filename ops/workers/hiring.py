@@ -37,12 +37,8 @@ class Hire:
 
 def hire_of(provider: Provider, workers: WorkerSettings, settings: Settings) -> Hire:
     """As the settings say."""
-    return Hire(
-        provider,
-        workers,
-        owner_of(settings.data_dir, socket.gethostname()),
-        Ledger(settings.data_dir / "workers.jsonl"),
-    )
+    owner = owner_of(settings.data_dir, socket.gethostname())
+    return Hire(provider, workers, owner, Ledger(settings.data_dir / "workers.jsonl"))
 
 
 def create(
@@ -57,7 +53,7 @@ def create(
     order = Order(
         name=name,
         labels=Labels(hire.owner, run_id, now, workers.ttl, host_key.short),
-        public_key=client_public_key,
+        public_key=public_key,
         user_data=cloud_init(host_key, workers.ssh_port),
         ssh_port=workers.ssh_port,
         ssh_from=workers.ssh_from,

@@ -1,4 +1,4 @@
-"""What a provider of machines does, as plain functions over frozen values. Each provider's module makes a `Provider`."""
+"""What a provider of machines does: plain functions over frozen values. Each provider's module makes a `Provider`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ SIZES = {
 def ladder(
     offers: tuple[Offer, ...], size: Size, locations: tuple[str, ...], most_eur_per_hour: float
 ) -> tuple[Offer, ...]:
-    """The offers worth trying, cheapest first, at most MAX_RUNGS; of two at one price the one at the preferred location.
+    """The offers worth trying, cheapest first, at most MAX_RUNGS; at one price the preferred location first.
 
     Raises NoCapacityError when nothing of that size is offered there, CapError when all of it is too dear.
     """

@@ -1,4 +1,4 @@
-"""The worker's side of a run: `python -m ops.workers.remote`, told on stdin what to do, tells what happens in JSON lines.
+"""The worker's side of a run: `python -m ops.workers.remote` reads its order and tells what happens in JSON lines.
 
 Secrets come with the order and stay in this process: not among the arguments, and not in the environment that the
 kernel shows of it. What is told is redacted before it reaches the file that the lines go to.
@@ -59,14 +59,8 @@ class ToldJournal(Journal):
 
     def begin(self, pipeline: str, **given: Any) -> Run:
         run = super().begin(pipeline, **given)
-        self._events.tell(
-            "run_began",
-            run=run.id,
-            parent=run.parent_id,
-            pipeline=pipeline,
-            arguments=run.arguments,
-            trigger=run.trigger,
-        )
+        told = {"parent": run.parent_id, "pipeline": pipeline, "arguments": run.arguments, "trigger": run.trigger}
+        self._events.tell("run_began", run=run.id, **told)
         return run
 
     def finish(self, run_id: int, status: RunStatus, result: str | None = None, **given: Any) -> None:
