@@ -41,9 +41,7 @@ def hire_of(provider: Provider, workers: WorkerSettings, settings: Settings) -> 
     return Hire(provider, workers, owner, Ledger(settings.data_dir / "workers.jsonl"))
 
 
-def create(
-    hire: Hire, name: str, size: Size, run_id: int | None, client_public_key: str, host_key: KeyPair
-) -> Instance:
+def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: str, host_key: KeyPair) -> Instance:
     """A machine of at least that size; raises CapError before asking for one that would pass a cap.
 
     Raises NoCapacityError when none of the offers tried is to be had.

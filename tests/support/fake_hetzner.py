@@ -1,4 +1,4 @@
-"""A stateful stand-in for Hetzner's API on loopback: every request and answer is held against the published description.
+"""A stateful stand-in for Hetzner's API on loopback, each request and answer held against the published description.
 
 `FakeHetzner` keeps servers, keys, firewalls and prices as Hetzner does, and can be told to misbehave. What a server
 *is* decides `boots`: by default nothing runs, tests with SSH start a real OpenSSH server.

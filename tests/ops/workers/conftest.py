@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from ops.workers import hetzner as module
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
 from tests.support.fake_hetzner import DESCRIPTION, TOKEN, FakeHetzner
+from tests.support.worker_world import WorkerWorld
 
 PAUSE_S = 0.001
 
@@ -45,3 +47,11 @@ def an_order(name: str = "materia-box-abc123-extract", host_key: str = "k1", run
 
 
 AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.012, True)
+
+
+@pytest.fixture
+def world(described: None, tmp_path: Path) -> Iterator[WorkerWorld]:
+    """A fake provider whose machines are real OpenSSH servers."""
+    with WorkerWorld(tmp_path / "world") as made:
+        yield made
+        assert made.hetzner.violations == []
