@@ -26,6 +26,14 @@ DOCUMENTED = {
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
     **config.DOCUMENTED,
+    "MATERIA_RUN_ON": "where `materia pipeline run` works: `local` (default) or a provider, `hetzner`",
+    "MATERIA_WORKER_MAX_COUNT": "how many workers there may be at once; default `2`",
+    "MATERIA_WORKER_MAX_EUR_PER_RUN": "what one worker may cost until its time is up; default `0.50`",
+    "MATERIA_WORKER_MAX_EUR_PER_DAY": "what workers may cost in any 24 hours; default `2.00`",
+    "MATERIA_WORKER_TTL_MINUTES": "when a worker's time is up: its run is ended, and it is destroyed; default `120`",
+    "MATERIA_WORKER_LOCATIONS": "where workers may be, the preferred first: `fsn1,nbg1`; default anywhere",
+    "MATERIA_WORKER_SSH_FROM": "networks that may reach a worker's SSH, such as `203.0.113.7/32`; default any",
+    "MATERIA_WORKER_SSH_PORT": "the port on which workers listen for SSH; default `22`",
 }
 """Every setting and what it means; the README's table and `materia doctor` read from here."""
 

@@ -26,9 +26,11 @@ COMMANDS = {
     "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
+    "secrets": "ops.cli.secrets:secrets",
     "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
     "supervisor": "ops.cli.supervisor:supervisor",
+    "worker": "ops.cli.worker:worker",
 }
 """Where each command is, as `module:attribute`."""
 
