@@ -47,6 +47,23 @@ def health(session: Any, port: int) -> None:
         server.serve_forever()
 
 
+@supervisor.command(short_help="Make the always-on machine where it is missing; else see that it is alive.")
+@click.pass_obj
+def up(session: Any) -> None:
+    """Make the supervisor's machine at Hetzner where it is missing, and bootstrap it once.
+
+    Afterwards this only sees that it is alive: the host updates itself.
+    """
+    from ops.logs import log_to_terminal
+    from ops.redact import Redactor
+    from ops.supervisor import up as coming_up
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    log_to_terminal(Redactor.from_environ(), debug=session.debug)
+    workers = WorkerSettings.from_environ()
+    coming_up.up(provider_of("hetzner", workers), coming_up.plan_of(workers), click.echo)
+
+
 def _begin(session: Any) -> Settings:
     """The settings, with events logged to stderr and to `logs/supervisor.log`."""
     from ops.logs import log_to_file, log_to_terminal

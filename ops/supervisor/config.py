@@ -20,6 +20,11 @@ DOCUMENTED = {
     "MATERIA_STALE_AFTER_H": "hours without a successful extract after which `status` complains; default `36`",
     "MATERIA_MIN_FREE_MB": "free disk space below which nothing is begun; default `1000`",
     "MATERIA_ESC_ENVIRONMENT": "Pulumi ESC environment that scheduled runs are started in; default none",
+    "MATERIA_REMOTE": "the git repository that the supervisor's host follows",
+    "MATERIA_BRANCH": "the branch that it follows; default `main`",
+    "GITLAB_READ_TOKEN": "reads that repository where it is private",
+    "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": "`supervisor up`: the ed25519 key that logs in to the host (from Pulumi ESC)",
+    "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH": "`supervisor up`: what the host may cost a month; default `15`",
     "ALERT_WEBHOOK_URL": "address that gets each alert and its end as JSON, once; default none",
     "ALERT_PING_URL": "dead-man switch: an address that is fetched after every tick; default none",
 }
