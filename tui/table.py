@@ -73,6 +73,7 @@ class Table(ScrollView, can_focus=True):
         self._empty = _as_cell(empty)
         self._cursor = 0
         self._widths: tuple[int, ...] = ()
+        self._measured_for = 0
 
     # What it shows
 
@@ -209,6 +210,8 @@ class Table(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
+        if width != self._measured_for:
+            self._measure()  # a scrollbar has come or gone
         base = self.rich_style
         if not self._rows:
             lines = self._empty.text.splitlines()
@@ -255,7 +258,8 @@ class Table(ScrollView, can_focus=True):
             max([cell_len(column.title), *(wanted_width(row.cells[index]) for row in self._rows)])
             for index, column in enumerate(self._columns)
         ]
-        self._widths = shared_out(self._columns, natural, self.scrollable_content_region.width)
+        self._measured_for = self.scrollable_content_region.width
+        self._widths = shared_out(self._columns, natural, self._measured_for)
 
 
 def _as_cell(empty: Cell | str) -> Cell:

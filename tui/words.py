@@ -49,3 +49,8 @@ def sparkline(values: Sequence[float], width: int = 30) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 run`, `2 runs`, `10,000 runs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(text: str, length: int = 120) -> str:
+    """At most so many characters of a text."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from dataflows.serving.generation import Generation
 from ops.words import ago_text, duration_text, size_text
 
 __all__ = ["ago_text", "duration_text", "generation_text", "print_json", "size_text", "status_text", "table"]
-from dataflows.serving.generation import Generation
 
 _LEAST_CUT = 20
 _COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "died": "red"}

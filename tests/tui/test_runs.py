@@ -120,7 +120,7 @@ async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: 
         size=(140, 40), message_hook=lambda m: opened.append(m) if isinstance(m, OpenLog) else None
     ) as pilot:
         await _shown(pilot)
-        await pilot.press("enter", "end", "enter")
+        await pilot.press("enter", "enter")
         await _until(pilot, lambda: bool(opened))
         assert (opened[0].path.name, opened[0].run_id, opened[0].at_line) == ("run-6.log", 6, 4)
 

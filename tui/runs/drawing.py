@@ -79,12 +79,13 @@ def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
 
 
 def error_text(story: RunStory) -> str:
-    """The failure in a line, then its traceback; empty for a run without one."""
-    run = story.run
-    if run.error is None:
-        return ""
-    detail = "\n" + toned(run.error_detail.rstrip(), "quiet") if run.error_detail else ""
-    return toned(run.error, "bad") + detail
+    """The failure; empty for a run without one."""
+    return toned(story.run.error, "bad") if story.run.error else ""
+
+
+def traceback_text(story: RunStory) -> str:
+    """Where in the code it failed; empty where that is not known."""
+    return toned(story.run.error_detail.rstrip(), "quiet") if story.run.error_detail else ""
 
 
 # Steps on a time axis

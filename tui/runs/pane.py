@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widgets import Input
 
@@ -18,20 +18,20 @@ from ops.status import PIPELINES
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
 from tui.command import Choice, CommandScreen
-from tui.lines import Lines
+from tui.context import ConsoleContext
 from tui.messages import Navigation, OpenLog, OpenRun, StartPipeline
 from tui.panel import Found, Panel
 from tui.polled import PolledPane
 from tui.runs import drawing
-from tui.runs.dag import dags_of
+from tui.runs.detail import RunDetail
 from tui.runs.snapshot import Detail, RunsSeen, Wanted, line_of_step, look_at_history, look_at_run, parse_wanted
 from tui.table import Row, Table
 from tui.traces import traces
+from tui.words import shortened
 
 _ROUND_S = 15
 _SETTLED_S = 0.15
 """How long the cursor rests on a run before that run is looked at."""
-_LOG_LINES = 12
 
 
 class RunsPane(PolledPane):
@@ -41,7 +41,7 @@ class RunsPane(PolledPane):
     TITLE = "Runs"
     KEY = "2"
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
         self._wanted = Wanted()
         self._run_id: int | None = None
@@ -67,19 +67,10 @@ class RunsPane(PolledPane):
             yield Panel(
                 Table(drawing.HISTORY_COLUMNS, empty=drawing.NO_RUNS, id="history"), title="Runs", id="history-panel"
             )
-        with VerticalScroll(id="detail", can_focus=False):
-            yield Panel(Lines(id="facts"), title="Run", id="facts-panel")
-            yield Panel(Lines(id="error"), title="Error", id="error-panel")
-            yield Panel(
-                Table(drawing.STEP_COLUMNS, empty=drawing.NO_STEPS, id="steps"), title="Steps", id="steps-panel"
-            )
-            yield Panel(Lines(id="graph"), title="Dataflow", id="graph-panel")
-            yield Panel(Lines(id="log-tail"), title="Log", id="log-panel")
+        yield RunDetail(id="detail")
 
     def on_mount(self) -> None:
         self.query_one("#runs-filter").display = False
-        self.query_one("#graph-panel").display = False
-        self.query_one("#error-panel").display = False
 
     # Looking
 
@@ -99,8 +90,9 @@ class RunsPane(PolledPane):
 
     @property
     def _is_anything_running(self) -> bool:
-        story = self._story
-        return story is not None and story.run.status is RunStatus.RUNNING
+        story, history = self._story, self._seen.history if self._seen else None
+        runs = [*(history.value.runs if isinstance(history, Found) else ()), *([story.run] if story else [])]
+        return any(run.status is RunStatus.RUNNING for run in runs)
 
     @property
     def _story(self) -> RunStory | None:
@@ -123,9 +115,7 @@ class RunsPane(PolledPane):
 
     def _draw_history(self, history: History, rows: Sequence[Row]) -> None:
         table = self.query_one("#history", Table)
-        nothing = (
-            "? no run is like that\n  next: esc clears the filter" if self._wanted != Wanted() else drawing.NO_RUNS
-        )
+        nothing = drawing.NO_RUNS if self._wanted == Wanted() else drawing.NONE_LIKE_THAT
         table.show(rows, empty=nothing)
         started = next((run for run in history.runs if run.pid == self._started_pid), None)
         if started is not None:
@@ -134,28 +124,9 @@ class RunsPane(PolledPane):
             self._choose(started.id)
 
     def _draw_detail(self, detail: Detail) -> None:
-        story, now = detail.story, self.context.clock()
-        if self._run_id not in (None, story.run.id):
-            return  # overtaken by another choice
-        self._run_id = story.run.id
-        panel = self.query_one("#facts-panel", Panel)
-        panel.border_title = f"Run {story.run.id}"
-        panel.border_subtitle = drawing.times_text(story.run)
-        self.query_one("#facts", Lines).show(drawing.facts(story, now, self.context.settings.data_dir))
-        error = drawing.error_text(story)
-        self.query_one("#error-panel").display = bool(error)
-        self.query_one("#error", Lines).show(error)
-        self._draw_steps(story, now)
-        self.query_one("#log-panel", Panel).show(
-            detail.log, lambda lines: self.query_one("#log-tail", Lines).show(drawing.log_text(lines, _LOG_LINES))
-        )
-
-    def _draw_steps(self, story: RunStory, now: datetime) -> None:
-        if self.query_one("#graph-panel").display:
-            text = drawing.graph_text(dags_of(story.run.pipeline), drawing.node_states(story, now))
-            self.query_one("#graph", Lines).show(text or f"{story.run.pipeline} has no dataflow")
-        table = self.query_one("#steps", Table)
-        table.show(drawing.step_rows(story, now))
+        if self._run_id in (None, detail.story.run.id):  # else overtaken by another choice
+            self._run_id = detail.story.run.id
+            self.query_one(RunDetail).show(detail, self.context.clock(), self.context.settings.data_dir)
 
     # Choosing
 
@@ -181,7 +152,7 @@ class RunsPane(PolledPane):
     @on(Table.Opened, "#history")
     def _into_detail(self, message: Table.Opened) -> None:
         message.stop()
-        self.query_one("#steps", Table).focus()
+        self.query_one(RunDetail).focus_steps()
 
     @on(Table.Opened, "#steps")
     def _open_step(self, message: Table.Opened) -> None:
@@ -228,10 +199,7 @@ class RunsPane(PolledPane):
     # Going on from here
 
     def action_graph(self) -> None:
-        graph, steps = self.query_one("#graph-panel"), self.query_one("#steps-panel")
-        graph.display, steps.display = not graph.display, graph.display
-        if story := self._story:
-            self._draw_steps(story, self.context.clock())
+        self.query_one(RunDetail).toggle_graph(self._story, self.context.clock())
 
     def action_refresh(self) -> None:
         self._marks = None
@@ -245,8 +213,6 @@ class RunsPane(PolledPane):
             self._open_log(story, step=None)
 
     def _open_log(self, story: RunStory, step: str | None) -> None:
-        from pathlib import Path
-
         path = Path(str(story.run.log_path))
 
         def search() -> None:
@@ -307,5 +273,5 @@ class RunsPane(PolledPane):
         message.stop()
         self._started_pid = None
         severity = "information" if message.exit_code == 0 else "error"
-        self.notify(message.said or "done", title=message.command, severity=severity)
+        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
         self.action_refresh()

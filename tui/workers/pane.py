@@ -18,7 +18,7 @@ from tui.panel import Found, Panel, Part, attempt
 from tui.polled import PolledPane
 from tui.table import Cell, Column, Row, Table
 from tui.tones import toned
-from tui.words import due_text, exact, plural
+from tui.words import due_text, exact, plural, shortened
 
 COLUMNS = (
     Column("worker"),
@@ -112,7 +112,7 @@ class WorkersPane(PolledPane):
     def _ended(self, message: CommandEnded) -> None:
         message.stop()
         severity = "information" if message.exit_code == 0 else "error"
-        self.notify(message.said or "done", title=message.command, severity=severity)
+        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
         self.look_again()
 
 
