@@ -138,7 +138,7 @@ OUTAGES = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32), outages=OUTAGES)
 def test_every_slot_of_a_month_has_exactly_one_success_whatever_the_outages(seed: int, outages: list) -> None:
     """Each slot is settled by one success, its own or that of the first later one that ran; none by two."""
