@@ -35,10 +35,11 @@ coverage: lint
     {{ run }}sqlmesh -p {{ project }} test
     {{ run }}pytest --cov=dataflows --cov=ops --cov-report=term --cov-report=xml
 
-# Check style: Python and SQL
+# Check style: Python, shell and SQL
 lint:
     {{ run }}ruff check .
     {{ run }}ruff format --check .
+    {{ run }}shellcheck .ci/run ops/supervisor/*.sh
     {{ run }}sqlmesh -p {{ project }} lint
     {{ run }}sqlmesh -p {{ project }} format --check
 

@@ -143,6 +143,22 @@ class Journal:
                 (status, utc_now().isoformat(), detail, step_id),
             )
 
+    def forget(self, keep: int) -> int:
+        """Delete all but the `keep` newest runs, with their steps, and return how many that were.
+
+        The newest run of each pipeline in each status stays, whatever its age: status and schedule ask for it.
+        """
+        kept = {run.id for run in self._runs(NEWEST_OF_EACH)}
+        with self._writing() as db:
+            bound = db.execute("SELECT id FROM runs ORDER BY id DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
+            old = db.execute("SELECT id FROM runs WHERE id <= ?", bound or (0,)).fetchall()
+            gone = [row_id for (row_id,) in old if row_id not in kept]
+            kin = [(row_id,) for row_id in gone]
+            db.executemany("DELETE FROM steps WHERE run_id = ?", kin)
+            db.executemany("UPDATE runs SET parent_id = NULL WHERE parent_id = ?", kin)
+            db.executemany("DELETE FROM runs WHERE id = ?", kin)
+            return len(gone)
+
     # Reading
 
     def runs(self, limit: int = 20, *, pipeline: str | None = None, status: RunStatus | None = None) -> tuple[Run, ...]:
@@ -188,6 +204,11 @@ class Journal:
         """The newest run that failed or died, of every pipeline that has one."""
         broken = {RunStatus.FAILED, RunStatus.DIED}
         return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH) if run.status in broken}
+
+    def succeeded(self, pipeline: str, first_trigger: str, last_trigger: str) -> bool:
+        """Whether a run of a pipeline is done whose trigger sorts from the first to the last, both included."""
+        sql = "SELECT 1 FROM runs WHERE pipeline = ? AND status = 'done' AND \"trigger\" BETWEEN ? AND ? LIMIT 1"
+        return any(self._rows(sql, (pipeline, first_trigger, last_trigger)))
 
     def recent_durations(self, pipeline: str, n: int = 30) -> tuple[float, ...]:
         """Seconds that the last `n` done runs of a pipeline took, oldest first."""

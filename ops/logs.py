@@ -43,12 +43,11 @@ class LineFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         head = [] if self._bare else [moment.replace("+00:00", "Z"), record.levelname]
         context = {"run": _runs[-1] if _runs else None, "step": _step.get()}
-        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         text = [
             *head,
             *(f"{name}={self._value(value)}" for name, value in context.items() if value is not None),
             self._redact(record.getMessage()),
-            *(f"{name}={self._value(value)}" for name, value in fields.items()),
+            *(f"{name}={self._value(value)}" for name, value in extra_fields(record).items()),
         ]
         return "\n    ".join([*" ".join(text).splitlines(), *self._trace(record)])
 
@@ -92,6 +91,16 @@ def log_to_terminal(
     return handler
 
 
+def log_to_file(path: Path, redact: Redactor) -> None:
+    """Log to a file from now on too; a file that was rotated away is followed by a new one."""
+    from logging.handlers import WatchedFileHandler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(LineFormatter(redact))
+    _attach(handler)
+
+
 @contextmanager
 def run_log(run_id: int, path: Path | None, redact: Redactor) -> Iterator[None]:
     """Stamp every event of this process with the run, and write it to the file `path` if there is one."""
@@ -118,6 +127,21 @@ def step_log(name: str) -> Iterator[None]:
         _step.reset(token)
 
 
+def current_step() -> str | None:
+    """The step that events are stamped with here."""
+    return _step.get()
+
+
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Our own events, and from libraries what is a warning at least."""
+    return record.levelno >= logging.WARNING or _is_ours(record)
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What an event was given as `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
 def _file_handler(path: Path, redact: Redactor) -> logging.Handler:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
@@ -126,7 +150,7 @@ def _file_handler(path: Path, redact: Redactor) -> logging.Handler:
 
 
 def _attach(handler: logging.Handler) -> None:
-    handler.addFilter(_worth_a_line)
+    handler.addFilter(is_worth_a_line)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(min(root.level, logging.INFO))
@@ -134,8 +158,3 @@ def _attach(handler: logging.Handler) -> None:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] in OURS
-
-
-def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Our own events, and from libraries what is a warning at least."""
-    return record.levelno >= logging.WARNING or _is_ours(record)

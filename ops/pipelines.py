@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from dataflows.archive import Archive, Patience
@@ -42,6 +43,8 @@ class Request:
     """Why the gate is to let a worse generation through."""
     patience: Patience = field(default_factory=Patience)
     progress: Progress = lambda received_bytes, total_bytes: None
+    open_journal: Callable[[Path], Journal] = Journal
+    """What records the run; a worker's also tells it to whoever follows."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -96,7 +99,7 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
 def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
     """The lock, the journal and the stores, held while a pipeline works."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with writer_lock(settings.lock_path, pipeline) as lock, Journal(settings.journal_path) as journal:
+    with writer_lock(settings.lock_path, pipeline) as lock, request.open_journal(settings.journal_path) as journal:
         recorded = run_recorded(
             journal, pipeline, trigger=request.trigger, arguments=arguments, log_dir=settings.log_dir
         )

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?)(?:_|$)", re.IGNORECASE
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?|(?:WEBHOOK|PING)_URL)(?:_|$)",
+    re.IGNORECASE,
 )
 _SHORTEST = 4
 """Characters; anything shorter keeps no secret, and replacing it would make every text unreadable."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflows.errors import SettingsError
+from ops.supervisor import config
+from ops.supervisor.config import Supervision, supervision_of
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
 USDA_ARCHIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/archives"
@@ -23,6 +25,15 @@ DOCUMENTED = {
     "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
+    **config.DOCUMENTED,
+    "MATERIA_RUN_ON": "where `materia pipeline run` works: `local` (default) or a provider, `hetzner`",
+    "MATERIA_WORKER_MAX_COUNT": "how many workers there may be at once; default `2`",
+    "MATERIA_WORKER_MAX_EUR_PER_RUN": "what one worker may cost until its time is up; default `0.50`",
+    "MATERIA_WORKER_MAX_EUR_PER_DAY": "what workers may cost in any 24 hours; default `2.00`",
+    "MATERIA_WORKER_TTL_MINUTES": "when a worker's time is up: its run is ended, and it is destroyed; default `120`",
+    "MATERIA_WORKER_LOCATIONS": "where workers may be, the preferred first: `fsn1,nbg1`; default anywhere",
+    "MATERIA_WORKER_SSH_FROM": "networks that may reach a worker's SSH, such as `203.0.113.7/32`; default any",
+    "MATERIA_WORKER_SSH_PORT": "the port on which workers listen for SSH; default `22`",
     "MATERIA_TUI_CONFIG": "the console's keys and theme; default `~/.config/materia/tui.toml`",
 }
 """Every setting and what it means; the README's table and `materia doctor` read from here."""
@@ -49,6 +60,7 @@ class Settings:
     dataset: str
     max_row_loss: float
     r2: R2Settings | None
+    supervision: Supervision = field(default_factory=Supervision)
 
     @property
     def landing_dir(self) -> Path:
@@ -69,6 +81,10 @@ class Settings:
     @property
     def lock_path(self) -> Path:
         return self.data_dir / "writer.lock"
+
+    @property
+    def supervisor_dir(self) -> Path:
+        return self.data_dir / "supervisor"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -91,6 +107,7 @@ class Settings:
             dataset=dataset,
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
             r2=_r2(given),
+            supervision=supervision_of(given),
         )
 
 

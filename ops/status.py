@@ -3,10 +3,12 @@
 Cheap to take: it reads the journal and the served generation's description, and never opens a database.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from dataflows.errors import JournalError, MateriaError, ServingError
 from dataflows.release import Month
@@ -15,10 +17,12 @@ from dataflows.serving.store import ServingStore
 from ops.journal import Journal
 from ops.run import Run, RunStatus
 from ops.settings import Settings
+from ops.supervisor.heartbeat import read_heartbeat
+from ops.supervisor.memory import recall
 
 PIPELINES = ("run-all", "extract", "transform", "export_serving")
-EXTRACT_STALE_AFTER = timedelta(hours=36)
 LAST_USUAL_RELEASE_DAY = 15
+FETCH_STALE_AFTER = timedelta(hours=24)
 
 
 class Severity(StrEnum):
@@ -39,6 +43,8 @@ class Problem:
     next_step: str
     run_id: int | None = None
     """The run that tells more, where there is one."""
+    key: str = ""
+    """Which problem it is, whatever its details: the same for as long as it lasts."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +86,17 @@ def take_status(settings: Settings, now: datetime) -> Status:
         generation = ServingStore(settings.serving_path).served()
         problems.extend(_generation_problems(generation, now))
     except ServingError as error:
-        problems.append(_problem_of(error))
+        problems.append(_problem_of(error, "serving-broken"))
     pipelines: tuple[PipelineState, ...] = ()
     try:
         journal = Journal(settings.journal_path)
         pipelines = _pipelines(journal)
         problems.extend(_failures(journal))
-        problems.extend(_extract_problems(journal, generation, now))
+        problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
     except JournalError as error:
-        problems.append(_problem_of(error))
+        problems.append(_problem_of(error, "journal-broken"))
+    problems.extend(_disk_problems(settings))
+    problems.extend(_supervisor_problems(settings, now))
     return Status(now, generation, expected_release(now), pipelines, tuple(problems))
 
 
@@ -108,13 +116,14 @@ def _generation_problems(generation: Generation | None, now: datetime) -> Iterat
     expected = expected_release(now)
     due = datetime(expected.year, expected.month, LAST_USUAL_RELEASE_DAY, tzinfo=UTC) + timedelta(days=1)
     if generation is None:
-        yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all")
+        yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all", key="serving-missing")
     elif generation.newest_released_on is None:
         what = "the served file does not say which release it holds"
-        yield Problem(Severity.STALE, what, generation.created_at, "materia run-all")
+        yield Problem(Severity.STALE, what, generation.created_at, "materia run-all", key="release-unknown")
     elif Month.of(generation.newest_released_on) < expected:
         what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
-        yield Problem(Severity.STALE, what, due, "materia run-all; if USDA has not posted it, wait")
+        next_step = "materia run-all; if USDA has not posted it, wait"
+        yield Problem(Severity.STALE, what, due, next_step, key="release-stale")
 
 
 def _failures(journal: Journal) -> Iterator[Problem]:
@@ -129,6 +138,7 @@ def _failures(journal: Journal) -> Iterator[Problem]:
                 failure.ended_at or failure.started_at,
                 f"materia runs show {failure.id}",
                 failure.id,
+                key=f"failed-{pipeline}",
             )
 
 
@@ -137,14 +147,62 @@ def _told_by_child(journal: Journal, failure: Run) -> bool:
     return any(child.status in (RunStatus.FAILED, RunStatus.DIED) for child in journal.children(failure.id))
 
 
-def _extract_problems(journal: Journal, generation: Generation | None, now: datetime) -> Iterator[Problem]:
+def _extract_problems(
+    journal: Journal, generation: Generation | None, now: datetime, stale_after: timedelta
+) -> Iterator[Problem]:
     success = journal.last_success_by_pipeline().get("extract")
     if success is None and generation is not None:
-        yield Problem(Severity.STALE, "extract has never succeeded here", None, "materia run-all")
-    elif success is not None and now - (success.ended_at or success.started_at) > EXTRACT_STALE_AFTER:
-        hours = EXTRACT_STALE_AFTER // timedelta(hours=1)
+        yield Problem(Severity.STALE, "extract has never succeeded here", None, "materia run-all", key="extract-stale")
+    elif success is not None and now - (success.ended_at or success.started_at) > stale_after:
+        hours = stale_after // timedelta(hours=1)
         what = f"extract has not succeeded for more than {hours} h"
-        yield Problem(Severity.STALE, what, success.ended_at, "materia run-all, and see that it is scheduled")
+        next_step = "materia run-all, and see that it is scheduled"
+        yield Problem(Severity.STALE, what, success.ended_at, next_step, key="extract-stale")
+
+
+def _disk_problems(settings: Settings) -> Iterator[Problem]:
+    least_bytes = settings.supervision.min_free_bytes
+    place = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free_bytes = shutil.disk_usage(place).free
+    if free_bytes < least_bytes:
+        what = f"{place} has {free_bytes / 1e6:,.0f} MB free, less than {least_bytes / 1e6:,.0f} MB"
+        yield Problem(Severity.FAILED, what, None, "make room; no scheduled run begins before", key="disk-full")
+
+
+def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
+    """What the supervisor left behind; nothing where none has ever run."""
+    try:
+        heartbeat = read_heartbeat(settings.supervisor_dir)
+    except JournalError as error:
+        yield _problem_of(error, "heartbeat-broken")
+        return
+    if heartbeat is not None and heartbeat.is_late(now):
+        next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
+        what = "the supervisor gives no sign of life"
+        yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
+    for pipeline, attempts in recall(settings.supervisor_dir).attempts.items():
+        if attempts.unrecorded is not None:
+            what = f"{pipeline} could not be run for {attempts.trigger}: {attempts.unrecorded}"
+            next_step = f"see {settings.log_dir / f'scheduled-{pipeline}.log'}; it is tried again"
+            yield Problem(Severity.FAILED, what, attempts.last_at, next_step, key=f"unrecorded-{pipeline}")
+    yield from _update_problems(settings, now)
+
+
+def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
+    """What `supervisor.sh` left behind: the commit it refused and why, and when it last reached the remote."""
+    refused, fetched = settings.supervisor_dir / "refused", settings.supervisor_dir / "fetched"
+    if refused.is_file():
+        what = f"the newest commit is not used: {refused.read_text(errors='replace').strip()[:500]}"
+        next_step = "mend it and push; the last good commit goes on working"
+        yield Problem(Severity.FAILED, what, _modified_at(refused), next_step, key="update-refused")
+    if fetched.is_file() and now - _modified_at(fetched) > FETCH_STALE_AFTER:
+        what = "no new code could be fetched for a day"
+        next_step = "see that the remote can be reached and GITLAB_READ_TOKEN is valid"
+        yield Problem(Severity.STALE, what, _modified_at(fetched), next_step, key="fetch-stale")
+
+
+def _modified_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
@@ -154,6 +212,6 @@ def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
     return tuple(PipelineState(name, last.get(name), succeeded.get(name)) for name in names)
 
 
-def _problem_of(error: MateriaError) -> Problem:
+def _problem_of(error: MateriaError, key: str) -> Problem:
     what, _, next_step = str(error).partition("; ")
-    return Problem(Severity.FAILED, what, None, next_step)
+    return Problem(Severity.FAILED, what, None, next_step, key=key)

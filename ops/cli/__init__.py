@@ -21,13 +21,17 @@ COMMANDS = {
     "dag": "ops.cli.dag:dag",
     "demo": "ops.cli.demo:demo",
     "landing": "ops.cli.landing:landing",
+    "doctor": "ops.cli.doctor:doctor",
     "pipeline": "ops.cli.pipeline:pipeline",
     "query": "ops.cli.query:query",
     "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
+    "secrets": "ops.cli.secrets:secrets",
     "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
+    "supervisor": "ops.cli.supervisor:supervisor",
+    "worker": "ops.cli.worker:worker",
 }
 """Where each command is, as `module:attribute`."""
 

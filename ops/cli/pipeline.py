@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -24,7 +25,12 @@ def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of everything that runs pipelines."""
     as_of = click.option("--as-of", type=MonthType(), help="The month the probe starts from, instead of this one.")
     force = click.option("--force", metavar="WHY", help="Publish even what the gate refuses; the reason is recorded.")
-    return as_of(force(command))
+    on = click.option(
+        "--on", metavar="WHERE", envvar="MATERIA_RUN_ON", default="local", help="`local` (default) or `hetzner`."
+    )
+    # The schedule says with it for which slot it runs; a person has no use for it.
+    trigger = click.option("--trigger", default="manual", hidden=True)
+    return as_of(force(on(trigger(command))))
 
 
 @click.group(short_help="List pipelines, or run one.")
@@ -48,17 +54,17 @@ def list_pipelines(as_json: bool) -> None:
 @click.argument("name", type=click.Choice(["extract", "transform", "export_serving", "run-all"]))
 @_asked
 @click.pass_obj
-def run_pipeline(session: Any, name: str, as_of: Month | None, force: str | None) -> None:
-    """Run a pipeline from beginning to end."""
-    _run(session, name, as_of, force)
+def run_pipeline(session: Any, name: str, as_of: Month | None, force: str | None, on: str, trigger: str) -> None:
+    """Run a pipeline from beginning to end, here or on a machine that exists only for this run."""
+    _run(session, name, as_of, force, on, trigger)
 
 
 @click.command("run-all", short_help="Extract and, when there is anything new, transform and publish.")
 @_asked
 @click.pass_obj
-def run_all(session: Any, as_of: Month | None, force: str | None) -> None:
+def run_all(session: Any, as_of: Month | None, force: str | None, on: str, trigger: str) -> None:
     """Extract and, when there is anything new, transform and publish."""
-    _run(session, "run-all", as_of, force)
+    _run(session, "run-all", as_of, force, on, trigger)
 
 
 @click.command(short_help="Land and serve every posted release of a range of months.")
@@ -84,13 +90,31 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
     click.echo(outcome)
 
 
-def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None) -> None:
+def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None, on: str, trigger: str) -> None:
     from ops.cli.progress import download_progress
     from ops.pipelines import Request, run
 
     settings = Settings.from_environ()
+    request = Request(trigger=trigger, as_of=as_of, forced_reason=forced_reason)
+    if on != "local":
+        _run_on_worker(session, name, settings, request, on)
+        return
     with _logging(session) as console, download_progress(console) as progress:
-        outcome = run(name, settings, Request(as_of=as_of, forced_reason=forced_reason, progress=progress))
+        outcome = run(name, settings, replace(request, progress=progress))
+    click.echo(outcome)
+
+
+def _run_on_worker(session: Any, name: str, settings: Settings, request: Any, on: str) -> None:
+    import os
+
+    from ops.workers.hiring import hire_of
+    from ops.workers.lifecycle import run_on
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    workers = WorkerSettings.from_environ()
+    with _logging(session):
+        hire = hire_of(provider_of(on, workers), workers, settings)
+        outcome = run_on(hire, name, settings, request, os.environ)
     click.echo(outcome)
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.errors import SettingsError
 from dataflows.release import Month
 from ops.journal import Journal
 from ops.run import RunStatus, utc_now
 from ops.settings import Settings
 from ops.status import Severity, expected_release, take_status
+from ops.supervisor.heartbeat import beat, heartbeat_path
 from tests.ops.conftest import serve
 
 
@@ -147,3 +149,69 @@ def test_a_file_that_materia_did_not_publish_is_stale_for_all_we_know(settings: 
     status = take_status(settings, utc_now())
     assert status.generation is not None and status.generation.number == 0
     assert status.problems[0].severity is Severity.STALE
+
+
+@pytest.fixture
+def well(settings: Settings, journal: Journal) -> Settings:
+    """A data directory with nothing to complain about, where a supervisor has ticked just now."""
+    serve(settings.serving_path, 1, released_on=utc_now().date())
+    _record(journal, "extract", RunStatus.DONE)
+    settings.supervisor_dir.mkdir()
+    beat(settings.supervisor_dir, utc_now(), "waiting for what is due next", 60.0)
+    assert _problems(settings) == []
+    return settings
+
+
+def _keys(settings: Settings, now: datetime | None = None) -> list[str]:
+    return [problem.key for problem in take_status(settings, now or utc_now()).problems]
+
+
+def test_a_supervisor_that_is_silent_is_stale(well: Settings) -> None:
+    assert _keys(well, utc_now() + timedelta(minutes=4)) == []
+    assert _keys(well, utc_now() + timedelta(minutes=6)) == ["supervisor-late"]
+    heartbeat_path(well.supervisor_dir).write_text("{")
+    assert _keys(well) == ["heartbeat-broken"]
+
+
+def test_a_refused_commit_is_a_problem_until_it_is_mended(well: Settings) -> None:
+    refused = well.supervisor_dir / "refused"
+    refused.write_text("abc123: uv sync failed: no version of duckdb matches\n")
+    [problem] = take_status(well, utc_now()).problems
+    assert problem.key == "update-refused" and "uv sync failed" in problem.what and problem.since is not None
+    refused.unlink()
+    assert _keys(well) == []
+
+
+def test_code_that_could_not_be_fetched_for_a_day_is_stale(well: Settings) -> None:
+    (well.supervisor_dir / "fetched").touch()
+    assert "fetch-stale" not in _keys(well, utc_now() + timedelta(hours=23))
+    assert "fetch-stale" in _keys(well, utc_now() + timedelta(hours=25))
+
+
+def test_a_disk_that_is_nearly_full_is_a_problem(well: Settings) -> None:
+    wanting = {"MATERIA_DATA_DIR": str(well.data_dir), "MATERIA_MIN_FREE_MB": str(10**9)}
+    assert _keys(Settings.from_environ(wanting)) == ["disk-full"]
+
+
+def test_every_problem_has_a_key_that_outlives_its_details(well: Settings, journal: Journal) -> None:
+    for _ in range(2):
+        _record(journal, "transform", RunStatus.FAILED)
+        assert _keys(well) == ["failed-transform"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MATERIA_EXTRACT_AT", "24:00"),
+        ("MATERIA_POLL_HOURS", "14:00-12:00"),
+        ("MATERIA_POLL_HOURS", "noon"),
+        ("MATERIA_POLL_DAYS", "0-14"),
+        ("MATERIA_POLL_EVERY_MIN", "0"),
+        ("MATERIA_DEADLINE_MIN", "-5"),
+        ("MATERIA_TICK_S", "1.5"),
+        ("ALERT_WEBHOOK_URL", "ftp://secret"),
+    ],
+)
+def test_wrong_settings_of_the_supervisor_are_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_environ({name: value})

@@ -1,0 +1,37 @@
+"""`materia secrets`: which names are present, for which pipeline; never a value."""
+
+import click
+
+from ops.cli.exits import Exit
+from ops.cli.output import print_json, table
+
+
+@click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
+def secrets() -> None:
+    """Say which secrets are present, for which pipeline; never a value."""
+
+
+@secrets.command(short_help="Say which names are set; never a value.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Say which names are set, and for which pipeline; never a value.
+
+    Object storage needs all of its names or none; some of them exit with 2.
+    """
+    from ops import secrets as declared
+
+    found = declared.check()
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(each.name, _state(each.is_present), ", ".join(each.wanted_by)) for each in found]
+        click.echo(table(("name", "", "for"), rows))
+    storage = {each.is_present for each in found if each.name in declared.R2_NAMES}
+    if len(storage) == 2:
+        click.echo("object storage is set by halves: nothing will run; set all four R2 names, or none", err=True)
+        ctx.exit(Exit.USAGE)
+
+
+def _state(is_present: bool) -> str:
+    return click.style("present", fg="green") if is_present else click.style("missing", fg="yellow")

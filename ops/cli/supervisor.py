@@ -1,0 +1,76 @@
+"""`materia supervisor`: run what is due, once or for ever, and answer whether all is well."""
+
+from typing import Any
+
+import click
+
+from ops.settings import Settings
+
+
+@click.group(short_help="Run what is due, and watch over it unattended.")
+def supervisor() -> None:
+    """Run what is due, and watch over it unattended."""
+
+
+@supervisor.command(short_help="Run what is due now, clean up, and tell whoever must know.")
+@click.pass_obj
+def tick(session: Any) -> None:
+    """Run what is due now, clean up, and tell whoever must know.
+
+    Ends with 0 also when a run failed: that is an alert, and it is tried again. `materia status` is the judge.
+    """
+    from ops.supervisor import loop
+
+    settings = _begin(session)
+    click.echo(loop.once(settings))
+
+
+@supervisor.command(short_help="Tick again and again, until a signal comes.")
+@click.pass_obj
+def run(session: Any) -> None:
+    """Tick every MATERIA_TICK_S seconds until a signal comes; a run under way is ended first."""
+    from ops.supervisor import loop
+
+    loop.run(_begin(session), click.echo)
+
+
+@supervisor.command(short_help="Answer /health on loopback with what `materia status` says.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8470, show_default=True, help="0 takes a free one.")
+@click.pass_obj
+def health(session: Any, port: int) -> None:
+    """Answer http://127.0.0.1:PORT/health with JSON: 200 when all is well, 503 when not."""
+    from ops.supervisor.health import health_server
+
+    settings = _begin(session)
+    with health_server(settings, port) as server:
+        click.echo(f"http://127.0.0.1:{server.server_address[1]}/health")
+        server.serve_forever()
+
+
+@supervisor.command(short_help="Make the always-on machine where it is missing; else see that it is alive.")
+@click.pass_obj
+def up(session: Any) -> None:
+    """Make the supervisor's machine at Hetzner where it is missing, and bootstrap it once.
+
+    Afterwards this only sees that it is alive: the host updates itself.
+    """
+    from ops.logs import log_to_terminal
+    from ops.redact import Redactor
+    from ops.supervisor import up as coming_up
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    log_to_terminal(Redactor.from_environ(), debug=session.debug)
+    workers = WorkerSettings.from_environ()
+    coming_up.up(provider_of("hetzner", workers), coming_up.plan_of(workers), click.echo)
+
+
+def _begin(session: Any) -> Settings:
+    """The settings, with events logged to stderr and to `logs/supervisor.log`."""
+    from ops.logs import log_to_file, log_to_terminal
+    from ops.redact import Redactor
+
+    settings = Settings.from_environ()
+    redact = Redactor.from_environ()
+    log_to_terminal(redact, debug=session.debug)
+    log_to_file(settings.log_dir / "supervisor.log", redact)
+    return settings

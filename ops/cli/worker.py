@@ -1,0 +1,149 @@
+"""`materia worker`: machines that exist only while they work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.cli.output import ago_text, print_json, table
+from ops.settings import Settings
+
+if TYPE_CHECKING:
+    from ops.workers.hiring import Hire
+    from ops.workers.view import Workers
+
+_HEAD = ("worker", "state", "type", "location", "address", "age", "EUR/h", "EUR so far", "run")
+_NUMBERS = ("age", "EUR/h", "EUR so far", "run")
+
+
+@click.group(short_help="List, create or destroy the machines that work for us.")
+def worker() -> None:
+    """List, create or destroy the machines that work for us.
+
+    `materia pipeline run NAME --on hetzner` needs none of this: it creates its worker and destroys it.
+    """
+
+
+@worker.command("list", short_help="List the machines that carry our label, and what they cost.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_workers(as_json: bool) -> None:
+    """List the machines that carry our label, and what they cost."""
+    from ops.run import utc_now
+    from ops.workers.view import rows_of
+
+    found = rows_of(_hire().provider, utc_now())
+    if as_json:
+        print_json(found.rows)
+    else:
+        click.echo(_text(found))
+
+
+@worker.command(short_help="Create a machine by hand; it is reaped when its time is up.")
+@click.argument("name", default="by-hand")
+@click.option("--for", "pipeline", default="run-all", help="As large as this pipeline needs.")
+@click.option(
+    "--public-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="Who may log in: a public SSH key's file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def create(session: Any, name: str, pipeline: str, public_key: Path, as_json: bool) -> None:
+    """Create a machine within the caps, and print the line that makes SSH know it.
+
+    It costs money until `materia worker destroy`, or `materia worker reap` once its time is up.
+    """
+    from ops.workers.keys import new_key
+
+    hire = _hire()
+    made = _created(hire, name, pipeline, public_key.read_text().strip(), host_key := new_key())
+    port = hire.workers.ssh_port
+    known = f"{made.ip if port == 22 else f'[{made.ip}]:{port}'} {host_key.public}"
+    if as_json:
+        print_json({"worker": made, "known_hosts": known})
+        return
+    click.echo(f"{made.name}: {made.type} at {made.location}, {made.ip}, {made.eur_per_hour:.4f} EUR/h")
+    click.echo(f"known_hosts: {known}")
+
+
+@worker.command(short_help="Destroy a machine that carries our label.")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def destroy(name: str, as_json: bool) -> None:
+    """Destroy the machine NAME and what belongs to it; nothing that lacks our label is touched."""
+    from ops.workers import hiring
+
+    hire = _hire()
+    known = {each.name for each in (*hire.provider.list_instances(), *hire.provider.list_belongings())}
+    hiring.destroy(hire, name)
+    outcome = f"{name} is gone" if name in known else f"there was no worker {name}"
+    if as_json:
+        print_json({"destroyed": [name] if name in known else []})
+    else:
+        click.echo(outcome)
+
+
+@worker.command(short_help="Destroy the machines whose time is up, or whose run is over.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def reap(as_json: bool) -> None:
+    """Destroy what carries our label and outlived its time, and ours whose run is over; keys and firewalls too."""
+    from ops.journal import Journal
+    from ops.run import utc_now
+    from ops.workers import hiring
+
+    gone = hiring.reap(_hire(), Journal(Settings.from_environ().journal_path), utc_now())
+    if as_json:
+        print_json({"destroyed": gone})
+    else:
+        click.echo("\n".join(f"destroyed {name}" for name in gone) or "nothing to reap")
+
+
+def _hire() -> "Hire":
+    from ops.workers.hiring import hire_of
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    workers = WorkerSettings.from_environ()
+    return hire_of(provider_of("hetzner", workers), workers, Settings.from_environ())
+
+
+def _created(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: Any) -> Any:
+    from dataflows.errors import SettingsError
+    from ops.workers import hiring
+    from ops.workers.labels import worker_name
+    from ops.workers.provider import SIZES
+
+    full_name = worker_name(hire.owner, name)
+    if pipeline not in SIZES:
+        raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(SIZES)}")
+    if any(each.name == full_name for each in hire.provider.list_instances()):
+        raise SettingsError(f"there is a worker {full_name} already; choose another name, or destroy it")
+    try:
+        return hiring.create(hire, full_name, SIZES[pipeline], None, public_key, host_key)
+    except BaseException:
+        with hiring.undisturbed():
+            hiring.destroy(hire, full_name)
+        raise
+
+
+def _text(found: "Workers") -> str:
+    from ops.run import utc_now
+
+    now = utc_now()
+    rows = [
+        (
+            row.id,
+            row.state,
+            row.type,
+            row.location,
+            row.ip or "-",
+            ago_text(row.created_at, now).removesuffix(" ago") + (" overdue" if row.expires_at < now else ""),
+            f"{row.eur_per_h:.4f}",
+            f"{row.eur_so_far:.2f}",
+            str(row.run_id) if row.run_id is not None else "-",
+        )
+        for row in found.rows
+    ]
+    if not rows:
+        return "no worker, nothing is paid for"
+    return f"{table(_HEAD, rows, right=_NUMBERS)}\n\n{len(rows)} in all, {found.eur_per_h:.4f} EUR/h"

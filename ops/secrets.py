@@ -1,0 +1,53 @@
+"""Which values from the environment each pipeline may see on a worker, and which of them are there. Never a value."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ops.redact import is_secret
+
+R2_NAMES = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
+WORKERS = "workers"
+
+DECLARED: Mapping[str, tuple[str, ...]] = {
+    "extract": R2_NAMES,
+    "transform": R2_NAMES,
+    "export_serving": R2_NAMES,
+    "run-all": R2_NAMES,
+}
+"""What a pipeline needs of the secret store; nothing else reaches a worker."""
+
+SENT_SETTINGS = ("PSD_ARCHIVE_URL", "PSD_DATASET", "MATERIA_MAX_ROW_LOSS")
+"""Settings, no secrets, that a worker gets as they are here."""
+
+_HELD_HERE = {"HETZNER_TOKEN": WORKERS}
+"""What only the supervisor needs; it never leaves this machine."""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether a name is set, for whom it is, and whether its value must never be shown."""
+
+    name: str
+    is_present: bool
+    is_secret: bool
+    wanted_by: tuple[str, ...]
+
+
+def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
+    """Every name that the secret store should hold."""
+
+    def wanted() -> Iterator[tuple[str, tuple[str, ...]]]:
+        names = dict.fromkeys(name for declared in DECLARED.values() for name in declared)
+        for name in names:
+            yield name, tuple(pipeline for pipeline, declared in DECLARED.items() if name in declared)
+        for name, who in _HELD_HERE.items():
+            yield name, (who,)
+
+    return tuple(Presence(name, bool(environ.get(name, "").strip()), is_secret(name), who) for name, who in wanted())
+
+
+def for_worker(pipeline: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a pipeline gets on a worker: the names it declares and a few settings, as far as they are set."""
+    names = (*DECLARED[pipeline], *SENT_SETTINGS)
+    return {name: environ[name] for name in names if environ.get(name, "").strip()}

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Makes a Debian host into a supervisor. Run it as often as you like: it changes only what is not as it should be.
+#
+#   ssh root@host 'MATERIA_REMOTE=https://gitlab.example/materia.git bash -s' < bootstrap_supervisor.sh
+#   { echo "GITLAB_READ_TOKEN=…"; cat bootstrap_supervisor.sh; } | ssh root@host 'MATERIA_REMOTE=… bash -s'
+#
+# MATERIA_REMOTE      the git repository to follow; needed the first time, afterwards read from materia.env
+# MATERIA_BRANCH      the branch to follow (main)
+# GITLAB_READ_TOKEN   reads a private repository; give it over stdin as above, never as an argument
+# MATERIA_PREFIX      lay everything out under this directory (absolute) and leave the host itself alone: no
+#                     package, user or service is touched (for a look, and for tests)
+set -euo pipefail
+
+prefix=${MATERIA_PREFIX:-}
+home=$prefix/opt/materia
+data=$prefix/data/materia
+env_file=$prefix/etc/materia/materia.env
+repo=$home/repo.git
+changed=
+cd /
+
+say() { echo "bootstrap: $*"; }
+
+# What changes the host beyond the files laid out; and what is done as the service's user.
+on_host() { [ -n "$prefix" ] || "$@"; }
+as_materia() { if [ -n "$prefix" ]; then "$@"; else runuser -u materia -- env HOME=/opt/materia "$@"; fi; }
+
+install_packages() {
+    local missing=() package
+    for package in ca-certificates git logrotate openssh-client python3-venv util-linux; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}"
+}
+
+make_user() {
+    id materia >/dev/null 2>&1 || useradd --system --home-dir /opt/materia --no-create-home --shell /usr/sbin/nologin materia
+}
+
+make_directories() {
+    mkdir -p "$home/bin" "$home/cache" "$home/trees" "$data" "$(dirname "$env_file")" "$prefix/etc/systemd/system" "$prefix/etc/logrotate.d"
+    on_host chown materia:materia "$home" "$home/bin" "$home/cache" "$home/trees" "$data"
+    chmod 0750 "$home" "$data" "$(dirname "$env_file")"
+}
+
+install_uv() {
+    [ -x "$home/uv/bin/uv" ] || {
+        as_materia python3 -m venv "$home/uv"
+        as_materia "$home/uv/bin/pip" install --quiet uv
+    }
+    ln -sfn ../uv/bin/uv "$home/bin/uv"
+}
+
+# Sets NAME=VALUE in the settings of this host, which only root reads, unless it is so already.
+set_in_env_file() {
+    local name=$1 value=$2 line
+    line="$name=$value"
+    grep -qxF -- "$line" "$env_file" 2>/dev/null && return 0
+    (
+        umask 077
+        { grep -v "^$name=" "$env_file" 2>/dev/null || true; printf '%s\n' "$line"; } > "$env_file.new"
+        mv "$env_file.new" "$env_file"
+    )
+    changed=yes
+}
+
+read_env_file() { sed -n "s/^$1=//p" "$env_file" 2>/dev/null | tail -n 1; }
+
+write_env_file() {
+    [ -e "$env_file" ] || install -m 0600 /dev/null "$env_file"
+    [ -z "${MATERIA_REMOTE:-}" ] || set_in_env_file MATERIA_REMOTE "$MATERIA_REMOTE"
+    [ -z "${MATERIA_BRANCH:-}" ] || set_in_env_file MATERIA_BRANCH "$MATERIA_BRANCH"
+    [ -z "${GITLAB_READ_TOKEN:-}" ] || set_in_env_file GITLAB_READ_TOKEN "$GITLAB_READ_TOKEN"
+    remote=$(read_env_file MATERIA_REMOTE)
+    branch=$(read_env_file MATERIA_BRANCH)
+    token=$(read_env_file GITLAB_READ_TOKEN)
+    [ -n "$remote" ] || { say "MATERIA_REMOTE is not set: which git repository is to be followed?" >&2; exit 2; }
+}
+
+# The token goes to git through its environment and an askpass that prints it: no argument, no file holds it.
+fetch() {
+    local askpass=$home/bin/askpass
+    cat > "$askpass.new" <<'END'
+#!/bin/sh
+case $1 in Username*) echo oauth2 ;; *) printf '%s\n' "$GITLAB_READ_TOKEN" ;; esac
+END
+    chmod 0755 "$askpass.new"
+    mv "$askpass.new" "$askpass"
+    [ -d "$repo" ] || as_materia git init --quiet --bare "$repo"
+    GITLAB_READ_TOKEN=$token GIT_ASKPASS=$askpass GIT_TERMINAL_PROMPT=0 as_materia timeout -k 5 300 \
+        git -C "$repo" -c http.followRedirects=false -c credential.helper= fetch --quiet --no-tags "$remote" \
+        "+refs/heads/${branch:-main}:refs/materia/newest"
+}
+
+# Installs a file of the newest commit, unless it is there already.
+install_from_commit() {
+    local source=ops/supervisor/$1 target=$2 mode=$3 draft
+    draft=$(mktemp)
+    as_materia git -C "$repo" show "refs/materia/newest:$source" > "$draft"
+    if ! cmp -s "$draft" "$target"; then
+        say "installing $target"
+        install -m "$mode" "$draft" "$target.new"
+        mv "$target.new" "$target"
+        changed=yes
+    fi
+    rm -f "$draft"
+}
+
+start() {
+    systemctl daemon-reload
+    systemctl enable --quiet materia-supervisor
+    if [ -n "$changed" ]; then systemctl restart materia-supervisor; else systemctl start materia-supervisor; fi
+    systemctl is-active --quiet materia-supervisor
+}
+
+main() {
+    on_host install_packages
+    on_host make_user
+    make_directories
+    on_host install_uv
+    write_env_file
+    fetch
+    install_from_commit supervisor.sh "$home/supervisor.sh" 0755
+    install_from_commit materia-supervisor.service "$prefix/etc/systemd/system/materia-supervisor.service" 0644
+    install_from_commit materia-health.service "$prefix/etc/systemd/system/materia-health.service" 0644
+    install_from_commit materia.logrotate "$prefix/etc/logrotate.d/materia" 0644
+    on_host start
+    say "${changed:+changed, }ready: follows ${branch:-main} of $remote"
+}
+
+main

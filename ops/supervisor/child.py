@@ -1,0 +1,110 @@
+"""A run as a process of its own, with everything it starts, and an end to it at its deadline."""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+GRACE_S = 20.0
+"""How long a run may take to end by itself after SIGTERM, before SIGKILL."""
+
+_TAIL_BYTES = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit code (negative: the signal), whether at its deadline, and its last line."""
+
+    exit_code: int
+    timed_out: bool
+    last_line: str
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str],
+    output_path: Path,
+    deadline_s: float,
+    alive: Callable[[], None],
+    alive_every_s: float,
+    held_fds: Sequence[int] = (),
+) -> Ended:
+    """Run a command in a session of its own until it ends or `deadline_s` is over; nothing of it survives.
+
+    Its output replaces `output_path`. `alive` is called every `alive_every_s` while it runs; whatever that
+    raises, or a signal, ends the child too. Raises OSError when the command cannot be started.
+    """
+    with output_path.open("wb") as output:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=held_fds,
+            start_new_session=True,
+        )
+    try:
+        timed_out = not _wait(child, time.monotonic() + deadline_s, alive, alive_every_s)
+    finally:
+        end_group(child)
+    return Ended(child.returncode, timed_out, _last_line(output_path))
+
+
+def _wait(child: "subprocess.Popen[bytes]", deadline: float, alive: Callable[[], None], every_s: float) -> bool:
+    """Whether the child ended before its deadline."""
+    while (left_s := deadline - time.monotonic()) > 0:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(min(left_s, every_s))
+            return True
+        alive()
+    return False
+
+
+def end_group(child: "subprocess.Popen[bytes]") -> None:
+    """End a child and all that it started: asked first, then made to."""
+    if child.poll() is None:
+        log.warning("ending a run", extra={"pid": child.pid})
+        signal_group(child.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_S)
+        # `just` may be gone before the run under it has written down that it was interrupted.
+        end = time.monotonic() + GRACE_S
+        while _group_exists(child.pid) and time.monotonic() < end:
+            time.sleep(0.05)
+    signal_group(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group, if there still is one and it is not our own."""
+    if group != os.getpgrp():
+        with suppress(ProcessLookupError):
+            os.killpg(group, number)
+
+
+def _last_line(path: Path) -> str:
+    with path.open("rb") as output:
+        output.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+        lines = output.read().decode(errors="replace").splitlines()
+    # `just` repeats in words of its own that what it ran has failed.
+    said = (line.strip() for line in reversed(lines) if not line.startswith("error: recipe `"))
+    return next(filter(None, said), "")

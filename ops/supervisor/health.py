@@ -1,0 +1,79 @@
+"""`/health` for uptime monitors: what `materia status` says, as JSON over HTTP, on loopback only."""
+
+import json
+import logging
+from dataclasses import asdict
+from datetime import date, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+from dataflows.errors import MateriaError
+from ops.run import utc_now
+from ops.settings import Settings
+from ops.status import Status, take_status
+from ops.supervisor.heartbeat import read_heartbeat
+
+LOOPBACK = "127.0.0.1"
+SILENCE_S = 10.0
+"""How long a client may say nothing."""
+
+log = logging.getLogger(__name__)
+
+
+def health_server(settings: Settings, port: int) -> ThreadingHTTPServer:
+    """A server on loopback that answers `/health`: 200 when all is well, 503 when not, each with the status.
+
+    Port 0 takes a free one. The caller serves and closes it. Raises OSError when the port is taken.
+    """
+    handler = type("Handler", (_Handler,), {"settings": settings})
+    server = ThreadingHTTPServer((LOOPBACK, port), handler)
+    server.daemon_threads = True
+    return server
+
+
+def health(settings: Settings, now: datetime) -> tuple[HTTPStatus, dict[str, Any]]:
+    """The answer and its HTTP status."""
+    status = take_status(settings, now)
+    return (HTTPStatus.OK if status.ok else HTTPStatus.SERVICE_UNAVAILABLE), _record(settings, status)
+
+
+def _record(settings: Settings, status: Status) -> dict[str, Any]:
+    generation = status.generation
+    try:
+        heartbeat = read_heartbeat(settings.supervisor_dir)
+    except MateriaError:
+        heartbeat = None  # one of the problems says so
+    return {
+        "ok": status.ok,
+        "checked_at": status.checked_at,
+        "generation": generation and generation.number,
+        "newest_released_on": generation and generation.newest_released_on,
+        "supervisor": heartbeat and asdict(heartbeat),
+        "problems": [asdict(problem) for problem in status.problems],
+    }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    settings: ClassVar[Settings]
+    timeout = SILENCE_S
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] != "/health":
+            self.send_error(HTTPStatus.NOT_FOUND, "there is /health")
+            return
+        code, record = health(self.settings, utc_now())
+        body = json.dumps(record, default=_plain).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug(format, *args)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)

@@ -1,0 +1,17 @@
+"""Signs of life for systemd's watchdog (sd_notify(3)); nothing happens where systemd does not listen."""
+
+import os
+import socket
+from collections.abc import Mapping
+
+
+def notify(state: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Tell systemd `state`, such as `WATCHDOG=1`. A missing listener is none of the supervisor's problems."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        try:
+            channel.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return

@@ -1,0 +1,193 @@
+"""A tick: run what is due, clean up, tell whoever must know. Everything that the supervisor does, once.
+
+Two locks: `supervisor.lock` lets one supervisor at a time tick; `scheduled.lock` is inherited by a scheduled
+run and everything under it, and held until the last of them has ended, also when the supervisor was killed. A
+slot is judged only under it, so that no run that is still under way can settle it afterwards.
+"""
+
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from dataflows.errors import JournalError, LockHeldError, ServingError
+from dataflows.release import Month
+from dataflows.serving.store import ServingStore
+from ops import alerts, housekeeping
+from ops.cli.exits import Exit
+from ops.journal import Journal
+from ops.lock import WriterLock, writer_lock
+from ops.redact import Redactor
+from ops.run import RunStatus, utc_now
+from ops.schedule import TRIGGER_PREFIX, Backoff, Slot, due
+from ops.settings import PROJECT_DIR, Settings
+from ops.status import take_status
+from ops.supervisor.child import GRACE_S, Ended, run_child, signal_group
+from ops.supervisor.command import command_of, environ_of
+from ops.supervisor.heartbeat import BEAT_EVERY_S, beat
+from ops.supervisor.memory import Attempts, Memory, recall, remember
+from ops.supervisor.notify import notify
+
+BACKOFF = Backoff()
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What a tick did: the slots that it ran, with the outcome of each, and how many problems it left."""
+
+    ran: tuple[tuple[Slot, str], ...]
+    problems: int
+
+    def __str__(self) -> str:
+        ran = "; ".join(f"{slot.pipeline} for {slot.trigger}: {outcome}" for slot, outcome in self.ran)
+        return f"{ran or 'nothing was due'}; {self.problems or 'no'} problem{'' if self.problems == 1 else 's'}"
+
+
+Command = Callable[[Slot, Settings], Sequence[str]]
+"""What a slot is run with."""
+
+
+def tick(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> Ticked:
+    """Do everything that is to be done now; returns when it is done.
+
+    Raises LockHeldError when another supervisor ticks here. A run that fails is no error of the tick: it is an
+    alert, and is tried again.
+    """
+    settings.supervisor_dir.mkdir(parents=True, exist_ok=True)
+    with writer_lock(settings.supervisor_dir / "supervisor.lock", "supervisor"):
+        _alive(settings, clock(), "looking at what is due")
+        housekeeping.keep_house(settings, clock())
+        ran = _run_what_is_due(settings, clock, command)
+        status = take_status(settings, clock())
+        remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
+        alerts.ping(settings.supervision.alert_ping_url)
+        _alive(settings, clock(), "waiting for what is due next", settings.supervision.tick_s)
+        return Ticked(ran, len(status.problems))
+
+
+def _run_what_is_due(
+    settings: Settings, clock: Callable[[], datetime], command: Command
+) -> tuple[tuple[Slot, str], ...]:
+    try:
+        with writer_lock(settings.supervisor_dir / "scheduled.lock", "a scheduled run") as lock:
+            journal = Journal(settings.journal_path)
+            slots = due(settings.supervision.schedule, clock(), served_release(settings), journal.succeeded)
+            ready = [slot for slot in slots if _is_ready(recall(settings.supervisor_dir), slot, clock())]
+            return tuple((slot, _run(settings, slot, command(slot, settings), lock, journal, clock)) for slot in ready)
+    except LockHeldError:
+        log.info("a scheduled run of an earlier supervisor is still under way")
+        _end_what_is_stuck(settings, clock())
+    except JournalError as error:
+        # Without the journal nobody knows what has run already; `take_status` tells what is wrong with it.
+        log.error("nothing can be scheduled", extra={"error": str(error)})
+    return ()
+
+
+def served_release(settings: Settings) -> Month | None:
+    """The month of the newest release that is served; None when nobody knows."""
+    try:
+        generation = ServingStore(settings.serving_path).served()
+    except ServingError:
+        return None
+    return Month.of(generation.newest_released_on) if generation and generation.newest_released_on else None
+
+
+def _is_ready(memory: Memory, slot: Slot, now: datetime) -> bool:
+    """Whether a slot that is due may be tried now, after what it failed before."""
+    before = memory.attempts.get(slot.pipeline)
+    return before is None or before.trigger != slot.trigger or BACKOFF.is_over(before.failures, before.last_at, now)
+
+
+def _run(
+    settings: Settings,
+    slot: Slot,
+    command: Sequence[str],
+    lock: WriterLock,
+    journal: Journal,
+    clock: Callable[[], datetime],
+) -> str:
+    """Run the pipeline of a slot in a process of its own, and remember how it went; returns that in a line."""
+    where = settings.supervisor_dir
+    if shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes:
+        return "not begun: too little free disk space"
+    memory = recall(where)
+    before = memory.attempts.get(slot.pipeline)
+    failures = before.failures if before and before.trigger == slot.trigger else 0
+    attempts = Attempts(slot.trigger, failures + 1, clock(), "the supervisor was killed while it ran")
+    # Counted before it begins: a run that takes the supervisor down with it must wait its turn as well.
+    remember(where, memory.attempted(slot.pipeline, attempts))
+    newest_run_id = max((run.id for run in journal.runs(1)), default=0)
+    try:
+        ended = _run_child(settings, slot, command, lock, clock)
+    except OSError as error:
+        ended = Ended(-1, False, str(error))
+    except BaseException:
+        remember(where, memory)
+        raise
+    after = recall(where)
+    if journal.succeeded(slot.pipeline, slot.trigger, slot.trigger):
+        remember(where, after.attempted(slot.pipeline, None))
+        return "done"
+    if ended.exit_code == Exit.LOCKED:
+        remember(where, after.attempted(slot.pipeline, before))
+        return "another run is writing; it waits for that"
+    said = _said(ended)
+    recorded = any(run.id > newest_run_id and run.trigger == slot.trigger for run in journal.runs(10))
+    known = recorded and not ended.timed_out
+    remember(
+        where, after.attempted(slot.pipeline, replace(attempts, last_at=clock(), unrecorded=None if known else said))
+    )
+    log.warning("a scheduled run failed", extra={"trigger": slot.trigger, "failures": failures + 1, "said": said})
+    return said
+
+
+def _run_child(
+    settings: Settings, slot: Slot, command: Sequence[str], lock: WriterLock, clock: Callable[[], datetime]
+) -> Ended:
+    doing = f"running {slot.pipeline} for {slot.trigger}"
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    log.info("running what is due", extra={"trigger": slot.trigger, "command": " ".join(command)})
+    _alive(settings, clock(), doing)
+    return run_child(
+        command,
+        cwd=PROJECT_DIR,
+        environ=environ_of(settings),
+        output_path=settings.log_dir / f"scheduled-{slot.pipeline}.log",
+        deadline_s=settings.supervision.deadline.total_seconds(),
+        alive=lambda: _alive(settings, clock(), doing),
+        alive_every_s=BEAT_EVERY_S,
+        held_fds=(lock.fileno(),),
+    )
+
+
+def _said(ended: Ended) -> str:
+    if ended.timed_out:
+        return "stuck: it was ended at its deadline"
+    how = f"exit code {ended.exit_code}" if ended.exit_code >= 0 else f"signal {-ended.exit_code}"
+    last_line = Redactor.from_environ()(ended.last_line)
+    return f"{how}: {last_line or 'it said nothing'}" if ended.exit_code else "it ended well and recorded no success"
+
+
+def _end_what_is_stuck(settings: Settings, now: datetime) -> None:
+    """End the scheduled runs that a supervisor which is gone left behind, once they are past their deadline."""
+    for run in Journal(settings.journal_path).runs(100, status=RunStatus.RUNNING):
+        overdue_s = (now - run.started_at - settings.supervision.deadline).total_seconds()
+        is_ours = run.trigger.startswith(TRIGGER_PREFIX) and run.host == os.uname().nodename
+        if is_ours and overdue_s > 0 and run.process.is_alive():
+            how = signal.SIGTERM if overdue_s < GRACE_S + 2 * settings.supervision.tick_s else signal.SIGKILL
+            log.warning("ending a stuck run", extra={"stuck": run.id, "pid": run.pid, "signal": how.name})
+            try:
+                signal_group(os.getpgid(run.pid), how)
+            except ProcessLookupError:
+                continue
+
+
+def _alive(settings: Settings, now: datetime, doing: str, pause_s: float = BEAT_EVERY_S) -> None:
+    """A sign of life for people, and one for systemd."""
+    beat(settings.supervisor_dir, now, doing, pause_s)
+    notify("WATCHDOG=1")

@@ -1,0 +1,143 @@
+"""What workers may cost: counted against live prices before one is asked for, in a ledger that survives a crash."""
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ops.workers.errors import CapError, WorkerError
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Caps:
+    """At most so many machines at once, so many EUR for a run, and so many in any 24 hours."""
+
+    count: int
+    eur_per_run: float
+    eur_per_day: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A machine that was asked for, and paid for until `ended_at` (UTC), at the latest until `due_at`."""
+
+    name: str
+    eur_per_hour: float
+    begun_at: datetime
+    due_at: datetime
+    ended_at: datetime | None = None
+
+    def eur(self) -> float:
+        """What it costs at most; a begun hour is paid in full."""
+        return billed_hours((self.ended_at or self.due_at) - self.begun_at) * self.eur_per_hour
+
+
+def billed_hours(time: timedelta) -> int:
+    """Begun hours; there is no free one."""
+    return max(1, math.ceil(time / timedelta(hours=1)))
+
+
+class Ledger:
+    """The machines asked for from this data directory, a JSON line each and one more when it ended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def most_eur_per_hour(self, caps: Caps, ttl: timedelta, now: datetime) -> float:
+        """The price that the caps leave for one more machine; negative when they are used up."""
+        left = min(caps.eur_per_run, caps.eur_per_day - self.eur_within_a_day(now))
+        return left / billed_hours(ttl)
+
+    def begin(self, entry: Entry, caps: Caps, running: int, now: datetime) -> None:
+        """Record that a machine will be asked for, unless that passes a cap: then raises CapError.
+
+        Two processes cannot both take what only one may have.
+        """
+        with self._held():
+            if running >= caps.count:
+                raise CapError(
+                    f"{running} worker{'' if running == 1 else 's'} running, and MATERIA_WORKER_MAX_COUNT is "
+                    f"{caps.count}; `materia worker list` shows them"
+                )
+            if entry.eur() > caps.eur_per_run:
+                raise CapError(
+                    f"{entry.name} may cost {entry.eur():.2f} EUR until its time is up, and "
+                    f"MATERIA_WORKER_MAX_EUR_PER_RUN is {caps.eur_per_run:.2f}"
+                )
+            spent = self.eur_within_a_day(now)
+            if spent + entry.eur() > caps.eur_per_day:
+                raise CapError(
+                    f"{spent:.2f} EUR went to workers within 24 hours, {entry.name} may cost {entry.eur():.2f}, and "
+                    f"MATERIA_WORKER_MAX_EUR_PER_DAY is {caps.eur_per_day:.2f}"
+                )
+            self._append(entry)
+
+    def end(self, name: str, now: datetime) -> None:
+        """Record that the machines of that name are gone."""
+        with self._held():
+            for entry in self.entries():
+                if entry.name == name and entry.ended_at is None:
+                    self._append(replace(entry, ended_at=max(now, entry.begun_at)))
+
+    def void(self, name: str, now: datetime) -> None:
+        """Record that the machine of that name never came to be, and costs nothing."""
+        with self._held():
+            for entry in self.entries():
+                if entry.name == name and entry.ended_at is None:
+                    self._append(replace(entry, ended_at=now, eur_per_hour=0.0))
+
+    def eur_within_a_day(self, now: datetime) -> float:
+        """What the machines cost that ran in the last 24 hours, at most, each as a whole."""
+        return sum(each.eur() for each in self.entries() if (each.ended_at or each.due_at) > now - DAY)
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Every machine asked for, in that order; raises WorkerError when the file is damaged."""
+        try:
+            lines = self.path.read_text().splitlines()
+        except FileNotFoundError:
+            return ()
+        found: dict[tuple[str, str], Entry] = {}
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                times = {name: _time(record[name]) for name in ("begun_at", "due_at", "ended_at")}
+                found[record["name"], record["begun_at"]] = Entry(**{**record, **times})
+            except (ValueError, KeyError, TypeError) as error:
+                if number == len(lines):
+                    # A writer died in the middle of its line, before it asked for the machine.
+                    break
+                raise WorkerError(
+                    f"{self.path}, line {number} is damaged ({error}), so nobody knows what workers cost; "
+                    "mend or remove the line"
+                ) from error
+        return tuple(found.values())
+
+    def _append(self, entry: Entry) -> None:
+        record = {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(entry).items()
+        }
+        with self.path.open("ab+") as file:
+            # What a writer began before it died is taken back: it had not asked for the machine yet.
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(json.dumps(record).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text is not None else None

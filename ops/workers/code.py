@@ -1,0 +1,52 @@
+"""The code that a worker runs: exactly this commit, as a git bundle."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.workers.errors import WorkerError
+
+_GIT_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Code:
+    """A commit with its history; `shallow` lists where the history is cut off, as git keeps it."""
+
+    commit: str
+    bundle: bytes
+    shallow: str
+    is_dirty: bool
+    """Whether tracked files differ from the commit; what differs is not sent."""
+
+
+def committed_code(project_dir: Path) -> Code:
+    """The commit that is checked out; raises WorkerError without git or a repository."""
+    shallow = project_dir / _git(project_dir, "rev-parse", "--git-path", "shallow").decode().strip()
+    return Code(
+        commit=_git(project_dir, "rev-parse", "HEAD").decode().strip(),
+        bundle=_git(project_dir, "bundle", "create", "-q", "-", "HEAD"),
+        shallow=shallow.read_text() if shallow.exists() else "",
+        is_dirty=bool(_git(project_dir, "status", "--porcelain", "--untracked-files=no").strip()),
+    )
+
+
+def _git(project_dir: Path, *arguments: str) -> bytes:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project_dir), *arguments],
+            env={**environ, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT_S,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise WorkerError(f"a worker gets the code from git, and git did not answer: {error}") from error
+    if done.returncode != 0:
+        raise WorkerError(
+            f"a worker gets the code from git, and `git {arguments[0]}` failed in {project_dir}: "
+            f"{done.stderr.decode(errors='replace').strip()}; run from a clone of the repository"
+        )
+    return done.stdout

@@ -1,0 +1,51 @@
+"""The keys of one worker, made for it alone and never written to disk here."""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """An ed25519 key as OpenSSH writes it."""
+
+    private: str = field(repr=False)
+    public: str
+
+    @property
+    def short(self) -> str:
+        """The first characters of the SHA-256 of the public key: fit for a label."""
+        return hashlib.sha256(base64.b64decode(self.public.split()[1])).hexdigest()[:16]
+
+
+def new_key() -> KeyPair:
+    """A new pair."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return KeyPair(private.decode(), public.decode())
+
+
+def cloud_init(host_key: KeyPair, ssh_port: int) -> str:
+    """What a new machine is told: its host key, no other way in than ours, and what the first steps need.
+
+    JSON is YAML. No secret of a pipeline is in here: whoever owns the machine can read it later.
+    """
+    sshd = ["PasswordAuthentication no", "KbdInteractiveAuthentication no", f"Port {ssh_port}"]
+    told = {
+        "ssh_deletekeys": True,
+        "ssh_genkeytypes": [],
+        "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "ssh_pwauth": False,
+        "write_files": [{"path": "/etc/ssh/sshd_config.d/10-materia.conf", "content": "\n".join(sshd) + "\n"}],
+        "package_update": True,
+        "packages": ["git", "python3-venv"],
+        "runcmd": [["systemctl", "restart", "ssh"]],
+    }
+    return "#cloud-config\n" + json.dumps(told, indent=1) + "\n"

@@ -1,0 +1,120 @@
+"""A run on a worker as it shows here: its runs, steps and log lines, written into this journal as they come."""
+
+import json
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ops.logs import run_log, step_log
+from ops.recorder import Recorder
+from ops.redact import Redactor
+from ops.run import Run, RunStatus, Step
+from ops.workers.errors import WorkerError
+
+log = logging.getLogger(__name__)
+
+EXIT_MARK = b"exit "
+_TEXT_CHARS = 20_000
+
+
+class Mirror:
+    """Takes a worker's lines, each exactly once, and counts them so that following can begin again in the middle."""
+
+    def __init__(self, recorder: Recorder, redact: Redactor) -> None:
+        self.offset_bytes = 0
+        """How much of the worker's file has been taken."""
+        self.exit_code: int | None = None
+        self.is_lost = False
+        """Whether the worker's process is gone without having said how it ended."""
+        self.error: str | None = None
+        self._recorder = recorder
+        self._redact = redact
+        self._runs: dict[int, Run] = {}
+        self._steps: dict[int, Step] = {}
+        self._logs: dict[int, ExitStack] = {}
+
+    def take(self, line: bytes) -> None:
+        """Take one line; raises WorkerError when it is none of ours."""
+        if line.startswith(EXIT_MARK):
+            code = line.removeprefix(EXIT_MARK).strip()
+            self.exit_code, self.is_lost = (int(code), False) if code.isdigit() else (None, True)
+            return
+        self.offset_bytes += len(line) + 1
+        try:
+            told = json.loads(line)
+            match told["event"]:
+                case "run_began":
+                    self._run_began(told)
+                case "run_ended":
+                    self._run_ended(told)
+                case "step_began":
+                    run = self._runs[told["run"]]
+                    step = self._recorder.journal.begin_step(
+                        run.id, self._text(told["name"]), self._text(told["detail"])
+                    )
+                    self._steps[told["step"]] = step
+                case "step_ended":
+                    step = self._steps.pop(told["step"])
+                    self._recorder.journal.finish_step(step.id, RunStatus(told["status"]), self._text(told["detail"]))
+                case "log":
+                    self._log(told)
+                case "failed":
+                    self.error = self._text(told["error"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkerError(f"the worker told what is no event of ours: {line[:200]!r}") from error
+
+    def close(self, why: str) -> None:
+        """End what the worker did not end: it failed, because of `why`."""
+        for number in reversed([number for number, run in self._runs.items() if run.id != self._recorder.run.id]):
+            if number in self._logs:
+                self._recorder.journal.finish(self._runs[number].id, RunStatus.FAILED, error=self._text(why))
+                self._logs.pop(number).close()
+
+    def _run_began(self, told: dict[str, Any]) -> None:
+        if told["parent"] is None:
+            self._runs[told["run"]] = self._recorder.run
+            return
+        mine = self._recorder.run
+        log_dir = Path(mine.log_path).parent if mine.log_path else None
+        run = self._recorder.journal.begin(
+            self._text(told["pipeline"]),
+            trigger=self._text(told["trigger"]),
+            arguments=[self._text(each) for each in told["arguments"]],
+            parent_id=self._runs[told["parent"]].id,
+            worker=mine.worker,
+            code_version=mine.code_version,
+            log_dir=log_dir,
+        )
+        self._runs[told["run"]] = run
+        self._logs[told["run"]] = ExitStack()
+        path = Path(run.log_path) if run.log_path else None
+        self._logs[told["run"]].enter_context(run_log(run.id, path, self._redact))
+
+    def _run_ended(self, told: dict[str, Any]) -> None:
+        run = self._runs[told["run"]]
+        result, error, detail = (self._text(told.get(name)) or None for name in ("result", "error", "error_detail"))
+        snapshots = tuple(self._text(each) for each in told["snapshots"])
+        if run.id == self._recorder.run.id:
+            self._recorder.result, self._recorder.snapshots = result, snapshots
+            self.error = error or self.error
+            return
+        self._recorder.journal.finish(
+            run.id, RunStatus(told["status"]), result, error=error, error_detail=detail, snapshots=snapshots
+        )
+        self._logs.pop(told["run"]).close()
+
+    def _log(self, told: dict[str, Any]) -> None:
+        text = self._text(told["message"])
+        if told["trace"]:
+            text = f"{text}\n{self._text(told['trace'])}"
+        fields = {str(name): self._text(value) for name, value in told["fields"].items()}
+        with ExitStack() as stack:
+            if told["step"]:
+                stack.enter_context(step_log(self._text(told["step"])))
+            logging.getLogger(str(told["logger"])).log(int(told["level"]), "%s", text, extra=fields)
+
+    def _text(self, text: object) -> str:
+        """What may be kept of a worker's text: bounded, no secret, nothing that a terminal would obey."""
+        kept = self._redact(str(text or ""))[:_TEXT_CHARS]
+        return "".join(char if char.isprintable() or char == "\n" else "?" for char in kept)

@@ -1,0 +1,155 @@
+"""The worker's side of a run: `python -m ops.workers.remote` reads its order and tells what happens in JSON lines.
+
+Secrets come with the order and stay in this process: not among the arguments, and not in the environment that the
+kernel shows of it. What is told is redacted before it reaches the file that the lines go to.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataflows.errors import MateriaError
+from ops.cli.exits import Exit
+from ops.journal import Journal
+from ops.logs import current_step, extra_fields, is_worth_a_line
+from ops.redact import Redactor
+from ops.run import Run, RunStatus, Step
+
+ALIVE_EVERY_S = 5.0
+
+
+class Events:
+    """Writes events, each as one line with one write; may be used from several threads."""
+
+    def __init__(self, handle: int, redact: Redactor) -> None:
+        self._handle = handle
+        self._redact = redact
+        self._lock = threading.Lock()
+
+    def tell(self, event: str, **told: Any) -> None:
+        line = json.dumps({"event": event, **self._clean(told)}).encode() + b"\n"
+        with self._lock:
+            while line:
+                line = line[os.write(self._handle, line) :]
+
+    def _clean(self, told: Any) -> Any:
+        """Redacted as text, before JSON's quoting could hide a secret."""
+        match told:
+            case dict():
+                return {name: self._clean(value) for name, value in told.items()}
+            case list() | tuple():
+                return [self._clean(value) for value in told]
+            case None | bool() | int() | float():
+                return told
+            case _:
+                return self._redact(str(told))
+
+
+class ToldJournal(Journal):
+    """A journal that also tells what it records."""
+
+    def __init__(self, path: Path, events: Events) -> None:
+        super().__init__(path)
+        self._events = events
+
+    def begin(self, pipeline: str, **given: Any) -> Run:
+        run = super().begin(pipeline, **given)
+        told = {"parent": run.parent_id, "pipeline": pipeline, "arguments": run.arguments, "trigger": run.trigger}
+        self._events.tell("run_began", run=run.id, **told)
+        return run
+
+    def finish(self, run_id: int, status: RunStatus, result: str | None = None, **given: Any) -> None:
+        super().finish(run_id, status, result, **given)
+        self._events.tell("run_ended", run=run_id, status=status, result=result, **given)
+
+    def begin_step(self, run_id: int, name: str, detail: str = "") -> Step:
+        step = super().begin_step(run_id, name, detail)
+        self._events.tell("step_began", step=step.id, run=run_id, name=name, detail=detail)
+        return step
+
+    def finish_step(self, step_id: int, status: RunStatus, detail: str = "") -> None:
+        super().finish_step(step_id, status, detail)
+        self._events.tell("step_ended", step=step_id, status=status, detail=detail)
+
+
+class EventHandler(logging.Handler):
+    """Tells every event of the log."""
+
+    def __init__(self, events: Events) -> None:
+        super().__init__(logging.INFO)
+        self._events = events
+        self.addFilter(is_worth_a_line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+            fields = {name: str(value) for name, value in extra_fields(record).items()}
+            self._events.tell(
+                "log",
+                level=record.levelno,
+                logger=record.name,
+                step=current_step(),
+                message=record.getMessage(),
+                fields=fields,
+                trace=trace,
+            )
+        except OSError:
+            self.handleError(record)
+
+
+def main() -> int:
+    """Read the order, run its pipeline, tell what happens, and return the exit code."""
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        print("the order did not arrive whole", file=sys.stderr)
+        return Exit.FAILED
+    order = json.loads(line)
+    os.environ.update(order["environ"])
+    # Whatever a library prints goes to stderr: the lines are for events alone.
+    handle = os.dup(1)
+    os.dup2(2, 1)
+    events = Events(handle, Redactor.from_environ())
+    events.tell("ready", pid=os.getpid())
+    threading.Thread(target=_stay_alive, args=(events,), daemon=True).start()
+    logging.getLogger().addHandler(EventHandler(events))
+    logging.getLogger().setLevel(logging.INFO)
+    return _run(order, events)
+
+
+def _run(order: Mapping[str, Any], events: Events) -> int:
+    try:
+        from dataflows.release import Month
+        from ops.pipelines import Request, run
+        from ops.settings import Settings
+
+        request = Request(
+            trigger=order["trigger"],
+            as_of=Month.parse(order["as_of"]) if order["as_of"] else None,
+            forced_reason=order["forced_reason"],
+            open_journal=lambda path: ToldJournal(path, events),
+        )
+        run(order["pipeline"], Settings.from_environ(), request)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except MateriaError as error:
+        events.tell("failed", error=str(error))
+        return error.exit_code
+    except Exception as error:
+        events.tell("failed", error=f"{type(error).__name__}: {error}")
+        return Exit.FAILED
+    return Exit.DONE
+
+
+def _stay_alive(events: Events) -> None:
+    pause = threading.Event()
+    while not pause.wait(ALIVE_EVERY_S):
+        events.tell("alive")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

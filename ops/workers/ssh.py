@@ -1,0 +1,191 @@
+"""SSH to one worker: only its own host key is accepted, and nothing that is secret is in a command.
+
+A script and what it is to read travel over the channel's stdin, without a terminal. Argument lists, environments and
+temporary files show nothing of them.
+"""
+
+import io
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ops.workers.errors import HostKeyError, UnreachableError, WorkerError
+from ops.workers.keys import KeyPair
+
+if TYPE_CHECKING:
+    from fabric import Connection
+
+_CONNECT_TIMEOUT_S = 10.0
+_KEEPALIVE_S = 15
+_READ_BYTES = 65_536
+_POLL_S = 0.5
+_LONGEST_LINE_BYTES = 1 << 20
+_TAIL_CHARS = 2_000
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach a worker, and how to know that it is the one."""
+
+    host: str
+    port: int
+    user: str
+    client_key: KeyPair
+    host_key: str
+    """The only public host key that is accepted."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a script ended: its exit code, None when the connection ended first, and the end of what it complained."""
+
+    exit_code: int | None
+    complaint: str
+
+
+def connect(access: Access) -> "Connection":
+    """An open connection; raises HostKeyError when another machine answers, UnreachableError when none does."""
+    import paramiko
+    from fabric import Config, Connection
+
+    connection = Connection(
+        access.host,
+        user=access.user,
+        port=access.port,
+        # Nothing of the user's own SSH: no configuration, no agent, no known hosts.
+        config=Config(overrides={"load_ssh_configs": False}, lazy=True),
+        connect_timeout=int(_CONNECT_TIMEOUT_S),
+        connect_kwargs={
+            "pkey": paramiko.Ed25519Key.from_private_key(io.StringIO(access.client_key.private)),
+            "allow_agent": False,
+            "look_for_keys": False,
+            "banner_timeout": _CONNECT_TIMEOUT_S,
+            "auth_timeout": _CONNECT_TIMEOUT_S,
+        },
+    )
+    kind, encoded = access.host_key.split()[:2]
+    known = f"[{access.host}]:{access.port}" if access.port != 22 else access.host
+    key = paramiko.hostkeys.HostKeyEntry.from_line(f"{known} {kind} {encoded}")
+    if key is None or key.key is None:
+        raise WorkerError(f"the host key of {access.host} is no key: {kind}")
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    connection.client.get_host_keys().add(known, kind, key.key)
+    try:
+        connection.open()
+        connection.transport.set_keepalive(_KEEPALIVE_S)
+    except Exception as error:
+        connection.close()
+        raise _unreachable(access, error) from error
+    return connection
+
+
+def wait_for_ssh(access: Access, within_s: float, pause_s: float = 2.0) -> "Connection":
+    """A connection as soon as the worker answers; raises UnreachableError when it has not `within_s`.
+
+    A wrong host key ends the wait at once, but for the first moments: an image may come up with keys of its own
+    before it has read what it was told.
+    """
+    deadline = time.monotonic() + within_s
+    lenient_until = time.monotonic() + within_s / 3
+    while True:
+        try:
+            return connect(access)
+        except UnreachableError as error:
+            now = time.monotonic()
+            if now + pause_s > deadline or (isinstance(error, HostKeyError) and now > lenient_until):
+                raise
+            time.sleep(pause_s)
+
+
+def run_script(
+    connection: "Connection",
+    script: str,
+    *,
+    timeout_s: float,
+    stdin: bytes = b"",
+    told: Callable[[bytes], None] = lambda line: None,
+    quiet_s: float | None = None,
+) -> Ended:
+    """Run a bash script there; `told` gets each line of its output as it comes.
+
+    The script gets `stdin` as its file descriptor 3. The remote side ends it after `timeout_s`, with all that it began.
+    A connection that ends, or says nothing for `quiet_s`, gives an exit code of None.
+    """
+    import paramiko
+
+    # Everything is read before anything runs, so that what follows on stdin is left for the script.
+    text = f"exec 3<&0\nmain() {{\nset -eu\n{script}\n}}\nmain </dev/null; exit $?\n"
+    complaint = b""
+    lines = _Lines(told)
+    deadline = time.monotonic() + timeout_s + 10
+    try:
+        channel = connection.transport.open_session(timeout=_CONNECT_TIMEOUT_S)
+        with channel:
+            channel.exec_command(f"timeout -k 5 {max(1, round(timeout_s))} bash -s")
+            channel.settimeout(_POLL_S)
+            _send(channel, text.encode() + stdin, deadline)
+            channel.shutdown_write()
+            heard_at = time.monotonic()
+            while True:
+                if channel.recv_stderr_ready():
+                    complaint = (complaint + channel.recv_stderr(_READ_BYTES))[-4 * _TAIL_CHARS :]
+                try:
+                    received = channel.recv(_READ_BYTES)
+                except TimeoutError:
+                    now = time.monotonic()
+                    if now > deadline or (quiet_s is not None and now - heard_at > quiet_s):
+                        return Ended(None, _text(complaint))
+                    continue
+                heard_at = time.monotonic()
+                if not received:
+                    break
+                lines.take(received)
+            while data := channel.recv_stderr(_READ_BYTES):
+                complaint = (complaint + data)[-4 * _TAIL_CHARS :]
+            code = channel.recv_exit_status() if channel.status_event.wait(_CONNECT_TIMEOUT_S) else -1
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        return Ended(None, f"{_text(complaint)} {type(error).__name__}: {error}".strip())
+    # -1: the channel was closed without a word about the exit.
+    return Ended(code if code >= 0 else None, _text(complaint))
+
+
+def _send(channel: Any, data: bytes, deadline: float) -> None:
+    view = memoryview(data)
+    while view:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the worker takes no input")
+        with suppress(TimeoutError):
+            view = view[channel.send(view[:_READ_BYTES]) :]
+
+
+class _Lines:
+    """Bytes as they come, told as lines; one that never ends is dropped."""
+
+    def __init__(self, told: Callable[[bytes], None]) -> None:
+        self._told = told
+        self._rest = b""
+
+    def take(self, received: bytes) -> None:
+        *whole, self._rest = (self._rest + received).split(b"\n")
+        for line in whole:
+            self._told(line)
+        if len(self._rest) > _LONGEST_LINE_BYTES:
+            raise WorkerError(f"the worker sent a line of more than {_LONGEST_LINE_BYTES} bytes")
+
+
+def _unreachable(access: Access, error: Exception) -> UnreachableError:
+    import paramiko
+
+    where = f"{access.user}@{access.host} port {access.port}"
+    if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in str(error):
+        return HostKeyError(f"what answers at {where} has another host key than our worker's; it was told nothing")
+    if isinstance(error, socket.gaierror | OSError | EOFError | paramiko.SSHException):
+        return UnreachableError(f"no SSH to {where}: {type(error).__name__}: {error}")
+    raise error
+
+
+def _text(complaint: bytes) -> str:
+    return complaint.decode(errors="replace").strip()[-_TAIL_CHARS:]

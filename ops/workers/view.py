@@ -1,0 +1,71 @@
+"""The workers as they stand, in frozen rows for `materia worker list` and the console; asks the provider once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops.workers.caps import billed_hours
+from ops.workers.provider import Instance, Provider
+from ops.workers.settings import WorkerSettings, provider_of
+
+COMMAND_WITH_SECRETS = "esc run beanflows/prod -- materia worker list"
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A machine that works for us; times in UTC, money in EUR, a begun hour counted in full."""
+
+    id: str
+    provider: str
+    type: str
+    location: str
+    state: str
+    created_at: datetime
+    eur_per_h: float
+    eur_so_far: float
+    expires_at: datetime
+    run_id: int | None
+    owner: str
+    ip: str | None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers there are; `unavailable` says why nobody can know, and `next_step` what to do about it."""
+
+    rows: tuple[WorkerRow, ...] = ()
+    unavailable: str | None = None
+    next_step: str = ""
+
+    @property
+    def eur_per_h(self) -> float:
+        return sum(row.eur_per_h for row in self.rows)
+
+
+def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
+    """Ask the provider which machines carry our label; without a token, says so. Raises WorkerError."""
+    if workers.hetzner_token is None:
+        return Workers(unavailable="HETZNER_TOKEN is not set", next_step=COMMAND_WITH_SECRETS)
+    return rows_of(provider_of("hetzner", workers), now)
+
+
+def rows_of(provider: Provider, now: datetime) -> Workers:
+    """A provider's machines that carry our label, oldest first."""
+    found = sorted(provider.list_instances(), key=lambda each: (each.labels.created_at, each.name))
+    return Workers(tuple(_row(each, now) for each in found))
+
+
+def _row(instance: Instance, now: datetime) -> WorkerRow:
+    return WorkerRow(
+        id=instance.name,
+        provider=instance.provider,
+        type=instance.type,
+        location=instance.location,
+        state=instance.status,
+        created_at=instance.labels.created_at,
+        eur_per_h=instance.eur_per_hour,
+        eur_so_far=round(billed_hours(now - instance.labels.created_at) * instance.eur_per_hour, 4),
+        expires_at=instance.labels.expires_at,
+        run_id=instance.labels.run_id,
+        owner=instance.labels.owner,
+        ip=instance.ip,
+    )

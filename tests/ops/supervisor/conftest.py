@@ -1,0 +1,98 @@
+"""What the supervisor's tests share: a data directory, quick runs in it, and a server that takes alerts."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from ops.run import utc_now
+from ops.schedule import Slot
+from ops.settings import Settings
+from tests.ops.conftest import serve
+
+QUICK_RUN = Path(__file__).with_name("quick_run.py")
+
+
+@dataclass
+class Clock:
+    """A clock that a test sets."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **span: float) -> None:
+        self.now += timedelta(**span)
+
+
+def quick(slot: Slot, settings: Settings) -> Sequence[str]:
+    """The command of a run that takes no time."""
+    return [sys.executable, str(QUICK_RUN), str(settings.data_dir), slot.pipeline, slot.trigger]
+
+
+def settings_of(data_dir: Path, **environ: str) -> Settings:
+    return Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir), "MATERIA_MIN_FREE_MB": "0", **environ})
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory where a generation of this month is served."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    serve(folder / "serving.duckdb", 7, released_on=utc_now().date())
+    return folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Four in the morning UTC today: both of the day's slots are due."""
+    return Clock(utc_now().replace(hour=4, minute=0, second=0, microsecond=0))
+
+
+@dataclass
+class Alarm:
+    """What a webhook and a dead-man switch were told; refuses everything while `is_down`."""
+
+    url: str = ""
+    told: list[dict[str, Any]] = field(default_factory=list)
+    pings: int = 0
+    is_down: bool = False
+
+
+@pytest.fixture
+def alarm() -> Iterator[Alarm]:
+    noted = Alarm()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if not noted.is_down:
+                noted.told.append(json.loads(body))
+            self._end()
+
+        def do_GET(self) -> None:
+            noted.pings += not noted.is_down
+            self._end()
+
+        def _end(self) -> None:
+            self.send_response(500 if noted.is_down else 204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        noted.url = f"http://127.0.0.1:{server.server_address[1]}/hook/s3cret-path"
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield noted
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,268 @@
+"""The loop that keeps a host up to date, against a real git remote."""
+
+import random
+import shutil
+import signal
+import subprocess
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from ops.lock import writer_lock
+from tests.ops.supervisor.host import SCRIPT, Host, until
+
+TOKEN = "glpat-Canary0123456789"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path / "host")
+    yield made
+    made.clear()
+
+
+def test_shellcheck_finds_nothing() -> None:
+    scripts = sorted(SCRIPT.parent.glob("*.sh"))
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "") and SCRIPT in scripts
+
+
+def test_a_good_commit_is_used_and_a_newer_one_takes_its_place(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    second = host.commit("two")
+    host.reaches(second)
+    assert host.current == second and host.refused == ""
+    assert (host.home / "previous").readlink().name == first
+    versions = [tick.split()[1] for tick in host.ticks]
+    assert versions == sorted(versions, key=["one", "two"].index)
+
+
+@pytest.mark.parametrize(
+    ("mark", "reason"),
+    [
+        ("doctor-fails", "materia doctor failed: versions: duckdb is broken"),
+        ("uv-fails", "uv sync failed: no version of duckdb matches"),
+    ],
+)
+def test_a_broken_commit_is_refused_and_the_last_good_one_works_on(host: Host, mark: str, reason: str) -> None:
+    good = host.commit("good")
+    host.start()
+    host.reaches(good)
+    bad = host.commit("bad", mark)
+    until(lambda: host.refused, "the commit is refused")
+    host.ticks_on()
+    assert host.current == good and host.ticks[-1] == f"{good} good"
+    assert host.refused == f"{bad}: {reason}\n"
+    assert host.said.count("refused") == 1
+    mended = host.commit("mended")
+    host.reaches(mended)
+    until(lambda: host.refused == "", "the refusal is forgotten")
+
+
+def test_a_forced_push_is_followed(host: Host) -> None:
+    host.commit("base")
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    rewritten = host.commit("one-again", amend=True)
+    host.reaches(rewritten)
+    assert host.current == rewritten != first
+
+
+def test_while_the_remote_is_down_the_host_works_on(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    away = host.root / "away"
+    host.remote.rename(away)
+    until(lambda: "cannot fetch" in host.said, "the remote is missed")
+    fetched = (host.data / "supervisor" / "fetched").stat().st_mtime_ns
+    host.ticks_on()
+    assert (host.data / "supervisor" / "fetched").stat().st_mtime_ns == fetched
+    away.rename(host.remote)
+    host.reaches(host.commit("two"))
+
+
+def test_a_half_written_checkout_is_made_anew(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    host.stop()
+    second = host.commit("two")
+    tree = host.home / "trees" / second
+    tree.mkdir()
+    (tree / "materia.sh").write_text("half")
+    # As git leaves it when it is killed while it checks out: registered, locked, with lock files about.
+    registered = host.home / "repo.git" / "worktrees" / second
+    shutil.copytree(host.home / "repo.git" / "worktrees" / first, registered)
+    (registered / "gitdir").write_text(f"{tree}/.git\n")
+    (registered / "locked").write_text("initializing")
+    (registered / "index.lock").touch()
+    (host.home / "repo.git" / "refs" / "materia" / "newest.lock").touch()
+    host.start()
+    host.reaches(second)
+    assert host.refused == ""
+
+
+def test_a_tree_that_somebody_removed_is_made_anew(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    shutil.rmtree(host.home / "trees" / first)
+    until(lambda: (host.home / "current" / ".good").exists(), "the tree is back")
+    host.ticks_on()
+
+
+def test_nothing_is_switched_under_a_running_pipeline(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    with writer_lock(host.data / "writer.lock", "run-all"):
+        second = host.commit("two")
+        until(lambda: (host.home / "trees" / second / ".good").exists(), "the commit is ready")
+        host.ticks_on()
+        assert host.current == first and host.refused == ""
+    host.reaches(second)
+
+
+def test_a_pinned_commit_is_used_until_the_pin_is_gone(host: Host) -> None:
+    first = host.commit("one")
+    second = host.commit("two")
+    host.start()
+    host.reaches(second)
+    (host.home / "pin").write_text(first[:12])
+    host.reaches(first)
+    host.commit("three")
+    host.ticks_on()
+    assert host.current == first
+    (host.home / "pin").unlink()
+    until(lambda: host.ticks[-1].endswith(" three"), "the branch is followed again")
+
+
+def test_only_the_commit_in_use_and_the_one_before_are_kept(host: Host) -> None:
+    commits = []
+    host.commit("zero")
+    host.start()
+    for version in ("one", "two", "three"):
+        commits.append(host.commit(version))
+        host.reaches(commits[-1])
+    assert {path.name for path in (host.home / "trees").iterdir()} == set(commits[-2:])
+
+
+@pytest.mark.parametrize("moment", ["sleep", "uv"])
+def test_a_signal_lands_at_once(host: Host, moment: str) -> None:
+    commit = host.commit("one", *(["uv-hangs"] if moment == "uv" else []))
+    host.start(MATERIA_TICK_S="600")
+    if moment == "uv":
+        until((host.home / "trees" / commit / "uv-hangs").exists, "uv is at work")
+        time.sleep(0.2)
+    else:
+        host.reaches(commit)
+    # Both sleep for ten minutes: that it ends at all within `stop`'s minute is the proof.
+    assert host.stop() == 143
+
+
+def test_two_supervisors_do_not_work_at_once(host: Host) -> None:
+    commit = host.commit("one")
+    host.start()
+    host.reaches(commit)
+    first, host.process = host.process, None
+    second = host.start()
+    assert second.wait(30) == 4 and "another supervisor" in host.said
+    host.process = first
+    host.ticks_on()
+
+
+def test_killed_anywhere_it_takes_up_where_it_was(host: Host) -> None:
+    """At every moment the commit in use is one that passed its smoke test, and in the end the newest is."""
+    rng = random.Random(6)
+    commit = host.commit("v0")
+    for number in range(12):
+        if number % 2:
+            commit = host.commit(f"v{number}")
+        host.start()
+        time.sleep(rng.uniform(0.0, 0.5))
+        host.stop(signal.SIGKILL)
+        if host.current:
+            assert (host.home / "current" / ".good").exists()
+    host.start()
+    host.reaches(commit)
+    assert host.refused == ""
+
+
+class _Git(SimpleHTTPRequestHandler):
+    """A git repository over HTTP for those who know the token; notes every command line that shows it."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        wanted = b64encode(f"oauth2:{TOKEN}".encode()).decode()
+        self.seen.extend(
+            path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if TOKEN.encode() in _read(path)
+        )
+        if self.headers.get("Authorization") != f"Basic {wanted}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_private_remote_is_read_and_the_token_is_written_nowhere(tmp_path: Path) -> None:
+    handler = type("Handler", (_Git,), {"seen": []})
+    host = Host(tmp_path / "host", extra={"GITLAB_READ_TOKEN": TOKEN})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(host.remote))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            commit = host.commit("one")
+            host.remote_url = f"http://127.0.0.1:{server.server_address[1]}/.git"
+            host.start()
+            host.reaches(commit)
+            host.ticks_on()
+        finally:
+            server.shutdown()
+            thread.join()
+    host.stop()
+    written = [path for path in host.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
+    assert written == [] and handler.seen == []
+    host.clear()
+
+
+def test_a_wrong_token_is_no_reason_to_stop(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    host.stop()
+    handler = type("Handler", (_Git,), {"seen": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(host.remote))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            host.remote_url = f"http://127.0.0.1:{server.server_address[1]}/.git"
+            host.start(GITLAB_READ_TOKEN="wrong")
+            host.ticks_on()
+            until(lambda: "cannot fetch" in host.said, "the refusal is told")
+        finally:
+            host.stop()
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,273 @@
+"""A tick with real runs in processes of their own, killed, stuck, failing, or two at once."""
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dataflows.errors import LockHeldError
+from ops.journal import Journal
+from ops.lock import writer_lock
+from ops.run import RunStatus, utc_now
+from ops.schedule import TRIGGER_PREFIX, Slot
+from ops.settings import PROJECT_DIR
+from ops.status import take_status
+from ops.supervisor.command import command_of, environ_of
+from ops.supervisor.heartbeat import read_heartbeat
+from ops.supervisor.loop import run as run_loop
+from ops.supervisor.memory import memory_path, recall
+from ops.supervisor.tick import tick
+from tests.ops.supervisor.conftest import Clock, quick, settings_of
+from tests.ops.supervisor.host import until
+
+RUN = """
+import sys
+from datetime import datetime
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from ops.supervisor import loop
+from tests.ops.supervisor.conftest import Clock, quick, settings_of
+settings, clock = settings_of(Path(sys.argv[1])), Clock(datetime.fromisoformat(sys.argv[3]))
+loop.run(settings, print, ticks=1, clock=clock, command=quick)
+"""
+
+
+def scheduled(data_dir: Path) -> list[tuple[str, str, str]]:
+    """Pipeline, trigger and status of every scheduled run, oldest first."""
+    runs = reversed(Journal(data_dir / "runs.sqlite").runs(10_000))
+    return [(r.pipeline, r.trigger, str(r.status)) for r in runs if r.trigger.startswith(TRIGGER_PREFIX)]
+
+
+def start_tick(data_dir: Path, clock: Clock) -> "subprocess.Popen[str]":
+    """A supervisor of its own that ticks once."""
+    command = [sys.executable, "-c", RUN, *map(str, (data_dir, PROJECT_DIR, clock.now.isoformat()))]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def is_running(data_dir: Path) -> bool:
+    return any(status == "running" for *_, status in scheduled(data_dir))
+
+
+def test_what_is_due_runs_once(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    day = f"{clock.now:%Y-%m-%d}"
+    ticked = tick(settings, clock, quick)
+    assert [(slot.pipeline, outcome) for slot, outcome in ticked.ran] == [
+        ("run-all", "done"),
+        ("export_serving", "done"),
+    ]
+    assert tick(settings, clock, quick).ran == ()
+    clock.forward(hours=1)
+    assert tick(settings, clock, quick).ran == ()
+    assert scheduled(data_dir) == [
+        ("run-all", f"schedule:{day}T02:00Z", "done"),
+        ("export_serving", f"schedule:{day}T03:00Z", "done"),
+    ]
+    heartbeat = read_heartbeat(settings.supervisor_dir)
+    assert heartbeat is not None and heartbeat.at == clock.now and heartbeat.pid == os.getpid()
+    assert not heartbeat.is_late(clock.now)
+
+
+def test_a_failing_run_is_tried_again_later_and_alerted_once(data_dir: Path, clock: Clock, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("failing")
+    tries = []
+    for _ in range(40):
+        tries += [slot.pipeline for slot, _ in tick(settings, clock, quick).ran]
+        clock.forward(minutes=1)
+    # At once, then after 5, 10 and 20 minutes.
+    assert Counter(tries) == {"run-all": 4, "export_serving": 4}
+    alerts = [record for record in caplog.records if record.message == "alert"]
+    assert sorted(record.alert for record in alerts if record.alert.startswith("failed")) == [
+        "failed-export_serving",
+        "failed-run-all",
+    ]
+    (data_dir / "mode").write_text("done")
+    clock.forward(hours=1)
+    assert [outcome for _, outcome in tick(settings, clock, quick).ran] == ["done", "done"]
+    assert {record.alert for record in caplog.records if record.message == "resolved"} >= {"failed-run-all"}
+    assert recall(settings.supervisor_dir).attempts == {}
+
+
+def test_a_run_that_never_reaches_the_journal_is_a_problem_too(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("settings")
+    tick(settings, clock, quick)
+    problems = {problem.key: problem for problem in take_status(settings, clock.now).problems}
+    assert "exit code 2: error: PSD_DATASET is wrong" in problems["unrecorded-run-all"].what
+    (data_dir / "mode").write_text("done")
+    clock.forward(minutes=6)
+    tick(settings, clock, quick)
+    assert not any(problem.key.startswith("unrecorded") for problem in take_status(settings, clock.now).problems)
+
+
+def test_a_program_that_is_not_there_is_a_problem_and_no_crash(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    ticked = tick(settings, clock, lambda slot, settings: ["/nowhere/just"])
+    assert all("No such file" in outcome for _, outcome in ticked.ran) and len(ticked.ran) == 2
+
+
+def test_while_somebody_else_writes_the_slot_waits_without_counting_as_failed(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    with writer_lock(settings.lock_path, "backfill"):
+        ticked = tick(settings, clock, quick)
+    assert all(outcome.startswith("another run is writing") for _, outcome in ticked.ran)
+    assert recall(settings.supervisor_dir).attempts == {} and scheduled(data_dir) == []
+    assert [outcome for _, outcome in tick(settings, clock, quick).ran] == ["done", "done"]
+
+
+def test_a_stuck_run_and_what_it_started_are_ended_at_the_deadline(data_dir: Path, clock: Clock, monkeypatch) -> None:
+    settings = settings_of(data_dir)
+    object.__setattr__(settings.supervision, "deadline", settings.supervision.deadline / 3600)  # 1.5 s
+    (data_dir / "mode").write_text("stuck")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    ticked = tick(settings, clock, quick)
+    assert {outcome for _, outcome in ticked.ran} == {"stuck: it was ended at its deadline"}
+    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+    assert {status for *_, status in scheduled(data_dir)} <= {"interrupted", "died"}
+    assert {problem.key for problem in take_status(settings, clock.now).problems} >= {"unrecorded-run-all"}
+
+
+def test_a_signal_ends_the_run_and_does_not_count_as_its_failure(data_dir: Path, clock: Clock) -> None:
+    (data_dir / "mode").write_text("stuck")
+    process = start_tick(data_dir, clock)
+    until(lambda: is_running(data_dir), "the run is under way")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert [status for *_, status in scheduled(data_dir)] == ["interrupted"]
+    assert recall(settings_of(data_dir).supervisor_dir).attempts == {}
+    (data_dir / "mode").write_text("done")
+    assert len(tick(settings_of(data_dir), clock, quick).ran) == 2
+
+
+def test_two_supervisors_do_not_tick_at_once(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("takes 1.5")
+    first = start_tick(data_dir, clock)
+    until(lambda: is_running(data_dir), "the first tick runs something")
+    with pytest.raises(LockHeldError, match="supervisor"):
+        tick(settings, clock, quick)
+    first.communicate(timeout=60)
+    assert first.returncode == 0 and len(scheduled(data_dir)) == 2
+
+
+def test_a_killed_supervisors_run_goes_on_and_is_not_started_again(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("takes 2")
+    first = start_tick(data_dir, clock)
+    until(lambda: is_running(data_dir), "the run is under way")
+    first.kill()
+    first.communicate()
+    assert tick(settings, clock, quick).ran == ()
+    until(lambda: not is_running(data_dir), "the run has ended")
+    (data_dir / "mode").write_text("done")
+    until(lambda: len(tick(settings, clock, quick).ran) == 1, "the other slot runs")
+    assert Counter(scheduled(data_dir)).most_common(1)[0][1] == 1 and len(scheduled(data_dir)) == 2
+
+
+def test_a_stuck_run_of_a_killed_supervisor_is_ended_by_the_next(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("stuck")
+    first = start_tick(data_dir, clock)
+    until(lambda: is_running(data_dir), "the run is under way")
+    first.kill()
+    first.communicate()
+    assert tick(settings, Clock(utc_now()), quick).ran == () and is_running(data_dir)
+    late = Clock(utc_now() + settings.supervision.deadline)
+    late.forward(seconds=5)
+    tick(settings, late, quick)
+    until(lambda: not is_running(data_dir), "the stuck run is gone")
+    assert scheduled(data_dir)[0][2] == "interrupted"
+
+
+def test_killed_anywhere_every_slot_has_exactly_one_success(data_dir: Path, clock: Clock) -> None:
+    rng = random.Random(11)
+    (data_dir / "mode").write_text("takes 0.1")
+    for _ in range(10):
+        process = start_tick(data_dir, clock)
+        time.sleep(rng.uniform(0.1, 1.0))
+        process.kill()
+        process.communicate()
+        clock.forward(hours=rng.choice([0, 2, 24]))
+    clock.forward(minutes=61)
+    settings, day = settings_of(data_dir), f"{clock.now:%Y-%m-%d}"
+
+    def successes() -> list[tuple[str, str]]:
+        return [(pipeline, trigger) for pipeline, trigger, status in scheduled(data_dir) if status == "done"]
+
+    def is_caught_up() -> bool:
+        tick(settings, clock, quick)
+        return {pipeline for pipeline, trigger in successes() if day in trigger} == {"run-all", "export_serving"}
+
+    until(is_caught_up, "what was left behind has ended, and everything of the day has run")
+    assert tick(settings, clock, quick).ran == ()
+    assert set(Counter(successes()).values()) == {1}
+
+
+def test_nothing_begins_without_free_space(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir, MATERIA_MIN_FREE_MB=str(10**9))
+    ticked = tick(settings, clock, quick)
+    assert {outcome for _, outcome in ticked.ran} == {"not begun: too little free disk space"}
+    assert scheduled(data_dir) == []
+    assert "disk-full" in {problem.key for problem in take_status(settings, clock.now).problems}
+
+
+def test_without_a_journal_nothing_runs_and_somebody_is_told(data_dir: Path, clock: Clock) -> None:
+    (data_dir / "runs.sqlite").write_bytes(b"broken" * 1000)
+    settings = settings_of(data_dir)
+    assert tick(settings, clock, quick).ran == ()
+    assert "journal-broken" in recall(settings.supervisor_dir).alerts
+
+
+def test_a_damaged_memory_begins_anew(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    tick(settings, clock, quick)
+    memory_path(settings.supervisor_dir).write_text("{")
+    tick(settings, clock, quick)
+    assert json.loads(memory_path(settings.supervisor_dir).read_text())["attempts"] == {}
+
+
+def test_a_due_slot_is_run_with_just_run_all_and_its_secrets(data_dir: Path, clock: Clock, monkeypatch) -> None:
+
+    monkeypatch.setenv("GITLAB_READ_TOKEN", "glpat-Canary0123456789")
+    settings = settings_of(data_dir, MATERIA_ESC_ENVIRONMENT="beanflows/prod")
+    slot = Slot(clock.now, "run-all")
+    command = command_of(slot, settings)
+    assert command[:4] == ["esc", "run", "beanflows/prod", "--"]
+    assert Path(command[4]).name == "just" and command[5:] == ["run-all", "--trigger", slot.trigger]
+    assert "GITLAB_READ_TOKEN" not in environ_of(settings)
+
+
+def test_weeks_of_ticks_leave_memory_and_file_handles_flat(data_dir: Path, clock: Clock) -> None:
+    """Four weeks at three hours a tick, every slot run; what is measured are the last three against the first."""
+    settings = settings_of(data_dir)
+    process = psutil.Process()
+
+    def ticks(count: int) -> None:
+        def sleep(_pause_s: float) -> None:
+            clock.forward(hours=3)
+
+        run_loop(settings, lambda ticked: None, ticks=count, clock=clock, command=quick, sleep=sleep)
+        clock.forward(hours=3)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ticks(7 * 8)
+        files, threads, rss_bytes = process.num_fds(), process.num_threads(), process.memory_info().rss
+        ticks(21 * 8)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (process.num_fds(), process.num_threads()) == (files, threads)
+    assert process.memory_info().rss - rss_bytes < 4_000_000
+    done = [entry for entry in scheduled(data_dir) if entry[2] == RunStatus.DONE]
+    assert len(done) == len(set(done)) >= 2 * 28

@@ -1,0 +1,140 @@
+"""The supervisor's machine: a fake Hetzner held against its published API, whose machines are real OpenSSH servers."""
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dataflows.errors import SettingsError
+from ops.journal import Journal
+from ops.run import utc_now
+from ops.supervisor.up import NAME, Plan, client_key_of, host_key_of, plan_of, up
+from ops.workers import hetzner
+from ops.workers.errors import CapError, HostKeyError, WorkerError
+from ops.workers.hiring import leftovers
+from ops.workers.keys import new_key
+from ops.workers.provider import Provider
+from ops.workers.settings import WorkerSettings
+from tests.ops.supervisor.host import QUIET_GIT, SCRIPT
+from tests.support.fake_hetzner import DESCRIPTION, TOKEN
+from tests.support.worker_world import WorkerWorld
+
+READ_TOKEN = "glpat-Canary0123456789"
+KEY = new_key()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[WorkerWorld]:
+    if not DESCRIPTION.is_file():
+        pytest.skip("the published description ../shared/hetzner/hcloud-openapi.json is missing")
+    with WorkerWorld(tmp_path / "world") as made:
+        yield made
+        for machine in made.machines.values():
+            machine.stop()
+        assert made.hetzner.violations == []
+
+
+@pytest.fixture
+def plan(tmp_path: Path, world: WorkerWorld) -> Plan:
+    """A plan whose host is laid out under a scratch root, from a repository that holds what is installed."""
+    remote = tmp_path / "remote"
+    shutil.copytree(SCRIPT.parent, remote / "ops" / "supervisor", ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    for command in (["init", "--quiet", "--initial-branch=main"], ["add", "--all"], ["commit", "--quiet", "-m", "one"]):
+        subprocess.run(["git", "-C", remote, *command], env=os.environ | QUIET_GIT, check=True)
+    environ = {
+        **world.environ,
+        "MATERIA_REMOTE": str(remote),
+        "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": KEY.private,
+        "GITLAB_READ_TOKEN": READ_TOKEN,
+    }
+    found = plan_of(WorkerSettings.from_environ(environ), environ)
+    return replace(found, prefix=str(tmp_path / "root"), pause_s=0.05, alive_within_s=30)
+
+
+@pytest.fixture
+def lives(plan: Plan) -> Iterator[threading.Event]:
+    """What systemd does on a real host: once supervisor.sh is installed, it gives signs of life; until set."""
+    home, data = Path(plan.prefix) / "opt/materia", Path(plan.prefix) / "data/materia"
+    ended = threading.Event()
+
+    def live() -> None:
+        while not ended.wait(0.05):
+            if (home / "supervisor.sh").exists():
+                (home / "current").is_symlink() or (home / "current").symlink_to("trees/abc123")
+                (data / "supervisor").mkdir(exist_ok=True)
+                (data / "supervisor" / "heartbeat.json").touch()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    yield ended
+    ended.set()
+    thread.join()
+
+
+def provider(world: WorkerWorld) -> Provider:
+    return hetzner.provider(TOKEN, world.hetzner.url, pause_s=0.01)
+
+
+def test_it_is_made_and_bootstrapped_once_and_only_looked_at_afterwards(world, plan, lives) -> None:
+    told: list[str] = []
+    assert up(provider(world), plan, told.append) == "abc123"
+    assert any(line.startswith(f"made {NAME}") for line in told) and any("ready" in line for line in told)
+    made = [each.id for each in provider(world).list_instances()]
+    told.clear()
+    assert up(provider(world), plan, told.append) == "abc123"
+    assert told == [f"{NAME} is alive, at abc123"]
+    assert [each.id for each in provider(world).list_instances()] == made and len(made) == 1
+
+
+def test_a_machine_that_was_made_and_never_bootstrapped_is_adopted(world, plan, lives) -> None:
+    up(provider(world), plan, lambda line: None)
+    lives.set()
+    shutil.rmtree(plan.prefix)
+    told: list[str] = []
+    with pytest.raises(WorkerError, match="no sign of life"):
+        up(provider(world), replace(plan, alive_within_s=0.1), told.append)
+    assert "bootstrapping" in told[0] and len(provider(world).list_instances()) == 1
+
+
+def test_the_token_is_on_the_host_in_the_one_file_and_nowhere_else(world, plan, lives) -> None:
+    told: list[str] = []
+    up(provider(world), plan, told.append)
+    holders = [p for p in Path(plan.prefix).rglob("*") if p.is_file() and READ_TOKEN.encode() in p.read_bytes()]
+    assert holders == [Path(plan.prefix) / "etc/materia/materia.env"]
+    logs = [machine.log.read_text() for machine in world.machines.values()]
+    assert not any(READ_TOKEN in text for text in (*logs, *world.user_data, *told, repr(plan)))
+    assert KEY.private.splitlines()[3] not in "".join(world.user_data)
+
+
+def test_nothing_that_reaps_workers_takes_it(world, plan, lives, tmp_path) -> None:
+    up(provider(world), plan, lambda line: None)
+    assert leftovers(world.hire(), Journal(tmp_path / "runs.sqlite"), utc_now()) == ()
+
+
+def test_another_key_meets_a_refusal_and_no_connection(world, plan, lives) -> None:
+    up(provider(world), plan, lambda line: None)
+    with pytest.raises(HostKeyError, match="another MATERIA_SUPERVISOR_SSH_PRIVATE_KEY"):
+        up(provider(world), replace(plan, client_key=new_key()), lambda line: None)
+
+
+def test_a_machine_that_is_too_dear_is_not_made(world, plan) -> None:
+    with pytest.raises(CapError):
+        up(provider(world), replace(plan, most_eur_per_hour=0.0001), lambda line: None)
+    assert world.left() == []
+
+
+def test_the_host_key_follows_from_ours_and_from_no_other() -> None:
+    assert host_key_of(KEY).public == host_key_of(client_key_of(KEY.private)).public
+    assert host_key_of(KEY).public not in (KEY.public, host_key_of(new_key()).public)
+
+
+@pytest.mark.parametrize("key", ["", "no key at all"])
+def test_a_missing_or_wrong_key_is_named_and_not_shown(key: str) -> None:
+    environ = {"MATERIA_REMOTE": "/somewhere", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": key}
+    with pytest.raises(SettingsError, match="MATERIA_SUPERVISOR_SSH_PRIVATE_KEY"):
+        plan_of(WorkerSettings.from_environ({}), environ)

@@ -1,0 +1,57 @@
+"""A loopback Hetzner, and what a worker's order looks like."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ops.workers import hetzner as module
+from ops.workers.labels import Labels
+from ops.workers.provider import Offer, Order, Provider
+from tests.support.fake_hetzner import DESCRIPTION, TOKEN, FakeHetzner
+from tests.support.worker_world import WorkerWorld
+
+PAUSE_S = 0.001
+
+
+@pytest.fixture(scope="session")
+def described() -> None:
+    """Skips where the published description of Hetzner's API isn't there."""
+    if not DESCRIPTION.is_file():
+        pytest.skip("the published description ../shared/hetzner/hcloud-openapi.json is missing")
+
+
+@pytest.fixture
+def fake(described: None) -> Iterator[FakeHetzner]:
+    with FakeHetzner() as server:
+        yield server
+        assert server.violations == []
+
+
+@pytest.fixture
+def hetzner(fake: FakeHetzner) -> Provider:
+    return module.provider(TOKEN, fake.url, pause_s=PAUSE_S)
+
+
+def an_order(name: str = "materia-box-abc123-extract", host_key: str = "k1", run_id: int | None = 7) -> Order:
+    labels = Labels("box-abc123", run_id, datetime.now(UTC).replace(microsecond=0), timedelta(hours=2), host_key)
+    return Order(
+        name=name,
+        labels=labels,
+        public_key=f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{host_key}",
+        user_data="#cloud-config\n{}\n",
+        ssh_port=22,
+        ssh_from=("0.0.0.0/0", "::/0"),
+    )
+
+
+AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.012, True)
+
+
+@pytest.fixture
+def world(described: None, tmp_path: Path) -> Iterator[WorkerWorld]:
+    """A fake provider whose machines are real OpenSSH servers."""
+    with WorkerWorld(tmp_path / "world") as made:
+        yield made
+        assert made.hetzner.violations == []

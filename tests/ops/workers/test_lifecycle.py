@@ -1,0 +1,246 @@
+"""A worker's whole life, from one call to nothing left: a fake provider, real OpenSSH servers."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dataflows.errors import SettingsError
+from ops.journal import Journal
+from ops.pipelines import Request
+from ops.run import RunStatus
+from ops.settings import Settings
+from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError, WorkerError
+from ops.workers.keys import new_key
+from ops.workers.lifecycle import run_on
+from ops.workers.wire import Patience
+from tests.support.fake_hetzner import Fault
+from tests.support.worker_world import CANARY, ENVIRON, WorkerWorld
+
+PATIENCE = Patience(boot_s=5, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=10, stop_s=3, losses=3)
+
+
+def run(world: WorkerWorld, patience: Patience = PATIENCE, pipeline: str = "run-all", **environ: str) -> str:
+    return run_on(world.hire(**environ), pipeline, world.settings, Request(), world.environ, patience)
+
+
+def found_in_files(root: Path, text: str) -> list[str]:
+    return [str(path) for path in root.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_a_run_on_a_worker_shows_like_a_local_one_and_leaves_nothing(world: WorkerWorld):
+    assert run(world) == "landed 2021-08"
+    assert world.left() == []
+    journal = Journal(world.settings.journal_path)
+    inner, outer = journal.runs()
+    assert (outer.pipeline, outer.status, outer.snapshots) == ("run-all", RunStatus.DONE, ("e1",))
+    assert (inner.pipeline, inner.status, inner.result, inner.parent_id) == ("extract", RunStatus.DONE, "landed", outer.id)
+    assert outer.worker == inner.worker is not None
+    assert [step.name for step in journal.steps(outer.id)] == ["worker_created", "worker_reached", "code_sent"]
+    assert [(step.name, step.detail) for step in journal.steps(inner.id)] == [("candidates", "tuple of 4")]
+    for log_path in (outer.log_path, inner.log_path):
+        assert f"run={inner.id} step=candidates probed order_bytes=" in Path(log_path).read_text()
+
+
+def test_only_declared_names_reach_the_worker_and_no_secret_is_written_anywhere(world: WorkerWorld):
+    copied = world.root / "order"
+    script = (world.tools / "pipeline").read_text()
+    # Outside the searched folders: what the worker's process itself was given.
+    world.pipeline(script=script.replace("read -r order", f'read -r order; printf %s "$order" >{copied}'))
+    seen = _secrets_in_processes_during(world)
+    import json
+
+    given = json.loads(copied.read_text())["environ"]
+    copied.unlink()
+    assert given == ENVIRON
+    assert seen == []
+    assert found_in_files(world.root, CANARY) == []
+    assert not any(CANARY in each for each in world.user_data)
+
+
+def _secrets_in_processes_during(world: WorkerWorld) -> list[str]:
+    """Runs, and looks at every process but this one all the while."""
+    import os
+    import threading
+
+    seen: list[str] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.02):
+            for each in Path("/proc").iterdir():
+                if each.name.isdigit() and int(each.name) != os.getpid():
+                    for what in ("cmdline", "environ"):
+                        try:
+                            if CANARY.encode() in (each / what).read_bytes():
+                                seen.append(f"{each.name} {what}")
+                        except OSError:
+                            continue
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    run(world)
+    done.set()
+    looking.join()
+    return seen
+
+
+def test_without_object_storage_nothing_is_created(world: WorkerWorld):
+    settings = Settings.from_environ({"MATERIA_DATA_DIR": str(world.data_dir)})
+    with pytest.raises(SettingsError, match="R2_ENDPOINT"):
+        run_on(world.hire(), "extract", settings, Request(), {}, PATIENCE)
+    assert world.hetzner.creations == 0
+
+
+def test_a_failure_there_is_a_failure_here_with_its_exit_code(world: WorkerWorld):
+    told = '{"event": "run_ended", "run": 1, "status": "failed", "result": null, "error": "no room", "snapshots": []}'
+    world.pipeline(f"say '{told}'; exit 4")
+    with pytest.raises(RemoteFailedError, match="exit code 4: no room") as failed:
+        run(world)
+    assert failed.value.exit_code == 4
+    assert world.left() == []
+    assert [each.status for each in Journal(world.settings.journal_path).runs()] == [RunStatus.FAILED] * 2
+
+
+def test_a_pipeline_that_is_killed_there_is_said_to_be(world: WorkerWorld):
+    world.pipeline("kill -KILL $$")
+    with pytest.raises(RemoteFailedError, match="137: it was killed"):
+        run(world)
+    assert world.left() == []
+
+
+def test_a_worker_with_another_host_key_is_told_nothing(world: WorkerWorld):
+    world.wrong_host_key = new_key().private
+    with pytest.raises(HostKeyError):
+        run(world, Patience(boot_s=1, pause_s=0.05))
+    assert world.left() == []
+    assert not any((machine.home / "materia").exists() for machine in world.machines.values())
+
+
+def test_a_worker_that_never_answers_is_given_up_and_destroyed(world: WorkerWorld):
+    boot = world.hetzner._boots
+    world.hetzner._boots = lambda number, body, keys: "127.0.1.1" if boot(number, body, keys) else ""
+    with pytest.raises(UnreachableError):
+        run(world, Patience(boot_s=0.5, pause_s=0.05))
+    assert world.left() == []
+
+
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_a_cut_connection_is_survived_and_nothing_is_told_twice(world: WorkerWorld, cuts: int):
+    said = "\n".join(
+        f"say '{{\"event\": \"step_began\", \"step\": {n}, \"run\": 2, \"name\": \"part{n}\", \"detail\": \"\"}}'; sleep 0.6"
+        for n in range(2, 2 + cuts)
+    )
+    world.pipeline(said)
+    seen: list[str] = []
+    import threading
+
+    done = threading.Event()
+
+    def cut() -> None:
+        journal = Journal(world.settings.journal_path)
+        while not done.wait(0.05):
+            runs = journal.runs(1)
+            if runs and runs[0].pipeline == "extract":
+                new = [step.name for step in journal.steps(runs[0].id) if step.name.startswith("part")]
+                if len(new) > len(seen):
+                    seen.append(new[-1])
+                    for machine in list(world.machines.values()):
+                        machine.cut()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    try:
+        assert run(world) == "landed 2021-08"
+    finally:
+        done.set()
+        cutting.join()
+    assert len(seen) == cuts
+    journal = Journal(world.settings.journal_path)
+    names = [step.name for step in journal.steps(journal.runs(1)[0].id)]
+    assert names == ["candidates", *(f"part{n}" for n in range(2, 2 + cuts))]
+    assert world.left() == []
+
+
+def test_a_machine_that_is_gone_for_good_is_given_up(world: WorkerWorld):
+    world.pipeline("sleep 0.2; (sleep 0.1; kill -KILL $(cat $HOME/../sshd.pid)) & sleep 30")
+    import threading
+
+    def vanish() -> None:
+        journal = Journal(world.settings.journal_path)
+        for _ in range(400):
+            if len(journal.runs(2)) == 2:
+                break
+            time.sleep(0.05)
+        for machine in list(world.machines.values()):
+            machine.refuse()
+
+    vanishing = threading.Thread(target=vanish)
+    vanishing.start()
+    with pytest.raises(UnreachableError):
+        run(world, Patience(boot_s=5, reconnect_s=0.5, pause_s=0.05, stop_s=1, losses=2))
+    vanishing.join()
+    assert world.left() == []
+    assert {each.status for each in Journal(world.settings.journal_path).runs()} == {RunStatus.FAILED}
+
+
+def test_when_its_time_is_up_the_remote_tree_is_ended(world: WorkerWorld):
+    import ops.workers.lifecycle as lifecycle
+
+    world.pipeline("sleep 100 & sleep 101")
+    reserve, lifecycle._RESERVE_S = lifecycle._RESERVE_S, 5 * 60 - 8.0
+    try:
+        with pytest.raises(RemoteFailedError, match="its time was up"):
+            run(world, MATERIA_WORKER_TTL_MINUTES="5")
+    finally:
+        lifecycle._RESERVE_S = reserve
+    assert world.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_supervisor_ends_the_remote_run_and_destroys_its_worker(world: WorkerWorld, number: int):
+    world.pipeline("trap 'touch " + str(world.root) + "/asked; exit 130' TERM; sleep 60 & wait")
+    process = world.spawn("pipeline", "run", "run-all", "--on", "hetzner")
+    _until_running(world)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert (world.root / "asked").exists()
+    assert world.left() == []
+    assert {each.status for each in Journal(world.settings.journal_path).runs()} <= {RunStatus.INTERRUPTED, RunStatus.FAILED}
+    assert CANARY not in errors
+
+
+def test_what_a_killed_supervisor_left_is_gone_after_the_next_start(world: WorkerWorld):
+    world.pipeline("sleep 60")
+    process = world.spawn("pipeline", "run", "run-all", "--on", "hetzner")
+    _until_running(world)
+    process.kill()
+    process.communicate(timeout=30)
+    assert world.left() != []
+    world.pipeline()
+    assert run(world) == "landed 2021-08"
+    assert world.left() == []
+    entries = world.hire().ledger.entries()
+    assert len(entries) == 2
+    assert all(entry.ended_at for entry in entries)
+
+
+def test_a_worker_that_cannot_be_destroyed_is_an_error_that_says_so(world: WorkerWorld):
+    world.hetzner.misbehave(*[Fault("DELETE", r"/servers/\d+", code="unauthorized")])
+    with pytest.raises(WorkerError, match="HETZNER_TOKEN"):
+        run(world)
+    world.hetzner.behave()
+    run(world)
+    assert world.left() == []
+
+
+def _until_running(world: WorkerWorld) -> None:
+    journal = Journal(world.settings.journal_path)
+    for _ in range(600):
+        runs = journal.runs(1)
+        if runs and runs[0].pipeline == "extract" and journal.steps(runs[0].id):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the pipeline did not begin")

@@ -1,0 +1,500 @@
+"""A stateful stand-in for Hetzner's API on loopback, each request and answer held against the published description.
+
+`FakeHetzner` keeps servers, keys, firewalls and prices as Hetzner does, and can be told to misbehave. What a server
+*is* decides `boots`: by default nothing runs, tests with SSH start a real OpenSSH server.
+"""
+
+import hashlib
+import json
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+PROJECT = Path(__file__).resolve().parents[2]
+DESCRIPTION = PROJECT.parent / "shared" / "hetzner" / "hcloud-openapi.json"
+TOKEN = "fake-token-3f9d1c7e"
+
+TYPES = {
+    # name: cores, GB, EUR an hour, locations
+    "cx23": (2, 4.0, 0.0060, ("fsn1", "nbg1")),
+    "cpx22": (2, 8.0, 0.0120, ("fsn1", "nbg1", "hel1")),
+    "ccx13": (2, 8.0, 0.0250, ("fsn1", "nbg1")),
+    "cpx32": (4, 16.0, 0.0260, ("fsn1", "nbg1", "hel1")),
+    "ccx23": (4, 16.0, 0.0500, ("fsn1", "nbg1", "hel1")),
+}
+LOCATIONS = {"fsn1": (1, "Falkenstein"), "nbg1": (2, "Nuremberg"), "hel1": (3, "Helsinki")}
+
+STATUS_OF_CODE = {
+    "rate_limit_exceeded": 429,
+    "resource_unavailable": 412,
+    "uniqueness_error": 409,
+    "service_error": 500,
+    "unavailable": 503,
+    "not_found": 404,
+    "resource_in_use": 422,
+    "unauthorized": 401,
+    "invalid_input": 422,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One misbehaviour of one request: an error `code` instead of an answer, or the connection dropped.
+
+    `cut` drops it: `before` nothing was done, `after` what was asked for was done, and nobody is told.
+    """
+
+    method: str
+    path: str
+    """A regular expression that the path matches."""
+    code: str | None = None
+    cut: str | None = None
+
+
+class ContractError(AssertionError):
+    """A request or an answer is not as the published description says."""
+
+
+@dataclass
+class State:
+    """What the project holds."""
+
+    servers: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ssh_keys: dict[int, dict[str, Any]] = field(default_factory=dict)
+    firewalls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    next_id: int = 1
+    unavailable: set[tuple[str, str]] = field(default_factory=set)
+    """Types and locations that are out of stock and whose list says so."""
+
+    def new_id(self) -> int:
+        self.next_id += 1
+        return self.next_id
+
+    @property
+    def everything(self) -> list[dict[str, Any]]:
+        return [*self.servers.values(), *self.ssh_keys.values(), *self.firewalls.values()]
+
+
+Boots = Callable[[int, Mapping[str, Any], list[str]], str]
+"""Starts a server (id, the request, its public keys) and returns its address."""
+
+
+class FakeHetzner:
+    """The server; `with FakeHetzner() as hetzner` starts it on a free port."""
+
+    def __init__(self, boots: Boots | None = None, ends: Callable[[int], None] | None = None) -> None:
+        self.state = State()
+        self.requests: list[tuple[str, str]] = []
+        self.violations: list[str] = []
+        self.deletion_s = 0.0
+        """How long a deleted server is still shown, as `deleting`."""
+        self.creations = 0
+        self._boots, self._ends = boots, ends
+        self._faults: list[Fault] = []
+        self.lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.fake = self  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self) -> "FakeHetzner":
+        contract()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+        for server_id in list(self.state.servers):
+            if self._ends:
+                self._ends(server_id)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def misbehave(self, *faults: Fault) -> None:
+        with self.lock:
+            self._faults.extend(faults)
+
+    def behave(self) -> None:
+        with self.lock:
+            self._faults.clear()
+
+    def take_fault(self, method: str, path: str) -> Fault | None:
+        with self.lock:
+            for fault in self._faults:
+                if fault.method == method and re.fullmatch(fault.path, path):
+                    self._faults.remove(fault)
+                    return fault
+        return None
+
+    def foreign(self, name: str, kind: str = "servers", labels: Mapping[str, str] | None = None) -> int:
+        """Put something there that another person made; returns its id."""
+        with self.lock:
+            made = self._make(kind, {"name": name, "labels": dict(labels or {}), **_FOREIGN[kind]})
+        return made["id"]
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any]) -> tuple[int, Any]:
+        """What Hetzner answers: a status and a body."""
+        with self.lock:
+            self._sweep()
+            match method, path.strip("/").split("/"):
+                case "GET", ["server_types"]:
+                    return 200, _page("server_types", [self.server_type(name) for name in TYPES], query)
+                case "GET", [("servers" | "ssh_keys" | "firewalls") as kind]:
+                    return 200, _page(kind, _selected(getattr(self.state, kind).values(), query), query)
+                case "GET", [("servers" | "ssh_keys" | "firewalls") as kind, number]:
+                    found = getattr(self.state, kind).get(int(number))
+                    return (200, {kind[:-1]: found}) if found else _error("not_found")
+                case "POST", [("servers" | "ssh_keys" | "firewalls") as kind]:
+                    return self._create(kind, body)
+                case "DELETE", [("servers" | "ssh_keys" | "firewalls") as kind, number]:
+                    return self._delete(kind, int(number))
+                case _:
+                    return _error("not_found")
+
+    def _create(self, kind: str, body: Mapping[str, Any]) -> tuple[int, Any]:
+        existing = getattr(self.state, kind).values()
+        if any(each["name"] == body["name"] for each in existing):
+            return _error("uniqueness_error")
+        if kind == "ssh_keys" and any(each["public_key"] == body["public_key"] for each in existing):
+            return _error("uniqueness_error")
+        if kind == "servers":
+            offer = TYPES.get(body["server_type"])
+            if offer is None or body["location"] not in offer[3]:
+                return _error("invalid_input")
+            if (body["server_type"], body["location"]) in self.state.unavailable:
+                return _error("resource_unavailable")
+        made = self._make(kind, body)
+        if kind == "servers":
+            self.creations += 1
+            return 201, {
+                "server": made,
+                "action": _action(made["id"], "create_server"),
+                "next_actions": [_action(made["id"], "start_server")],
+                "root_password": None,
+            }
+        return 201, {kind[:-1]: made, **({"actions": []} if kind == "firewalls" else {})}
+
+    def _make(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        number = self.state.new_id()
+        common = {"id": number, "name": body["name"], "labels": body.get("labels", {}), "created": _now()}
+        if kind == "servers":
+            made = common | self._server_body(number, body)
+        elif kind == "ssh_keys":
+            digest = hashlib.md5(body["public_key"].encode()).hexdigest()
+            fingerprint = ":".join(digest[at : at + 2] for at in range(0, 32, 2))
+            made = common | {"public_key": body["public_key"], "fingerprint": fingerprint}
+        else:
+            rules = [
+                {"port": None, "description": None, "source_ips": [], "destination_ips": [], **rule}
+                for rule in body.get("rules", [])
+            ]
+            made = common | {"rules": rules, "applied_to": []}
+        getattr(self.state, kind)[number] = made
+        return made
+
+    def _server_body(self, number: int, body: Mapping[str, Any]) -> dict[str, Any]:
+        wanted = body.get("ssh_keys", [])
+        keys = [
+            key["public_key"] for key in self.state.ssh_keys.values() if {key["name"], str(key["id"])} & set(wanted)
+        ]
+        address = self._boots(number, body, keys) if self._boots else f"127.1.{number // 250 % 250}.{number % 250 + 1}"
+        location = _location(body["location"])
+        return {
+            "status": "running",
+            "backup_window": None,
+            "datacenter": {
+                "id": 1,
+                "name": f"{location['name']}-dc1",
+                "description": "",
+                "location": location,
+                "server_types": {"available": [], "available_for_migration": [], "supported": []},
+            },
+            "location": location,
+            "image": None,
+            "included_traffic": None,
+            "ingoing_traffic": None,
+            "outgoing_traffic": None,
+            "iso": None,
+            "locked": False,
+            "primary_disk_size": 80,
+            "private_net": [],
+            "protection": {"delete": False, "rebuild": False},
+            "public_net": {
+                "ipv4": {"id": number, "ip": address, "blocked": False, "dns_ptr": f"{number}.example"},
+                "ipv6": None,
+                "floating_ips": [],
+                "firewalls": [{"id": each["firewall"], "status": "applied"} for each in body.get("firewalls", [])],
+            },
+            "rescue_enabled": False,
+            "server_type": self.server_type(body["server_type"]),
+            "volumes": [],
+        }
+
+    def _delete(self, kind: str, number: int) -> tuple[int, Any]:
+        found = getattr(self.state, kind).get(number)
+        if found is None:
+            return _error("not_found")
+        if kind == "firewalls" and any(
+            number == used["id"] for server in self.state.servers.values() for used in server["public_net"]["firewalls"]
+        ):
+            return _error("resource_in_use")
+        if kind != "servers":
+            del getattr(self.state, kind)[number]
+            return 204, None
+        found["status"] = "deleting"
+        found.setdefault("_gone_at", time.monotonic() + self.deletion_s)
+        self._sweep()
+        return 200, {"action": _action(number, "delete_server")}
+
+    def _sweep(self) -> None:
+        for number, server in list(self.state.servers.items()):
+            if server.get("_gone_at", float("inf")) <= time.monotonic():
+                del self.state.servers[number]
+                if self._ends:
+                    self._ends(number)
+
+    def server_type(self, name: str) -> dict[str, Any]:
+        cores, memory_gb, eur, locations = TYPES[name]
+        price = {"net": f"{eur / 1.19:.10f}", "gross": f"{eur:.10f}"}
+        return {
+            "id": list(TYPES).index(name) + 100,
+            "name": name,
+            "description": name.upper(),
+            "architecture": "x86",
+            "category": "Shared vCPU",
+            "cores": cores,
+            "memory": memory_gb,
+            "disk": 80,
+            "cpu_type": "shared",
+            "storage_type": "local",
+            "deprecated": False,
+            "deprecation": None,
+            # `available` and `recommended` are newer than the description, and the client expects them.
+            "locations": [
+                {
+                    "id": LOCATIONS[place][0],
+                    "name": place,
+                    "deprecation": None,
+                    "available": (name, place) not in self.state.unavailable,
+                    "recommended": True,
+                }
+                for place in locations
+            ],
+            "prices": [
+                {
+                    "location": place,
+                    "price_hourly": price,
+                    "price_monthly": price,
+                    "price_per_tb_traffic": price,
+                    "included_traffic": 21_990_232_555_520,
+                }
+                for place in locations
+            ],
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """The tests' output is not for this."""
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        fake: FakeHetzner = self.server.fake  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        url = urlsplit(self.path)
+        path = url.path.removeprefix("/v1")
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        fake.requests.append((self.command, path))
+        try:
+            held(self.command, path, query, body)
+        except ContractError as error:
+            fake.violations.append(f"{self.command} {path}: {error}")
+        fault = fake.take_fault(self.command, path)
+        if fault is not None and fault.cut == "before":
+            return self._cut()
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            status, answer = _error("unauthorized")
+        elif fault is not None and fault.code is not None:
+            status, answer = _error(fault.code)
+        else:
+            status, answer = fake.answer(self.command, path, query, json.loads(body or b"{}"))
+        if fault is not None and fault.cut == "after":
+            return self._cut()
+        text = b"" if answer is None else json.dumps(_public(answer)).encode()
+        try:
+            held(self.command, path, query, body, (status, text))
+        except ContractError as error:
+            fake.violations.append(f"{self.command} {path} -> {status}: {error}")
+        self.send_response(status)
+        if answer is not None:
+            self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _cut(self) -> None:
+        self.close_connection = True
+
+
+@cache
+def contract() -> Any:
+    """The published description, ready to hold things against."""
+    from openapi_core import Config, OpenAPI
+
+    described = json.loads(DESCRIPTION.read_text())
+    for path in described["paths"].values():
+        path.pop("servers", None)
+        for operation in path.values():
+            # OpenAPI writes ranges of status codes in capitals.
+            if isinstance(operation, dict) and "responses" in operation:
+                operation["responses"] = {code.upper(): each for code, each in operation["responses"].items()}
+    described = _with_nulls(described, described)
+    described["servers"] = [{"url": "http://hetzner.test"}]
+    return OpenAPI.from_dict(described, config=Config(spec_validator_cls=None))
+
+
+def _with_nulls(node: Any, described: Mapping[str, Any]) -> Any:
+    """`nullable` beside a lone `allOf` means the same, or null; OpenAPI 3.0 lets it mean so only beside a `type`."""
+    if isinstance(node, list):
+        return [_with_nulls(each, described) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("nullable") and len(node.get("allOf", [])) == 1 and "type" not in node:
+        (meant,) = node["allOf"]
+        for part in meant.get("$ref", "#").split("/")[1:]:
+            meant = (described if meant is node["allOf"][0] else meant)[part]
+        node = {**meant, "nullable": True}
+    return {name: _with_nulls(each, described) for name, each in node.items()}
+
+
+@cache
+def _checked(method: str, path: str, query: str, body: bytes, answer: tuple[int, bytes] | None) -> str | None:
+    from openapi_core.exceptions import OpenAPIError
+    from openapi_core.testing import MockRequest, MockResponse
+
+    request = MockRequest(
+        "http://hetzner.test",
+        method.lower(),
+        path,
+        args=json.loads(query),
+        headers={"Authorization": "Bearer token"},
+        data=body or None,
+        content_type="application/json",
+    )
+    try:
+        if answer is None:
+            contract().validate_request(request)
+        else:
+            content_type = "application/json" if answer[1] else ""
+            contract().validate_response(
+                request, MockResponse(answer[1], status_code=answer[0], content_type=content_type)
+            )
+    except OpenAPIError as error:
+        return f"{error!r}: {error.__cause__!r}"[:2000]
+    return None
+
+
+def held(
+    method: str, path: str, query: Mapping[str, str], body: bytes, answer: tuple[int, bytes] | None = None
+) -> None:
+    """Hold a request, or its answer, against the description; raises ContractError."""
+    if fault := _checked(method, path, json.dumps(query), body, answer):
+        raise ContractError(fault)
+
+
+def _page(kind: str, entries: list[Any], query: Mapping[str, str]) -> dict[str, Any]:
+    size, page = int(query.get("per_page", 25)), int(query.get("page", 1))
+    last = max(1, -(-len(entries) // size))
+    pagination = {
+        "page": page,
+        "per_page": size,
+        "previous_page": page - 1 if page > 1 else None,
+        "next_page": page + 1 if page < last else None,
+        "last_page": last,
+        "total_entries": len(entries),
+    }
+    return {kind: entries[(page - 1) * size : page * size], "meta": {"pagination": pagination}}
+
+
+def _selected(entries: Any, query: Mapping[str, str]) -> list[Any]:
+    wanted = (
+        dict(part.split("=", 1) for part in query["label_selector"].split(",")) if "label_selector" in query else {}
+    )
+    return [
+        each
+        for each in entries
+        if query.get("name", each["name"]) == each["name"]
+        and all(each["labels"].get(name) == value for name, value in wanted.items())
+    ]
+
+
+def _error(code: str) -> tuple[int, Any]:
+    return STATUS_OF_CODE[code], {"error": {"code": code, "message": code.replace("_", " "), "details": None}}
+
+
+def _action(number: int, command: str) -> dict[str, Any]:
+    return {
+        "id": random.randrange(1, 1 << 40),
+        "command": command,
+        "status": "success",
+        "progress": 100,
+        "started": _now(),
+        "finished": _now(),
+        "resources": [{"id": number, "type": "server"}],
+        "error": None,
+    }
+
+
+def _location(name: str) -> dict[str, Any]:
+    number, city = LOCATIONS[name]
+    return {
+        "id": number,
+        "name": name,
+        "description": f"{city} DC Park 1",
+        "country": "DE",
+        "city": city,
+        "latitude": 50.0,
+        "longitude": 12.0,
+        "network_zone": "eu-central",
+    }
+
+
+def _public(answer: Any) -> Any:
+    """An answer without what only the fake needs."""
+    if isinstance(answer, dict):
+        return {name: _public(value) for name, value in answer.items() if not name.startswith("_")}
+    return [_public(each) for each in answer] if isinstance(answer, list) else answer
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+_FOREIGN: dict[str, dict[str, Any]] = {
+    "servers": {"server_type": "cx23", "location": "fsn1"},
+    "ssh_keys": {"public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPfQ somebody"},
+    "firewalls": {},
+}
