@@ -35,7 +35,12 @@ def test_a_run_on_a_worker_shows_like_a_local_one_and_leaves_nothing(world: Work
     journal = Journal(world.settings.journal_path)
     inner, outer = journal.runs()
     assert (outer.pipeline, outer.status, outer.snapshots) == ("run-all", RunStatus.DONE, ("e1",))
-    assert (inner.pipeline, inner.status, inner.result, inner.parent_id) == ("extract", RunStatus.DONE, "landed", outer.id)
+    assert (inner.pipeline, inner.status, inner.result, inner.parent_id) == (
+        "extract",
+        RunStatus.DONE,
+        "landed",
+        outer.id,
+    )
     assert outer.worker == inner.worker is not None
     assert [step.name for step in journal.steps(outer.id)] == ["worker_created", "worker_reached", "code_sent"]
     assert [(step.name, step.detail) for step in journal.steps(inner.id)] == [("candidates", "tuple of 4")]
@@ -129,7 +134,7 @@ def test_a_worker_that_never_answers_is_given_up_and_destroyed(world: WorkerWorl
 @pytest.mark.parametrize("cuts", [1, 3])
 def test_a_cut_connection_is_survived_and_nothing_is_told_twice(world: WorkerWorld, cuts: int):
     said = "\n".join(
-        f"say '{{\"event\": \"step_began\", \"step\": {n}, \"run\": 2, \"name\": \"part{n}\", \"detail\": \"\"}}'; sleep 0.6"
+        f'say \'{{"event": "step_began", "step": {n}, "run": 2, "name": "part{n}", "detail": ""}}\'; sleep 0.6'
         for n in range(2, 2 + cuts)
     )
     world.pipeline(said)
@@ -189,7 +194,7 @@ def test_when_its_time_is_up_the_remote_tree_is_ended(world: WorkerWorld):
     import ops.workers.lifecycle as lifecycle
 
     world.pipeline("sleep 100 & sleep 101")
-    reserve, lifecycle._RESERVE_S = lifecycle._RESERVE_S, 5 * 60 - 8.0
+    reserve, lifecycle._RESERVE_S = lifecycle._RESERVE_S, 5 * 60 - 3.0
     try:
         with pytest.raises(RemoteFailedError, match="its time was up"):
             run(world, MATERIA_WORKER_TTL_MINUTES="5")
@@ -208,7 +213,10 @@ def test_an_interrupted_supervisor_ends_the_remote_run_and_destroys_its_worker(w
     assert process.returncode == 130, errors
     assert (world.root / "asked").exists()
     assert world.left() == []
-    assert {each.status for each in Journal(world.settings.journal_path).runs()} <= {RunStatus.INTERRUPTED, RunStatus.FAILED}
+    assert {each.status for each in Journal(world.settings.journal_path).runs()} <= {
+        RunStatus.INTERRUPTED,
+        RunStatus.FAILED,
+    }
     assert CANARY not in errors
 
 
