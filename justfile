@@ -62,8 +62,7 @@ dag:
 
 # Measure the main job and the reader against their bars
 bench *args:
-    {{ run }}python -m bench.pipelines "$@"
-    {{ run }}python -m bench.reader
+    {{ run }}python -m bench "$@"
 
 # Any SQLMesh command on our project, such as `just sqlmesh plan dev_me`
 sqlmesh *args:

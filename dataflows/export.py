@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dataflows import transform
 from dataflows.errors import GateError, LandingError
+from dataflows.gate import Gate, faults_against
 from dataflows.landing import Landing
 from dataflows.serving.build import build_generation, row_counts
 from dataflows.serving.generation import Generation, GenerationFacts
@@ -25,16 +26,6 @@ log = logging.getLogger(__name__)
 GENERATIONS_KEPT = 5
 
 _VERIFY_TIMEOUT_S = 1800.0
-
-
-@dataclass(frozen=True)
-class Gate:
-    """How much worse than the served generation a new one may be."""
-
-    max_row_loss: float
-    """Share of a table's rows that may be missing, 0 to 1."""
-    forced_reason: str | None = None
-    """Why somebody lets a generation through that the gate would refuse; recorded in the generation."""
 
 
 @dataclass(frozen=True)
@@ -124,37 +115,3 @@ def generation(gated: Built, serving: ServingStore) -> Generation:
     published = serving.publish(gated.path, gated.facts)
     serving.prune(GENERATIONS_KEPT)
     return published
-
-
-def faults_against(served: Generation, facts: GenerationFacts, max_row_loss: float) -> tuple[str, ...]:
-    """In what a new generation is worse than the served one, for a person; nothing when it isn't."""
-    faults = []
-    if served.newest_released_on and (
-        facts.newest_released_on is None or facts.newest_released_on < served.newest_released_on
-    ):
-        faults.append(
-            f"its newest release is of {facts.newest_released_on}, the served one's of {served.newest_released_on}"
-        )
-    for table, before in sorted(served.row_counts.items()):
-        now = facts.row_counts.get(table, 0)
-        if now < before * (1 - max_row_loss):
-            faults.append(
-                f"{table} has {now:,} rows, {before:,} are served (at most {max_row_loss:.0%} may be missing)"
-            )
-    return tuple(faults)
-
-
-def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: str) -> bool:
-    """Whether a generation of just these snapshots, made by just this code, was published already.
-
-    Looks at markers and sidecars only: nothing heavy is imported to find that there is nothing to do. It asks the
-    newest generation, not the served one, so that a rollback holds until there is something new.
-    """
-    generations = serving.generations()
-    keys = tuple(snapshot.key for snapshot in snapshots if snapshot.dataset == dataset)
-    return bool(
-        generations
-        and serving.served() is not None
-        and generations[-1].snapshots == keys
-        and generations[-1].models_digest == models_digest()
-    )

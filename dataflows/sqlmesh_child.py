@@ -21,9 +21,6 @@ from dataflows.transform import PROJECT_DIR, RESULT_MARK, Transformed
 if TYPE_CHECKING:
     from sqlmesh import Context
 
-ROWS_A_BATCH = 12_000_000
-"""Rows read in one plan. A long backfill is walked in batches, so its memory does not grow with its length."""
-
 _PENDING = """
     SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
     FROM staging.stg_psdalldata__release AS landed
@@ -42,6 +39,9 @@ class Order:
     dataset: str
     landed: list[tuple[str, int]]
     """Release days that are landed, oldest first, and how many rows each has."""
+    keys: list[str]
+    """Every landed snapshot, also those that do not count for their day."""
+    rows_a_batch: int
 
 
 def main() -> int:
@@ -49,11 +49,19 @@ def main() -> int:
     _end_with_parent(parent_pid)
     # Planning builds and copies syntax trees by the million; looking for garbage among them costs a tenth of it.
     gc.disable()
+
+    from dataflows import sqlmesh_report
+
+    console, context = sqlmesh_report.installed_console(), None
     try:
-        result = asdict({"transform": _transform, "audit": _audit}[order.action](_context(), order))
+        context = _context()
+        result = asdict({"transform": _transform, "audit": _audit}[order.action](context, order))
     except Exception as error:
         traceback.print_exc()
-        result = {"error": _reason(error)}
+        result = {"error": sqlmesh_report.reason(error, console.failed, context)}
+    finally:
+        if context is not None:
+            context.close()
     print(RESULT_MARK + json.dumps(result), flush=True)
     return 1 if "error" in result else 0
 
@@ -69,18 +77,20 @@ def _end_with_parent(parent_pid: int) -> None:
 
 def _context() -> "Context":
     from sqlmesh import Context
-    from sqlmesh.core.console import configure_console
 
-    configure_console(ignore_warnings=False)
     return Context(paths=[str(PROJECT_DIR)])
 
 
 def _transform(context: "Context", order: Order) -> Transformed:
     landed = [(date.fromisoformat(day), rows) for day, rows in order.landed]
-    planned_to = _processed_to(context, order.dataset) or _batches(landed)[0][1]
+    planned_to = _processed_to(context, order.dataset)
+    if planned_to is None:
+        planned_to = _batches(landed, order.rows_a_batch)[0][1]
+    else:
+        _see_the_landing(context, order, planned_to)
     changed = _apply(context, planned_to)
     pending = _pending(context)
-    for first, last in _batches(pending):
+    for first, last in _batches(pending, order.rows_a_batch):
         print(f"comparing releases {first} to {last}", flush=True)
         # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
@@ -106,9 +116,16 @@ def _apply(context: "Context", last: date, first: date | None = None) -> bool:
 
 
 def _audit(context: "Context", order: Order) -> Transformed:
+    from dataflows.sqlmesh_report import failed_audits
+
     last = date.fromisoformat(order.landed[-1][0])
-    if not context.audit(start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)):
-        raise RuntimeError("an audit found rows that must not be there; it is named above")
+    _see_the_landing(context, order, last)
+    found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
+    if found:
+        told = "\n".join(finding.told(context) for finding in found)
+        raise RuntimeError(
+            f"{told}\nThe lakehouse is made of the landing alone: move its file away, and the next run builds it anew"
+        )
     return Transformed(releases_processed=0, models_changed=False, audited=True)
 
 
@@ -125,17 +142,30 @@ def _processed_to(context: "Context", dataset: str) -> date | None:
     return _day(held[0][1]) if held else None
 
 
+def _see_the_landing(context: "Context", order: Order, day: date) -> None:
+    """The raw views spell out where the landing is; where that has moved, make them anew, along with one day."""
+    import duckdb
+
+    try:
+        seen = {key for (key,) in context.engine_adapter.fetchall("SELECT key FROM raw.psd_snapshot")}
+    except duckdb.IOException:  # nothing is there any more
+        seen = set()
+    if seen != set(order.keys):
+        print("the landing has moved: pointing the raw views to it", flush=True)
+        _apply(context, day, first=day)
+
+
 def _pending(context: "Context") -> list[tuple[date, int]]:
     """The days whose release differs from what was processed, with the rows that will be read."""
     return [(_day(day), rows) for day, rows in context.engine_adapter.fetchall(_PENDING)]
 
 
-def _batches(pending: list[tuple[date, int]]) -> list[tuple[date, date]]:
+def _batches(pending: list[tuple[date, int]], rows_a_batch: int) -> list[tuple[date, date]]:
     """Spans of days, in order, each of so many rows that it fits in memory."""
     spans: list[tuple[date, date]] = []
     rows_in_span = 0
     for day, rows in pending:
-        if spans and rows_in_span + rows <= ROWS_A_BATCH:
+        if spans and rows_in_span + rows <= rows_a_batch:
             spans[-1] = (spans[-1][0], day)
             rows_in_span += rows
         else:
@@ -151,16 +181,6 @@ def _execution_time(last: date) -> datetime:
 
 def _day(value: date | datetime) -> date:
     return value.date() if isinstance(value, datetime) else value
-
-
-def _reason(error: Exception) -> str:
-    """SQLMesh's exceptions say little; the cause says which model and why."""
-    causes = []
-    current: BaseException | None = error
-    while current is not None and len(causes) < 5:
-        causes.append(f"{type(current).__name__}: {current}")
-        current = current.__cause__ or current.__context__
-    return "\n".join(causes)
 
 
 if __name__ == "__main__":

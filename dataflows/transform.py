@@ -44,16 +44,31 @@ class Transformed:
     """Whether every blocking audit passed on what now stands there."""
 
 
+ROWS_A_BATCH = 12_000_000
+"""Rows read in one plan. A long backfill is walked in batches, so its memory does not grow with its length."""
+
+_BUILDERS = tuple(Path(__file__).parent / "serving" / name for name in ("asof.py", "build.py"))
+
+
 def models_digest(project_dir: Path = PROJECT_DIR) -> str:
-    """A digest of the code that decides what the tables hold. A generation made by other code is out of date."""
+    """A digest of the code that decides what a generation holds. One made by other code is out of date."""
     digest = hashlib.sha256()
-    for path in sorted(project_dir.rglob("*")):
-        if path.suffix in (".sql", ".py", ".csv") and not {".cache", "logs", "tests"} & set(path.parts):
-            digest.update(f"{path.relative_to(project_dir)}\0".encode() + path.read_bytes() + b"\0")
+    models = [path for path in project_dir.rglob("*") if path.suffix in (".sql", ".py", ".csv")]
+    for path in sorted(models):
+        name = path.relative_to(project_dir)
+        if not {".cache", "logs", "tests"} & set(name.parts):
+            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    for path in _BUILDERS:
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
-def run(action: Literal["transform", "audit"], lakehouse: Lakehouse, snapshots: Sequence[Snapshot]) -> Transformed:
+def run(
+    action: Literal["transform", "audit"],
+    lakehouse: Lakehouse,
+    snapshots: Sequence[Snapshot],
+    rows_a_batch: int = ROWS_A_BATCH,
+) -> Transformed:
     """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's own words.
 
     Every line that SQLMesh prints is logged. The child ends with this process, however that ends.
@@ -63,6 +78,8 @@ def run(action: Literal["transform", "audit"], lakehouse: Lakehouse, snapshots: 
         "action": action,
         "dataset": lakehouse.dataset,
         "landed": [(day.isoformat(), rows) for day, rows in sorted(rows_of_day.items())],
+        "keys": [snapshot.key for snapshot in snapshots],
+        "rows_a_batch": rows_a_batch,
     }
     command = [sys.executable, "-m", "dataflows.sqlmesh_child", json.dumps(order), str(os.getpid())]
     process = subprocess.Popen(
@@ -78,13 +95,12 @@ def run(action: Literal["transform", "audit"], lakehouse: Lakehouse, snapshots: 
         pass_fds=lakehouse.inherited_fds,
         start_new_session=True,
     )
-    try:
-        with process:
+    with process:
+        try:
             result, lines = _follow(process.stdout)
-    finally:
-        if process.poll() is None:
+        except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            raise
     if process.returncode != 0 or result is None:
         raise TransformError(_explained(action, process.returncode, result, lines))
     return Transformed(**result)
@@ -96,6 +112,8 @@ def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
     for line in output:
         if line.startswith(RESULT_MARK):
             result = json.loads(line.removeprefix(RESULT_MARK))
+        elif line.startswith(WARNING_MARK):
+            log.warning(line.removeprefix(WARNING_MARK).rstrip())
         elif text := line.rstrip():
             log.info(text)
             lines = [*lines[-40:], text]
@@ -104,6 +122,9 @@ def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
 
 RESULT_MARK = "materia-result "
 """What the child's result line starts with."""
+
+WARNING_MARK = "materia-warning "
+"""What a line of the child starts with that is to be logged as a warning."""
 
 
 def _explained(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:

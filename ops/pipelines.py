@@ -181,7 +181,7 @@ def bring_up_to_date(job: Job) -> None:
 
 def _is_current(job: Job) -> bool:
     """Whether what is landed was published before; then says so. Imports nothing heavy to find out."""
-    from dataflows.export import is_current
+    from dataflows.gate import is_current
 
     current = is_current(job.serving, job.landing.snapshots(), job.settings.dataset)
     if current:
@@ -217,7 +217,7 @@ def _publish(job: Job, given: Mapping[str, Any]) -> None:
 
 
 def _export_inputs(job: Job) -> Mapping[str, Any]:
-    from dataflows.export import Gate
+    from dataflows.gate import Gate
     from dataflows.transform import Lakehouse
 
     return {

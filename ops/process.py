@@ -1,6 +1,7 @@
 """Which process is it: a pid together with when it started, so that a recycled pid is never mistaken."""
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,23 @@ class Process:
             return False
         except PermissionError:
             return True
+        return True
+
+    def interrupt(self) -> bool:
+        """Send SIGINT to this very process, never to another under its pid; False when it is gone or not ours."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            # The handle holds on to whatever has the pid now: if that is us, it is us that gets the signal.
+            if not self.is_alive():
+                return False
+            signal.pidfd_send_signal(handle, signal.SIGINT)
+        except (ProcessLookupError, PermissionError):
+            return False
+        finally:
+            os.close(handle)
         return True
 
 

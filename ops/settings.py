@@ -31,6 +31,7 @@ DOCUMENTED = {
     "MATERIA_WORKER_LOCATIONS": "where workers may be, the preferred first: `fsn1,nbg1`; default anywhere",
     "MATERIA_WORKER_SSH_FROM": "networks that may reach a worker's SSH, such as `203.0.113.7/32`; default any",
     "MATERIA_WORKER_SSH_PORT": "the port on which workers listen for SSH; default `22`",
+    "MATERIA_TUI_CONFIG": "the console's keys and theme; default `~/.config/materia/tui.toml`",
 }
 """Every setting and what it means; the README's table and `materia doctor` read from here."""
 

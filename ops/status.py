@@ -37,6 +37,8 @@ class Problem:
     what: str
     since: datetime | None
     next_step: str
+    run_id: int | None = None
+    """The run that tells more, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class Status:
     @property
     def ok(self) -> bool:
         return not self.problems
+
+    @property
+    def is_fresh(self) -> bool | None:
+        """Whether the release that must be out is served; None when what is served does not say."""
+        if self.generation is None or self.generation.newest_released_on is None:
+            return None
+        return Month.of(self.generation.newest_released_on) >= self.expected_release
 
 
 def take_status(settings: Settings, now: datetime) -> Status:
@@ -119,6 +128,7 @@ def _failures(journal: Journal) -> Iterator[Problem]:
                 f"{pipeline} {failure.status} (run {failure.id}): {failure.error or 'no reason recorded'}",
                 failure.ended_at or failure.started_at,
                 f"materia runs show {failure.id}",
+                failure.id,
             )
 
 

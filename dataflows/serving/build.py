@@ -58,6 +58,8 @@ def build_generation(
         raise TransformError(
             f"{lakehouse_path} is not complete: {error}; run `materia pipeline run transform`"
         ) from error
+    except duckdb.IOException as error:
+        raise TransformError(f"{lakehouse_path} can't be copied: {error}; is it open in another program?") from error
     finally:
         connection.close()
     return facts

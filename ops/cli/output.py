@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from dataflows.serving.generation import Generation
+from ops.words import ago_text, duration_text, size_text
+
+__all__ = ["ago_text", "duration_text", "generation_text", "print_json", "size_text", "status_text", "table"]
 
 _LEAST_CUT = 20
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 _COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "died": "red"}
 
 
@@ -67,41 +69,6 @@ def generation_text(generation: Generation, now: datetime) -> str:
 def status_text(status: str) -> str:
     """A status in its colour, which `click.echo` leaves out where there is no terminal."""
     return click.style(status, fg=_COLOURS.get(status))
-
-
-def duration_text(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`; `-` for None."""
-    if seconds is None:
-        return "-"
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3_600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3_600} h {whole % 3_600 // 60} min"
-
-
-def ago_text(moment: datetime | None, now: datetime) -> str:
-    """`just now`, `5 min ago`, `3 h ago`, `12 d ago`; `-` for None."""
-    if moment is None:
-        return "-"
-    seconds = (now - moment).total_seconds()
-    unit = next(((name, size) for name, size in _UNITS if seconds >= size), None)
-    return f"{int(seconds // unit[1])} {unit[0]} ago" if unit else "just now"
-
-
-def size_text(size_bytes: int) -> str:
-    """`512 B`, `5.1 MB`; decimal units."""
-    if size_bytes < 1_000:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("kB", "MB", "GB"):
-        size /= 1_000
-        if size < 1_000:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1_000:.1f} TB"
 
 
 def _padded(cell: str, width: int, right: bool) -> str:

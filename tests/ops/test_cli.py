@@ -87,8 +87,8 @@ def test_status_as_json_has_its_shape(filled: Path) -> None:
     assert extract["duration_s"] >= 0 and extract["last_success_at"] == extract["ended_at"]
     assert states["transform"]["status"] is None
     [problem] = status["problems"]
-    assert problem.keys() == {"severity", "what", "since", "next_step"}
-    assert problem["severity"] == "failed" and problem["next_step"] == "materia runs show 3"
+    assert problem.keys() == {"severity", "what", "since", "next_step", "run_id"}
+    assert problem["severity"] == "failed" and problem["next_step"] == "materia runs show 3" and problem["run_id"] == 3
 
 
 def test_status_imports_nothing_heavy(filled: Path) -> None:

@@ -17,6 +17,10 @@ from ops.settings import Settings
 
 settings = Settings.from_environ()
 settings.lakehouse_path.parent.mkdir(parents=True, exist_ok=True)
+if not settings.lakehouse_path.exists():
+    # Of a lakehouse that was moved away to be built anew, SQLMesh would remember tables that are no longer there.
+    for suffix in ("", ".wal"):
+        settings.sqlmesh_state_path.with_name(settings.sqlmesh_state_path.name + suffix).unlink(missing_ok=True)
 
 config = Config(
     project="materia",
@@ -38,6 +42,8 @@ config = Config(
         auto_apply=True,
         no_prompts=True,
         no_diff=True,
+        # A development environment is whole, also in what it shares with production: the macros below need it.
+        include_unmodified=True,
     ),
     after_all=["@create_psd_asof()", "@create_psd_asof_coverage()"],
     linter=LinterConfig(

@@ -2,6 +2,7 @@ AUDIT (
   name accounts_for_every_row
 );
 
+/* Facts gained less facts lost is the difference in rows of the two snapshots, as their markers say */
 WITH counted AS (
   SELECT
     ingest_date AS released_on,

@@ -2,6 +2,7 @@ AUDIT (
   name versions_follow_each_other
 );
 
+/* A version ends after it began, and was last seen before its successor was the truth */
 SELECT
   hkey,
   valid_from,
@@ -15,6 +16,7 @@ AUDIT (
   name current_versions_are_the_newest_snapshot
 );
 
+/* What is current is what the newest snapshot holds, no row more or less */
 WITH newest AS (
   SELECT
     released_on,

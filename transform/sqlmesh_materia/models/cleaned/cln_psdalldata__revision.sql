@@ -145,9 +145,7 @@ WITH release AS (
     changed.attribute_id,
     changed.unit_id,
     changed.value,
-    changed.value IS NULL
-    AND NOT rekeyed.years IS NULL
-    AND moved_to.value = changed.previous_value AS moved_away,
+    changed.value IS NULL AND NOT moved_to.value IS NULL AS moved_away,
     CASE
       WHEN changed.value IS NULL OR rekeyed.years IS NULL
       THEN changed.previous_value

@@ -65,30 +65,39 @@ WITH source AS (
   WHERE
     attribute_id IN ('182', '184')
 ), derived AS (
-  /* Yield is production over area harvested (one bale of 480 lb is 217.7243376 kg), milling rate is milled over rough production */
+  /* Yield is the crop over the area harvested, for rice the rough crop (one bale of 480 lb is 217.7243376 kg). Milling rate is milled over rough production, in ten-thousandths as on USDA's sheets */
   SELECT
     rate.commodity_code,
     rate.market_year,
     rate.attribute_id,
     rate.unit_id,
-    production.value::DOUBLE / NULLIF(base.value, 0)::DOUBLE * CASE
-      WHEN rate.unit_id = '29' AND production.unit_id = '27'
-      THEN 217.7243376
-      WHEN rate.unit_id = '29' AND production.unit_id = '08'
-      THEN 1000
-      WHEN rate.unit_id <> '29' AND production.unit_id = '08'
-      THEN 1
+    CASE
+      WHEN rate.attribute_id = '182'
+      THEN production.value::DOUBLE / NULLIF(rough.value, 0)::DOUBLE * 10000
+      ELSE COALESCE(NULLIF(rough.value, 0), production.value)::DOUBLE / NULLIF(area.value, 0)::DOUBLE * CASE
+        WHEN rate.unit_id = '29' AND production.unit_id = '27'
+        THEN 217.7243376
+        WHEN rate.unit_id = '29' AND production.unit_id = '08'
+        THEN 1000
+        WHEN rate.unit_id <> '29' AND production.unit_id = '08'
+        THEN 1
+      END
     END AS value
   FROM rate
   JOIN added AS production
     ON rate.commodity_code = production.commodity_code
     AND rate.market_year = production.market_year
     AND production.attribute_id = '028'
-  JOIN added AS base
-    ON rate.commodity_code = base.commodity_code
-    AND rate.market_year = base.market_year
-    AND base.attribute_id = CASE WHEN rate.attribute_id = '184' THEN '004' ELSE '054' END
-    AND base.unit_id = CASE WHEN rate.attribute_id = '184' THEN '04' ELSE production.unit_id END
+  LEFT JOIN added AS rough
+    ON rate.commodity_code = rough.commodity_code
+    AND rate.market_year = rough.market_year
+    AND rough.attribute_id = '054'
+    AND rough.unit_id = production.unit_id
+  LEFT JOIN added AS area
+    ON rate.commodity_code = area.commodity_code
+    AND rate.market_year = area.market_year
+    AND area.attribute_id = '004'
+    AND area.unit_id = '04'
 ), final AS (
   SELECT
     commodity_code,

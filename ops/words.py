@@ -1,0 +1,40 @@
+"""Times, spans and sizes as people read them, on the command line and in the console alike."""
+
+from datetime import datetime
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
+def duration_text(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`; `-` for None."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3_600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3_600} h {whole % 3_600 // 60} min"
+
+
+def ago_text(moment: datetime | None, now: datetime) -> str:
+    """`just now`, `5 min ago`, `3 h ago`, `12 d ago`; `-` for None."""
+    if moment is None:
+        return "-"
+    seconds = (now - moment).total_seconds()
+    unit = next(((name, size) for name, size in _UNITS if seconds >= size), None)
+    return f"{int(seconds // unit[1])} {unit[0]} ago" if unit else "just now"
+
+
+def size_text(size_bytes: int) -> str:
+    """`512 B`, `5.1 MB`; decimal units."""
+    if size_bytes < 1_000:
+        return f"{size_bytes} B"
+    size = float(size_bytes)
+    for unit in ("kB", "MB", "GB"):
+        size /= 1_000
+        if size < 1_000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1_000:.1f} TB"

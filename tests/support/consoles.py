@@ -1,0 +1,23 @@
+"""Driving the console in a test: waiting for what it must say, never for a time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from textual.pilot import Pilot
+
+_WAIT_S = 30.0
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:
+    """Let the console work until `holds`; fails after half a minute."""
+    deadline = time.monotonic() + _WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "what was waited for never came"
+        await pilot.pause(0.02)
+
+
+async def type_text(pilot: Pilot[Any], text: str) -> None:
+    """Press the keys of `text`."""
+    names = {" ": "space", ".": "full_stop", "'": "apostrophe", "=": "equals_sign", "/": "slash", "-": "minus"}
+    await pilot.press(*(names.get(character, character) for character in text))

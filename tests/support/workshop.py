@@ -1,0 +1,116 @@
+"""A data directory at work without a command line: land generated releases, transform, export, look at the tables."""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from dataflows import export, psd_zip, transform
+from dataflows.gate import Gate
+from dataflows.landing import LocalLanding
+from dataflows.serving.build import SERVING_TABLES
+from dataflows.serving.generation import Generation
+from dataflows.serving.store import ServingStore
+from dataflows.snapshot import Snapshot, key_of_etag
+from dataflows.transform import Lakehouse, Transformed
+from ops.demo.generator import GeneratedRelease
+
+LANDED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+CAREFUL = Gate(max_row_loss=0.02)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One data directory and the dataset that its lakehouse serves."""
+
+    data_dir: Path
+    dataset: str = "psd_alldata"
+
+    @property
+    def landing(self) -> LocalLanding:
+        return LocalLanding(self.data_dir / "landing")
+
+    @property
+    def serving(self) -> ServingStore:
+        return ServingStore(self.data_dir / "serving.duckdb")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        overriding = ("LAKEHOUSE_DUCKDB_PATH", "SERVING_DUCKDB_PATH")
+        inherited = {name: value for name, value in os.environ.items() if name not in overriding}
+        return inherited | {"MATERIA_DATA_DIR": str(self.data_dir), "PSD_DATASET": self.dataset}
+
+    @property
+    def lakehouse(self) -> Lakehouse:
+        return Lakehouse(self.data_dir / "lakehouse.duckdb", self.dataset, self.environ)
+
+    def copy(self, data_dir: Path) -> "Workshop":
+        shutil.copytree(self.data_dir, data_dir, symlinks=True)
+        return Workshop(data_dir, self.dataset)
+
+    def land(self, release: GeneratedRelease, **differently: Any) -> Snapshot:
+        """Land a generated release as an extract would, but for the fields named in `differently`."""
+        self.landing.workspace.mkdir(parents=True, exist_ok=True)
+        zip_path = self.landing.workspace / "release.zip"
+        zip_path.write_bytes(release.zip_bytes)
+        rows_path = zip_path.with_suffix(".parquet")
+        contents = psd_zip.unpack(zip_path, f"{release.dataset}.csv", rows_path)
+        snapshot = Snapshot(
+            dataset=release.dataset,
+            url=f"http://archive.invalid/{release.month}/{release.file_name}",
+            etag=release.etag,
+            last_modified=release.last_modified,
+            release_year=release.month.year,
+            release_month=release.month.month,
+            released_on=release.published_at.date(),
+            size_bytes=len(release.zip_bytes),
+            sha256=hashlib.sha256(release.zip_bytes).hexdigest(),
+            member=contents.member,
+            row_count=contents.row_count,
+            landed_at=LANDED_AT,
+            key=key_of_etag(release.etag),
+        )
+        snapshot = dataclasses.replace(snapshot, **differently)
+        self.landing.land(snapshot, zip_path, rows_path)
+        return snapshot
+
+    def remove(self, snapshot: Snapshot) -> None:
+        """Take a snapshot out of the landing, marker first."""
+        self.landing.marker_path(snapshot.key).unlink()
+        self.landing.zip_path(snapshot.key).unlink()
+        shutil.rmtree(self.landing.rows_path(snapshot).parent)
+
+    def transform(self) -> Transformed:
+        """Bring the lakehouse up to date, in SQLMesh's own process."""
+        return transform.run("transform", self.lakehouse, export.landed(self.landing, self.lakehouse))
+
+    def export(self) -> Generation:
+        """The whole export dataflow, node by node."""
+        landed = export.landed(self.landing, self.lakehouse)
+        transformed = export.transformed(landed, self.lakehouse)
+        export.audited(transformed, landed, self.lakehouse)
+        return self.publish()
+
+    def publish(self, gate: Gate = CAREFUL) -> Generation:
+        """Publish the lakehouse as it stands."""
+        landed = export.landed(self.landing, self.lakehouse)
+        audited = Transformed(releases_processed=0, models_changed=False, audited=True)
+        built = export.built(audited, landed, self.lakehouse, self.serving, gate, "test", LANDED_AT)
+        return export.generation(export.gated(export.verified(built), self.serving, gate), self.serving)
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple]:
+        """Rows from the lakehouse, read-only, under the name that its views spell out."""
+        with duckdb.connect(str(self.lakehouse.path), read_only=True) as connection:
+            return connection.execute(sql, list(parameters)).fetchall()
+
+    def tables(self, schema: str = "serving") -> dict[str, list[tuple]]:
+        """Every serving table's rows, sorted."""
+        return {table: sorted(self.query(f"FROM {schema}.{table}"), key=repr) for table in SERVING_TABLES}

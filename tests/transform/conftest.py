@@ -1,0 +1,51 @@
+"""Data directories with a transformed lakehouse, made once and copied: SQLMesh needs seconds for each run."""
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from dataflows import export, transform
+from dataflows.release import Month
+from ops.demo.generator import GeneratedRelease, generate
+from ops.demo.history import HistorySpec
+from tests.support.workshop import Workshop
+
+Copied = Callable[[Workshop], Workshop]
+
+REKEYED_IN = 3
+HISTORY = HistorySpec(
+    rows=2_500,
+    releases=5,
+    first_month=Month(2025, 3),
+    rekey_in=REKEYED_IN,
+    new_country_every=2,
+    vanish_every=2,
+)
+"""Five releases: May opens a market year, the second and fourth gain a country and lose a sheet, one is re-keyed."""
+
+
+@pytest.fixture(scope="session")
+def releases() -> tuple[GeneratedRelease, ...]:
+    return tuple(generate(HISTORY))
+
+
+@pytest.fixture(scope="session")
+def served(releases: tuple[GeneratedRelease, ...], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """All five releases landed, transformed in order in batches of two, and published. Copy it to change it."""
+    workshop = Workshop(tmp_path_factory.mktemp("served") / "data")
+    for release in releases:
+        workshop.land(release)
+    landed = export.landed(workshop.landing, workshop.lakehouse)
+    done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=2 * HISTORY.rows + 1_000)
+    assert done.audited
+    workshop.publish()
+    return workshop
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Copied:
+    """Copies a workshop into the test's own folder."""
+    numbers = count()
+    return lambda workshop: workshop.copy(tmp_path / f"data-{next(numbers)}")

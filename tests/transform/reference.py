@@ -1,0 +1,124 @@
+"""What the serving tables must hold, computed the slow way from DESIGN's words: one fact and one release at a time."""
+
+import calendar
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+from ops.demo.generator import GeneratedRelease
+from tests.support.workshop import Workshop
+
+Fact = tuple[str, str, int, str, str]
+"""commodity_code, country_code, market_year, attribute_id, unit_id"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a release says of a fact."""
+
+    value: Decimal
+    stamp: date | None
+    """The first of the month that the sheet is stamped with; None for Month 00."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as its CSV reads."""
+
+    day: date
+    facts: Mapping[Fact, Shown]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A run of snapshots that show one value."""
+
+    fact: Fact
+    value: Decimal
+    stamp: date | None
+    valid_from: date
+    last_seen_on: date
+    valid_to: date | None = None
+
+
+def read(release: GeneratedRelease) -> Release:
+    """The release as USDA's readers see it."""
+    with zipfile.ZipFile(io.BytesIO(release.zip_bytes)) as archive:
+        text = archive.read(archive.namelist()[0]).decode("ascii")
+    rows = csv.DictReader(io.StringIO(text))
+    return Release(release.published_at.date(), {_fact(row): _shown(row) for row in rows})
+
+
+def versions(releases: Iterable[Release]) -> set[Version]:
+    """Every version of every fact."""
+    ordered = sorted(releases, key=lambda release: release.day)
+    facts = {fact for release in ordered for fact in release.facts}
+    return {version for fact in facts for version in _versions_of(fact, ordered)}
+
+
+def changes(before: Release, after: Release) -> dict[str, dict[str, int]]:
+    """Per commodity, how many facts are new, revised and removed when one release follows another."""
+    counts: dict[str, dict[str, int]] = {}
+    for fact in before.facts.keys() | after.facts.keys():
+        of_commodity = counts.setdefault(fact[0], {"new": 0, "revised": 0, "removed": 0})
+        if fact not in before.facts:
+            of_commodity["new"] += 1
+        elif fact not in after.facts:
+            of_commodity["removed"] += 1
+        elif before.facts[fact].value != after.facts[fact].value:
+            of_commodity["revised"] += 1
+    return counts
+
+
+def served_versions(workshop: Workshop) -> set[Version]:
+    """The versions that `fct_psd` serves."""
+    rows = workshop.query(
+        "SELECT commodity_code, country_code, market_year, attribute_id, unit_id, value::DECIMAL(18, 4),"
+        " reported_month, valid_from, last_seen_on, valid_to FROM serving.fct_psd"
+    )
+    found = {Version(tuple(row[:5]), *row[5:]) for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def _versions_of(fact: Fact, releases: list[Release]) -> list[Version]:
+    found: list[Version] = []
+    standing: Version | None = None
+    for release, before in zip(releases, [None, *releases], strict=False):
+        shown = release.facts.get(fact)
+        if standing and shown and shown.value == standing.value:
+            standing = replace(standing, last_seen_on=release.day)
+            continue
+        follower = None
+        if shown:
+            public_from = min(release.day, _end_of_month(shown.stamp)) if shown.stamp else release.day
+            if before:
+                public_from = max(public_from, before.day + timedelta(days=1))
+            follower = Version(fact, shown.value, shown.stamp, public_from, release.day)
+        if standing:
+            found.append(replace(standing, valid_to=follower.valid_from if follower else release.day))
+        standing = follower
+    return [*found, standing] if standing else found
+
+
+def _fact(row: Mapping[str, str]) -> Fact:
+    return (
+        row["Commodity_Code"],
+        row["Country_Code"],
+        int(row["Market_Year"]),
+        row["Attribute_ID"],
+        row["Unit_ID"],
+    )
+
+
+def _shown(row: Mapping[str, str]) -> Shown:
+    month = int(row["Month"])
+    return Shown(Decimal(row["Value"]), date(int(row["Calendar_Year"]), month, 1) if month else None)
+
+
+def _end_of_month(first: date) -> date:
+    return first.replace(day=calendar.monthrange(first.year, first.month)[1])

@@ -1,0 +1,264 @@
+"""What happens to lakehouse and served generation when something breaks, is tampered with, is killed or is edited."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+
+from dataflows import export, gate
+from dataflows.errors import GateError, LandingError, LockHeldError, TransformError
+from dataflows.transform import PROJECT_DIR
+from ops.demo.generator import GeneratedRelease
+from ops.lock import writer_lock
+from tests.support.workshop import Workshop
+from tests.transform.conftest import Copied
+from tests.transform.reference import read, served_versions, versions
+
+Releases = tuple[GeneratedRelease, ...]
+ROOT = PROJECT_DIR.parents[1]
+KILLS = 3
+
+TRANSFORMING = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from dataflows import export, gate, transform
+from ops.lock import writer_lock
+from tests.support.workshop import Workshop
+
+workshop = Workshop(Path(sys.argv[1]))
+with writer_lock(workshop.data_dir / "writer.lock", "test") as lock:
+    lakehouse = replace(workshop.lakehouse, inherited_fds=(lock.fileno(),))
+    print(transform.run("transform", lakehouse, export.landed(workshop.landing, lakehouse)), flush=True)
+    print(gate.is_current(workshop.serving, workshop.landing.snapshots(), workshop.dataset), flush=True)
+"""
+
+
+def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) -> None:
+    workshop = copied(served)
+    change_table(
+        workshop, "stg_psdalldata__commodity", "DELETE FROM {table} WHERE hkey = (SELECT MIN(hkey) FROM {table})"
+    )
+    with pytest.raises(TransformError) as refused:
+        workshop.export()
+    assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in str(refused.value)
+    assert "rows_gained_by_marker" in str(refused.value), "the first of the rows are shown"
+    assert len(str(refused.value).splitlines()) < 12
+    assert workshop.serving.served().number == 1
+    assert not list(workshop.data_dir.glob("*.building*"))
+
+    workshop.lakehouse.path.unlink()
+    assert workshop.transform().audited, "a lakehouse that was moved away is built anew"
+    assert workshop.tables() == served.tables()
+
+
+def test_a_failed_audit_names_model_and_rows_and_the_next_run_repairs(
+    served: Workshop, releases: Releases, copied: Copied
+) -> None:
+    workshop = copied(served)
+    snapshot = workshop.landing.snapshots()[-1]
+    workshop.remove(snapshot)
+    lying = workshop.land(releases[-1], key="lying", row_count=snapshot.row_count + 7)
+    with pytest.raises(TransformError, match="audit accounts_for_every_row") as failed:
+        workshop.transform()
+    assert f"{snapshot.released_on}" in str(failed.value)
+    workshop.remove(lying)
+    workshop.land(releases[-1])
+    workshop.transform()
+    assert workshop.tables() == served.tables()
+
+
+def test_a_killed_transform_is_taken_up_where_it_stopped(served: Workshop, releases: Releases, copied: Copied) -> None:
+    """The run dies at any moment; its SQLMesh dies with it, and only then is the lock free."""
+    workshop = copied(served)
+    gone = workshop.landing.snapshots()[1]
+    workshop.remove(gone)
+    chance = random.Random(7)
+    for _ in range(KILLS):
+        command = [sys.executable, "-c", TRANSFORMING, workshop.data_dir]
+        run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        child = child_of(run)
+        time.sleep(chance.uniform(2.0, 9.0))
+        run.kill()
+        run.wait()
+        assert_lock_follows(child, workshop)
+    workshop.transform()
+    assert served_versions(workshop) == versions(read(r) for r in releases if r.month != gone.month)
+
+
+def test_a_killed_child_is_told(served: Workshop, copied: Copied) -> None:
+    workshop = copied(served)
+    killer = subprocess.Popen([sys.executable, "-c", KILLING, str(os.getpid())])
+    try:
+        with pytest.raises(TransformError, match="was ended by SIGKILL"):
+            workshop.transform()
+    finally:
+        killer.kill()
+        killer.wait()
+
+
+KILLING = """
+import sys, time, psutil
+for _ in range(600):
+    time.sleep(0.05)
+    for child in psutil.Process(int(sys.argv[1])).children():
+        if "dataflows.sqlmesh_child" in child.cmdline():
+            child.kill()
+            sys.exit()
+"""
+
+
+def test_a_worse_generation_is_refused_unless_forced(served: Workshop, copied: Copied) -> None:
+    workshop = copied(served)
+    newest = workshop.landing.snapshots()[-1]
+    workshop.remove(newest)
+    with pytest.raises(GateError, match=f"the served one's of {newest.released_on}"):
+        workshop.publish()
+    assert workshop.serving.served().number == 1
+    forced = workshop.publish(gate.Gate(0.02, forced_reason="the release was withdrawn"))
+    assert workshop.serving.served() == forced
+    with duckdb.connect(str(workshop.data_dir / "serving.duckdb"), read_only=True) as connection:
+        assert "the release was withdrawn" in repr(connection.execute("FROM serving.generation").fetchall())
+
+
+@pytest.mark.parametrize(("lost_share", "refused"), [(0.01, False), (0.03, True)])
+def test_a_table_may_lose_only_its_share(served: Workshop, lost_share: float, refused: bool) -> None:
+    generation = served.serving.served()
+    rows = generation.row_counts | {"fct_psd": round(generation.row_counts["fct_psd"] * (1 - lost_share))}
+    worse = replace(generation, row_counts=rows)
+    faults = gate.faults_against(generation, worse, 0.02)
+    assert [re.match(r"\w+", fault).group() for fault in faults] == (["fct_psd"] if refused else [])
+    missing = replace(generation, row_counts={**rows, "dim_country": 0}, newest_released_on=None)
+    assert len(gate.faults_against(generation, missing, 0.02)) == 2 + refused
+
+
+def test_rows_are_rebuilt_from_the_zip_or_missed_by_name(served: Workshop, copied: Copied) -> None:
+    workshop = copied(served)
+    snapshot = workshop.landing.snapshots()[0]
+    rows = workshop.landing.rows_path(snapshot)
+    before = duckdb.sql(f"FROM read_parquet('{rows}')").fetchall()
+    rows.unlink()
+    export.landed(workshop.landing, workshop.lakehouse)
+    assert duckdb.sql(f"FROM read_parquet('{rows}')").fetchall() == before
+    rows.unlink()
+    workshop.landing.zip_path(snapshot.key).unlink()
+    with pytest.raises(LandingError, match=re.escape(str(workshop.landing.zip_path(snapshot.key)))):
+        export.landed(workshop.landing, workshop.lakehouse)
+
+
+def test_a_lakehouse_open_elsewhere_is_a_typed_error(served: Workshop, copied: Copied) -> None:
+    workshop = copied(served)
+    holding = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holding, workshop.lakehouse.path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline()
+        with pytest.raises(TransformError, match="lock"):
+            workshop.publish()
+        holder.stdin.close()
+
+
+def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run(
+    served: Workshop, releases: Releases, copied: Copied, tmp_path: Path
+) -> None:
+    """In a checkout of its own: `plan dev_x` leaves production alone, what SQLMesh users type by hand breaks
+    nothing, a transform deploys, and what was published by the older code is out of date."""
+    workshop, checkout = copied(served), tmp_path / "checkout"
+    for room in ("dataflows", "ops", "transform", "tests"):
+        shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs"))
+    model = checkout / "transform/sqlmesh_materia/models/serving/dim_attribute.sql"
+    model.write_text(model.read_text().replace("name::TEXT AS", "UPPER(name)::TEXT AS"))
+    (checkout / "transform/sqlmesh_materia/tests/test_serving__dim_attribute.yaml").unlink()
+    before = workshop.tables()
+
+    sqlmesh(checkout, workshop.environ, "plan", "dev_x")
+    assert workshop.tables() == before
+    assert {name for (name,) in workshop.query("SELECT attribute_name FROM serving__dev_x.dim_attribute")} == {
+        name.upper() for (name,) in workshop.query("SELECT attribute_name FROM serving.dim_attribute")
+    }
+    day = releases[1].published_at.date()
+    standing = [
+        workshop.query(f"FROM {schema}.psd_asof(?) ORDER BY ALL", day) for schema in ("serving", "serving__dev_x")
+    ]
+    assert standing[0] == standing[1] != []
+
+    sqlmesh(ROOT, workshop.environ, "run")
+    assert workshop.tables() == before
+
+    told = subprocess.run(
+        [sys.executable, "-c", TRANSFORMING, workshop.data_dir],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines() == [
+        "Transformed(releases_processed=0, models_changed=True, audited=True)",
+        "False",
+    ]
+    deployed = workshop.tables()
+    assert all(name == name.upper() for _, name in deployed.pop("dim_attribute"))
+    assert {table for table, rows in deployed.items() if rows != before[table]} <= {"agg_world_balance"}
+
+
+def test_the_project_passes_its_own_tests_linter_and_formatter(tmp_path: Path) -> None:
+    environ = Workshop(tmp_path).environ
+    assert "Successfully Ran" in sqlmesh(ROOT, environ, "test")
+    sqlmesh(ROOT, environ, "lint")
+    sqlmesh(ROOT, environ, "format", "--check")
+
+
+def sqlmesh(checkout: Path, environ: Mapping[str, str], *arguments: str) -> str:
+    """What `sqlmesh` prints, run as its users do, with no terminal to ask at."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name("sqlmesh"), "-p", "transform/sqlmesh_materia", *arguments],
+        cwd=checkout,
+        env={**environ, "PYTHONPATH": str(checkout)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def change_table(workshop: Workshop, model: str, sql: str) -> None:
+    """Write to the physical table behind a model, as no pipeline would."""
+    with duckdb.connect(str(workshop.lakehouse.path)) as connection:
+        (table,) = connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE table_name LIKE '%' || $1 || '__%'",
+            [model],
+        ).fetchone()
+        connection.execute(sql.format(table=table))
+
+
+def child_of(run: "subprocess.Popen[bytes]") -> psutil.Process:
+    """SQLMesh's process, as soon as it is there."""
+    for _ in range(600):
+        if children := psutil.Process(run.pid).children():
+            return children[0]
+        time.sleep(0.05)
+    raise AssertionError("no child was started")
+
+
+def assert_lock_follows(child: psutil.Process, workshop: Workshop) -> None:
+    """The lock is refused while the child lives, and free once it is gone, which is soon."""
+    for _ in range(200):
+        try:
+            with writer_lock(workshop.data_dir / "writer.lock", "probe"):
+                assert not (child.is_running() and child.status() != psutil.STATUS_ZOMBIE)
+                return
+        except LockHeldError:
+            time.sleep(0.05)
+    raise AssertionError("child or lock outlived the run")

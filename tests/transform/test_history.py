@@ -1,0 +1,162 @@
+"""What releases become: versions, revisions and summaries, in whatever order they were landed."""
+
+import dataclasses
+import io
+import itertools
+import logging
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from dataflows import export, transform
+from dataflows.errors import TransformError
+from ops.demo.generator import GeneratedRelease
+from tests.support.workshop import Workshop
+from tests.transform.conftest import Copied
+from tests.transform.reference import Release, changes, read, served_versions, versions
+
+Releases = tuple[GeneratedRelease, ...]
+
+
+def test_versions_are_those_of_the_reference(served: Workshop, releases: Releases) -> None:
+    assert served_versions(served) == versions(map(read, releases))
+
+
+def test_a_history_in_batches_is_summarised_as_the_generator_made_it(served: Workshop, releases: Releases) -> None:
+    days = [release.published_at.date() for release in releases]
+    expected = {
+        (day, commodity): tuple(counts[kind] for kind in ("new", "revised", "removed", "restated"))
+        for day, release in zip(days[1:], releases[1:], strict=True)
+        for commodity, counts in release.ledger.by_commodity.items()
+    }
+    rows = served.query("FROM serving.agg_release_summary")
+    assert {(day, commodity): tuple(counts) for day, commodity, *counts in rows} == expected
+    assert sum(counts[3] for counts in expected.values()) > 100, "a commodity was re-keyed"
+    assert all(any(counts[kind] for counts in expected.values()) for kind in range(4))
+
+
+def test_revisions_name_the_very_facts_that_changed(served: Workshop, releases: Releases) -> None:
+    for release in releases[1:]:
+        for kind in ("new", "revised", "removed", "restated"):
+            found = served.query(
+                "SELECT commodity_code, country_code, market_year, attribute_id, unit_id"
+                " FROM serving.fct_psd_revision WHERE released_on = ? AND change_kind = ?",
+                release.published_at.date(),
+                kind,
+            )
+            assert len(found) == len(set(found))
+            assert set(found) == release.ledger.facts[kind]
+
+
+def test_as_of_any_release_day_the_whole_release_stands(served: Workshop, releases: Releases) -> None:
+    for release in releases:
+        found = served.query(
+            "SELECT commodity_code, country_code, market_year, attribute_id, unit_id, value::DECIMAL(18, 4)"
+            " FROM serving.psd_asof(?) WHERE certain",
+            release.published_at.date(),
+        )
+        assert {tuple(fact): value for *fact, value in found} == {
+            fact: shown.value for fact, shown in read(release).facts.items()
+        }
+
+
+def test_coverage_counts_every_fact_once(served: Workshop, releases: Releases) -> None:
+    day = releases[0].published_at.date().replace(day=28)
+    rows = served.query("SELECT certain, uncertain, unknown FROM serving.psd_asof_coverage(?)", day)
+    certain, uncertain, unknown = (sum(column) for column in zip(*rows, strict=True))
+    standing = served.query("SELECT certain, COUNT(*) FROM serving.psd_asof(?) GROUP BY 1", day)
+    assert dict(standing) == {True: certain, False: uncertain}
+    facts = {version.fact for version in served_versions(served)}
+    later = {v.fact for v in served_versions(served)} - {v.fact for v in served_versions(served) if v.valid_from <= day}
+    closed = len(facts) - len(later) - certain - uncertain
+    assert unknown == len(later) > 0
+    assert closed == 0
+
+
+def test_the_order_of_landing_never_shows(served: Workshop, releases: Releases, tmp_path: Path) -> None:
+    """Every state on the way is right too, and nothing is left to do at the end."""
+    workshop = Workshop(tmp_path / "data")
+    landed: list[GeneratedRelease] = []
+    for arriving in ((4, 1), (3, 0, 2)):
+        for number in arriving:
+            workshop.land(releases[number])
+            landed.append(releases[number])
+        workshop.transform()
+        assert served_versions(workshop) == versions(map(read, landed))
+    assert workshop.tables() == served.tables()
+    again = workshop.transform()
+    assert (again.releases_processed, again.models_changed) == (0, False)
+
+
+def test_republished_removed_and_foreign_snapshots(
+    served: Workshop, releases: Releases, copied: Copied, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One run: a later snapshot of the newest day counts, with an attribute nobody knows; a middle release is
+    taken away; a snapshot of coffee is ignored with a notice."""
+    workshop = copied(served)
+    middle = next(s for s in workshop.landing.snapshots() if s.month == releases[1].month)
+    workshop.remove(middle)
+    republished = altered(releases[4], b',176,"Ending Stocks",', b',999,"Ending Socks",')
+    workshop.land(republished, key="again", last_modified=republished.last_modified.replace(":00:00", ":30:00"))
+    workshop.land(releases[0], key="coffee", dataset="psd_coffee")
+    caplog.set_level(logging.INFO)
+
+    done = workshop.transform()
+
+    assert done.releases_processed >= 2, "the removed day's and its successor's"
+    kept = [releases[0], releases[2], releases[3], republished]
+    assert served_versions(workshop) == versions(map(read, kept))
+    assert_summary(workshop, list(map(read, kept)))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("ignoring snapshots of psd_coffee" in line for line in warnings)
+    assert any("every_attribute_has_a_column" in line for line in warnings)
+
+    assert transform.run("audit", workshop.lakehouse, landed_of(workshop)).audited, "a warning fails no audit"
+
+
+def test_a_lakehouse_serves_one_dataset(served: Workshop, copied: Copied, releases: Releases) -> None:
+    workshop = Workshop(copied(served).data_dir, dataset="psd_coffee")
+    workshop.land(releases[0], key="coffee", dataset="psd_coffee")
+    with pytest.raises(TransformError, match="holds psd_alldata and PSD_DATASET is psd_coffee"):
+        workshop.transform()
+
+
+def test_nothing_is_left_beside_the_database(served: Workshop) -> None:
+    assert not list(served.data_dir.glob("*.wal"))
+    assert {path.suffix for path in served.data_dir.glob("lakehouse*")} == {".duckdb"}
+
+
+def landed_of(workshop: Workshop) -> Sequence:
+    return export.landed(workshop.landing, workshop.lakehouse)
+
+
+def assert_summary(workshop: Workshop, releases: list[Release]) -> None:
+    """The summary is the reference's, in the commodities that were never re-keyed."""
+    rekeyed = workshop.query(
+        "SELECT DISTINCT commodity_code FROM serving.fct_psd_revision WHERE change_kind = 'restated'"
+    )
+    assert len(rekeyed) == 1
+    for before, after in itertools.pairwise(releases):
+        found = workshop.query(
+            "SELECT commodity_code, facts_new, facts_revised, facts_removed FROM serving.agg_release_summary"
+            " WHERE released_on = ? AND commodity_code <> ?",
+            after.day,
+            rekeyed[0][0],
+        )
+        counted = {code: tuple(kinds.values()) for code, kinds in changes(before, after).items()}
+        counted.pop(rekeyed[0][0])
+        assert {code: tuple(counts) for code, *counts in found} == counted
+
+
+def altered(release: GeneratedRelease, old: bytes, new: bytes) -> GeneratedRelease:
+    """The release with some bytes of its CSV replaced."""
+    with zipfile.ZipFile(io.BytesIO(release.zip_bytes)) as archive:
+        member = archive.infolist()[0]
+        text = archive.read(member)
+    assert old in text
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, text.replace(old, new))
+    return dataclasses.replace(release, zip_bytes=buffer.getvalue())

@@ -1,0 +1,203 @@
+"""The main job on USDA's own files: every figure that the releases of 2021-08, 2022-03 and 2025-11 promise."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dataflows.landing import LocalLanding
+from dataflows.release import Month
+from dataflows.serving.build import SERVING_TABLES
+from dataflows.snapshot import Snapshot
+from ops import pipelines
+from ops.backfill import backfill
+from ops.pipelines import Request
+from ops.settings import Settings
+from tests.support.faulty_archive import FaultyArchive
+from tests.support.real_files import EU_AREA, EU_AREA_MONTH, GRAINS, GRAINS_MONTHS, post_real_eu_area, post_real_grains
+
+SUMMER, SPRING, AUTUMN = GRAINS_MONTHS
+KNOWN_FROM_ITS_SUCCESSOR = 483_555
+NEW_FACTS = 572_385
+
+
+@pytest.fixture(scope="module")
+def posted(shared_psd: Path) -> Iterator[FaultyArchive]:
+    with FaultyArchive() as archive:
+        post_real_grains(archive)
+        post_real_eu_area(archive)
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def settings(posted: FaultyArchive, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A data directory that nothing has been landed in."""
+    return settings_in(tmp_path_factory.mktemp("grains"), posted, GRAINS)
+
+
+@pytest.fixture(scope="module")
+def in_order(settings: Settings) -> Settings:
+    """Landed month by month, as they were posted, and served."""
+    backfill(settings, SUMMER, SPRING, Request(), serve=True, told=lambda _: None)
+    pipelines.run("run-all", settings, Request(as_of=AUTUMN))
+    return settings
+
+
+@pytest.fixture(scope="module")
+def newest_alone(posted: FaultyArchive, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = settings_in(tmp_path_factory.mktemp("alone"), posted, GRAINS)
+    pipelines.run("run-all", settings, Request(as_of=AUTUMN))
+    return settings
+
+
+def test_the_spring_of_2022_revised_9226_facts(in_order: Settings) -> None:
+    spring = day_of(in_order, SPRING)
+    kinds = "SELECT change_kind, COUNT(*) FROM serving.fct_psd_revision WHERE released_on = ? GROUP BY 1"
+    assert rows(in_order, kinds, spring) == [("revised", 9_226)]
+    assert rows(
+        in_order,
+        "SELECT SUM(facts_new), SUM(facts_revised), SUM(facts_removed), SUM(facts_restated)"
+        " FROM serving.agg_release_summary WHERE released_on = ?",
+        spring,
+    ) == [(0, 9_226, 0, 0)]
+
+
+def test_american_corn_was_what_the_files_of_the_day_said(in_order: Settings) -> None:
+    corn = "commodity_code = '0440000' AND country_code = 'US' AND market_year::INT = 2021 AND attribute_id = '028'"
+    served = [
+        rows(in_order, f"SELECT value, certain FROM serving.psd_asof(?) WHERE {corn}", day)
+        for day in ("2021-09-01", "2022-04-01", date.today())
+    ]
+    said = [raw(in_order, month, f"SELECT value::DOUBLE FROM line WHERE {corn}") for month in GRAINS_MONTHS]
+    assert [[(value,)] for ((value, _),) in served] == said
+    assert len({value for ((value, _),) in served}) == 3, "USDA revised it twice"
+    # Between two landed releases lie others that nobody kept.
+    assert [certain for ((_, certain),) in served] == [False, False, True]
+
+
+def test_each_file_stands_on_its_own_day(in_order: Settings) -> None:
+    for month in GRAINS_MONTHS:
+        assert differing(in_order, month, f"(FROM serving.psd_asof('{day_of(in_order, month)}') WHERE certain)") == 0
+
+
+def test_the_world_is_the_exact_sum_of_its_countries(in_order: Settings) -> None:
+    summed = raw(
+        in_order,
+        AUTUMN,
+        "SELECT commodity_code, market_year::SMALLINT, attribute_id, SUM(value::DECIMAL(18, 4))::DOUBLE FROM line"
+        " WHERE attribute_id IN ('028', '020', '176', '057', '088') GROUP BY ALL ORDER BY ALL",
+    )
+    assert summed == rows(
+        in_order,
+        "SELECT commodity_code, market_year, attribute_id, value FROM serving.agg_world_balance"
+        " WHERE attribute_id IN ('028', '020', '176', '057', '088') ORDER BY ALL",
+    )
+    assert len(summed) > 2_000
+
+
+def test_a_world_rate_lies_among_its_countries(in_order: Settings) -> None:
+    """World yield and milling rate are weighted means, in the unit and scale that USDA writes."""
+    outside = rows(
+        in_order,
+        """
+        WITH country AS (
+          SELECT rate.commodity_code, rate.market_year, rate.attribute_id,
+            MIN(rate.value) AS lowest, MAX(rate.value) AS highest
+          FROM serving.psd_asof('2100-01-01') AS rate
+          WHERE rate.attribute_id IN ('182', '184') AND rate.value > 0 GROUP BY ALL
+        )
+        SELECT * FROM serving.agg_world_balance AS world JOIN country USING (commodity_code, market_year, attribute_id)
+        WHERE world.value NOT BETWEEN 0.99 * lowest AND 1.01 * highest
+        """,
+    )
+    assert outside == []
+    derived = "SELECT COUNT(DISTINCT attribute_id) FROM serving.agg_world_balance WHERE attribute_id IN ('182', '184')"
+    assert rows(in_order, derived) == [(2,)]
+
+
+def test_the_newest_file_alone_tells_what_its_stamps_allow(newest_alone: Settings, in_order: Settings) -> None:
+    asof = "(FROM serving.psd_asof('2021-08-31'))"
+    assert rows(newest_alone, f"SELECT COUNT(*), BOOL_AND(certain) FROM {asof}") == [(KNOWN_FROM_ITS_SUCCESSOR, True)]
+    wrong = differing(in_order, SUMMER, asof, reader=newest_alone, missing_allowed=True)
+    assert wrong == 0
+    assert rows(
+        newest_alone, "SELECT SUM(certain), SUM(uncertain), SUM(unknown) FROM serving.psd_asof_coverage('2021-08-31')"
+    ) == [(KNOWN_FROM_ITS_SUCCESSOR, 0, NEW_FACTS - KNOWN_FROM_ITS_SUCCESSOR)]
+
+
+def test_late_arrivals_give_the_tables_of_those_in_order(newest_alone: Settings, in_order: Settings) -> None:
+    """The newest first, then what came before it, the oldest before the middle one."""
+    backfill(newest_alone, SUMMER, SUMMER, Request(), serve=True, told=lambda _: None)
+    backfill(newest_alone, SPRING, SPRING, Request(), serve=True, told=lambda _: None)
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{newest_alone.serving_path.resolve()}' AS late (READ_ONLY)")
+        connection.execute(f"ATTACH '{in_order.serving_path.resolve()}' AS early (READ_ONLY)")
+        for table in SERVING_TABLES:
+            for one, other in (("late", "early"), ("early", "late")):
+                query = f"SELECT COUNT(*) FROM (FROM {one}.serving.{table} EXCEPT ALL FROM {other}.serving.{table})"
+                assert connection.execute(query).fetchall() == [(0,)], f"{table}: rows only in {one}"
+
+
+def test_a_second_run_downloads_nothing(in_order: Settings, posted: FaultyArchive) -> None:
+    posted.forget_requests()
+    assert pipelines.run("run-all", in_order, Request(as_of=AUTUMN)).startswith("nothing new")
+    assert all(request.method == "HEAD" for request in posted.requests)
+
+
+def test_another_dataset_loads_too(posted: FaultyArchive, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, posted, EU_AREA)
+    pipelines.run("run-all", settings, Request(as_of=EU_AREA_MONTH))
+    assert differing(settings, EU_AREA_MONTH, "serving.fct_psd") == 0
+
+
+def settings_in(data_dir: Path, archive: FaultyArchive, dataset: str) -> Settings:
+    return Settings.from_environ(
+        {"MATERIA_DATA_DIR": str(data_dir), "PSD_ARCHIVE_URL": archive.url, "PSD_DATASET": dataset}
+    )
+
+
+def rows(settings: Settings, sql: str, *parameters: object) -> list[tuple]:
+    """Rows of the served generation."""
+    with duckdb.connect(str(settings.serving_path.resolve()), read_only=True) as connection:
+        return connection.execute(sql, list(parameters)).fetchall()
+
+
+def snapshot_of(settings: Settings, month: Month) -> Snapshot:
+    return next(snapshot for snapshot in LocalLanding(settings.landing_dir).snapshots() if snapshot.month == month)
+
+
+def rows_file(settings: Settings, month: Month) -> Path:
+    """The landed rows of a month."""
+    return LocalLanding(settings.landing_dir).rows_path(snapshot_of(settings, month))
+
+
+def raw(settings: Settings, month: Month, sql: str) -> list[tuple]:
+    """Rows of the landed CSV of a month, under the name `line`, all text."""
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE VIEW line AS FROM read_parquet('{rows_file(settings, month)}')")
+        return connection.execute(sql).fetchall()
+
+
+def day_of(settings: Settings, month: Month) -> date:
+    return snapshot_of(settings, month).released_on
+
+
+def differing(
+    landed: Settings, month: Month, facts: str, *, reader: Settings | None = None, missing_allowed: bool = False
+) -> int:
+    """How many facts of a landed file are served with another value, or (unless allowed) not at all, or beyond it."""
+    with duckdb.connect(str((reader or landed).serving_path.resolve()), read_only=True) as connection:
+        (count,) = connection.execute(
+            f"""
+            SELECT COUNT(*) FROM {facts} AS served
+            FULL JOIN read_parquet('{rows_file(landed, month)}') AS said
+              ON served.commodity_code = said.commodity_code AND served.country_code = said.country_code
+              AND served.market_year = said.market_year::SMALLINT AND served.attribute_id = said.attribute_id
+              AND served.unit_id = said.unit_id
+            WHERE served.value IS DISTINCT FROM said.value::DOUBLE
+              AND NOT ({missing_allowed} AND served.value IS NULL)
+            """
+        ).fetchone()
+    return count

@@ -1,0 +1,336 @@
+"""The screen Logs: every action, through the keys that do it, on real files."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ops.journal import Journal
+from ops.recorder import run_recorded
+from ops.settings import Settings
+from tests.tui.logs.writing import event
+from tui.app import ConsoleApp
+from tui.context import ConsoleContext
+from tui.logs.document import NOTICE
+from tui.logs.pane import LogsPane
+from tui.logs.view import LogView
+from tui.messages import OpenLog
+from tui.table import Table
+
+COUNT = 400
+NOW = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A supervisor's log: every tenth line run 3's, every hundredth an error with a traceback."""
+    settings = Settings.from_environ({"MATERIA_DATA_DIR": str(tmp_path / "data")})
+    settings.log_dir.mkdir(parents=True)
+    with (settings.log_dir / "supervisor.log").open("w") as log:
+        for number in range(COUNT):
+            level = "ERROR" if number % 100 == 55 else "INFO"
+            log.write(event(number, level, 3 if number % 10 == 0 else 1))
+            if level == "ERROR":
+                log.write("    ValueError: no\n")
+    return settings
+
+
+LINES = COUNT + 4
+
+
+@asynccontextmanager
+async def console(settings: Settings, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Pilot[None]]:
+    context = ConsoleContext(settings, True, lambda: pytest.fail("no log needs the serving store"), lambda: NOW)
+    app = ConsoleApp(context, first="logs")
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        yield pilot
+
+
+async def settled(pilot: Pilot[None]) -> None:
+    """Until nothing is looked through, indexed or drawn any more."""
+    pane = pilot.app.query_one(LogsPane)
+    for _ in range(400):
+        await pilot.pause(0.03)
+        reading = pane._reading
+        scans = [scan for scan in (reading._shown, reading._found) if scan] if reading else []
+        counted = reading is None or reading.document.line_count is not None
+        if pane._sources and counted and not pane._drawing and all(scan.finished for scan in scans):
+            await pilot.pause()
+            if not pane._drawing:
+                return
+    raise AssertionError("the screen does not settle")
+
+
+def view_of(pilot: Pilot[None]) -> LogView:
+    return pilot.app.query_one(LogView)
+
+
+def shown(pilot: Pilot[None]) -> list[str]:
+    view = view_of(pilot)
+    rows = [view.render_line(y).text.rstrip() for y in range(view.size.height)]
+    return [row for row in rows if row]
+
+
+def facts(pilot: Pilot[None]) -> str:
+    return str(pilot.app.query_one("#logs-facts").render())
+
+
+def filter_facts(pilot: Pilot[None]) -> str:
+    return str(pilot.app.query_one("#logs-filter").render())
+
+
+async def typed(pilot: Pilot[None], key: str, text: str) -> None:
+    await pilot.press(key)
+    pilot.app.query_one("#logs-prompt", Input).value = text
+    await pilot.press("enter")
+    await settled(pilot)
+
+
+async def test_the_first_log_is_shown_at_its_end_and_followed(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        assert "supervisor · ▼ following" in facts(pilot)
+        assert f"line {LINES} of {LINES}" in facts(pilot)
+        assert shown(pilot)[-1].endswith("number=399")
+        with (settings.log_dir / "supervisor.log").open("a") as log:
+            log.write(event(COUNT))
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if shown(pilot)[-1].endswith("number=400"):
+                break
+        assert shown(pilot)[-1].endswith("number=400")
+
+
+async def test_follow_stays_where_it_is_when_turned_off(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await pilot.press("f")
+        before = shown(pilot)
+        with (settings.log_dir / "supervisor.log").open("a") as log:
+            log.write(event(COUNT))
+        await pilot.pause(0.6)
+        assert shown(pilot) == before
+        assert f"of {LINES + 1}" in facts(pilot)
+        await pilot.press("f")
+        assert shown(pilot)[-1].endswith("number=400")
+
+
+async def test_start_end_and_the_arrows_move_the_cursor(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await pilot.press("g")
+        assert f"line 1 of {LINES}" in facts(pilot)
+        await pilot.press("down", "down", "up", "pagedown")
+        height = view_of(pilot).size.height
+        assert f"line {height + 1} of" in facts(pilot)
+        await pilot.press("pageup", "G")
+        assert f"line {LINES} of" in facts(pilot)
+        assert view_of(pilot).follow
+
+
+async def test_search_goes_to_the_nearest_match_and_on_from_there(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await typed(pilot, "slash", "number=25")
+        assert '"number=25": 11 of 11 lines' in filter_facts(pilot)
+        assert "21:04:19" in facts(pilot)
+        await pilot.press("N")
+        assert "10 of 11" in filter_facts(pilot)
+        await pilot.press("n", "n")
+        assert "11 of 11" in filter_facts(pilot)
+        await typed(pilot, "slash", "/number=\\d00$/")
+        assert "3 lines" in filter_facts(pilot)
+        await pilot.press("escape")
+        assert not pilot.app.query_one("#logs-filter").display
+
+
+async def test_hide_shows_only_what_matches(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await typed(pilot, "h", "/number=3[0-3]$/")
+        assert [row[-2:] for row in shown(pilot)] == ["30", "31", "32", "33"]
+        await typed(pilot, "h", "")
+        assert len(shown(pilot)) > 20
+
+
+async def test_hidden_lines_stay_hidden_while_the_log_grows(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await typed(pilot, "h", "probe")
+        assert shown(pilot) == []
+        with (settings.log_dir / "supervisor.log").open("a") as log:
+            log.write(event(COUNT) + event(401, text="probe"))
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if shown(pilot):
+                break
+        assert [row[-3:] for row in shown(pilot)] == ["401"]
+
+
+async def test_level_hides_what_is_below_and_keeps_the_traceback(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await pilot.press("l", "l", "l")
+        await settled(pilot)
+        rows = shown(pilot)
+        assert len(rows) == 8
+        assert rows[0].startswith("✗ 21:00:55")
+        assert rows[1].strip() == "ValueError: no"
+        await pilot.press("l")
+        await settled(pilot)
+        assert len(shown(pilot)) > 20
+
+
+async def test_run_shows_the_run_of_the_line_and_every_run_again(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await typed(pilot, "colon", "11")
+        await pilot.press("r")
+        await settled(pilot)
+        assert "run 3: 40 lines" in filter_facts(pilot)
+        assert all("run=3 " in row for row in shown(pilot))
+        await pilot.press("r")
+        await settled(pilot)
+        assert any("run=1 " in row for row in shown(pilot))
+        await typed(pilot, "colon", "57")
+        await typed(pilot, "r", "1")
+        assert "run 1: 364 lines" in filter_facts(pilot)
+
+
+async def test_time_goes_to_the_first_line_of_that_time(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await typed(pilot, "t", "21:02:30")
+        assert "2026-11-21 21:02:30 UTC" in facts(pilot)
+        await typed(pilot, "t", "1m ago")
+        assert "21:05:39 UTC" in facts(pilot)
+        await pilot.press("t")
+        pilot.app.query_one("#logs-prompt", Input).value = "soon"
+        await pilot.press("enter")
+        assert pilot.app.query_one("#logs-prompt").display, "a wrong answer leaves the question open"
+
+
+async def test_wrap_shows_the_whole_of_a_long_line(settings: Settings) -> None:
+    with (settings.log_dir / "supervisor.log").open("a") as log:
+        log.write(event(COUNT, text="x" * 300 + " tail-of-it"))
+    async with console(settings) as pilot:
+        assert "tail-of-it" not in " ".join(shown(pilot))
+        await pilot.press("w")
+        assert "tail-of-it" in " ".join(shown(pilot))
+        await pilot.press("w")
+        for _ in range(15):
+            await pilot.press("right")
+        assert "tail-of-it" in " ".join(shown(pilot))
+
+
+async def test_copy_takes_the_line_without_its_secret(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HETZNER_TOKEN", "canary-token-1")
+    with (settings.log_dir / "supervisor.log").open("a") as log:
+        log.write(event(COUNT, text="canary-token-1"))
+    async with console(settings) as pilot:
+        assert "canary" not in " ".join(shown(pilot))
+        await pilot.press("y")
+        assert pilot.app.clipboard == event(COUNT, text="***").rstrip("\n")
+
+
+async def test_open_run_goes_to_the_run_of_the_line(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await pilot.press("enter")
+        await pilot.pause(0.2)
+        assert pilot.app.shown_pane.PANE_ID == "runs"
+
+
+async def test_the_list_opens_the_log_of_a_run(settings: Settings) -> None:
+    with Journal(settings.journal_path) as journal, run_recorded(journal, "extract", log_dir=settings.log_dir):
+        pass
+    async with console(settings) as pilot:
+        pilot.app.query_one(Table).focus()
+        await pilot.press("down", "enter")
+        await settled(pilot)
+        assert "run 1 extract" in facts(pilot)
+        assert "run done" in shown(pilot)[-1]
+
+
+async def test_the_list_takes_the_place_of_the_log_where_there_is_no_room(settings: Settings) -> None:
+    async with console(settings, (60, 20)) as pilot:
+        assert pilot.app.query_one("#logs-sources").region.width == 0
+        await pilot.press("s")
+        await pilot.pause()
+        assert pilot.app.query_one("#logs-sources").region.width == 60
+        await pilot.press("s")
+        await pilot.pause()
+        assert view_of(pilot).region.width == 60
+
+
+async def test_another_screen_opens_a_log_at_a_line(settings: Settings) -> None:
+    other = settings.log_dir / "run-3.log"
+    other.write_text("".join(event(number) for number in range(5_000)))
+    async with console(settings) as pilot:
+        pilot.app.screen.post_message(OpenLog(other, 3, at_line=1_234))
+        await pilot.pause(0.3)
+        await settled(pilot)
+        assert "line 1,234 of 5,000" in facts(pilot)
+        pilot.app.screen.post_message(OpenLog(settings.log_dir / "supervisor.log", 3))
+        await pilot.pause(0.3)
+        await settled(pilot)
+        assert "run 3: 40 lines" in filter_facts(pilot)
+
+
+async def test_a_rotation_is_said_where_it_happened(settings: Settings) -> None:
+    log = settings.log_dir / "supervisor.log"
+    async with console(settings) as pilot:
+        log.rename(f"{log}.1")
+        log.write_text(event(COUNT))
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if "rotated here" in " ".join(shown(pilot)):
+                break
+        rows = shown(pilot)
+        assert (rows[-3][-3:], rows[-2].strip(), rows[-1][-3:]) == ("399", "── rotated here ──", "400")
+        await pilot.press("up")
+        assert view_of(pilot).cursor.offset == NOTICE
+
+
+async def test_truncation_under_the_cursor_leaves_a_log_to_read(settings: Settings) -> None:
+    log = settings.log_dir / "supervisor.log"
+    async with console(settings) as pilot:
+        await typed(pilot, "colon", "100")
+        log.write_text(event(7))
+        for _ in range(100):
+            await pilot.pause(0.05)
+            if "truncated" in " ".join(shown(pilot)):
+                break
+        assert [row[-3:] for row in shown(pilot)][-1] == "r=7"
+
+
+async def test_garbage_and_endless_lines_do_no_harm(settings: Settings) -> None:
+    with (settings.log_dir / "supervisor.log").open("ab") as log:
+        log.write(bytes(range(256)) * 50 + b"\n" + b"\xf0\x9f\x98\x80" * 3_000_000 + b"\n\x1b[2J\x1b]0;owned\x07end\n")
+    async with console(settings, (80, 24)) as pilot:
+        assert all(char.isprintable() for row in shown(pilot) for char in row)
+        assert shown(pilot)[-1].endswith("␛[2J␛]0;owned␇end")
+        for key in ("up", "w", "up", "up", "right", "w", "right", "pageup", "g", "G"):
+            await pilot.press(key)
+        assert shown(pilot)
+
+
+async def test_no_log_says_what_makes_one(tmp_path: Path) -> None:
+    settings = Settings.from_environ({"MATERIA_DATA_DIR": str(tmp_path)})
+    async with ConsoleApp(ConsoleContext(settings, True, lambda: pytest.fail(""), lambda: NOW), first="logs").run_test(
+        size=(120, 30)
+    ) as pilot:
+        await pilot.pause(0.3)
+        table = pilot.app.query_one(Table)
+        text = " ".join(table.render_line(y).text for y in range(table.size.height))
+        assert "materia run-all" in text
+        for key in ("f", "g", "G", "w", "y", "n", "l", "r", "escape", "enter", "down", "pageup"):
+            await pilot.press(key)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40), (60, 20)])
+async def test_the_screen_fits_its_terminal(settings: Settings, size: tuple[int, int]) -> None:
+    async with console(settings, size) as pilot:
+        await pilot.press("l", "l")
+        await settled(pilot)
+        view = view_of(pilot)
+        strips = [view.render_line(y) for y in range(view.size.height)]
+        assert {strip.cell_length for strip in strips} == {view.size.width}
+        stamp = "2026-11-21T21:05:55.000Z ERROR" if view.size.width >= 110 else "21:05:55"
+        assert shown(pilot)[-2] == f"✗ {stamp} run=1 step=land landed number=355"
+        assert view.region.bottom <= size[1] - 1

@@ -1,0 +1,98 @@
+"""The parts of the Query screen that need no terminal."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dataflows.serving import ServingReader
+from tests.support.served import serve
+from tui.query.cells import plain
+from tui.query.chart import chart_data
+from tui.query.export import ExportError, export
+from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
+from tui.query.saved import SAVED, SavedQuery
+from tui.query.spill import Spill
+from tui.query.sql import View, literal, shaped
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> ServingReader:
+    directory = tmp_path_factory.mktemp("served")
+    serve(directory)
+    return ServingReader(directory / "serving.duckdb")
+
+
+@pytest.mark.parametrize("saved", SAVED, ids=lambda saved: saved.name)
+def test_every_saved_query_runs_as_it_is_and_sorted(reader: ServingReader, saved: SavedQuery) -> None:
+    answer = reader.query(saved.sql)
+    column = answer.table.schema.names[0]
+    again = reader.query(shaped(saved.sql, View(column, descending=True)))
+    assert again.table.num_rows == answer.table.num_rows
+
+
+def test_a_view_survives_comments_semicolons_and_odd_names(reader: ServingReader) -> None:
+    sql = 'SELECT 1 AS "a ""b""", 2 AS c; -- done;  '
+    assert reader.query(
+        shaped(sql.replace("; -- done;", " -- done"), View('a "b"', condition="c = 2 -- x"))
+    ).table.num_rows
+
+
+def test_literals_are_quoted_so_that_they_stay_one_value(reader: ServingReader) -> None:
+    text = "it's; DROP -- x"
+    assert reader.query(f"SELECT {literal(text)} AS text").table.to_pylist() == [{"text": text}]
+
+
+def test_a_spill_gives_back_every_row_in_order_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    schema = pa.schema([("i", pa.int64()), ("kind", pa.dictionary(pa.int8(), pa.string()))])
+    spill = Spill(tmp_path / "spills", schema, 1 << 30)
+    for start in range(0, 5000, 1000):
+        kinds = pa.array([str(i % 3) for i in range(start, start + 1000)]).dictionary_encode().cast(schema.types[1])
+        spill.append(pa.record_batch([pa.array(range(start, start + 1000)), kinds], schema=schema))
+    for row in (0, 999, 1000, 4999):
+        batch, start = spill.batch_of(row)
+        assert batch.column(0)[row - start].as_py() == row
+        assert batch.column(1)[row - start].as_py() == str(row % 3)
+    with pytest.raises(IndexError):
+        spill.batch_of(5000)
+    assert sum(batch.num_rows for batch in spill.batches()) == 5000
+    assert not list((tmp_path / "spills").iterdir())
+    spill.close()
+    spill.close()
+
+
+def test_history_is_bounded_keeps_a_query_once_and_passes_over_broken_lines(tmp_path: Path) -> None:
+    history = QueryHistory(tmp_path / "state" / "queries.jsonl")
+    for number in range(KEPT_QUERIES + 5):
+        history.add(PastQuery(f"SELECT {number}", "2025-08-12"))
+    history.add(PastQuery("SELECT 7", "2025-08-13"))
+    kept = history.read()
+    assert len(kept) == KEPT_QUERIES
+    assert [past.at for past in kept if past.sql == "SELECT 7"] == ["2025-08-13"]
+    assert history.path.stat().st_mode & 0o077 == 0
+    history.path.write_text('half a line\n{"other": 1}\n' + json.dumps({"sql": "SELECT 1", "at": "x"}) + "\n")
+    assert history.read() == (PastQuery("SELECT 1", "x"),)
+
+
+def test_an_export_of_another_ending_is_refused(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20)
+    with pytest.raises(ExportError, match=r"neither \.csv nor \.parquet"):
+        export(spill, tmp_path / "rows.xlsx")
+
+
+def test_numbers_are_shown_whole_and_texts_on_one_line() -> None:
+    assert plain(1234567.25) == "1,234,567.25"
+    assert plain(7.0) == "7"
+    assert plain(float("nan")) == "nan"
+    assert plain("a\nb") == "a⏎b"
+    assert plain(None) == "·"
+
+
+def test_a_chart_of_several_series_draws_that_of_the_row(tmp_path: Path) -> None:
+    table = pa.table({"name": ["a", "a", "b", "b"], "market_year": [1, 2, 1, 2], "value": [5.0, 6.0, 7.0, 8.0]})
+    spill = Spill(tmp_path, table.schema, 1 << 20)
+    spill.append(table.to_batches()[0])
+    data = chart_data(spill, 2, 2)
+    assert data is not None
+    assert (data.xs, data.ys, data.series, data.x_kind) == ((1.0, 2.0), (7.0, 8.0), "b", "year")

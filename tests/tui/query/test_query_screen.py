@@ -1,0 +1,375 @@
+"""The Query screen: every action, the jail, limits, and new data while it looks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from tests.support.consoles import type_text, until
+from tests.support.served import Served, serve, served_console
+from tui.app import ConsoleApp
+from tui.messages import RunQuery
+from tui.picker import Picker
+from tui.query.body import QueryBody
+from tui.query.run import MIB, QueryLimits
+from tui.query.sql import View
+
+ENDLESS = "SELECT count(*) FROM range(100000000000) AS a, range(100000) AS b"
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    serve(tmp_path)
+    console = served_console(tmp_path)
+    yield console
+    console.context.reader().close()
+
+
+class Driven:
+    """The screen under test and the pilot that presses its keys."""
+
+    def __init__(self, app: ConsoleApp, pilot: Pilot[Any]) -> None:
+        self.app, self.pilot = app, pilot
+
+    @property
+    def body(self) -> QueryBody:
+        return self.app.query_one(QueryBody)
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """All that the shown run holds."""
+        spill = self.body.shown.spill if self.body.shown else None
+        batches = spill.batches() if spill else ()
+        return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+
+    def said(self, name: str) -> str:
+        return str(self.app.query_one(f"#{name}", Static).render())
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def idle(self) -> None:
+        """Until no query runs."""
+        await until(self.pilot, lambda: self.body.running is None)
+        await self.pilot.pause()
+
+    async def run(self, sql: str) -> None:
+        self.app.post_message(RunQuery(sql))
+        await until(self.pilot, lambda: self.body.shown and self.body.shown.sql == sql and self.body.running is None)
+        self.body.result.grid.focus()
+        await self.pilot.pause()
+
+
+@asynccontextmanager
+async def driven(served: Served, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Driven]:
+    app = ConsoleApp(served.context, first="query")
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.query(QueryBody))
+        await pilot.pause()
+        yield Driven(app, pilot)
+
+
+async def test_the_query_in_the_editor_runs_and_its_answer_names_generation_and_age(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.press("f5")
+        await until(screen.pilot, lambda: screen.body.shown)
+        await screen.idle()
+        assert screen.rows[0][0] in {"Wheat", "Coffee, Green"}
+        assert "generation 1, 30 min ago" in screen.said("said")
+        assert "2 rows" in screen.said("said")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE x (i INT)",
+        "INSERT INTO serving.marker VALUES (1)",
+        "SET threads = 1",
+        "ATTACH '/tmp/x.duckdb'",
+        "COPY serving.marker TO '/tmp/x.csv'",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT 1; SELECT 2",
+        "FROM enable_logging('x')",
+    ],
+)
+async def test_what_is_not_a_plain_query_of_the_served_tables_is_not_run(served: Served, sql: str) -> None:
+    async with driven(served) as screen:
+        await screen.run(sql)
+        assert screen.body.shown.error is not None
+        assert screen.said("error").startswith("✗")
+        assert not screen.rows
+
+
+async def test_a_filter_cannot_leave_the_jail_and_the_rows_stay(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT market_year, value FROM serving.fct_psd")
+        before = screen.rows
+        await screen.press("slash")
+        screen.app.query_one("#line", Input).value = "value = (SELECT max(size) FROM read_text('/etc/passwd'))"
+        await screen.press("enter")
+        await screen.idle()
+        assert "read_text" in screen.said("error")
+        assert screen.rows == before
+
+
+async def test_sort_filter_alike_and_whole_are_answered_by_duckdb_in_one_generation(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT market_year, value FROM serving.fct_psd")
+        served.publish()
+        await screen.press("right", "s")
+        await screen.idle()
+        assert screen.body.shown.view == View("value")
+        assert [value for _, value in screen.rows] == sorted(value for _, value in screen.rows)
+        await screen.press("s")
+        await screen.idle()
+        assert screen.rows[0][1] == 66400
+        await screen.press("slash")
+        await type_text(screen.pilot, "value > 52300")
+        await screen.press("enter")
+        await screen.idle()
+        assert all(value > 52300 for _, value in screen.rows)
+        await screen.press("left", "equals_sign")
+        await screen.idle()
+        assert {year for year, _ in screen.rows} == {2024}
+        assert screen.body.shown.generation.number == 1
+        assert "a newer one is served" in screen.said("said")
+        await screen.press("backspace")
+        await screen.idle()
+        assert len(screen.rows) == 10
+
+
+async def test_a_running_query_is_stopped_by_escape(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.post_message(RunQuery(ENDLESS))
+        await until(screen.pilot, lambda: screen.body.running and screen.body.running.generation)
+        await screen.press("escape")
+        await screen.idle()
+        assert "■ stopped" in screen.said("said")
+
+
+async def test_a_query_is_stopped_at_its_time_limit_and_says_so(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.body._session.limit(QueryLimits(timeout_s=0.3))
+        await screen.run(ENDLESS)
+        assert "stopped after 0.3 s" in screen.said("error")
+
+
+async def test_a_query_is_stopped_at_its_memory_limit_and_says_so(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.body._session.limit(QueryLimits(memory_bytes=64 * MIB))
+        await screen.run(
+            "SELECT md5(i::VARCHAR) AS a, md5((i + 1)::VARCHAR) AS b FROM range(3000000) AS t(i) ORDER BY a"
+        )
+        assert "64 MiB of memory" in screen.said("error")
+
+
+async def test_a_result_stops_at_its_disk_limit_and_keeps_what_it_has(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.body._session.limit(QueryLimits(spill_bytes=1 * MIB))
+        await screen.run("SELECT md5(i::VARCHAR) AS a FROM range(3000000) AS t(i)")
+        assert "more than 1 MiB of disk" in screen.said("error")
+        assert "ended early" in screen.said("said")
+        assert screen.body.result.grid.row_count > 0
+
+
+async def test_a_swap_during_a_query_neither_fails_it_nor_mixes_its_answer(served: Served) -> None:
+    sql = "SELECT generation, j FROM serving.marker, range(3000) AS t(j)"
+    async with driven(served) as screen:
+        screen.app.post_message(RunQuery(sql))
+        await until(screen.pilot, lambda: screen.body.running and screen.body.running.row_count)
+        served.publish()
+        await screen.idle()
+        shown = screen.body.shown
+        assert shown.error is None
+        assert shown.row_count == 3_000_000
+        generations = {batch.column(0)[0].as_py() for batch in shown.spill.batches()}
+        assert generations == {1} == {shown.generation.number}
+
+
+async def test_live_runs_the_query_again_when_something_newer_is_served(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT DISTINCT generation FROM serving.marker")
+        await screen.press("f6")
+        assert "◉ live" in screen.said("said")
+        for number in (2, 3):
+            served.publish()
+            await until(screen.pilot, lambda number=number: screen.rows == [(number,)])
+        assert "generation 3" in screen.said("said")
+        await screen.press("f6")
+        served.publish()
+        await until(screen.pilot, lambda: "a newer one is served" in screen.said("said"))
+        assert screen.rows == [(3,)]
+
+
+async def test_moving_in_the_grid_says_which_row_and_keeps_the_cursor_within_it(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT i, i * 2 AS twice FROM range(100000) AS t(i)")
+        grid = screen.body.result.grid
+        await screen.press("pagedown", "down", "right")
+        assert grid.row > 5
+        assert grid.cell == ("twice", grid.row * 2)
+        await screen.press("G", "pagedown", "down")
+        assert grid.row == 99_999
+        assert "row 100,000 of 100,000" in screen.said("cell")
+        await screen.press("g", "up", "pageup")
+        assert grid.row == 0
+
+
+async def test_the_rows_are_exported_as_csv_and_parquet_and_no_file_is_overwritten(
+    served: Served, tmp_path: Path
+) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT market_year, value, [1, 2] AS list FROM serving.fct_psd ORDER BY ALL")
+        for name in ("out.csv", "out.parquet"):
+            await screen.press("w")
+            screen.app.query_one("#line", Input).value = str(tmp_path / name)
+            await screen.press("enter")
+            await until(screen.pilot, (tmp_path / name).exists)
+        assert (tmp_path / "out.csv").read_text().splitlines()[0] == '"market_year","value","list"'
+        assert len((tmp_path / "out.csv").read_text().splitlines()) == 11
+        assert pyarrow.parquet.read_table(tmp_path / "out.parquet").num_rows == 10
+        written = (tmp_path / "out.csv").stat().st_mtime_ns
+        await screen.press("w")
+        screen.app.query_one("#line", Input).value = str(tmp_path / "out.csv")
+        await screen.press("enter")
+        await until(screen.pilot, lambda: "exists already" in screen.said("error"))
+        assert (tmp_path / "out.csv").stat().st_mtime_ns == written
+
+
+async def test_a_read_only_console_exports_nothing(served: Served) -> None:
+    console = served_console(served.data_dir, read_only=True)
+    async with driven(console) as screen:
+        await screen.run("SELECT 1 AS one")
+        await screen.press("w")
+        assert not screen.app.query_one("#line", Input).display
+
+
+async def test_rows_and_a_cell_are_copied(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT 1 AS one, 'a b' AS text, NULL AS none")
+        await screen.press("y")
+        assert screen.app.clipboard == "one\ttext\tnone\n1\ta b\t\n"
+        await screen.press("right", "Y")
+        assert screen.app.clipboard == "a b"
+
+
+async def test_a_column_is_drawn_and_the_rows_come_back(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT valid_from, value FROM serving.fct_psd WHERE attribute_id = '028'")
+        await screen.press("c")
+        await until(screen.pilot, lambda: "value over valid_from" in screen.said("cell"))
+        await screen.press("c")
+        await until(screen.pilot, lambda: screen.body.result.grid.display)
+
+
+async def test_the_query_is_laid_out_and_what_cannot_be_is_left_alone(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.body.editor.text = "select value from serving.psd_asof(date '2025-07-01')"
+        await screen.press("f4")
+        await until(screen.pilot, lambda: screen.body.editor.text.startswith("SELECT\n"))
+        screen.body.editor.text = "select ((("
+        await screen.press("f4")
+        await until(screen.pilot, lambda: "cannot be laid out" in screen.said("error"))
+        assert screen.body.editor.text == "select ((("
+
+
+async def test_history_is_kept_between_consoles(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.body.editor.text = "SELECT 41 + 1 AS answer"
+        await screen.press("f5")
+        await until(screen.pilot, lambda: screen.rows == [(42,)])
+    async with driven(served) as screen:
+        await screen.press("f7")
+        await until(screen.pilot, lambda: isinstance(screen.app.screen, Picker) and screen.app.focused)
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.body.editor.text == "SELECT 41 + 1 AS answer")
+
+
+async def test_a_saved_query_is_found_by_typing_and_runs(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.press("f2")
+        await until(screen.pilot, lambda: isinstance(screen.app.screen, Picker) and screen.app.focused)
+        await type_text(screen.pilot, "re-keyed")
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.rows)
+        assert screen.rows[0][1:4] == ("Coffee, Green", 2023, 2024)
+
+
+async def test_names_of_the_catalog_are_completed(served: Served) -> None:
+    async with driven(served) as screen:
+        await until(screen.pilot, lambda: screen.body.editor.catalog.tables)
+        screen.body.editor.text = ""
+        await type_text(screen.pilot, "from serving.psd_aso")
+        await until(screen.pilot, lambda: screen.body.editor.completion_list.is_open)
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.body.editor.text == "from serving.psd_asof(")
+
+
+async def test_limits_are_set_in_their_dialog(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT 1 AS one")
+        await screen.press("m")
+        await until(screen.pilot, lambda: screen.app.screen.query("#time"))
+        screen.app.screen.query_one("#time", Input).value = "0"
+        await screen.press("enter")
+        assert screen.app.screen.query("#time")
+        screen.app.screen.query_one("#time", Input).value = "5"
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.body._session.limits.timeout_s == 5)
+
+
+async def test_escape_leaves_the_editor_and_e_comes_back(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT 1 AS one")
+        await screen.press("e")
+        assert screen.app.focused is screen.body.editor.text_input
+        await screen.press("escape")
+        assert screen.app.focused is screen.body.result.grid
+
+
+async def test_without_anything_served_it_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    async with driven(served_console(tmp_path)) as screen:
+        assert "materia demo" in screen.said("hint")
+        await screen.press("f5")
+        await until(screen.pilot, lambda: screen.body.shown)
+        assert "materia demo" in screen.said("hint")
+
+
+async def test_leaving_during_a_query_leaves_neither_files_nor_waits(served: Served, tmp_path: Path) -> None:
+    async with asyncio.timeout(20), driven(served) as screen:
+        screen.app.post_message(RunQuery(ENDLESS))
+        await until(screen.pilot, lambda: screen.body.running and screen.body.running.generation)
+    assert not list((tmp_path / "cache").rglob("*.*"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+@pytest.mark.parametrize("state", ["empty", "healthy", "failing"])
+def test_it_looks_as_it_should(
+    served: Served, tmp_path: Path, snap_compare: Any, size: tuple[int, int], state: str
+) -> None:
+    console = served if state != "empty" else served_console(tmp_path / "nothing")
+    app = ConsoleApp(console.context, first="query")
+    sql = "SELECT * FROM serving.fct_psd" if state == "healthy" else "SELECT no_such_column FROM serving.fct_psd"
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: app.query(QueryBody))
+        screen = Driven(app, pilot)
+        if state != "empty":
+            await screen.run(sql)
+            screen.body.shown.started_at, screen.body.shown.ended_at = 0.0, 0.42
+            screen.body._say()
+        await pilot.pause()
+
+    assert snap_compare(app, terminal_size=size, run_before=prepare)

@@ -1,0 +1,271 @@
+"""The Releases screen: what a release changed, a fact over the days, a balance sheet as of a day."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from tests.support.consoles import type_text, until
+from tests.support.served import Served, serve, served_console
+from tui.app import ConsoleApp
+from tui.messages import OpenFact, OpenRelease
+from tui.panel import Panel
+from tui.picker import Picker
+from tui.releases import questions
+from tui.releases.fact import FactView, story_lines
+from tui.releases.pane import ReleasesPane
+from tui.releases.questions import FactKey
+from tui.table import Table
+
+PRODUCTION = FactKey("0410000", "US", 2025, "028", "08")
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    serve(tmp_path)
+    console = served_console(tmp_path)
+    yield console
+    console.context.reader().close()
+
+
+class Driven:
+    """The screen under test and the pilot that presses its keys."""
+
+    def __init__(self, app: ConsoleApp, pilot: Pilot[Any]) -> None:
+        self.app, self.pilot = app, pilot
+
+    @property
+    def pane(self) -> ReleasesPane:
+        return self.app.query_one(ReleasesPane)
+
+    def table(self, name: str) -> list[tuple[str, ...]]:
+        return [tuple(cell.text for cell in row.cells) for row in self.app.query_one(f"#{name}", Table).rows]
+
+    @property
+    def line(self) -> str:
+        return str(self.app.query_one("#release-line", Static).render())
+
+    async def settled(self) -> None:
+        """Until what is wanted is what is shown."""
+        await until(self.pilot, lambda: self.pane._seen and self.pane._seen.wanted == self.pane.wanted)
+        await self.pilot.pause()
+
+    async def press(self, *keys: str) -> None:
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settled()
+
+
+@asynccontextmanager
+async def driven(served: Served, size: tuple[int, int] = (140, 40)) -> AsyncIterator[Driven]:
+    app = ConsoleApp(served.context, first="releases")
+    async with app.run_test(size=size) as pilot:
+        screen = Driven(app, pilot)
+        await screen.settled()
+        yield screen
+
+
+async def test_the_newest_release_is_summed_up_and_re_keyings_are_flagged(served: Served) -> None:
+    async with driven(served) as screen:
+        assert screen.line == (
+            "generation 1, 30 min ago · 2025-08-12 against 2025-07-11: 1 revised, 1 new, 1 ⟲ restated"
+        )
+        assert screen.table("commodities")[0][:2] == ("all commodities", "1")
+        kinds = [row[0] for row in screen.table("revisions")]
+        assert sorted(kinds) == sorted("±+⟲")
+        restated = next(row for row in screen.table("revisions") if row[0] == "⟲")
+        assert restated[1:5] == ("Coffee, Green", "Brazil", "2024", "Production")
+
+
+async def test_a_commodity_narrows_the_revisions_and_escape_widens_them(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.query_one("#commodities", Table).move_to("0711100")
+        await screen.press("enter")
+        assert {row[1] for row in screen.table("revisions")} == {"Coffee, Green"}
+        await screen.press("escape")
+        assert len(screen.table("revisions")) == 3
+
+
+async def test_another_release_is_chosen_by_typing(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.pilot.press("r")
+        await until(screen.pilot, lambda: isinstance(screen.app.screen, Picker) and screen.app.focused)
+        await type_text(screen.pilot, "2025-07-11 against")
+        await screen.pilot.press("enter")
+        await until(screen.pilot, lambda: "2025-07-11 against 2025-06-12: 2 revised" in screen.line)
+
+
+async def test_the_order_goes_round_share_size_and_name(served: Served) -> None:
+    async with driven(served) as screen:
+        titles = []
+        for _ in range(3):
+            await screen.press("o")
+            titles.append(str(screen.app.query_one("#revisions-panel", Panel).border_title))
+        assert ["by size" in titles[0], "by commodity" in titles[1], "by share" in titles[2]] == [True] * 3
+
+
+async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.press("tab", "enter")
+        assert screen.pane.wanted.fact == PRODUCTION
+        versions = screen.table("versions")
+        assert [row[2] for row in versions] == ["52,450", "52,510", "52,280"]
+        assert versions[0][:2] == ("2025-08-12", "today")
+        assert versions[1][3] == "+230"
+        await screen.press("escape")
+        assert screen.app.query_one("#changes").display
+
+
+async def test_the_sheet_tells_certain_uncertain_and_unknown_apart_on_any_day(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.post_message(OpenFact("0410000", "US", 2025, "028"))
+        await until(screen.pilot, lambda: screen.table("sheet"))
+        sheet = {row[1]: row for row in screen.table("sheet")}
+        assert (sheet["Production"][0], *sheet["Production"][2:5]) == ("●", "52,510", "52,450", "-60")
+        assert (sheet["Yield"][0], sheet["Yield"][2]) == ("?", "unknown")
+        await screen.pilot.press("d")
+        screen.app.query_one("#day", Input).value = "2025-06-20"
+        await screen.press("enter")
+        sheet = {row[1]: row for row in screen.table("sheet")}
+        assert (sheet["Production"][0], sheet["Production"][2]) == ("◐", "52,280")
+        assert (sheet["Domestic Consumption"][0], sheet["Domestic Consumption"][2]) == ("●", "31,271")
+
+
+async def test_days_are_stepped_through_and_a_day_that_is_none_is_refused(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.post_message(OpenFact("0410000", "US", 2025, "028"))
+        await until(screen.pilot, lambda: screen.table("sheet"))
+        assert screen.app.query_one(FactView).fact.day == date(2025, 7, 11)
+        await screen.press("comma")
+        assert screen.app.query_one(FactView).fact.day == date(2025, 6, 12)
+        await screen.press("comma")
+        assert screen.app.query_one(FactView).fact.day == date(2025, 6, 12)
+        await screen.press("full_stop", "full_stop")
+        assert screen.app.query_one(FactView).fact.day == date(2025, 8, 12)
+        await screen.pilot.press("d")
+        screen.app.query_one("#day", Input).value = "yesterday"
+        await screen.press("enter")
+        assert screen.app.query_one(FactView).fact.day == date(2025, 8, 12)
+
+
+async def test_a_fact_is_picked_by_commodity_country_year_and_attribute(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.pilot.press("p")
+        for title, text in (("Commodity", "coff"), ("Country", "bra"), ("Market year", "2024"), ("Attribute", "prod")):
+            await until(
+                screen.pilot,
+                lambda title=title: (
+                    isinstance(screen.app.screen, Picker) and screen.app.screen._title == title and screen.app.focused
+                ),
+            )
+            await type_text(screen.pilot, text)
+            await screen.pilot.press("enter")
+        await until(screen.pilot, lambda: screen.table("versions"))
+        assert screen.pane.wanted.fact == FactKey("0711100", "BR", 2024, "028")
+        assert screen.table("versions")[0][2] == "66,400"
+
+
+async def test_an_attribute_of_the_sheet_and_a_version_are_opened(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.post_message(OpenFact("0410000", "US", 2025, "028"))
+        await until(screen.pilot, lambda: screen.table("sheet"))
+        screen.app.query_one("#sheet", Table).move_to("176 (1000 MT)")
+        screen.app.query_one("#sheet", Table).focus()
+        await screen.press("enter")
+        assert [row[2] for row in screen.table("versions")] == ["24,230", "24,440"]
+        screen.app.query_one("#versions", Table).focus()
+        await screen.press("down", "enter")
+        assert screen.app.query_one(FactView).fact.day == date(2025, 6, 12)
+
+
+async def test_the_query_behind_it_opens_in_the_query_screen(served: Served) -> None:
+    from tui.query.body import QueryBody
+
+    async with driven(served) as screen:
+        await screen.pilot.press("x")
+        await until(screen.pilot, lambda: screen.app.query(QueryBody) and screen.app.query_one(QueryBody).shown)
+        shown = screen.app.query_one(QueryBody).shown
+        assert shown.error is None
+        assert "fct_psd_revision" in shown.sql
+
+
+async def test_new_data_is_shown_once_it_is_served(served: Served) -> None:
+    async with driven(served) as screen:
+        served.publish()
+        await until(screen.pilot, lambda: "generation 2" in screen.line)
+
+
+async def test_another_screen_opens_a_release(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.post_message(OpenRelease(date(2025, 6, 12)))
+        await until(screen.pilot, lambda: "nothing to compare it with" in screen.line)
+
+
+async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> None:
+    async with driven(served_console(tmp_path)) as screen:
+        assert "materia demo" in screen.line
+        assert not screen.app.query_one("#changes").display
+
+
+async def test_trouble_with_one_table_stays_in_its_panel(served: Served) -> None:
+    import duckdb
+
+    served_path = served.data_dir / "serving.duckdb"
+    broken = served.data_dir / "broken.duckdb"
+    con = duckdb.connect(str(broken))
+    con.execute("CREATE SCHEMA serving")
+    con.execute("CREATE TABLE serving.dim_release (i INT)")
+    con.close()
+    served_path.unlink()
+    broken.rename(served_path)
+    async with driven(served) as screen:
+        trouble = screen.app.query_one("#revisions-panel .trouble", Static)
+        assert trouble.display
+        assert "✗" in str(trouble.render())
+        await screen.pilot.press("o")
+        assert screen.app.is_running
+
+
+def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
+    reader = served.context.reader()
+    newest = questions.releases(reader)[0]
+    assert (newest.facts_revised, newest.facts_restated) == (1, 1)
+    revised = questions.revisions(reader, newest.released_on, "share")[0]
+    assert revised.key == PRODUCTION
+    assert revised.share == pytest.approx(-60 / 52510)
+    story = questions.fact_story(reader, PRODUCTION)
+    assert story is not None
+    sure, unsure = story_lines(story, date(2025, 8, 12))
+    assert len(sure) == 3
+    assert len(unsure) == 2
+    assert questions.fact_story(reader, FactKey("0410000", "XX", 1900, "028")) is None
+    standing = {
+        line.attribute_id: line.standing for line in questions.balance_sheet(reader, PRODUCTION, date(2025, 6, 1))
+    }
+    assert set(standing.values()) == {"unknown"}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+@pytest.mark.parametrize("state", ["empty", "release", "fact"])
+def test_it_looks_as_it_should(
+    served: Served, tmp_path: Path, snap_compare: Any, size: tuple[int, int], state: str
+) -> None:
+    console = served if state != "empty" else served_console(tmp_path / "nothing")
+    app = ConsoleApp(console.context, first="releases")
+
+    async def prepare(pilot: Pilot[Any]) -> None:
+        screen = Driven(app, pilot)
+        await screen.settled()
+        if state == "fact":
+            app.post_message(OpenFact("0410000", "US", 2025, "028"))
+            await until(pilot, lambda: screen.table("versions") and app.focused is app.query_one("#sheet"))
+            await pilot.pause(0.3)
+
+    assert snap_compare(app, terminal_size=size, run_before=prepare)

@@ -1,0 +1,90 @@
+"""The overview: alerts worst first, and from every row to what explains it."""
+
+import time
+from pathlib import Path
+
+from tests.tui.building import Past, console_on, context_in, settings_in, timedelta
+from tui.app import ConsoleApp
+from tui.command import CommandScreen
+from tui.overview.snapshot import take_overview
+from tui.panel import Found, Panel
+from tui.table import Table
+
+
+def _alerts(app: ConsoleApp) -> list[str]:
+    return [row.cells[1].text for row in app.query_one("#alerts", Table).rows]
+
+
+async def test_the_worst_alert_comes_first(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)):
+        failed, stale = _alerts(app)
+        assert failed.startswith("export_serving failed (run 8)") and "newest served release" in stale
+
+
+async def test_enter_on_an_alert_opens_the_run_that_explains_it(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("enter")
+        await pilot.pause(0.4)
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.shown_pane.PANE_ID == "runs"
+        assert app.query_one("#facts-panel", Panel).border_title == "Run 8"
+
+
+async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:
+    app = console_on(tmp_path)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("f")
+        await pilot.pause(0.2)
+        assert isinstance(app.screen, CommandScreen)
+        table = app.screen.query_one(Table)
+        assert table.current.cells[1].text == "materia pipeline run run-all"
+
+
+async def test_fix_starts_nothing_in_read_only_mode(tmp_path: Path) -> None:
+    app = console_on(tmp_path, read_only=True)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("f")
+        await pilot.pause(0.2)
+        assert len(app.screen_stack) == 1 and len(app._notifications) == 1
+
+
+async def test_enter_on_a_pipeline_opens_its_last_run(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        app.query_one("#pipelines", Table).focus()
+        await pilot.press("down", "enter")
+        await pilot.pause(0.4)
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.query_one("#facts-panel", Panel).border_title == "Run 16"
+
+
+async def test_what_happens_meanwhile_is_shown_and_nothing_else_is_looked_up(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await app.workers.wait_for_complete()
+        pane = app.shown_pane
+        assert pane.look() is None  # no trace of anything new
+        past = Past(settings_in(healthy_dir))
+        past.run("transform", "failed", timedelta(minutes=1), 2.0, error="no luck")
+        past.close()
+        await pilot.press("r")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert _alerts(app) == ["transform failed (run 17): no luck"]
+
+
+def test_ten_thousand_runs_cost_a_handful_of_looks_into_an_index(tmp_path: Path) -> None:
+    past = Past(settings_in(tmp_path))
+    past._db.execute("BEGIN")
+    for number in range(10_000):
+        past.run("extract", "done", timedelta(minutes=number + 1), 1.0)
+    past._db.execute("COMMIT")
+    past.close()
+    began = time.process_time()
+    overview = take_overview(context_in(tmp_path))
+    assert isinstance(overview.pipelines, Found) and len(overview.pipelines.value.durations_s["extract"]) == 30
+    assert time.process_time() - began < 1.0  # a full scan that parses every run takes several times that

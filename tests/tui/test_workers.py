@@ -1,0 +1,57 @@
+"""The screen Workers."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.tui.building import NOW, console_on
+from tui.command import CommandScreen
+from tui.machines import WorkerRow, Workers
+from tui.panel import Found
+from tui.table import Table
+from tui.workers.pane import WorkersPane, WorkersSeen, row_of
+
+WORKER = WorkerRow(
+    id="materia-7",
+    provider="hetzner",
+    type="ccx13",
+    location="fsn1",
+    state="running",
+    created_at=NOW - timedelta(hours=3),
+    eur_per_h=0.0205,
+    eur_so_far=0.0615,
+    expires_at=NOW + timedelta(hours=1),
+    run_id=12,
+)
+
+
+def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
+    texts = [cell.text for cell in row_of(WORKER, NOW).cells]
+    assert texts == ["materia-7", "● running", "hetzner", "ccx13", "fsn1", "3 h", "0.021", "0.06", "in 1 h", "12"]
+    late = row_of(WORKER, NOW + timedelta(hours=2))
+    assert late.cells[8].text == "▲ overdue"
+
+
+async def test_without_a_token_the_command_that_brings_one_is_shown(tmp_path: Path) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "esc run beanflows/prod" in app.query_one("#workers-table", Table)._empty.text
+
+
+@pytest.mark.parametrize(("key", "command"), [("d", "materia worker destroy materia-7"), ("p", "materia worker reap")])
+async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, key: str, command: str) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        pane = app.shown_pane
+        assert isinstance(pane, WorkersPane)
+        pane.draw(WorkersSeen(Found(Workers((WORKER,))), NOW))
+        await pilot.press(key)
+        assert isinstance(app.screen, CommandScreen)
+        assert app.screen.query_one(Table).rows[0].cells[1].text == command
+        await pilot.press("escape")
+        assert not (tmp_path / "logs").exists()

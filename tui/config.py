@@ -1,0 +1,41 @@
+"""The console's config file: keys by action id, and the theme."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataflows.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class TuiConfig:
+    """`[keys]` maps action ids to keys: `"runs.start" = "s"`."""
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    theme: str | None = None
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """MATERIA_TUI_CONFIG, else `materia/tui.toml` in the user's config folder."""
+    if given := environ.get("MATERIA_TUI_CONFIG", "").strip():
+        return Path(given).expanduser()
+    return Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "materia" / "tui.toml"
+
+
+def read_config(path: Path) -> TuiConfig:
+    """The file's settings, the defaults without a file. Raises SettingsError naming the file."""
+    try:
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return TuiConfig()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}; mend or remove it") from error
+    keys = record.get("keys", {})
+    if not (isinstance(keys, dict) and all(isinstance(key, str) and key for key in keys.values())):
+        raise SettingsError(f'{path}: [keys] maps an action to a key, such as "runs.start" = "s"')
+    theme = record.get("theme")
+    if theme is not None and not isinstance(theme, str):
+        raise SettingsError(f'{path}: theme is a theme\'s name, such as theme = "materia"')
+    return TuiConfig(keys, theme)

@@ -1,0 +1,410 @@
+"""The screen Logs: every log there is, followed, searched, and rid of what doesn't matter now."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from ops.words import ago_text
+from tui.actions import ActionSpec
+from tui.context import ConsoleContext
+from tui.logs.document import Document
+from tui.logs.match import LEVELS, LineFilter, Term
+from tui.logs.reading import Reading
+from tui.logs.sources import JOURNAL_KEY, Source, source_of, sources
+from tui.logs.systemd import SystemJournal
+from tui.logs.times import FORMS, parse_time, time_of
+from tui.logs.view import LogView
+from tui.messages import Navigation, OpenLog, OpenRun
+from tui.panel import Failure, Found, Part, attempt
+from tui.polled import PolledPane
+from tui.table import Cell, Column, Row, Table
+from tui.words import TONES
+
+_RUN = re.compile(r"(?<!\S)run=(\d{1,18})(?!\S)")
+_LEVEL_STEPS = ("", *LEVELS[1:4])
+_DRAW_S = 0.1
+
+_QUESTIONS = {
+    "search": "search for a text, or /an expression/",
+    "hide": "show only lines with a text, or /an expression/; empty shows all",
+    "run_only": "show only the lines of a run: its number; empty shows all",
+    "time": f"go to {FORMS}",
+    "line": "go to the line of a number",
+}
+
+
+class LogsPane(PolledPane):
+    """The sources beside the log that is read."""
+
+    PANE_ID = "logs"
+    TITLE = "Logs"
+    KEY = "5"
+    POLL_S = 5.0
+
+    class Stirred(Message):
+        """The log has grown, is further indexed or looked through."""
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, LogsPane.Stirred)
+
+    _COLUMNS: ClassVar = (Column("log", flexible=True), Column("when", right=True, rank=1))
+
+    def __init__(self, context: ConsoleContext) -> None:
+        super().__init__(context)
+        self._sources: dict[str, Source] = {}
+        self._source: Source | None = None
+        self._system: SystemJournal | None = None
+        self._reading: Reading | None = None
+        self._asked = ""
+        self._wanted_line: int | None = None
+        self._drawing = False
+
+    def actions(self) -> tuple[ActionSpec, ...]:
+        return (
+            ActionSpec("logs.search", "slash", "search", "Search for a text or /an expression/"),
+            ActionSpec("logs.next", "n", "next", "Go to the next line that was searched for", show=False),
+            ActionSpec("logs.previous", "N", "previous", "Go to the line before that was searched for", show=False),
+            ActionSpec("logs.hide", "h", "hide", "Hide the lines without a text or /an expression/"),
+            ActionSpec("logs.level", "l", "level", "Hide what is below a level: INFO, WARNING, ERROR, nothing"),
+            ActionSpec("logs.run_only", "r", "run", "Show only the run of this line, or every run again"),
+            ActionSpec("logs.time", "t", "time", "Go to a time"),
+            ActionSpec("logs.line", "colon", "line", "Go to the line of a number", show=False),
+            ActionSpec("logs.follow", "f", "follow", "Follow the end of the log, or stop following it"),
+            ActionSpec("logs.start", "home,g", "start", "Go to the first line", show=False),
+            ActionSpec("logs.end", "end,G", "end", "Go to the last line, and follow", show=False),
+            ActionSpec("logs.wrap", "w", "wrap", "Wrap long lines, or cut them"),
+            ActionSpec("logs.copy", "y", "copy", "Copy this line, without secrets, to the clipboard (OSC 52)"),
+            ActionSpec("logs.open_run", "enter", "open run", "Go to the run of this line", show=False),
+            ActionSpec("logs.sources", "s", "logs", "Show the list of logs, or hide it"),
+            ActionSpec("logs.clear", "escape", "clear", "Drop the search, then what is hidden", show=False),
+        )
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="logs-sources"):
+            yield Table(self._COLUMNS, empty="", id="logs-list")
+        with Vertical(id="logs-reading"):
+            yield Static(id="logs-facts", markup=False)
+            yield Static(id="logs-filter", markup=False)
+            yield LogView(id="logs-view")
+            yield Input(id="logs-prompt", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#logs-prompt").display = False
+        self.query_one("#logs-filter").display = False
+        self._draw_reading()
+
+    def on_unmount(self) -> None:
+        self._close()
+
+    # Which logs there are
+
+    def look(self) -> Part[tuple[Source, ...]]:
+        return attempt(lambda: sources(self.context.settings))
+
+    def draw(self, snapshot: Part[tuple[Source, ...]]) -> None:
+        if isinstance(snapshot, Failure):
+            self._table.show([], empty=f"✗ {snapshot.what}\n  next: {snapshot.next_step}")
+            return
+        assert isinstance(snapshot, Found)
+        self._sources = {source.key: source for source in snapshot.value}
+        now = self.context.clock()
+        rows = [_row(source, now) for source in snapshot.value]
+        self._table.show(rows, empty="no log yet\n  next: materia run-all")
+        if self._source is None and snapshot.value:
+            self._open(snapshot.value[0])
+
+    @on(Table.Opened)
+    def _chosen(self, message: Table.Opened) -> None:
+        message.stop()
+        if message.key in self._sources:
+            self._open(self._sources[message.key])
+            self._view.focus()
+
+    async def receive(self, message: Navigation) -> None:
+        if isinstance(message, OpenLog):
+            known = self._sources.get(str(message.path))
+            self._open(known or source_of(message.path))
+            if message.run_id is not None and message.path.name != f"run-{message.run_id}.log":
+                self._filter(LineFilter(run_id=message.run_id))
+            self._wanted_line = message.at_line
+            self._stirred()
+            self._view.focus()
+
+    def _open(self, source: Source) -> None:
+        self._close()
+        path = source.path
+        if source.key == JOURNAL_KEY:
+            self._system = SystemJournal()
+            path = self._system.path
+        assert path is not None
+        self._source, self._wanted_line = source, None
+        self._reading = Reading(Document(path, self._stir), self._stir)
+        self._view.show(self._reading.document)
+        self._draw_reading()
+
+    def _close(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+        if self._system is not None:
+            self._system.close()
+        self._reading = self._system = None
+
+    def on_show_pane(self) -> None:
+        super().on_show_pane()
+        if self._reading:
+            self._reading.document.pause(False)
+
+    def on_hide_pane(self) -> None:
+        super().on_hide_pane()
+        if self._reading:
+            self._reading.document.pause(True)
+
+    # What is read now
+
+    @property
+    def _view(self) -> LogView:
+        return self.query_one("#logs-view", LogView)
+
+    @property
+    def _table(self) -> Table:
+        return self.query_one("#logs-list", Table)
+
+    def _stir(self) -> None:
+        """Called from threads."""
+        self.post_message(self.Stirred())
+
+    @on(Stirred)
+    def _stirred(self) -> None:
+        """Draw soon: however fast a log grows, ten times a second is as fast as anybody reads."""
+        if not self._drawing:
+            self._drawing = True
+            self.set_timer(_DRAW_S, self._draw_stirred)
+
+    def _draw_stirred(self) -> None:
+        self._drawing = False
+        if self._reading is None:
+            return
+        self._reading.keep_up()
+        if self._wanted_line is not None and (position := self._reading.document.at_line(self._wanted_line)):
+            self._wanted_line = None
+            self._view.go(position)
+        elif (found := self._reading.wanted_match()) is not None:
+            self._view.go(found)
+        else:
+            self._view.draw()
+
+    @on(LogView.Moved)
+    def _moved(self, message: LogView.Moved) -> None:
+        message.stop()
+        self._draw_reading()
+
+    def _draw_reading(self) -> None:
+        facts = self.query_one("#logs-facts", Static)
+        chips = self.query_one("#logs-filter", Static)
+        if self._reading is None or self._source is None:
+            facts.update("no log is open")
+            return
+        # Both are one line high whatever they say: nothing needs to be laid out anew.
+        facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow), layout=False)
+        text = self._reading.filter_facts(self._view.cursor)
+        if chips.display != bool(text):
+            chips.display = bool(text)
+        chips.update(text, layout=False)
+
+    # Asking
+
+    def action_search(self) -> None:
+        self._ask("search")
+
+    def action_hide(self) -> None:
+        self._ask("hide")
+
+    def action_time(self) -> None:
+        self._ask("time")
+
+    def action_line(self) -> None:
+        self._ask("line")
+
+    def _ask(self, kind: str) -> None:
+        prompt = self.query_one("#logs-prompt", Input)
+        self._asked = kind
+        prompt.placeholder, prompt.value, prompt.display = _QUESTIONS[kind], "", True
+        prompt.focus()
+
+    def _asked_no_more(self) -> None:
+        self.query_one("#logs-prompt").display = False
+        self._view.focus()
+
+    @on(Input.Submitted, "#logs-prompt")
+    def _answered(self, message: Input.Submitted) -> None:
+        message.stop()
+        try:
+            getattr(self, f"_answer_{self._asked}")(message.value.strip())
+        except ValueError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        self._asked_no_more()
+
+    def _answer_search(self, text: str) -> None:
+        if self._reading:
+            self._reading.search(_term(text) if text else None, self._view.cursor)
+            self._view.terms = self._reading.marked
+            self._view.draw()
+
+    def _answer_hide(self, text: str) -> None:
+        if self._reading:
+            self._filter(replace(self._reading.wanted, terms=(_term(text),) if text else ()))
+
+    def _answer_run_only(self, text: str) -> None:
+        if text and not text.isdecimal():
+            raise ValueError(f"{text!r} is not a run's number")
+        if self._reading:
+            self._filter(replace(self._reading.wanted, run_id=int(text) if text else None))
+
+    def _answer_time(self, text: str) -> None:
+        if self._reading is None:
+            return
+        position = self._reading.document.at_time(parse_time(text, self._newest()))
+        if position is None:
+            raise ValueError("this log is empty")
+        self._view.go(position)
+
+    def _answer_line(self, text: str) -> None:
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"{text!r} is not a line's number")
+        if self._reading is None:
+            return
+        count = self._reading.document.line_count
+        if count is not None and int(text) > count:
+            raise ValueError(f"this log has {count:,} lines")
+        self._wanted_line = int(text)
+        self._stirred()
+
+    def _newest(self) -> datetime:
+        """The time of the last line that has one, as far as a page back; else now."""
+        document = self._reading.document if self._reading else None
+        position = document.last() if document else None
+        for _ in range(50):
+            if document is None or position is None:
+                break
+            moment = time_of(document.read(position, 64)[0])
+            if moment is not None:
+                return datetime.fromtimestamp(moment, UTC)
+            position = document.previous(position, self._reading.all_places)
+        return self.context.clock()
+
+    # Hiding and finding
+
+    def _filter(self, wanted: LineFilter) -> None:
+        if self._reading is None:
+            return
+        self._reading.hide(wanted)
+        self._view.terms = self._reading.marked
+        self._view.see(self._reading.places)
+
+    def action_level(self) -> None:
+        if self._reading:
+            wanted = self._reading.wanted
+            step = (_LEVEL_STEPS.index(wanted.level) + 1) % len(_LEVEL_STEPS)
+            self._filter(replace(wanted, level=_LEVEL_STEPS[step]))
+
+    def action_run_only(self) -> None:
+        if self._reading is None:
+            return
+        run_id = self._run_of_line()
+        if self._reading.wanted.run_id is not None:
+            self._filter(replace(self._reading.wanted, run_id=None))
+        elif run_id is not None:
+            self._filter(replace(self._reading.wanted, run_id=run_id))
+        else:
+            self._ask("run_only")
+
+    def action_next(self) -> None:
+        self._to_match(1)
+
+    def action_previous(self) -> None:
+        self._to_match(-1)
+
+    def _to_match(self, direction: int) -> None:
+        if self._reading is None or self._reading.search_term is None:
+            self.notify("nothing was searched for; / searches", severity="warning")
+            return
+        position = self._reading.match_from(self._view.cursor, direction)
+        if position is not None:
+            self._view.go(position)
+        elif self._reading.looking:
+            self._reading.want_match(self._view.cursor, direction)
+        else:
+            self.notify(f"no match further {'down' if direction > 0 else 'up'}")
+
+    def action_clear(self) -> None:
+        if self.query_one("#logs-prompt").display:
+            self._asked_no_more()
+        elif self._reading and self._reading.search_term is not None:
+            self._reading.search(None, None)
+            self._view.terms = self._reading.marked
+            self._view.draw()
+        elif self._reading and self._reading.wanted:
+            self._filter(LineFilter())
+
+    # The view
+
+    def action_follow(self) -> None:
+        if self._view.follow:
+            self._view.follow = False
+            self._view.draw()
+        else:
+            self._view.go_to_end()
+
+    def action_start(self) -> None:
+        self._view.go_to_start()
+
+    def action_end(self) -> None:
+        self._view.go_to_end()
+
+    def action_wrap(self) -> None:
+        self._view.wrap = not self._view.wrap
+        self._view.draw()
+
+    def action_copy(self) -> None:
+        if line := self._view.copied_line():
+            self.app.copy_to_clipboard(line)
+            self.notify("the line is in the clipboard")
+
+    def action_sources(self) -> None:
+        """The list is beside the log where there is room, and in its place where there is none."""
+        shown = self._table.region.width > 0
+        self.set_class(not shown, "-with-sources")
+        self.set_class(shown, "-without-sources")
+        (self._view if shown else self._table).focus()
+
+    def action_open_run(self) -> None:
+        run_id = self._run_of_line()
+        if run_id is None:
+            self.notify("this line names no run")
+        else:
+            self.post_message(OpenRun(run_id))
+
+    def _run_of_line(self) -> int | None:
+        found = _RUN.search(self._view.copied_line())
+        return int(found[1]) if found else None
+
+
+def _term(text: str) -> Term:
+    if len(text) > 2 and text.startswith("/") and text.endswith("/"):
+        return Term(text[1:-1], is_regex=True)
+    return Term(text)
+
+
+def _row(source: Source, now: datetime) -> Row:
+    glyph, tone = TONES[source.status] if source.status else (" ", "")
+    when = ago_text(source.at, now) if source.at else ""
+    exact = f"{source.at:%Y-%m-%d %H:%M:%S} UTC" if source.at else ""
+    return Row(source.key, (Cell(f"{glyph} {source.title}", tone), Cell(when, "quiet")), exact)

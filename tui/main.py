@@ -1,0 +1,61 @@
+"""`materia-tui`: the operator's console, in this terminal or in a browser."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dataflows.errors import MateriaError
+from ops.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the console and return its exit code."""
+    asked = _parser().parse_args(arguments)
+    try:
+        if asked.web:
+            return _serve(asked)
+        return _run(asked)
+    except MateriaError as error:
+        from ops.redact import Redactor
+
+        print(f"error: {Redactor.from_environ()(str(error))}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from tui.app import ConsoleApp
+    from tui.config import config_path, read_config
+    from tui.context import context_of
+
+    settings = Settings.from_environ()
+    context = context_of(settings, read_only=asked.read_only or asked.locked)
+    app = ConsoleApp(context, read_config(config_path()), first=asked.screen, locked=asked.locked)
+    app.run()
+    return app.return_code or 0
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from tui.web import serve
+
+    Settings.from_environ()
+    serve(asked.host, asked.port, may_act=asked.may_act)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="materia-tui", description="Materia's console: pipelines, data, logs, machines."
+    )
+    parser.add_argument("--read-only", action="store_true", help="hide everything that acts")
+    parser.add_argument("--locked", action="store_true", help="the same, and nobody can switch it off")
+    parser.add_argument("--screen", default="overview", help="the screen to begin with")
+    web = parser.add_argument_group("in a browser")
+    web.add_argument("--web", action="store_true", help="serve the console over HTTP, read-only; there is no login")
+    web.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine only)")
+    web.add_argument("--port", type=int, default=8000, help="the port to listen on (default: 8000)")
+    web.add_argument("--may-act", action="store_true", help="let the browser start, interrupt and destroy")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

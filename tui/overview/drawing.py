@@ -1,0 +1,147 @@
+"""What the overview looks like: rows and lines made of a snapshot, without a widget in sight."""
+
+from datetime import datetime
+
+from ops.run import Run, RunStatus
+from ops.status import PipelineState, Problem, Severity, Status
+from ops.words import ago_text, duration_text, size_text
+from tui.machines import Heartbeat, Workers
+from tui.overview.snapshot import Overview, Pipelines
+from tui.panel import Found
+from tui.table import Cell, Column, Row
+from tui.tones import toned
+from tui.words import TONES, due_text, exact, plural, sparkline
+
+ALERT_COLUMNS = (
+    Column(""),
+    Column("what", flexible=True),
+    Column("since", right=True, rank=1),
+    Column("key"),
+)
+PIPELINE_COLUMNS = (
+    Column("pipeline"),
+    Column("last run"),
+    Column("began", right=True),
+    Column("took", right=True),
+    Column("last 30", right=True, flexible=True, tail=True, rank=1),
+    Column("next due", right=True, rank=2),
+    Column("outcome", flexible=True, rank=3),
+)
+_WORST_FIRST = (Severity.FAILED, Severity.MISSING, Severity.STALE)
+
+
+def problems(overview: Overview) -> tuple[Problem, ...]:
+    """What needs a person, the worst first."""
+    return _sorted(overview.status.value) if isinstance(overview.status, Found) else ()
+
+
+def is_anything_running(overview: Overview) -> bool:
+    """Whether a pipeline's last run is still under way."""
+    states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
+    return any(state.last is not None and state.last.status is RunStatus.RUNNING for state in states)
+
+
+def last_run_id(overview: Overview, pipeline: str) -> int | None:
+    """The newest run of a pipeline."""
+    states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
+    return next((state.last.id for state in states if state.pipeline == pipeline and state.last), None)
+
+
+def alert_rows(status: Status, now: datetime) -> list[Row]:
+    rows = []
+    for index, problem in enumerate(_sorted(status)):
+        glyph, tone = TONES[problem.severity]
+        cells = (
+            Cell(glyph, tone),
+            Cell(problem.what, tone),
+            Cell(ago_text(problem.since, now) if problem.since else "", "quiet"),
+            Cell(_key(problem), "strong"),
+        )
+        rows.append(Row(str(index), cells, exact(problem.since) and f"since {exact(problem.since)}"))
+    return rows
+
+
+ALL_IS_WELL = Cell("● all is well", "ok")
+
+
+def served(status: Status, now: datetime) -> str:
+    """The served generation and how fresh it is, in two lines of markup."""
+    generation = status.generation
+    if generation is None:
+        return f"{toned('✗ nothing is served yet', 'bad')}\n{toned('  next: materia run-all', 'quiet')}"
+    release = generation.newest_released_on
+    fresh = {
+        True: toned("● fresh", "ok"),
+        False: toned(f"▲ stale: {status.expected_release} should be out", "warn"),
+        None: toned("? nobody knows how fresh", "quiet"),
+    }[status.is_fresh]
+    facts = generation.row_counts.get("fct_psd")
+    parts = [
+        f"made {ago_text(generation.created_at, now)}",
+        size_text(generation.size_bytes),
+        *([plural(facts, "fact version")] if facts else []),
+    ]
+    forced = "\n" + toned(f"▲ forced: {generation.forced_reason}", "warn") if generation.forced_reason else ""
+    return (
+        f"{toned(f'generation {generation.number}', 'strong')}  {toned(' · '.join(parts), 'quiet')}\n"
+        f"newest release {toned(str(release or 'unknown'), 'strong')}  {fresh}{forced}"
+    )
+
+
+def served_exactly(status: Status) -> str:
+    generation = status.generation
+    return f"made {exact(generation.created_at)}, code {generation.code_version}" if generation else ""
+
+
+def pipeline_rows(status: Status, more: Pipelines, now: datetime) -> list[Row]:
+    return [_pipeline_row(state, more, now) for state in status.pipelines]
+
+
+def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
+    last = state.last
+    glyph, tone = TONES[last.status] if last else ("?", "quiet")
+    due = more.due.get(state.pipeline)
+    cells = (
+        Cell(state.pipeline),
+        Cell(f"{glyph} {last.status if last else 'never'}", tone),
+        Cell(ago_text(last.started_at, now) if last else "-", "quiet"),
+        Cell(duration_text(last.duration_s(now)) if last else "-"),
+        Cell(sparkline(more.durations_s.get(state.pipeline, ())), "quiet"),
+        Cell(due_text(due, now), "quiet"),
+        Cell(_outcome(last), tone if last and last.status is not RunStatus.DONE else "quiet"),
+    )
+    times = [f"began {exact(last.started_at)}"] if last else []
+    if state.last_success and state.last_success is not last:
+        times.append(f"last done {exact(state.last_success.ended_at)}")
+    if due:
+        times.append(f"due {exact(due)}")
+    return Row(state.pipeline, cells, ", ".join(times))
+
+
+def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
+    if beat is None:
+        return f"{toned('? no supervisor has run here', 'quiet')}\n{toned('  next: materia supervisor run', 'quiet')}"
+    mark = toned("▲ late", "warn") if beat.is_late else toned("● alive", "ok")
+    return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
+
+
+def workers(found: Workers) -> str:
+    if found.unavailable:
+        return f"{toned('? ' + found.unavailable, 'quiet')}\n{toned('  next: ' + found.next_step, 'quiet')}"
+    if not found.rows:
+        return f"{toned('● none, nothing is paid for', 'ok')}"
+    return f"{toned('◌ ' + plural(len(found.rows), 'worker'), 'busy')}  {found.eur_per_h:.3f} EUR/h"
+
+
+def _sorted(status: Status) -> tuple[Problem, ...]:
+    return tuple(sorted(status.problems, key=lambda problem: _WORST_FIRST.index(problem.severity)))
+
+
+def _key(problem: Problem) -> str:
+    if problem.run_id is not None:
+        return f"⏎ run {problem.run_id}"
+    return "⏎ run-all" if problem.next_step.startswith("materia run-all") else "⏎ how"
+
+
+def _outcome(run: Run | None) -> str:
+    return (run.result or run.error or "") if run else "never ran here: materia run-all"

@@ -1,0 +1,130 @@
+"""The screen Overview: what is true now, and what needs a person, the worst first."""
+
+from datetime import datetime
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, VerticalScroll
+
+from ops.status import Problem, Status
+from tui.actions import ActionSpec
+from tui.lines import Lines
+from tui.messages import OpenRun, StartPipeline
+from tui.overview import drawing
+from tui.overview.snapshot import Overview, Pipelines, take_overview
+from tui.panel import Found, Panel
+from tui.polled import PolledPane
+from tui.table import Table
+from tui.traces import traces
+
+_ROUND_S = 15
+"""How often relative times are brought up to date while nothing happens."""
+
+
+class OverviewPane(PolledPane):
+    """Everything at a glance; Enter goes from any row to what explains it."""
+
+    PANE_ID = "overview"
+    TITLE = "Overview"
+    KEY = "1"
+
+    _seen: Any = None
+
+    def actions(self) -> tuple[ActionSpec, ...]:
+        return (
+            ActionSpec("overview.fix", "f", "fix worst", "Go to what the worst alert asks for"),
+            ActionSpec("overview.refresh", "r", "refresh", "Look at everything again", show=False),
+        )
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(can_focus=False):
+            yield Panel(Table(drawing.ALERT_COLUMNS, id="alerts"), title="Needs a person", id="alerts-panel")
+            yield Panel(Lines(id="served"), title="Served", id="served-panel")
+            yield Panel(Table(drawing.PIPELINE_COLUMNS, id="pipelines"), title="Pipelines", id="pipelines-panel")
+            with Horizontal(id="machines"):
+                yield Panel(Lines(id="supervisor"), title="Supervisor", id="supervisor-panel")
+                yield Panel(Lines(id="workers-summary"), title="Workers", id="workers-panel")
+
+    def on_show_pane(self) -> None:
+        if self._seen is None:
+            # The first frame has the status in it: taking it costs less than a second frame would.
+            self.draw(self.look())
+        super().on_show_pane()
+
+    # Looking
+
+    def look(self) -> Overview | None:
+        now = self.context.clock()
+        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S
+        if marks == self._seen and not self._running:
+            return None
+        self._seen = marks
+        overview = take_overview(self.context)
+        self._running = drawing.is_anything_running(overview)
+        return overview
+
+    _running = False
+
+    def draw(self, snapshot: Overview) -> None:
+        now = self.context.clock()
+        self._overview = snapshot
+        self.query_one("#alerts-panel", Panel).show(snapshot.status, lambda status: self._draw_alerts(status, now))
+        self.query_one("#served-panel", Panel).show(snapshot.status, lambda status: self._draw_served(status, now))
+        self.query_one("#pipelines-panel", Panel).show(
+            snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
+        )
+        self.query_one("#supervisor-panel", Panel).show(
+            snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Lines).show(drawing.heartbeat(beat, now))
+        )
+        self.query_one("#workers-panel", Panel).show(
+            snapshot.workers, lambda found: self.query_one("#workers-summary", Lines).show(drawing.workers(found))
+        )
+
+    def _draw_alerts(self, status: Status, now: datetime) -> None:
+        self.query_one("#alerts", Table).show(drawing.alert_rows(status, now), empty=drawing.ALL_IS_WELL)
+
+    def _draw_served(self, status: Status, now: datetime) -> None:
+        served = self.query_one("#served", Lines)
+        served.show(drawing.served(status, now))
+        served.tooltip = drawing.served_exactly(status) or None
+
+    def _draw_pipelines(self, status: Status, snapshot: Overview, now: datetime) -> None:
+        found = snapshot.pipelines
+        more = found.value if isinstance(found, Found) else Pipelines({}, {})
+        self.query_one("#pipelines", Table).show(drawing.pipeline_rows(status, more, now))
+
+    # Going on from here
+
+    @on(Table.Opened, "#alerts")
+    def _open_alert(self, message: Table.Opened) -> None:
+        message.stop()
+        self._go_to(drawing.problems(self._overview)[int(message.key)])
+
+    @on(Table.Opened, "#pipelines")
+    def _open_pipeline(self, message: Table.Opened) -> None:
+        message.stop()
+        run_id = drawing.last_run_id(self._overview, message.key)
+        if run_id is not None:
+            self.post_message(OpenRun(run_id))
+        elif not self.context.read_only:
+            self.post_message(StartPipeline(message.key))
+
+    def action_fix(self) -> None:
+        worst = drawing.problems(self._overview)
+        if worst:
+            self._go_to(worst[0])
+        else:
+            self.notify("all is well: nothing to fix")
+
+    def action_refresh(self) -> None:
+        self._seen = ()
+        self.look_again()
+
+    def _go_to(self, problem: Problem) -> None:
+        if problem.run_id is not None:
+            self.post_message(OpenRun(problem.run_id))
+        elif problem.next_step.startswith("materia run-all") and not self.context.read_only:
+            self.post_message(StartPipeline("run-all"))
+        else:
+            self.notify(problem.next_step, title=problem.what)

@@ -1,0 +1,50 @@
+"""The overview as one frozen snapshot; everything in it was worked out by `ops`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops.journal import Journal
+from ops.status import Status, take_status
+from tui.context import ConsoleContext
+from tui.machines import Heartbeat, Workers, heartbeat, next_due, worker_rows
+from tui.panel import Part, attempt
+
+DURATIONS_SHOWN = 30
+
+
+@dataclass(frozen=True)
+class Pipelines:
+    """What the status does not hold: how long the last runs took (s, oldest first), and when the next is due."""
+
+    durations_s: Mapping[str, tuple[float, ...]]
+    due: Mapping[str, datetime | None]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is true now, part by part."""
+
+    status: Part[Status]
+    pipelines: Part[Pipelines]
+    heartbeat: Part[Heartbeat | None]
+    workers: Part[Workers]
+
+
+def take_overview(context: ConsoleContext) -> Overview:
+    """Look at everything; a part that cannot be looked at says why."""
+    return Overview(
+        status=attempt(lambda: take_status(context.settings, context.clock())),
+        pipelines=attempt(lambda: _pipelines(context)),
+        heartbeat=attempt(lambda: heartbeat(context)),
+        workers=attempt(lambda: worker_rows(context)),
+    )
+
+
+def _pipelines(context: ConsoleContext) -> Pipelines:
+    journal = Journal(context.settings.journal_path)
+    names = tuple(journal.last_by_pipeline())
+    return Pipelines(
+        durations_s={name: journal.recent_durations(name, DURATIONS_SHOWN) for name in names},
+        due={name: next_due(context, name) for name in names},
+    )

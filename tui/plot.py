@@ -1,0 +1,122 @@
+"""Lines over an axis of days or numbers: `textual-plot`, in the console's quiet colours. Imports numpy."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from textual.reactive import reactive
+from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
+
+_TICK_WIDTH = 12
+_DOTS = 60
+_MONTH_DAYS = 45
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points that are joined; x in days (`date.toordinal`) on an axis of days."""
+
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+
+
+class DayAxis(AxisFormatter):
+    """Ticks on days, as many as have room."""
+
+    most_ticks = 8
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        count = max(2, min(max_ticks, self.most_ticks, int(max_ - min_) + 1))
+        return sorted({float(round(min_ + (max_ - min_) * i / (count - 1))) for i in range(count)})
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        apart = min((b - a for a, b in itertools.pairwise(ticks)), default=0.0)
+        return [_day_text(int(tick), "%Y-%m" if apart > _MONTH_DAYS else "%m-%d") for tick in ticks]
+
+
+def _day_text(ordinal: int, form: str) -> str:
+    """A day in words; empty beyond the calendar, where a plot without lines looks."""
+    return date.fromordinal(ordinal).strftime(form) if 1 <= ordinal <= date.max.toordinal() else ""
+
+
+class GroupedAxis(NumericAxisFormatter):
+    """Ticks on numbers, thousands apart."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        apart = min((abs(b - a) for a, b in itertools.pairwise(ticks)), default=1.0)
+        digits = 0 if apart >= 1 else 2 if apart >= 0.01 else 4
+        return [f"{tick:,.{digits}f}" for tick in ticks]
+
+
+class YearAxis(NumericAxisFormatter):
+    """Ticks on whole numbers, without separators."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        return [f"{tick:.0f}" if tick == int(tick) else "" for tick in ticks]
+
+
+class LineChart(PlotWidget):
+    """Lines of one or several series."""
+
+    DEFAULT_CSS: ClassVar[str] = """
+    LineChart { background: $background; }
+    LineChart > .plot--axis { color: $border; }
+    LineChart > .plot--tick { color: $text-muted; text-style: none; }
+    LineChart > .plot--label { color: $text-muted; text-style: none; }
+    LineChart:focus > .plot--axis { color: $primary; }
+    """
+
+    margin_top = reactive(0)
+    margin_bottom = reactive(1)
+
+    def __init__(self) -> None:
+        super().__init__(allow_pan_and_zoom=False)
+        self._ready = False
+        self._draw: Callable[[], None] = self.clear
+
+    def draw(
+        self,
+        lines: Sequence[Line],
+        axis: AxisFormatter,
+        *,
+        dotted: Sequence[Line] = (),
+        mark: float | None = None,
+    ) -> None:
+        """Show these lines and nothing else, the whole of them; `mark` is a place on the axis of x."""
+        self._draw = partial(self._plot, tuple(lines), axis, tuple(dotted), mark)
+        if self._ready:
+            self._draw()
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self._start)  # the library's own handler comes after this one, and clears
+
+    def _start(self) -> None:
+        self._ready = True
+        self._draw()
+
+    def _plot(self, lines: tuple[Line, ...], axis: AxisFormatter, dotted: tuple[Line, ...], mark: float | None) -> None:
+        self.clear()
+        self._v_lines_labels = []
+        ys = [y for line in (*lines, *dotted) for y in line.ys]
+        low, high = (min(ys), max(ys)) if ys else (0.0, 1.0)
+        room = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
+        self.set_ylimits(low - room, high + room)
+        self.set_xlimits(None, None)
+        labels = GroupedAxis()
+        ticks = labels.get_ticks(low - room, high + room)
+        self.margin_left = 2 + max(map(len, labels.get_labels_for_ticks(ticks)), default=8)
+        if isinstance(axis, DayAxis):
+            axis.most_ticks = (self.size.width - self.margin_left) // _TICK_WIDTH
+        self.set_x_formatter(axis)
+        self.set_y_formatter(labels)
+        for line in dotted:
+            xs = np.linspace(line.xs[0], line.xs[-1], _DOTS)
+            self.scatter(xs, np.interp(xs, line.xs, line.ys), marker="·", marker_style="grey58")
+        for line in lines:
+            self.plot(line.xs, line.ys, line_style="grey89", hires_mode=HiResMode.BRAILLE)
+        if mark is not None:
+            self.add_v_line(mark, line_style="grey42")

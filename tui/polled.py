@@ -1,0 +1,66 @@
+"""A pane that looks at the world again and again while it is in view, off the event loop."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from textual import on
+from textual.message import Message
+from textual.timer import Timer
+
+from tui.pane import Pane
+
+
+class PolledPane(Pane):
+    """Calls `look` in a thread, `draw` with what it returned, and looks again `POLL_S` after that.
+
+    `look` must not touch a widget. It may return None for "nothing has changed".
+    """
+
+    POLL_S = 2.0
+
+    @dataclass
+    class Seen(Message):
+        """What a look has found."""
+
+        snapshot: Any
+
+    _in_view = False
+    _timer: Timer | None = None
+
+    def look(self) -> Any:
+        """Take a frozen snapshot of what the pane shows; runs in a thread."""
+        raise NotImplementedError
+
+    def draw(self, snapshot: Any) -> None:
+        """Draw a snapshot."""
+        raise NotImplementedError
+
+    def on_show_pane(self) -> None:
+        self._in_view = True
+        self.look_again()
+
+    def on_hide_pane(self) -> None:
+        self._in_view = False
+        self._stop_timer()
+
+    def look_again(self) -> None:
+        """Look now; a look that is under way is overtaken."""
+        self._stop_timer()
+        self.run_worker(self._look, thread=True, exclusive=True, group="look", exit_on_error=True)
+
+    def _look(self) -> None:
+        self.post_message(self.Seen(self.look()))
+
+    @on(Seen)
+    def _on_seen(self, message: Seen) -> None:
+        message.stop()
+        if message.snapshot is not None:
+            self.draw(message.snapshot)
+        if self._in_view:
+            self._stop_timer()
+            self._timer = self.set_timer(self.POLL_S, self.look_again)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None

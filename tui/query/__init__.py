@@ -1,0 +1,1 @@
+"""The Query screen: SQL over what is served, browsed in windows."""

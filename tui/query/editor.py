@@ -1,0 +1,67 @@
+"""The SQL editor: `textual-textarea` with SQL's colours, completing from the served catalog."""
+
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual_textarea import TextEditor
+
+from tui.query.catalog import Catalog, Item
+
+_FILES = frozenset({"save", "load"})
+"""What the library's editor does with files; the console's own keys take their place."""
+
+
+class SqlEditor(TextEditor):
+    """A place to write SQL. Escape leaves it."""
+
+    DEFAULT_CSS: ClassVar[str] = "SqlEditor CompletionList { background: $panel; }"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False, priority=True)]
+
+    class Left(Message):
+        """Escape was pressed, and no list of completions was open to take it."""
+
+    def __init__(self, text: str = "", **names: Any) -> None:
+        super().__init__(
+            language="sql",
+            text=text,
+            use_system_clipboard=False,
+            path_completer=None,
+            word_completer=self._words,
+            member_completer=self._members,
+            **names,
+        )
+        self.catalog = Catalog({})
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda theme: setattr(self, "theme", theme.name))
+        self._theme = self.app.theme
+        super().on_mount()
+
+    @property
+    def statement(self) -> str:
+        """The selected text, else all of it."""
+        return self.selected_text.strip() or self.text.strip()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in _FILES:
+            return False
+        if action == "leave":
+            return self.text_input is not None and self.text_input.completer_active is None
+        return super().check_action(action, parameters)
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
+
+    def replace_all(self, text: str) -> None:
+        """Put `text` in place of everything, so that undo brings the old text back."""
+        area = self.text_input
+        if area is not None:
+            area.replace(text, area.document.start, area.document.end, maintain_selection_offset=False)
+            area.history.checkpoint()
+
+    def _words(self, prefix: str) -> list[Item]:
+        return self.catalog.words(prefix)
+
+    def _members(self, prefix: str) -> list[Item]:
+        return self.catalog.members(prefix, self.text)

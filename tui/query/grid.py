@@ -1,0 +1,256 @@
+"""The grid of a result: draws the rows that are on the screen, whatever the number of the others.
+
+A grid of its own: `textual-fastdatatable` renders every cell as a Rich renderable, which took 105 ms for a page
+of five columns (measured, 140x40); a line of text takes a hundredth of that.
+"""
+
+import bisect
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.query.cells import NOTHING
+from tui.query.spill import Spill
+from tui.query.sql import View
+from tui.query.window import Window, fitted
+
+_GAP = "  "
+_SORTED = {False: "▲", True: "▼"}
+
+
+class _Looks(NamedTuple):
+    """The styles of a grid."""
+
+    plain: Style
+    header: Style
+    here: Style
+    cursor: Style
+    nothing: Style
+    nothing_here: Style
+
+
+class ResultGrid(ScrollView, can_focus=True):
+    """One result, browsed cell by cell; a new view of it takes its place in the same grid."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"grid--header", "grid--cursor", "grid--cursor-row", "grid--nothing"}
+    DEFAULT_CSS = """
+    ResultGrid { height: 1fr; scrollbar-size-horizontal: 1; }
+    ResultGrid > .grid--header { text-style: bold; color: $text-muted; }
+    ResultGrid > .grid--cursor { text-style: reverse; }
+    ResultGrid > .grid--cursor-row { background: $boost; }
+    ResultGrid > .grid--nothing { text-style: dim; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down,j", "move(1, 0)", show=False),
+        Binding("up,k", "move(-1, 0)", show=False),
+        Binding("right,l", "move(0, 1)", show=False),
+        Binding("left,h", "move(0, -1)", show=False),
+        Binding("pagedown,space", "page(1)", show=False),
+        Binding("pageup", "page(-1)", show=False),
+        Binding("ctrl+home,g", "edge(0)", show=False),
+        Binding("ctrl+end,G", "edge(1)", show=False),
+        Binding("home", "side(0)", show=False),
+        Binding("end", "side(1)", show=False),
+    ]
+
+    row = reactive(0, repaint=False)
+    column = reactive(0, repaint=False)
+
+    class CellMoved(Message):
+        """The cursor is on another cell."""
+
+    class HeaderChosen(Message):
+        """A column's header was clicked."""
+
+        def __init__(self, column: str) -> None:
+            super().__init__()
+            self.column = column
+
+    def __init__(self, **names: Any) -> None:
+        super().__init__(**names)
+        self.window: Window | None = None
+        self._view = View()
+        self._lefts: list[int] = []
+        self._drawn_widths: tuple[int, ...] = ()
+        self._looks: _Looks | None = None
+
+    @property
+    def row_count(self) -> int:
+        return self.window.spill.row_count if self.window else 0
+
+    @property
+    def cell(self) -> tuple[str, Any] | None:
+        """The name and the value under the cursor; None in an empty grid."""
+        if not self.window or not self.row_count:
+            return None
+        return self.window.names[self.column], self.window.value_at(self.row, self.column)
+
+    def show_rows(self, spill: Spill, view: View, *, keep_row: bool = False, keep_column: bool = False) -> None:
+        """Show `spill`; the cursor and the scroll offset stay where they are, as far as they are to and can."""
+        window = Window(spill, view.sort_column)
+        if keep_column and self.window and self.window.names == window.names:
+            window.widen(self.window.widths)
+        self.window, self._view = window, view
+        self.set_reactive(ResultGrid.row, max(0, min(self.row, spill.row_count - 1)) if keep_row else 0)
+        self.set_reactive(ResultGrid.column, min(self.column, len(window.names) - 1) if keep_column else 0)
+        self._resize()
+        self.scroll_to(None if keep_column else 0, None if keep_row else 0, animate=False, immediate=True, force=True)
+        self.refresh()
+        self.post_message(self.CellMoved())
+
+    def grow(self) -> None:
+        """More rows have arrived: only the scrollbar changes, unless the screen had room left."""
+        had = self.virtual_size.height - 1
+        self._resize()
+        if had < self.scroll_offset.y + self.size.height:
+            self.refresh()
+
+    def clear_rows(self) -> None:
+        """Show nothing."""
+        self.window = None
+        self.set_reactive(ResultGrid.row, 0)
+        self.set_reactive(ResultGrid.column, 0)
+        self._resize()
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """Line `y` of what is visible: the header, then rows."""
+        looks = self._looks or self._look_up()
+        width = self.scrollable_content_region.width
+        left, top = self.scroll_offset
+        row = y - 1 + top
+        if self.window is None or (y and row >= self.row_count):
+            return Strip.blank(width, looks.plain)
+        segments = self._header(looks) if y == 0 else self._row(row, looks)
+        filler = looks.here if y and row == self.row else looks.plain
+        strip = Strip(segments).crop_extend(left, left + width, filler)
+        if self._drawn_widths != tuple(self.window.widths):
+            self.call_after_refresh(self._make_room)
+        return strip.apply_offsets(left, y)
+
+    def notify_style_update(self) -> None:
+        self._looks = None
+        super().notify_style_update()
+
+    def on_focus(self) -> None:
+        self._looks = None
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self._looks = None
+        self.refresh()
+
+    def watch_row(self, old: int, new: int) -> None:
+        self._moved({old, new})
+
+    def watch_column(self) -> None:
+        self._moved({self.row})
+
+    def validate_row(self, row: int) -> int:
+        return max(0, min(row, self.row_count - 1))
+
+    def validate_column(self, column: int) -> int:
+        return max(0, min(column, len(self.window.names) - 1 if self.window else 0))
+
+    def action_move(self, rows: int, columns: int) -> None:
+        self.row += rows
+        self.column += columns
+
+    def action_page(self, direction: int) -> None:
+        page = max(1, self.scrollable_content_region.height - 2)
+        self.scroll_to(y=self.scroll_offset.y + direction * page, animate=False, immediate=True)
+        self.row += direction * page
+
+    def action_edge(self, end: int) -> None:
+        self.row = self.row_count - 1 if end else 0
+
+    def action_side(self, end: int) -> None:
+        self.column = len(self._lefts) - 1 if end else 0
+
+    def on_click(self, event: events.Click) -> None:
+        if self.window is None:
+            return
+        x = event.x + self.scroll_offset.x
+        column = max((i for i, left in enumerate(self._lefts) if left <= x), default=0)
+        if event.y == 0:
+            self.post_message(self.HeaderChosen(self.window.names[column]))
+            return
+        self.row, self.column = event.y - 1 + self.scroll_offset.y, column
+
+    def _look_up(self) -> "_Looks":
+        """Resolve the styles once, not for every line."""
+        plain = self.rich_style
+        part = partial(self.get_component_rich_style, partial=True)
+        here = plain + part("grid--cursor-row")
+        cursor = here + part("grid--cursor") if self.has_focus else here
+        nothing = part("grid--nothing")
+        self._looks = _Looks(plain, plain + part("grid--header"), here, cursor, plain + nothing, here + nothing)
+        return self._looks
+
+    def _header(self, looks: "_Looks") -> list[Segment]:
+        assert self.window
+        labels = []
+        for name, width, numeric in zip(self.window.names, self.window.widths, self.window.numeric, strict=True):
+            sign = f" {_SORTED[self._view.descending]}" if name == self._view.sort_column else ""
+            room = width - len(sign)
+            label = name if len(name) <= room else name[: room - 1] + "…"
+            labels.append(fitted(label + sign, width, right=numeric))
+        return [Segment(_GAP.join(labels), looks.header)]
+
+    def _row(self, row: int, looks: "_Looks") -> list[Segment]:
+        assert self.window
+        here = row == self.row
+        plain, nothing = (looks.here, looks.nothing_here) if here else (looks.plain, looks.nothing)
+        first, last = self._visible()
+        segments: list[Segment] = []
+        line, style = " " * self._lefts[first], plain
+        for i, text in enumerate(self.window.texts_at(row, first, last), first):
+            wanted = looks.cursor if here and i == self.column else nothing if text is None else plain
+            if wanted is not style:
+                segments.append(Segment(line, style))
+                line, style = "", wanted
+            line += fitted(NOTHING if text is None else text, self.window.widths[i], right=self.window.numeric[i])
+            if style is looks.cursor:
+                segments.append(Segment(line, style))
+                line, style = "", plain
+            line += _GAP
+        return [*segments, Segment(line, style)]
+
+    def _visible(self) -> tuple[int, int]:
+        """The columns that are on the screen: the first, and the one after the last."""
+        left = self.scroll_offset.x
+        first = max(0, bisect.bisect_right(self._lefts, left) - 1)
+        return first, bisect.bisect_left(self._lefts, left + self.size.width)
+
+    def _moved(self, rows: set[int]) -> None:
+        top = self.scroll_offset.y
+        for row in rows:
+            self.refresh(Region(0, row - top + 1, self.size.width, 1))
+        if self._lefts and self.window:
+            view = self.scrollable_content_region
+            y = min(max(top, self.row - view.height + 2), self.row)
+            left, right = self._lefts[self.column], self._lefts[self.column] + self.window.widths[self.column]
+            x = min(max(self.scroll_offset.x, right - view.width), left)
+            if (x, y) != self.scroll_offset:
+                self.scroll_to(x, y, animate=False, immediate=True)
+        self.post_message(self.CellMoved())
+
+    def _make_room(self) -> None:
+        if self.window and self._drawn_widths != tuple(self.window.widths):
+            self._resize()
+            self.refresh()
+
+    def _resize(self) -> None:
+        widths = self.window.widths if self.window else []
+        self._drawn_widths = tuple(widths)
+        self._lefts = [sum(widths[:i]) + len(_GAP) * i for i in range(len(widths))]
+        self.virtual_size = Size(sum(widths) + len(_GAP) * max(0, len(widths) - 1), self.row_count + 1)

@@ -1,0 +1,66 @@
+"""A person's SQL, seen sorted and filtered: the query wrapped in one of ours, so that DuckDB does the work."""
+
+import re
+from dataclasses import dataclass, replace
+
+_NOT_WRAPPED = re.compile(r"\s*EXPLAIN\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a result is looked at; the empty view is the query as typed."""
+
+    sort_column: str | None = None
+    descending: bool = False
+    condition: str = ""
+    """A SQL condition on the result's columns."""
+
+    def sorted_by(self, column: str) -> "View":
+        """The next of ascending, descending, unsorted, as when a column's header is chosen again."""
+        if self.sort_column != column:
+            return replace(self, sort_column=column, descending=False)
+        return replace(self, descending=True) if not self.descending else replace(self, sort_column=None)
+
+
+def bare(sql: str) -> str:
+    """The statement without the white space and semicolons at its end."""
+    return sql.strip().rstrip("; \t\r\n")
+
+
+def shaped(sql: str, view: View) -> str:
+    """The text to run for `sql` seen through `view`. What it may do is judged later, by the reader's jail."""
+    statement = bare(sql)
+    if view == View() or _NOT_WRAPPED.match(statement):
+        return statement
+    # On lines of their own: the query or the condition may end in a comment.
+    text = f"SELECT * FROM (\n{statement}\n) AS result"
+    if view.condition.strip():
+        text += f"\nWHERE (\n{view.condition}\n)"
+    if view.sort_column is not None:
+        direction = "DESC" if view.descending else "ASC"
+        text += f"\nORDER BY {identifier(view.sort_column)} {direction} NULLS LAST"
+    return text
+
+
+def identifier(name: str) -> str:
+    """`name` as SQL writes a column, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """`value` as SQL writes it."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        return str(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def formatted(sql: str) -> str:
+    """`sql` laid out by sqlglot; raises ValueError when it can't be parsed. Takes half a second the first time."""
+    import sqlglot
+
+    try:
+        return ";\n".join(sqlglot.transpile(sql, read="duckdb", write="duckdb", pretty=True))
+    except sqlglot.errors.SqlglotError as error:
+        raise ValueError(str(error).splitlines()[0]) from error

@@ -1,0 +1,61 @@
+"""What a grid shows of a spill: names, widths, and the rows on the screen as text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width
+from tui.query.spill import Spill
+
+_SIGN = 2
+"""Room for the sign of the sorted column."""
+
+
+class Window:
+    """A spill as columns of text. Widths only ever grow, and only when a row on the screen needs it."""
+
+    def __init__(self, spill: Spill, sort_column: str | None = None) -> None:
+        self.spill = spill
+        self.names: tuple[str, ...] = tuple(spill.schema.names)
+        self.numeric: tuple[bool, ...] = tuple(is_number(kind) for kind in spill.schema.types)
+        self._show = [formatter(name) for name in self.names]
+        first = spill.batch_of(0)[0] if spill.row_count else None
+        found = [natural_width(first.column(i), show) if first else 1 for i, show in enumerate(self._show)]
+        self.widths = [
+            min(MAX_WIDTH, max(width, cell_len(name) + (_SIGN if name == sort_column else 0)))
+            for name, width in zip(self.names, found, strict=True)
+        ]
+
+    def widen(self, widths: Sequence[int]) -> None:
+        """At least as wide as `widths`: a refreshed result doesn't jump."""
+        if len(widths) == len(self.widths):
+            self.widths = [max(pair) for pair in zip(self.widths, widths, strict=True)]
+
+    def value_at(self, row: int, column: int) -> Any:
+        """The value itself."""
+        batch, start = self.spill.batch_of(row)
+        return batch.column(column)[row - start].as_py()
+
+    def texts_at(self, row: int, first: int, last: int) -> list[str | None]:
+        """The cells of a row from column `first` to before `last` as text, None for NULL; widens what is too narrow."""
+        batch, start = self.spill.batch_of(row)
+        texts: list[str | None] = []
+        for i in range(first, last):
+            value = batch.column(i)[row - start].as_py()
+            text = None if value is None else self._show[i](value)
+            if text is not None and len(text) > self.widths[i] < MAX_WIDTH:
+                self.widths[i] = min(MAX_WIDTH, cell_len(text))
+            texts.append(text)
+        return texts
+
+
+def fitted(text: str, width: int, *, right: bool) -> str:
+    """`text` in exactly `width` cells; what doesn't fit ends in an ellipsis."""
+    if text.isascii() and len(text) <= width:
+        return text.rjust(width) if right else text.ljust(width)
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + "…"
+    padding = " " * (width - length)
+    return padding + text if right else text + padding

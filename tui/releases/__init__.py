@@ -1,0 +1,1 @@
+"""The Releases screen: what a release changed, and what USDA said when."""

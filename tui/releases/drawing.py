@@ -1,0 +1,192 @@
+"""Releases, revisions and balance sheets as rows of tables."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from tui.releases.questions import CommodityChange, FactStory, Order, Release, Revision, SheetLine, Version
+from tui.table import Cell, Column, Row
+
+ALL = "all"
+"""The key of the line that stands for every commodity."""
+KINDS = {"revised": ("±", ""), "new": ("+", ""), "removed": ("-", "warn"), "restated": ("⟲", "warn")}
+KIND_LEGEND = "± revised  + new  - removed  ⟲ restated"
+STANDINGS = {"certain": ("●", ""), "uncertain": ("◐", "warn"), "unknown": ("?", "quiet"), "absent": ("·", "quiet")}
+STANDING_LEGEND = "● certain  ◐ uncertain  ? unknown  · not in the sheet"
+ORDERS: dict[Order, str] = {
+    "share": "by share of the old value",
+    "size": "by size",
+    "name": "by commodity and country",
+}
+COMMODITY_COLUMNS = (
+    Column("commodity", flexible=True),
+    Column("revised", right=True),
+    Column("new", right=True, rank=2),
+    Column("removed", right=True, rank=2),
+    Column("restated", right=True, rank=1),
+)
+REVISION_COLUMNS = (
+    Column(""),
+    Column("commodity", rank=1),
+    Column("country", flexible=True),
+    Column("year", right=True),
+    Column("attribute", flexible=True),
+    Column("before", right=True, rank=3),
+    Column("now", right=True),
+    Column("change", right=True),
+    Column("%", right=True, rank=2),
+    Column("unit", right=True, rank=4),
+)
+VERSION_COLUMNS = (
+    Column("from"),
+    Column("to"),
+    Column("value", right=True),
+    Column("change", right=True),
+    Column("%", right=True, rank=1),
+    Column("surely until", rank=2),
+)
+SHEET_COLUMNS = (
+    Column(""),
+    Column("attribute", flexible=True),
+    Column("that day", right=True),
+    Column("today", right=True),
+    Column("since", right=True),
+    Column("unit", right=True, rank=1),
+)
+
+
+def number(value: float | None) -> str:
+    """A value as USDA writes it, four decimals at most, thousands apart; a dot for none."""
+    if value is None:
+        return "·"
+    text = f"{value:,.4f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def signed(value: float | None) -> str:
+    """A change, with its sign; empty for none."""
+    return "" if value is None else f"+{number(value)}" if value > 0 else number(value)
+
+
+def percent(share: float | None) -> str:
+    """A share of the old value; empty where there was none."""
+    if share is None:
+        return ""
+    return f"{share:+,.1%}".removesuffix("%") if abs(share) < 1 else f"{share:+,.0%}".removesuffix("%")
+
+
+def release_text(release: Release) -> str:
+    """A release in a line."""
+    if release.compared_with is None:
+        return f"{release.released_on}, the first release here: nothing to compare it with"
+    counts = (
+        (release.facts_revised, "revised"),
+        (release.facts_new, "new"),
+        (release.facts_removed, "removed"),
+        (release.facts_restated, "⟲ restated"),
+    )
+    changed = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing changed"
+    return f"{release.released_on} against {release.compared_with}: {changed}"
+
+
+def commodity_rows(changes: Sequence[CommodityChange]) -> list[Row]:
+    """A row a commodity under one for all of them."""
+    total = CommodityChange(
+        ALL,
+        "all commodities",
+        *(sum(getattr(change, name) for change in changes) for name in _COUNTS),
+    )
+    return [_commodity_row(change) for change in (total, *changes)] if changes else []
+
+
+_COUNTS = ("facts_new", "facts_revised", "facts_removed", "facts_restated")
+
+
+def _commodity_row(change: CommodityChange) -> Row:
+    name = Cell(change.commodity_name, "strong" if change.commodity_code == ALL else "" if change.facts else "quiet")
+    restated = Cell(f"⟲ {change.facts_restated:,}", "warn") if change.facts_restated else Cell("0", "quiet")
+    cells = (name, _count(change.facts_revised), _count(change.facts_new), _count(change.facts_removed), restated)
+    return Row(change.commodity_code, cells)
+
+
+def _count(count: int) -> Cell:
+    return Cell(f"{count:,}", "" if count else "quiet")
+
+
+def revision_rows(revisions: Sequence[Revision]) -> list[Row]:
+    """A row a change; its key is its place."""
+    return [_revision_row(str(place), revision) for place, revision in enumerate(revisions)]
+
+
+def _revision_row(key: str, revision: Revision) -> Row:
+    glyph, tone = KINDS.get(revision.change_kind, ("?", "quiet"))
+    exact = f"{revision.change_kind}: {number(revision.previous_value)} → {number(revision.value)} {revision.unit_name}"
+    if revision.change_kind == "restated":
+        exact = f"restated: market year {revision.previous_market_year} → {revision.key.market_year}, same value"
+    return Row(
+        key,
+        (
+            Cell(glyph, tone),
+            Cell(revision.commodity_name),
+            Cell(revision.country_name),
+            Cell(str(revision.key.market_year)),
+            Cell(revision.attribute_name),
+            Cell(number(revision.previous_value), "quiet"),
+            Cell(number(revision.value)),
+            Cell(signed(revision.change)),
+            Cell(percent(revision.share)),
+            Cell(revision.unit_name, "quiet"),
+        ),
+        exact,
+    )
+
+
+def story_title(story: FactStory) -> str:
+    """Which fact it is."""
+    return (
+        f"{story.commodity_name} · {story.country_name} · market year {story.key.market_year} · "
+        f"{story.attribute_name} {story.unit_name}"
+    )
+
+
+def version_rows(versions: Sequence[Version]) -> list[Row]:
+    """What USDA said, newest first."""
+    rows: list[Row] = []
+    previous: Version | None = None
+    for version in versions:
+        change = version.value - previous.value if previous else None
+        share = change / abs(previous.value) if previous and change is not None and previous.value else None
+        surely = "today" if version.valid_to is None else str(version.last_seen_on)
+        to = "today" if version.valid_to is None else str(version.valid_to - timedelta(days=1))
+        cells = (str(version.valid_from), to, number(version.value), signed(change), percent(share), surely)
+        rows.append(Row(str(version.valid_from), tuple(map(Cell, cells)), _stamp(version.reported_month)))
+        previous = version
+    return rows[::-1]
+
+
+def _stamp(month: date | None) -> str:
+    return f"stamped {month:%Y-%m} by USDA" if month else "without USDA's stamp"
+
+
+def sheet_rows(lines: Sequence[SheetLine]) -> list[Row]:
+    """A row an attribute: on the day, today, and what has changed since."""
+    rows = []
+    for line in lines:
+        glyph, tone = STANDINGS[line.standing]
+        known = line.value is not None and line.current is not None
+        since = line.current - line.value if known else None  # type: ignore[operator]
+        value = {"unknown": "unknown", "absent": "·"}.get(line.standing) or number(line.value)
+        rows.append(
+            Row(
+                f"{line.attribute_id} {line.unit_name}",
+                (
+                    Cell(glyph, tone),
+                    Cell(line.attribute_name),
+                    Cell(value, tone),
+                    Cell(number(line.current)),
+                    Cell("" if since == 0 else signed(since)),
+                    Cell(line.unit_name, "quiet"),
+                ),
+                line.standing,
+            )
+        )
+    return rows

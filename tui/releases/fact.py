@@ -1,0 +1,81 @@
+"""One fact: its estimate over the days, what USDA said when, and its balance sheet as of a day beside today's."""
+
+from datetime import date
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from tui.panel import Panel, Part
+from tui.releases import drawing
+from tui.releases.questions import FactStory
+from tui.releases.snapshot import Fact
+from tui.table import Table
+
+
+class FactView(Container):
+    """A line chart of steps, the versions behind it, and the sheet."""
+
+    def __init__(self) -> None:
+        super().__init__(id="fact")
+        self.fact: Fact | None = None
+        self._drawn: tuple[FactStory, date, date] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Panel(title="Fact", id="story-panel")
+        yield Panel(
+            Table(drawing.SHEET_COLUMNS, empty="no such balance sheet", id="sheet"), title="Sheet", id="sheet-panel"
+        )
+        yield Panel(
+            Table(drawing.VERSION_COLUMNS, empty="USDA never said anything of it", id="versions"),
+            title="What USDA said",
+            id="versions-panel",
+        )
+
+    def show_fact(self, part: Part[Fact], today: date) -> None:
+        """Draw a fact, or why it can't be."""
+        from tui.plot import LineChart
+
+        panel = self.query_one("#story-panel", Panel)
+        if not self.query(LineChart):
+            panel.mount(LineChart())
+        panel.show(part, lambda fact: self._draw_story(fact, today))
+        self.query_one("#versions-panel", Panel).show(part, self._draw_versions)
+        self.query_one("#sheet-panel", Panel).show(part, self._draw_sheet)
+
+    def _draw_story(self, fact: Fact, today: date) -> None:
+        self.fact = fact
+        panel = self.query_one("#story-panel", Panel)
+        panel.border_title = drawing.story_title(fact.story) if fact.story else "No such fact"
+        if fact.story and self._drawn != (fact.story, fact.day, today):
+            self._drawn = (fact.story, fact.day, today)
+            self.call_after_refresh(self._draw_chart, fact.story, fact.day, today)
+
+    def _draw_chart(self, story: FactStory, day: date, today: date) -> None:
+        from tui.plot import DayAxis, LineChart
+
+        sure, unsure = story_lines(story, today)
+        self.query_one(LineChart).draw(sure, DayAxis(), dotted=unsure, mark=float(day.toordinal()))
+
+    def _draw_versions(self, fact: Fact) -> None:
+        self.query_one("#versions", Table).show(drawing.version_rows(fact.story.versions if fact.story else ()))
+
+    def _draw_sheet(self, fact: Fact) -> None:
+        panel = self.query_one("#sheet-panel", Panel)
+        panel.border_title = f"Balance sheet on {fact.day} beside today's"
+        self.query_one("#sheet", Table).show(drawing.sheet_rows(fact.sheet))
+
+
+def story_lines(story: FactStory, today: date) -> tuple[list, list]:
+    """The story as lines: what was surely true, and the spans in which another version may have stood."""
+    from tui.plot import Line
+
+    sure: list[Line] = []
+    unsure: list[Line] = []
+    for version in story.versions:
+        until = version.valid_to or max(today, version.valid_from)
+        known = until if version.valid_to is None else min(max(version.last_seen_on, version.valid_from), until)
+        start, middle, end = (float(day.toordinal()) for day in (version.valid_from, known, until))
+        sure.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
+        if middle < end:
+            unsure.append(Line((middle, end), (version.value,) * 2))
+    return sure, unsure

@@ -1,0 +1,287 @@
+"""The Releases screen: what a release changed, and what USDA said of a fact, when."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import ClassVar, Final
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.widgets import Input, Static
+
+from dataflows.errors import MateriaError
+from ops.words import ago_text
+from tui.actions import ActionSpec
+from tui.context import ConsoleContext
+from tui.messages import Navigation, OpenFact, OpenRelease, RunQuery
+from tui.panel import Found, Panel
+from tui.picker import Choice, Picker
+from tui.polled import PolledPane
+from tui.releases import drawing, questions
+from tui.releases.fact import FactView
+from tui.releases.questions import FactKey, Named, Order
+from tui.releases.snapshot import Changes, ReleasesSeen, Wanted, take_releases
+from tui.table import Table
+
+_NOTHING: Final = "nothing is served yet: run `materia run-all` or `materia demo`"
+_ORDERS: Final[tuple[Order, ...]] = ("share", "size", "name")
+
+
+class ReleasesPane(PolledPane):
+    """A release's changes; Enter on one shows the fact behind it."""
+
+    PANE_ID: ClassVar[str] = "releases"
+    TITLE: ClassVar[str] = "Releases"
+    KEY: ClassVar[str] = "4"
+    POLL_S = 1.0
+
+    def __init__(self, context: ConsoleContext) -> None:
+        super().__init__(context)
+        self.wanted = Wanted()
+        self._seen: ReleasesSeen | None = None
+        self._looked_at: tuple[object, ...] | None = None
+        self._showed_fact = False
+
+    def actions(self) -> tuple[ActionSpec, ...]:
+        return (
+            ActionSpec("releases.release", "r", "release", "Choose another release"),
+            ActionSpec("releases.pick", "p", "pick", "Pick a fact: commodity, country, market year, attribute"),
+            ActionSpec("releases.order", "o", "order", "Order by share of the old value, by size, by name"),
+            ActionSpec("releases.earlier", "comma", "earlier", "The sheet on an earlier day"),
+            ActionSpec("releases.later", "full_stop", "later", "The sheet on a later day"),
+            ActionSpec("releases.day", "d", "day", "The sheet on a day that you type"),
+            ActionSpec("releases.sql", "x", "sql", "Open the query behind this in the Query screen"),
+            ActionSpec("releases.back", "escape", "back", "Back to the release, to all commodities", show=False),
+        )
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="release-line", markup=False)
+        with Container(id="changes"):
+            yield Panel(
+                Table(drawing.COMMODITY_COLUMNS, empty="no changes", id="commodities"),
+                title="Commodities",
+                id="commodities-panel",
+            )
+            yield Panel(
+                Table(drawing.REVISION_COLUMNS, empty="no changes", id="revisions"),
+                title="Revisions",
+                id="revisions-panel",
+            )
+        yield FactView()
+        yield Static(id="legend", markup=False)
+        yield Input(placeholder="a day, such as 2025-06-30   esc leaves", id="day")
+
+    # Looking
+
+    def look(self) -> ReleasesSeen | None:
+        try:
+            status = self.context.settings.serving_path.stat()
+            served: tuple[int, ...] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        except OSError:
+            served = ()
+        today = self.context.clock().date()
+        looked_at = (self.wanted, served, today)
+        if looked_at == self._looked_at:
+            return self._seen  # drawn again for the age it says
+        seen = take_releases(self.context.reader(), self.wanted, today)
+        self._looked_at = looked_at
+        return seen
+
+    def draw(self, snapshot: ReleasesSeen) -> None:
+        if snapshot.wanted != self.wanted:
+            return  # overtaken by another wish
+        self._seen = snapshot
+        self._draw_line(snapshot)
+        shown = snapshot.generation is not None
+        is_fact = shown and snapshot.fact is not None
+        self.query_one("#changes").display = shown and not is_fact
+        self.query_one("#fact").display = is_fact
+        legend = drawing.STANDING_LEGEND if is_fact else drawing.KIND_LEGEND
+        self.query_one("#legend", Static).update(legend if shown else "")
+        if not shown:
+            return
+        part = snapshot.changes
+        self.query_one("#commodities-panel", Panel).show(part, self._draw_commodities)
+        self.query_one("#revisions-panel", Panel).show(part, self._draw_revisions)
+        if snapshot.fact is not None:
+            self.query_one(FactView).show_fact(snapshot.fact, self.context.clock().date())
+        self._focus_inside(is_fact=is_fact)
+
+    def _draw_line(self, seen: ReleasesSeen) -> None:
+        line = self.query_one("#release-line", Static)
+        if seen.generation is None:
+            line.update(_NOTHING)
+            return
+        age = ago_text(seen.generation.created_at, self.context.clock())
+        changes = seen.changes.value if isinstance(seen.changes, Found) else None
+        said = drawing.release_text(changes.release) if changes else "no release is known"
+        line.update(f"generation {seen.generation.number}, {age} · {said}")
+
+    def _draw_commodities(self, changes: Changes | None) -> None:
+        self.query_one("#commodities", Table).show(drawing.commodity_rows(changes.commodities if changes else ()))
+
+    def _draw_revisions(self, changes: Changes | None) -> None:
+        panel = self.query_one("#revisions-panel", Panel)
+        revisions = changes.revisions if changes else ()
+        of = next((c.commodity_name for c in changes.commodities if c.commodity_code == self.wanted.commodity_code), "")
+        most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
+        panel.border_title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
+        self.query_one("#revisions", Table).show(drawing.revision_rows(revisions))
+
+    def _focus_inside(self, *, is_fact: bool) -> None:
+        """When the view changes, the focus goes to the table that says most, unless it is elsewhere."""
+        if is_fact == self._showed_fact:
+            return
+        self._showed_fact = is_fact
+        focused = self.screen.focused
+        if self._in_view and (focused is None or self in focused.ancestors):
+            table = self.query_one("#sheet" if is_fact else "#revisions", Table)
+            self.call_after_refresh(table.focus)
+
+    def _want(self, wanted: Wanted) -> None:
+        if wanted != self.wanted:
+            self.wanted = wanted
+            self.look_again()
+
+    @property
+    def _changes(self) -> Changes | None:
+        return self._seen.changes.value if self._seen and isinstance(self._seen.changes, Found) else None
+
+    # Going
+
+    async def receive(self, message: Navigation) -> None:
+        if isinstance(message, OpenRelease):
+            self._want(Wanted(message.released_on, order=self.wanted.order))
+        elif isinstance(message, OpenFact):
+            key = FactKey(
+                message.commodity_code, message.country_code, message.market_year, message.attribute_id, message.unit_id
+            )
+            self._want(replace(self.wanted, fact=key, day=None))
+
+    @on(Table.Opened, "#commodities")
+    def _open_commodity(self, message: Table.Opened) -> None:
+        message.stop()
+        self._want(replace(self.wanted, commodity_code=None if message.key == drawing.ALL else message.key))
+        self.query_one("#revisions", Table).focus()
+
+    @on(Table.Opened, "#revisions")
+    def _open_revision(self, message: Table.Opened) -> None:
+        message.stop()
+        if self._changes:
+            self._want(replace(self.wanted, fact=self._changes.revisions[int(message.key)].key, day=None))
+
+    @on(Table.Opened, "#sheet")
+    def _open_attribute(self, message: Table.Opened) -> None:
+        message.stop()
+        if self.wanted.fact:
+            attribute_id = message.key.partition(" ")[0]
+            self._want(replace(self.wanted, fact=replace(self.wanted.fact, attribute_id=attribute_id, unit_id=None)))
+
+    @on(Table.Opened, "#versions")
+    def _open_version(self, message: Table.Opened) -> None:
+        message.stop()
+        self._want(replace(self.wanted, day=date.fromisoformat(message.key)))
+
+    # What can be done
+
+    def action_release(self) -> None:
+        if not self._changes:
+            return
+        choices = [Choice(str(r.released_on), drawing.release_text(r)) for r in self._changes.releases]
+
+        def take(day: str | None) -> None:
+            if day:
+                self._want(Wanted(date.fromisoformat(day), order=self.wanted.order))
+
+        chosen = str(self._changes.release.released_on)
+        self.app.push_screen(Picker("Releases, newest first", choices, chosen), take)
+
+    def action_order(self) -> None:
+        at = _ORDERS.index(self.wanted.order)
+        self._want(replace(self.wanted, order=_ORDERS[(at + 1) % len(_ORDERS)]))
+
+    def action_earlier(self) -> None:
+        self._step(lambda day, now: day < now, -1)
+
+    def action_later(self) -> None:
+        self._step(lambda day, now: day > now, 0)
+
+    def action_day(self) -> None:
+        if self.wanted.fact:
+            field = self.query_one("#day", Input)
+            field.display = True
+            field.value = str(self.query_one(FactView).fact.day) if self.query_one(FactView).fact else ""  # type: ignore[union-attr]
+            field.focus()
+
+    def action_back(self) -> None:
+        field = self.query_one("#day", Input)
+        if field.display:
+            field.display = False
+            self.query_one("#sheet", Table).focus()
+        elif self.wanted.fact:
+            self._want(replace(self.wanted, fact=None, day=None))
+        else:
+            self._want(replace(self.wanted, commodity_code=None))
+
+    def action_sql(self) -> None:
+        """Hand the query behind what is shown to the Query screen."""
+        fact = self.query_one(FactView).fact
+        if self.wanted.fact:
+            on_sheet = self.screen.focused is self.query_one("#sheet")
+            sql = questions.story_sql(self.wanted.fact)
+            self.post_message(RunQuery(questions.sheet_sql(self.wanted.fact, fact.day) if on_sheet and fact else sql))
+        elif self._changes:
+            day, wanted = self._changes.release.released_on, self.wanted
+            self.post_message(RunQuery(questions.revisions_sql(day, wanted.order, wanted.commodity_code)))
+
+    @work(group="pick", exclusive=True)
+    async def action_pick(self) -> None:
+        """Ask for commodity, country, market year and attribute, one after the other."""
+        reader = await asyncio.to_thread(self.context.reader)
+        old = self.wanted.fact
+        try:
+            commodity = await self._choose(
+                "Commodity", lambda: questions.commodities(reader), old and old.commodity_code
+            )
+            country = commodity and await self._choose(
+                "Country", lambda: questions.countries(reader, commodity), old and old.country_code
+            )
+            year = country and await self._choose(
+                "Market year", lambda: questions.market_years(reader, commodity, country), old and str(old.market_year)
+            )
+            attribute = year and await self._choose(
+                "Attribute",
+                lambda: questions.attributes(reader, commodity, country, int(year)),
+                old.attribute_id if old else "028",
+            )
+        except MateriaError as error:
+            self.notify(str(error), severity="error")
+            return
+        if attribute:
+            self._want(replace(self.wanted, fact=FactKey(commodity, country, int(year), attribute), day=None))
+
+    @on(Input.Submitted, "#day")
+    def _take_day(self, event: Input.Submitted) -> None:
+        event.stop()
+        try:
+            day = date.fromisoformat(event.value.strip())
+        except ValueError:
+            self.notify(f"{event.value!r} is not a day; write it as 2025-06-30", severity="warning")
+            return
+        self.action_back()
+        self._want(replace(self.wanted, day=day))
+
+    def _step(self, beyond: Callable[[date, date], bool], pick: int) -> None:
+        fact = self.query_one(FactView).fact
+        if self.wanted.fact and fact:
+            days = [day for day in fact.days if beyond(day, fact.day)]
+            if days:
+                self._want(replace(self.wanted, day=days[pick]))
+
+    async def _choose(self, title: str, ask: Callable[[], Sequence[Named]], chosen: str | None) -> str:
+        """The code that the person chooses; empty for none."""
+        named = await asyncio.to_thread(ask)
+        choices = [Choice(n.code, n.name, "" if n.code == n.name else n.code) for n in named]
+        return await self.app.push_screen_wait(Picker(title, choices, chosen)) or ""

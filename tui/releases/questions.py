@@ -1,0 +1,312 @@
+"""What the Releases screen asks of the served tables: one function a question, one frozen value an answer.
+
+Values are written into the SQL as literals: the first parameter that a process binds has DuckDB import pandas,
+which takes a second or two (see `ServingReader.query`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from tui.query.sql import literal
+
+if TYPE_CHECKING:
+    from dataflows.serving import Answer, ServingReader
+
+TIMEOUT_S: Final = 30.0
+MOST_REVISIONS: Final = 500
+
+Order = Literal["share", "size", "name"]
+"""Revisions by their share of the old value, by their size, or by commodity, country and market year."""
+Standing = Literal["certain", "uncertain", "unknown", "absent"]
+"""What is known of a fact on a day; absent: it was not in USDA's sheet."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that is served, and how many facts it changed."""
+
+    released_on: date
+    compared_with: date | None
+    """The release before; None for the baseline, which changes nothing."""
+    facts_new: int
+    facts_revised: int
+    facts_removed: int
+    facts_restated: int
+
+
+@dataclass(frozen=True)
+class CommodityChange:
+    """How many facts of a commodity a release changed."""
+
+    commodity_code: str
+    commodity_name: str
+    facts_new: int
+    facts_revised: int
+    facts_removed: int
+    facts_restated: int
+
+    @property
+    def facts(self) -> int:
+        return self.facts_new + self.facts_revised + self.facts_removed + self.facts_restated
+
+
+@dataclass(frozen=True)
+class FactKey:
+    """Names a fact; without a unit, the one in which USDA states it now."""
+
+    commodity_code: str
+    country_code: str
+    market_year: int
+    attribute_id: str
+    unit_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A change that a release made to a fact."""
+
+    key: FactKey
+    commodity_name: str
+    country_name: str
+    attribute_name: str
+    unit_name: str
+    change_kind: str
+    previous_market_year: int | None
+    previous_value: float | None
+    value: float | None
+    change: float | None
+
+    @property
+    def share(self) -> float | None:
+        """The change over the old value; None where there was none, or it was zero."""
+        return self.change / abs(self.previous_value) if self.change is not None and self.previous_value else None
+
+
+@dataclass(frozen=True)
+class Version:
+    """What USDA said of a fact, and between which days it was the truth."""
+
+    value: float
+    valid_from: date
+    valid_to: date | None
+    """None while it is current."""
+    last_seen_on: date
+    reported_month: date | None
+
+
+@dataclass(frozen=True)
+class FactStory:
+    """A fact with its names and everything USDA said of it, oldest first."""
+
+    key: FactKey
+    commodity_name: str
+    country_name: str
+    attribute_name: str
+    unit_name: str
+    versions: tuple[Version, ...]
+
+
+@dataclass(frozen=True)
+class SheetLine:
+    """An attribute of a balance sheet: on a day, and today."""
+
+    attribute_id: str
+    attribute_name: str
+    unit_name: str
+    standing: Standing
+    value: float | None
+    """On that day; None where unknown or absent."""
+    current: float | None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A code and what it is called."""
+
+    code: str
+    name: str
+
+
+def releases(reader: "ServingReader") -> tuple[Release, ...]:
+    """Every release, newest first."""
+    return tuple(Release(**row) for row in _rows(reader, _RELEASES))
+
+
+def commodity_changes(reader: "ServingReader", released_on: date) -> tuple[CommodityChange, ...]:
+    """What a release changed per commodity, most first; commodities it left alone come last."""
+    return tuple(CommodityChange(**row) for row in _rows(reader, _COMMODITIES.format(day=literal(released_on))))
+
+
+def revisions(
+    reader: "ServingReader", released_on: date, order: Order, commodity_code: str | None = None
+) -> tuple[Revision, ...]:
+    """The largest changes of a release, at most `MOST_REVISIONS`."""
+    return tuple(_revision(row) for row in _rows(reader, revisions_sql(released_on, order, commodity_code)))
+
+
+def fact_story(reader: "ServingReader", key: FactKey) -> FactStory | None:
+    """Everything USDA said of a fact; None when it never said anything."""
+    rows = _rows(reader, story_sql(key))
+    if not rows:
+        return None
+    first = rows[0]
+    names = {name: first[name] for name in ("commodity_name", "country_name", "attribute_name", "unit_name")}
+    found = FactKey(key.commodity_code, key.country_code, key.market_year, key.attribute_id, first["unit_id"])
+    fields = ("value", "valid_from", "valid_to", "last_seen_on", "reported_month")
+    return FactStory(found, versions=tuple(Version(**{f: row[f] for f in fields}) for row in rows), **names)
+
+
+def balance_sheet(reader: "ServingReader", key: FactKey, day: date) -> tuple[SheetLine, ...]:
+    """The sheet that `key` is of, as it stood on `day` beside what stands now."""
+    return tuple(SheetLine(**row) for row in _rows(reader, sheet_sql(key, day)))
+
+
+def commodities(reader: "ServingReader") -> tuple[Named, ...]:
+    """Every commodity, by name."""
+    return _named(reader, "SELECT commodity_code AS code, commodity_name AS name FROM serving.dim_commodity ORDER BY 2")
+
+
+def countries(reader: "ServingReader", commodity_code: str) -> tuple[Named, ...]:
+    """The countries that have facts of a commodity, by name."""
+    return _named(
+        reader,
+        "SELECT country_code AS code, country_name AS name FROM serving.dim_country WHERE country_code IN"
+        f" (SELECT country_code FROM serving.fct_psd WHERE commodity_code = {literal(commodity_code)}) ORDER BY 2",
+    )
+
+
+def market_years(reader: "ServingReader", commodity_code: str, country_code: str) -> tuple[Named, ...]:
+    """The market years of a commodity in a country, newest first."""
+    return _named(
+        reader,
+        "SELECT DISTINCT market_year::TEXT AS code, code AS name FROM serving.fct_psd"
+        f" WHERE commodity_code = {literal(commodity_code)} AND country_code = {literal(country_code)} ORDER BY 1 DESC",
+    )
+
+
+def attributes(reader: "ServingReader", commodity_code: str, country_code: str, market_year: int) -> tuple[Named, ...]:
+    """The attributes of a balance sheet, in USDA's order."""
+    return _named(
+        reader,
+        "SELECT attribute_id AS code, attribute_name AS name FROM serving.dim_attribute WHERE attribute_id IN"
+        f" (SELECT attribute_id FROM serving.fct_psd WHERE commodity_code = {literal(commodity_code)}"
+        f" AND country_code = {literal(country_code)} AND market_year = {market_year:d}) ORDER BY 1",
+    )
+
+
+def revisions_sql(released_on: date, order: Order, commodity_code: str | None = None) -> str:
+    """The query behind a release's revisions."""
+    condition = f"AND r.commodity_code = {literal(commodity_code)}" if commodity_code else ""
+    return _REVISIONS.format(
+        day=literal(released_on), condition=condition, order=_ORDERS[order], most=MOST_REVISIONS
+    ).strip()
+
+
+def story_sql(key: FactKey) -> str:
+    """The query behind a fact's line."""
+    unit = (
+        literal(key.unit_id)
+        if key.unit_id
+        else f"(SELECT max_by(unit_id, valid_from) FROM serving.fct_psd AS fact WHERE {_of(key, 'fact')})"
+    )
+    return _STORY.format(of=_of(key, "f"), unit=unit).strip()
+
+
+def sheet_sql(key: FactKey, day: date) -> str:
+    """The query behind a balance sheet as of a day."""
+    return _SHEET.format(day=literal(day), sheet=_sheet(key)).strip()
+
+
+def _of(key: FactKey, table: str) -> str:
+    return f"{_sheet(key, table + '.')} AND {table}.attribute_id = {literal(key.attribute_id)}"
+
+
+def _sheet(key: FactKey, prefix: str = "") -> str:
+    return (
+        f"{prefix}commodity_code = {literal(key.commodity_code)} AND {prefix}country_code = {literal(key.country_code)}"
+        f" AND {prefix}market_year = {key.market_year:d}"
+    )
+
+
+def _rows(reader: "ServingReader", sql: str) -> Sequence[dict[str, Any]]:
+    answer: Answer = reader.query(sql, timeout_s=TIMEOUT_S)
+    return answer.table.to_pylist()
+
+
+def _named(reader: "ServingReader", sql: str) -> tuple[Named, ...]:
+    return tuple(Named(**row) for row in _rows(reader, sql))
+
+
+def _revision(row: dict[str, Any]) -> Revision:
+    names = ("commodity_code", "country_code", "market_year", "attribute_id", "unit_id")
+    key = FactKey(*(row.pop(name) for name in names))
+    return Revision(key, **row)
+
+
+_RELEASES = """
+SELECT r.released_on, r.compared_with,
+  coalesce(sum(s.facts_new), 0)::BIGINT AS facts_new, coalesce(sum(s.facts_revised), 0)::BIGINT AS facts_revised,
+  coalesce(sum(s.facts_removed), 0)::BIGINT AS facts_removed,
+  coalesce(sum(s.facts_restated), 0)::BIGINT AS facts_restated
+FROM serving.dim_release AS r
+LEFT JOIN serving.agg_release_summary AS s USING (released_on)
+GROUP BY r.released_on, r.compared_with
+ORDER BY r.released_on DESC
+"""
+_COMMODITIES = """
+SELECT commodity_code, commodity_name, facts_new, facts_revised, facts_removed, facts_restated
+FROM serving.agg_release_summary
+JOIN serving.dim_commodity USING (commodity_code)
+WHERE released_on = {day}
+ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commodity_name
+"""
+_REVISIONS = """
+SELECT r.commodity_code, r.country_code, r.market_year, r.attribute_id, r.unit_id,
+  commodity_name, country_name, attribute_name, unit_name, change_kind, previous_market_year, previous_value, value,
+  change
+FROM serving.fct_psd_revision AS r
+JOIN serving.dim_commodity USING (commodity_code)
+JOIN serving.dim_country USING (country_code)
+JOIN serving.dim_attribute USING (attribute_id)
+WHERE released_on = {day} {condition}
+ORDER BY {order}, commodity_name, country_name, market_year DESC, attribute_id
+LIMIT {most}
+"""
+_ORDERS: Final[dict[Order, str]] = {
+    "share": "change_kind <> 'revised', abs(change / nullif(previous_value, 0)) DESC NULLS LAST, abs(value) DESC",
+    "size": "change_kind <> 'revised', abs(change) DESC NULLS LAST, abs(coalesce(value, previous_value)) DESC",
+    "name": "change_kind = 'restated'",
+}
+_STORY = """
+SELECT commodity_name, country_name, attribute_name, unit_id, unit_name,
+  value, valid_from, valid_to, last_seen_on, reported_month
+FROM serving.fct_psd AS f
+JOIN serving.dim_commodity USING (commodity_code)
+JOIN serving.dim_country USING (country_code)
+JOIN serving.dim_attribute USING (attribute_id)
+WHERE {of} AND unit_id = {unit}
+ORDER BY valid_from
+"""
+_SHEET = """
+WITH fact AS (
+  SELECT attribute_id, unit_id, any_value(unit_name) AS unit_name, min(valid_from) AS known_from,
+    max(value) FILTER (valid_to IS NULL) AS current
+  FROM serving.fct_psd WHERE {sheet} GROUP BY attribute_id, unit_id
+), stood AS (
+  SELECT attribute_id, unit_id, value, certain FROM serving.psd_asof({day}) WHERE {sheet}
+)
+SELECT attribute_id, attribute_name, unit_name,
+  CASE
+    WHEN certain THEN 'certain'
+    WHEN NOT certain THEN 'uncertain'
+    WHEN known_from > {day} THEN 'unknown'
+    ELSE 'absent'
+  END AS standing,
+  value, current
+FROM fact
+JOIN serving.dim_attribute USING (attribute_id)
+LEFT JOIN stood USING (attribute_id, unit_id)
+ORDER BY attribute_id, unit_id
+"""

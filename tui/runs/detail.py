@@ -1,0 +1,70 @@
+"""One run in full: what is known of it, its steps or its dataflow, the end of its log."""
+
+from datetime import datetime
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+
+from ops.history import RunStory
+from tui.lines import Lines
+from tui.panel import Panel
+from tui.runs import drawing
+from tui.runs.dag import dags_of
+from tui.runs.snapshot import Detail
+from tui.table import Table
+
+_LOG_LINES = 12
+
+
+class RunDetail(VerticalScroll, can_focus=False):
+    """Panels below each other; those that have nothing to say are not there."""
+
+    def compose(self) -> ComposeResult:
+        yield Panel(Lines(id="facts"), title="Run", id="facts-panel")
+        yield Panel(Lines(id="error"), title="Error", id="error-panel")
+        yield Panel(Table(drawing.STEP_COLUMNS, empty=drawing.NO_STEPS, id="steps"), title="Steps", id="steps-panel")
+        yield Panel(Lines(id="graph"), title="Dataflow", id="graph-panel")
+        yield Panel(Lines(id="log-tail"), title="Log", id="log-panel")
+        yield Panel(Lines(id="traceback"), title="Traceback", id="traceback-panel")
+
+    def on_mount(self) -> None:
+        for name in ("graph", "error", "traceback"):
+            self.query_one(f"#{name}-panel").display = False
+
+    def show(self, detail: Detail, now: datetime, data_dir: Path) -> None:
+        """Draw a run as it stands at `now`."""
+        story = detail.story
+        panel = self.query_one("#facts-panel", Panel)
+        panel.border_title = f"Run {story.run.id}"
+        panel.border_subtitle = drawing.times_text(story.run)
+        self.query_one("#facts", Lines).show(drawing.facts(story, now, data_dir))
+        for name, text in (("error", drawing.error_text(story)), ("traceback", drawing.traceback_text(story))):
+            self.query_one(f"#{name}-panel").display = bool(text)
+            self.query_one(f"#{name}", Lines).show(text)
+        self._show_steps(story, now)
+        self.query_one("#log-panel", Panel).show(
+            detail.log, lambda lines: self.query_one("#log-tail", Lines).show(drawing.log_text(lines, _LOG_LINES))
+        )
+
+    def toggle_graph(self, story: RunStory | None, now: datetime) -> None:
+        """Put the dataflow in the place of the steps, or the other way round."""
+        graph, steps = self.query_one("#graph-panel"), self.query_one("#steps-panel")
+        graph.display, steps.display = not graph.display, graph.display
+        if story is not None:
+            self._show_steps(story, now)
+
+    def focus_steps(self) -> None:
+        """Go to the first step that failed, else to where the cursor was."""
+        steps = self.query_one("#steps", Table)
+        failed = [row.key for row in steps.rows if row.cells[0].tone == "bad"]
+        broken = next((key for key in failed if not key.startswith("run/")), next(iter(failed), None))
+        if broken is not None:
+            steps.move_to(broken)
+        steps.focus()
+
+    def _show_steps(self, story: RunStory, now: datetime) -> None:
+        if self.query_one("#graph-panel").display:
+            text = drawing.graph_text(dags_of(story.run.pipeline), drawing.node_states(story, now))
+            self.query_one("#graph", Lines).show(text or f"{story.run.pipeline} has no dataflow")
+        self.query_one("#steps", Table).show(drawing.step_rows(story, now))

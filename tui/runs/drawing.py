@@ -1,0 +1,174 @@
+"""What the screen Runs looks like: rows and lines made of a snapshot, without a widget in sight."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from ops.history import History, RunStory
+from ops.run import Run, RunStatus, Step
+from ops.words import ago_text, duration_text
+from tui.runs.dag import Dag, NodeState
+from tui.runs.lanes import drawn
+from tui.table import Bar, Cell, Column, Row
+from tui.tones import toned
+from tui.words import TONES, exact
+
+HISTORY_COLUMNS = (
+    Column("run", right=True),
+    Column("status"),
+    Column("pipeline"),
+    Column("began", right=True),
+    Column("took", right=True, rank=1),
+    Column("trigger", rank=3),
+    Column("outcome", flexible=True, rank=2),
+)
+STEP_COLUMNS = (Column(""), Column("step"), Column("took", right=True), Column("when", flexible=True, rank=1))
+
+NO_RUNS = Cell("? no run is recorded here\n  next: press s, or materia run-all", "quiet")
+NONE_LIKE_THAT = Cell("? no run is like that\n  next: esc clears the filter", "quiet")
+NO_STEPS = Cell("? no step is recorded", "quiet")
+_WORST = (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DIED, RunStatus.INTERRUPTED, RunStatus.DONE)
+
+
+def history_rows(history: History, now: datetime) -> tuple[Row, ...]:
+    return tuple(_history_row(run, run.id in history.unrepaired, now) for run in history.runs)
+
+
+def _history_row(run: Run, unrepaired: bool, now: datetime) -> Row:
+    glyph, tone = TONES[run.status]
+    quiet = "" if unrepaired or run.status is RunStatus.RUNNING else "quiet"
+    cells = (
+        Cell(str(run.id), quiet),
+        Cell(f"{glyph} {run.status}", tone),
+        Cell(run.pipeline, "strong" if unrepaired else ""),
+        Cell(ago_text(run.started_at, now), "quiet"),
+        Cell(duration_text(run.duration_s(now))),
+        Cell(run.trigger, "quiet"),
+        Cell(run.result or run.error or "", tone if unrepaired else "quiet"),
+    )
+    return Row(str(run.id), cells, times_text(run))
+
+
+def times_text(entry: Run | Step) -> str:
+    ended = f", ended {exact(entry.ended_at)}" if entry.ended_at else ""
+    return f"began {exact(entry.started_at)}{ended}"
+
+
+def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
+    """What is known about a run besides its steps, in a few lines of markup."""
+    run = story.run
+    glyph, tone = TONES[run.status]
+    command = " ".join((run.pipeline, *run.arguments))
+    origins = (
+        f"{run.trigger} (run {run.parent_id})" if run.parent_id else run.trigger,
+        f"pid {run.pid} on {run.host}",
+        f"worker {run.worker}" if run.worker else "",
+        f"code {run.code_version}" if run.code_version else "",
+        f"log {_below(Path(run.log_path), data_dir)}" if run.log_path else "",
+    )
+    times = f"began {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}"
+    lines = [
+        f"{toned(f'{glyph} {run.status}', tone)}  {toned(command, 'strong')}  {toned(times, 'quiet')}",
+        toned(" · ".join(filter(None, origins)), "quiet"),
+    ]
+    if run.snapshots:
+        lines.append(toned(f"snapshots {', '.join(run.snapshots)}", "quiet"))
+    if run.result:
+        lines.append(toned(run.result, ""))
+    return "\n".join(lines)
+
+
+def error_text(story: RunStory) -> str:
+    """The failure; empty for a run without one."""
+    return toned(story.run.error, "bad") if story.run.error else ""
+
+
+def traceback_text(story: RunStory) -> str:
+    """Where in the code it failed; empty where that is not known."""
+    return toned(story.run.error_detail.rstrip(), "quiet") if story.run.error_detail else ""
+
+
+# Steps on a time axis
+
+
+def step_rows(story: RunStory, now: datetime) -> list[Row]:
+    """A row per step, those of runs inside the run under theirs; all bars share the run's time as their axis."""
+    return [_step_row(key, name, entry, story.run, now) for key, name, entry in _entries(story)]
+
+
+def _entries(story: RunStory) -> Iterator[tuple[str, str, Run | Step]]:
+    for step in story.steps:
+        yield f"{story.run.id}/{step.name}/{step.id}", step.name, step
+    for child in story.inside:
+        yield f"run/{child.run.id}", child.run.pipeline, child.run
+        for step in child.steps:
+            yield f"{child.run.id}/{step.name}/{step.id}", f"  {step.name}", step
+
+
+def _bar(entry: Run | Step, run: Run, tone: str, now: datetime) -> Bar:
+    """When in the run's time an entry ran."""
+    span_s = max(((run.ended_at or now) - run.started_at).total_seconds(), 0.001)
+    ended_at = entry.ended_at or (now if entry.status is RunStatus.RUNNING else entry.started_at)
+    first, last = ((moment - run.started_at).total_seconds() / span_s for moment in (entry.started_at, ended_at))
+    return Bar("─" if isinstance(entry, Run) else "━", tone, max(first, 0.0), min(last, 1.0))
+
+
+def _step_row(key: str, name: str, entry: Run | Step, run: Run, now: datetime) -> Row:
+    glyph, tone = TONES[entry.status]
+    cells = (
+        Cell(glyph, tone),
+        Cell(name, "strong" if isinstance(entry, Run) else ""),
+        Cell(duration_text(entry.duration_s(now)), "quiet"),
+        _bar(entry, run, tone, now),
+    )
+    detail = entry.detail if isinstance(entry, Step) else entry.result or entry.error or ""
+    return Row(key, cells, f"{detail}, {times_text(entry)}" if detail else times_text(entry))
+
+
+# The graph
+
+
+def node_states(story: RunStory, now: datetime) -> dict[str, NodeState]:
+    """How each node stands: the state of its step, the worst where a name occurs again."""
+    states: dict[str, NodeState] = {}
+    for step in (*story.steps, *(step for child in story.inside for step in child.steps)):
+        state = NodeState(step.status, step.duration_s(now))
+        before = states.get(step.name)
+        if before is None or _WORST.index(state.status) <= _WORST.index(before.status):
+            states[step.name] = state
+    return states
+
+
+def graph_text(dags: Sequence[Dag], states: Mapping[str, NodeState]) -> str:
+    """The dataflows as drawings, every node in the colour of its state."""
+    return "\n\n".join(_dag_text(dag, states) for dag in dags)
+
+
+def _dag_text(dag: Dag, states: Mapping[str, NodeState]) -> str:
+    nodes = {node.name: node for node in dag.nodes}
+    width = max(map(len, nodes))
+    lines = []
+    for line in drawn(tuple(nodes), {name: node.needs for name, node in nodes.items()}):
+        text = toned(line.lanes, "quiet")
+        if line.node is not None:
+            state = states.get(line.node)
+            glyph, tone = TONES[state.status] if state else ("○", "quiet")
+            took = duration_text(state.duration_s) if state else ""
+            text += (
+                f"{toned(f'{glyph} {line.node:<{width}}', tone)}  {took:>9}  {toned(nodes[line.node].summary, 'quiet')}"
+            )
+        lines.append(text)
+    return "\n".join([toned(dag.name, "strong"), *lines])
+
+
+def log_text(lines: Sequence[str], count: int) -> str:
+    return "\n".join(toned(line, _tone_of(line)) for line in lines[-count:])
+
+
+def _tone_of(line: str) -> str:
+    level = line.split(" ", 2)[1:2]
+    return {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "warn"}.get(level[0] if level else "", "quiet")
+
+
+def _below(path: Path, data_dir: Path) -> str:
+    return str(path.relative_to(data_dir)) if path.is_relative_to(data_dir) else str(path)

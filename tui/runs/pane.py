@@ -1,0 +1,277 @@
+"""The screen Runs: what ran and how it went, one run in full, and everything that starts or ends one."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.timer import Timer
+from textual.widgets import Input
+
+from ops.history import History, RunStory
+from ops.launch import command_text
+from ops.run import RunStatus
+from ops.status import PIPELINES
+from tui.actions import ActionSpec
+from tui.child import CommandEnded, start
+from tui.command import Choice, CommandScreen
+from tui.context import ConsoleContext
+from tui.messages import Navigation, OpenLog, OpenRun, StartPipeline
+from tui.panel import Found, Panel
+from tui.polled import PolledPane
+from tui.runs import drawing
+from tui.runs.detail import RunDetail
+from tui.runs.snapshot import Detail, RunsSeen, Wanted, line_of_step, look_at_history, look_at_run, parse_wanted
+from tui.table import Row, Table
+from tui.traces import traces
+from tui.words import shortened
+
+_ROUND_S = 15
+_SETTLED_S = 0.15
+"""How long the cursor rests on a run before that run is looked at."""
+
+
+class RunsPane(PolledPane):
+    """The history beside one run in full; Enter on a step goes to its line in the log."""
+
+    PANE_ID = "runs"
+    TITLE = "Runs"
+    KEY = "2"
+
+    def __init__(self, context: ConsoleContext) -> None:
+        super().__init__(context)
+        self._wanted = Wanted()
+        self._run_id: int | None = None
+        self._seen: RunsSeen | None = None
+        self._marks: Any = None
+        self._started_pid: int | None = None
+        self._settling: Timer | None = None
+
+    def actions(self) -> tuple[ActionSpec, ...]:
+        return (
+            ActionSpec("runs.start", "s", "start", "Start a pipeline; shows the command and asks first", writes=True),
+            ActionSpec("runs.interrupt", "i", "interrupt", "Interrupt the shown run; asks first", writes=True),
+            ActionSpec("runs.filter", "slash", "filter", "Filter by words, a pipeline's name or a status"),
+            ActionSpec("runs.failed", "x", "failed", "Show only what failed, or everything again"),
+            ActionSpec("runs.graph", "d", "dag", "Show the dataflow of the run, or its steps again"),
+            ActionSpec("runs.log", "l", "log", "Open the log of the run"),
+            ActionSpec("runs.refresh", "r", "refresh", "Look at everything again", show=False),
+        )
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="history-side"):
+            yield Input(placeholder="words, extract, failed …   esc clears", id="runs-filter", compact=True)
+            yield Panel(
+                Table(drawing.HISTORY_COLUMNS, empty=drawing.NO_RUNS, id="history"), title="Runs", id="history-panel"
+            )
+        yield RunDetail(id="detail")
+
+    def on_mount(self) -> None:
+        self.query_one("#runs-filter").display = False
+
+    # Looking
+
+    def look(self) -> RunsSeen | None:
+        now, wanted, run_id, seen = self.context.clock(), self._wanted, self._run_id, self._seen
+        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S, wanted
+        if marks == self._marks and seen is not None and not self._is_anything_running:
+            story = self._story
+            if story is not None and story.run.id == run_id:
+                return None
+            history, rows = seen.history, seen.rows
+        else:
+            history = look_at_history(self.context, wanted)
+            rows = drawing.history_rows(history.value, now) if isinstance(history, Found) else ()
+        self._marks = marks
+        return RunsSeen(wanted, history, rows, look_at_run(self.context, history, run_id))
+
+    @property
+    def _is_anything_running(self) -> bool:
+        story, history = self._story, self._seen.history if self._seen else None
+        runs = [*(history.value.runs if isinstance(history, Found) else ()), *([story.run] if story else [])]
+        return any(run.status is RunStatus.RUNNING for run in runs)
+
+    @property
+    def _story(self) -> RunStory | None:
+        detail = self._seen.detail if self._seen else None
+        return detail.value.story if isinstance(detail, Found) else None
+
+    def draw(self, snapshot: RunsSeen) -> None:
+        if snapshot.wanted != self._wanted:
+            return  # overtaken by another filter
+        self._seen = snapshot
+        self.query_one("#history-panel", Panel).show(
+            snapshot.history, lambda history: self._draw_history(history, snapshot.rows)
+        )
+        if snapshot.detail is None:
+            self.query_one("#detail").display = False
+            return
+        self.query_one("#detail").display = True
+        self.query_one("#facts-panel", Panel).show(snapshot.detail, self._draw_detail)
+        self.POLL_S = 1.0 if self._is_anything_running else 2.0
+
+    def _draw_history(self, history: History, rows: Sequence[Row]) -> None:
+        table = self.query_one("#history", Table)
+        nothing = drawing.NO_RUNS if self._wanted == Wanted() else drawing.NONE_LIKE_THAT
+        table.show(rows, empty=nothing)
+        started = next((run for run in history.runs if run.pid == self._started_pid), None)
+        if started is not None:
+            self._started_pid = None
+            table.move_to(str(started.id))
+            self._choose(started.id)
+
+    def _draw_detail(self, detail: Detail) -> None:
+        if self._run_id in (None, detail.story.run.id):  # else overtaken by another choice
+            self._run_id = detail.story.run.id
+            self.query_one(RunDetail).show(detail, self.context.clock(), self.context.settings.data_dir)
+
+    # Choosing
+
+    @on(Table.Moved, "#history")
+    def _moved(self, message: Table.Moved) -> None:
+        if message.row is not None and message.by_person:
+            self._choose(int(message.row.key))
+
+    def _choose(self, run_id: int) -> None:
+        """Look at a run once the cursor has come to rest."""
+        self._run_id = run_id
+        if self._settling is not None:
+            self._settling.stop()
+        self._settling = self.set_timer(_SETTLED_S, self.look_again)
+
+    async def receive(self, message: Navigation) -> None:
+        if isinstance(message, OpenRun):
+            self.query_one("#history", Table).move_to(str(message.run_id))
+            self._choose(message.run_id)
+        elif isinstance(message, StartPipeline):
+            self._ask_to_start(message.pipeline)
+
+    @on(Table.Opened, "#history")
+    def _into_detail(self, message: Table.Opened) -> None:
+        message.stop()
+        self.query_one(RunDetail).focus_steps()
+
+    @on(Table.Opened, "#steps")
+    def _open_step(self, message: Table.Opened) -> None:
+        message.stop()
+        story = self._story
+        kind, _, rest = message.key.partition("/")
+        if kind == "run":
+            self._choose(int(rest))
+        elif story is not None and story.run.log_path is not None:
+            self._open_log(story, step=rest.rpartition("/")[0])
+
+    # Filtering
+
+    def action_filter(self) -> None:
+        box = self.query_one("#runs-filter", Input)
+        box.display = True
+        box.focus()
+
+    def action_failed(self) -> None:
+        box = self.query_one("#runs-filter", Input)
+        box.value = "" if self._wanted.status is RunStatus.FAILED else RunStatus.FAILED
+        box.display = bool(box.value)
+
+    @on(Input.Changed, "#runs-filter")
+    def _filter_changed(self, message: Input.Changed) -> None:
+        message.stop()
+        self._wanted = parse_wanted(message.value, frozenset(PIPELINES) | {"backfill"})
+        self._run_id = None
+        self.look_again()
+
+    @on(Input.Submitted, "#runs-filter")
+    def _filter_done(self, message: Input.Submitted) -> None:
+        message.stop()
+        self.query_one("#history", Table).focus()
+
+    def key_escape(self) -> None:
+        """Back: out of the filter, which it clears, or out of a run to the history."""
+        box = self.query_one("#runs-filter", Input)
+        if box.display:
+            box.value = ""
+            box.display = False
+        self.query_one("#history", Table).focus()
+
+    # Going on from here
+
+    def action_graph(self) -> None:
+        self.query_one(RunDetail).toggle_graph(self._story, self.context.clock())
+
+    def action_refresh(self) -> None:
+        self._marks = None
+        self.look_again()
+
+    def action_log(self) -> None:
+        story = self._story
+        if story is None or story.run.log_path is None:
+            self.notify("this run kept no log", severity="warning")
+        else:
+            self._open_log(story, step=None)
+
+    def _open_log(self, story: RunStory, step: str | None) -> None:
+        path = Path(str(story.run.log_path))
+
+        def search() -> None:
+            try:
+                line = line_of_step(path, step) if step else None
+            except OSError as error:
+                self.app.call_from_thread(self.notify, f"{path.name}: {error.strerror}", severity="warning")
+                return
+            self.post_message(OpenLog(path, story.run.id, line))
+
+        self.run_worker(search, thread=True, group="search", exclusive=True)
+
+    # Acting
+
+    def action_start(self) -> None:
+        story = self._story
+        self._ask_to_start(story.run.pipeline if story and story.run.pipeline in PIPELINES else PIPELINES[0])
+
+    def _ask_to_start(self, pipeline: str) -> None:
+        if self.context.read_only:
+            self.notify("read-only: nothing is started from here", severity="warning")
+            return
+        commands = [("pipeline", "run", name) for name in PIPELINES]
+        choices = [Choice(name, command_text(command)) for name, command in zip(PIPELINES, commands, strict=True)]
+        note = "It runs as a process of its own and goes on when the console is closed."
+
+        def answered(choice: int | None) -> None:
+            if choice is not None:
+                self._started_pid = start(self, commands[choice], self.context.settings).process.pid
+                self.query_one("#history", Table).focus()
+                self._marks = None
+                self.set_timer(0.5, self.look_again)
+
+        first = PIPELINES.index(pipeline) if pipeline in PIPELINES else 0
+        self.app.push_screen(CommandScreen("Start a pipeline", choices, note=note, first=first), answered)
+
+    def action_interrupt(self) -> None:
+        story = self._story
+        if story is None or story.run.status is not RunStatus.RUNNING:
+            self.notify("this run is not running", severity="warning")
+            return
+        run = story.run
+        if run.host != os.uname().nodename:
+            self.notify(f"it runs on {run.host}: interrupt it there", severity="warning")
+            return
+
+        def answered(choice: int | None) -> None:
+            if choice is not None and not run.process.interrupt():
+                self.notify(f"run {run.id} has ended, or belongs to another user", severity="warning")
+            self.action_refresh()
+
+        choice = Choice(f"run {run.id}", f"kill -INT {run.pid}")
+        note = f"{run.pipeline} stops at once; what it has landed stays, and the old generation stays served."
+        self.app.push_screen(CommandScreen("Interrupt a run", [choice], note=note), answered)
+
+    @on(CommandEnded)
+    def _ended(self, message: CommandEnded) -> None:
+        message.stop()
+        self._started_pid = None
+        severity = "information" if message.exit_code == 0 else "error"
+        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
+        self.action_refresh()

@@ -1,0 +1,136 @@
+"""The screen Runs as one frozen snapshot: the history, and one run in full."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataflows.errors import JournalError
+from ops.history import History, RunStory, take_history, take_story
+from ops.journal import Journal
+from ops.redact import Redactor
+from ops.run import RunStatus
+from tui.context import ConsoleContext
+from tui.panel import Found, Part, attempt
+from tui.table import Row
+
+LOG_TAIL_BYTES = 16_384
+LOG_TAIL_LINES = 100
+_SEARCHED_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs the history shows: words in any of their texts, one pipeline, one status."""
+
+    words: tuple[str, ...] = ()
+    pipeline: str | None = None
+    status: RunStatus | None = None
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One run in full, and the end of its log."""
+
+    story: RunStory
+    log: Part[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class RunsSeen:
+    """What the screen shows; `detail` is None while no run is chosen."""
+
+    wanted: Wanted
+    history: Part[History]
+    rows: tuple[Row, ...]
+    """The history as the table shows it: a thousand rows are made off the event loop."""
+    detail: Part[Detail] | None
+
+
+def look_at_history(context: ConsoleContext, wanted: Wanted) -> Part[History]:
+    """The runs that a person wants to see."""
+    journal = Journal(context.settings.journal_path)
+    return attempt(lambda: _matching(take_history(journal, pipeline=wanted.pipeline, status=wanted.status), wanted))
+
+
+def look_at_run(context: ConsoleContext, history: Part[History], run_id: int | None) -> Part[Detail] | None:
+    """The run `run_id` in full; without one the first of the history, if there is any."""
+    if run_id is None and isinstance(history, Found):
+        run_id = next((run.id for run in history.value.runs), None)
+    if run_id is None:
+        return None
+    return attempt(lambda: take_detail(Journal(context.settings.journal_path), run_id))
+
+
+def take_detail(journal: Journal, run_id: int) -> Detail:
+    """Everything about one run. Raises JournalError when there is no such run."""
+    story = take_story(journal, run_id)
+    if story is None:
+        raise JournalError(f"there is no run {run_id} in {journal.path.name}; materia runs")
+    return Detail(story, attempt(lambda: _log_tail(story.run.id, story.run.log_path)))
+
+
+def parse_wanted(text: str, pipelines: frozenset[str]) -> Wanted:
+    """What a person typed: the name of a status or a pipeline means that, everything else is looked for."""
+    words: list[str] = []
+    pipeline: str | None = None
+    status: RunStatus | None = None
+    for word in text.split():
+        if word in RunStatus.__members__.values():
+            status = RunStatus(word)
+        elif word in pipelines:
+            pipeline = word
+        else:
+            words.append(word.casefold())
+    return Wanted(tuple(words), pipeline, status)
+
+
+def line_of_step(path: Path, step: str) -> int | None:
+    """The line (from 1) where a step says what went wrong, else where it first speaks; None when nowhere."""
+    mark, first = f" step={step} ".encode(), None
+    with path.open("rb") as log:
+        for number, line in enumerate(log, 1):
+            if mark in line:
+                first = first or number
+                if b" ERROR " in line:
+                    return number
+            if log.tell() > _SEARCHED_BYTES:
+                break
+    return first
+
+
+def _matching(history: History, wanted: Wanted) -> History:
+    if not wanted.words:
+        return history
+    kept = []
+    for run in history.runs:
+        texts = (
+            str(run.id),
+            run.pipeline,
+            run.status,
+            run.trigger,
+            *run.arguments,
+            run.result,
+            run.error,
+            run.code_version,
+            run.host,
+            run.worker,
+            *run.snapshots,
+        )
+        text = " ".join(each for each in texts if each).casefold()
+        if all(word in text for word in wanted.words):
+            kept.append(run)
+    return History(tuple(kept), history.unrepaired)
+
+
+def _log_tail(run_id: int, log_path: str | None) -> tuple[str, ...]:
+    if log_path is None:
+        raise JournalError(f"run {run_id} kept no log; its steps say what is known")
+    try:
+        with Path(log_path).open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(end - LOG_TAIL_BYTES, 0))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError as error:
+        raise JournalError(f"the log {Path(log_path).name} is gone; its steps say what is known") from error
+    lines = text.splitlines()[1 if end > LOG_TAIL_BYTES else 0 :]
+    return tuple(Redactor.from_environ()(line) for line in lines[-LOG_TAIL_LINES:])

@@ -1,0 +1,33 @@
+"""Our own theme: quiet greys, so that the colours that carry a status stand out."""
+
+from textual.theme import Theme
+
+THEME_NAME = "materia"
+
+MATERIA = Theme(
+    name=THEME_NAME,
+    primary="#7aa2c8",
+    secondary="#8fa3b3",
+    accent="#c8b37a",
+    success="#7fb07f",
+    warning="#d9a650",
+    error="#e0706a",
+    foreground="#c9d1d6",
+    background="#14181b",
+    surface="#14181b",
+    panel="#1e2428",
+    dark=True,
+    variables={
+        "block-cursor-background": "#2b3a45",
+        "block-cursor-foreground": "#e6edf1",
+        "block-cursor-text-style": "none",
+        "block-cursor-blurred-background": "#20272c",
+        "border": "#3a464e",
+        "border-blurred": "#2a3339",
+        "scrollbar": "#2a3339",
+        "scrollbar-hover": "#3a464e",
+        "scrollbar-active": "#7aa2c8",
+        "scrollbar-background": "#14181b",
+        "scrollbar-corner-color": "#14181b",
+    },
+)
