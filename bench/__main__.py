@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import download, pipelines, reader
+from bench import download, pipelines, r2, reader
 from bench.rows import Row, as_json, as_table
 
 
@@ -26,6 +26,16 @@ def download_rows(quick: bool) -> Iterator[Row]:
     yield Row("download, memory above idle", measured["peak_above_idle_mb"], "MB", 64)
 
 
+def r2_rows(quick: bool) -> Iterator[Row]:
+    """What object storage costs: files against bare boto3, memory, and the probe that finds nothing new."""
+    measured = r2.measure(rounds=2 if quick else r2.ROUNDS)
+    for way in ("upload", "download"):
+        note = f"{measured[f'{way}_mib_s']} MiB/s of {measured['size_mib']} MiB"
+        yield Row(f"R2, {way} of bare boto3", measured[f"{way}_of_bare"], "x", 0.8, note, at_least=True)
+    yield Row("R2, memory that 8 times the file adds", measured["peak_growth_mib"], "MB", 8)
+    yield Row("R2, requests of the probe beyond local", len(measured["probe_requests"]), "", 1)
+
+
 def pipeline_rows(quick: bool) -> Iterator[Row]:
     """What the main job costs."""
     yield from pipelines.rows(releases=4 if quick else 24, facts=50_000 if quick else 535_000)
@@ -34,6 +44,7 @@ def pipeline_rows(quick: bool) -> Iterator[Row]:
 ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
     "reader": reader_rows,
     "download": download_rows,
+    "r2": r2_rows,
     "pipelines": pipeline_rows,
 }
 

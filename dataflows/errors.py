@@ -81,3 +81,27 @@ class JournalError(MateriaError):
 
 class MissingToolError(MateriaError):
     """A program that this needs is not installed, or does not work."""
+
+
+class ObjectStoreError(MateriaError):
+    """Object storage did not do what was asked."""
+
+
+class ObjectAccessError(ObjectStoreError):
+    """Object storage refused: wrong keys, missing permission, no such bucket, or a clock that is off."""
+
+
+class ObjectUnavailableError(ObjectStoreError):
+    """Object storage did not answer as it should, after the retries that make sense."""
+
+
+class ObjectMissingError(ObjectStoreError):
+    """The object is not there (any more)."""
+
+
+class ObjectDamagedError(ObjectStoreError):
+    """An object's bytes are not those that its description promises."""
+
+
+class LostRaceError(ObjectStoreError):
+    """Another machine wrote first; nothing of its work was overwritten."""

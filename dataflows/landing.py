@@ -10,6 +10,8 @@ A snapshot exists when its marker does. Everything else is a leftover that the n
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from dataflows import psd_zip
@@ -39,6 +41,10 @@ class Landing(ABC):
     @abstractmethod
     def ready_rows(self, dataset: str) -> None:
         """See that the transform finds the rows of every landed snapshot of a dataset on the local disk."""
+
+    @abstractmethod
+    def zip_file(self, snapshot: Snapshot) -> AbstractContextManager[Path]:
+        """A landed zip as a file, for as long as the context lasts; LandingError when it is gone."""
 
 
 class LocalLanding(Landing):
@@ -72,25 +78,30 @@ class LocalLanding(Landing):
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
         with disk_trouble(self.marker_path(snapshot.key)):
-            for target in (self.zip_path(snapshot.key), self.rows_path(snapshot)):
-                target.parent.mkdir(parents=True, exist_ok=True)
-            move_durably(rows_path, self.rows_path(snapshot))
+            self.keep_rows(snapshot, rows_path)
+            self.zip_path(snapshot.key).parent.mkdir(parents=True, exist_ok=True)
             move_durably(zip_path, self.zip_path(snapshot.key))
-            write_durably(self.marker_path(snapshot.key), snapshot.to_json())
+            self.write_marker(snapshot)
 
     def ready_rows(self, dataset: str) -> None:
         """Rebuild what is missing; raises LandingError when a landed zip is gone, SnapshotError when it changed."""
         for snapshot in self.snapshots():
             if snapshot.dataset == dataset and not self.rows_path(snapshot).exists():
-                self._rebuild_rows(snapshot)
+                with self.zip_file(snapshot) as zip_path:
+                    self.rebuild_rows(snapshot, zip_path)
 
-    def _rebuild_rows(self, snapshot: Snapshot) -> None:
+    @contextmanager
+    def zip_file(self, snapshot: Snapshot) -> Iterator[Path]:
         zip_path = self.zip_path(snapshot.key)
         if not zip_path.exists():
             raise LandingError(
                 f"{zip_path} is gone although its marker is there; restore the zip, or remove "
                 f"{self.marker_path(snapshot.key)} and extract {snapshot.month} again"
             )
+        yield zip_path
+
+    def rebuild_rows(self, snapshot: Snapshot, zip_path: Path) -> None:
+        """Unpack a snapshot's rows from its zip, wherever that lies; SnapshotError when it is not what was landed."""
         with zip_path.open("rb") as source:
             if hashlib.file_digest(source, "sha256").hexdigest() != snapshot.sha256:
                 raise SnapshotError(
@@ -100,6 +111,15 @@ class LocalLanding(Landing):
         self.workspace.mkdir(parents=True, exist_ok=True)
         rows_path = self.workspace / f"{snapshot.key}.parquet"
         psd_zip.unpack(zip_path, snapshot.member, rows_path)
+        self.keep_rows(snapshot, rows_path)
+
+    def keep_rows(self, snapshot: Snapshot, rows_path: Path) -> None:
+        """Move a snapshot's rows to where the transform reads them."""
         target = self.rows_path(snapshot)
         target.parent.mkdir(parents=True, exist_ok=True)
         move_durably(rows_path, target)
+
+    def write_marker(self, snapshot: Snapshot) -> None:
+        marker = self.marker_path(snapshot.key)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(marker, snapshot.to_json())

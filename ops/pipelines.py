@@ -4,16 +4,18 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dataflows.archive import Archive, Patience
 from dataflows.errors import SettingsError
-from dataflows.landing import Landing, LocalLanding
+from dataflows.landing import Landing
 from dataflows.release import Month
 from dataflows.serving.store import ServingStore
 from dataflows.snapshot import Snapshot
+from ops import handover
+from ops.handover import Remote
 from ops.journal import Journal
 from ops.lock import WriterLock, writer_lock
 from ops.recorder import Recorder, run_recorded
@@ -61,6 +63,8 @@ class Job:
     lock: WriterLock
     landing: Landing
     serving: ServingStore
+    remote: Remote | None = None
+    """The bucket's side of everything, where settings name one."""
 
     def execute(
         self, dataflow: Any, wanted: str, inputs: Mapping[str, Any], given: Mapping[str, Any] | None = None
@@ -75,7 +79,7 @@ class Job:
     def inside(self, pipeline: str) -> Iterator["Job"]:
         """The same job as a run of `pipeline` inside this one."""
         with self.recorder.child(pipeline, arguments=self.request.arguments) as recorder:
-            yield Job(self.settings, self.request, recorder, self.lock, self.landing, self.serving)
+            yield replace(self, recorder=recorder)
 
 
 def run(pipeline: str, settings: Settings, request: Request) -> str:
@@ -101,19 +105,16 @@ def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence
         )
         with recorded as recorder:
             lock.name_run(recorder.run.id)
+            remote = handover.remote_of(settings)
             yield Job(
                 settings=settings,
                 request=request,
                 recorder=recorder,
                 lock=lock,
-                landing=landing_of(settings),
+                landing=handover.landing_of(settings, remote),
                 serving=ServingStore(settings.serving_path),
+                remote=remote,
             )
-
-
-def landing_of(settings: Settings) -> Landing:
-    """The landing that the settings name."""
-    return LocalLanding(settings.landing_dir)
 
 
 def _extract(job: Job) -> None:
@@ -156,7 +157,7 @@ def _transform(job: Job) -> None:
 def _export_serving(job: Job) -> None:
     if _is_current(job) and job.request.forced_reason is None:
         return
-    _publish(job, {})
+    _publish(job, _transformed(job))
 
 
 def _run_all(job: Job) -> None:
@@ -183,6 +184,7 @@ def _is_current(job: Job) -> bool:
     """Whether what is landed was published before; then says so. Imports nothing heavy to find out."""
     from dataflows.gate import is_current
 
+    handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder)
     current = is_current(job.serving, job.landing.snapshots(), job.settings.dataset)
     if current:
         job.recorder.result = NOTHING_NEW
@@ -195,8 +197,9 @@ def _transformed(job: Job) -> Mapping[str, Any]:
     from dataflows import export
 
     inputs = _export_inputs(job)
-    landed = job.execute(export, "landed", inputs)
-    audited = job.execute(export, "audited", inputs, {"landed": landed})
+    with handover.lakehouse_handed_over(job.remote, job.recorder):
+        landed = job.execute(export, "landed", inputs)
+        audited = job.execute(export, "audited", inputs, {"landed": landed})
     releases = audited.releases_processed
     job.recorder.snapshots = tuple(snapshot.key for snapshot in landed)
     job.recorder.result = (
@@ -209,6 +212,7 @@ def _publish(job: Job, given: Mapping[str, Any]) -> None:
     from dataflows import export
 
     generation = job.execute(export, "generation", _export_inputs(job), given)
+    handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder)
     job.recorder.snapshots = generation.snapshots
     job.recorder.result = (
         f"generation {generation.number} serves releases to {generation.newest_released_on}"
@@ -236,8 +240,10 @@ def _export_inputs(job: Job) -> Mapping[str, Any]:
 
 
 def _child_environ(settings: Settings) -> Mapping[str, str]:
-    """What SQLMesh's process gets: these very settings, and no secret."""
-    inherited = {name: value for name, value in os.environ.items() if not is_secret(name)}
+    """What SQLMesh's process gets: these very settings, no secret, and nothing of a bucket that it cannot use."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not is_secret(name) and not name.startswith("R2_")
+    }
     return inherited | {
         "MATERIA_DATA_DIR": str(settings.data_dir),
         "LAKEHOUSE_DUCKDB_PATH": str(settings.lakehouse_path),

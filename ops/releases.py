@@ -8,7 +8,7 @@ from dataflows.errors import ServingError
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from dataflows.snapshot import Snapshot
-from ops.pipelines import landing_of
+from ops.handover import landing_of, remote_of
 from ops.settings import Settings
 
 _CHANGES = """
@@ -69,7 +69,7 @@ def take_releases(settings: Settings) -> Releases:
 
     What is wrong with serving becomes a notice, for the landing can be read all the same. Raises LandingError.
     """
-    snapshots = landing_of(settings).snapshots()
+    snapshots = landing_of(settings, remote_of(settings)).snapshots()
     ours = [snapshot for snapshot in reversed(snapshots) if snapshot.dataset == settings.dataset]
     notices = list(_others(snapshots, settings.dataset))
     generation, told = None, None

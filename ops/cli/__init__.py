@@ -20,6 +20,7 @@ COMMANDS = {
     "completion": "ops.cli.completion:completion",
     "dag": "ops.cli.dag:dag",
     "demo": "ops.cli.demo:demo",
+    "landing": "ops.cli.landing:landing",
     "pipeline": "ops.cli.pipeline:pipeline",
     "query": "ops.cli.query:query",
     "releases": "ops.cli.releases:releases",

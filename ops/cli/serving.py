@@ -7,6 +7,7 @@ import click
 
 from dataflows.serving.generation import Generation
 from ops.cli.output import ago_text, print_json, size_text, table
+from ops.cli.serving_remote import pull, push
 from ops.generations import Generations, take_generations
 from ops.run import utc_now
 from ops.settings import Settings
@@ -15,9 +16,13 @@ _HEAD = ("generation", "made", "newest release", "releases", "fact versions", "s
 _NUMBERS = ("generation", "releases", "fact versions", "size")
 
 
-@click.group(short_help="List generations, roll back to one, or verify one.")
+@click.group(short_help="List, roll back, verify, push or pull generations.")
 def serving() -> None:
-    """List generations, roll back to one, or verify one."""
+    """List generations, roll back to one, verify one, or share them through object storage."""
+
+
+serving.add_command(push)
+serving.add_command(pull)
 
 
 @serving.command("list", short_help="List the generations that are kept, newest first.")

@@ -29,8 +29,12 @@ config = Config(
         "duckdb": GatewayConfig(
             connection=DuckDBConnectionConfig(
                 catalogs={"lakehouse": DuckDBAttachOptions(type="duckdb", path=str(settings.lakehouse_path))},
-                # Without it DuckDB keeps row order through every large insert, which costs memory.
-                connector_config={"preserve_insertion_order": False},
+                connector_config={
+                    # Without it DuckDB keeps row order through every large insert, which costs memory.
+                    "preserve_insertion_order": False,
+                    # Views name the landing's files relative to it: the lakehouse may move between machines.
+                    "file_search_path": str(settings.landing_dir),
+                },
             ),
             state_connection=DuckDBConnectionConfig(database=str(settings.sqlmesh_state_path)),
         )

@@ -1,4 +1,4 @@
-"""Where the landing is. Read when a query runs, so that moving the data directory rebuilds nothing."""
+"""Where the landing is: named relative to it, so that a lakehouse finds the landing of whatever machine it is on."""
 
 from sqlglot import exp
 from sqlmesh import macro
@@ -6,11 +6,13 @@ from sqlmesh import macro
 
 @macro()
 def landing_glob(evaluator, pattern):
-    """The files of the landing that match `pattern`, in which `{dataset}` is the one this lakehouse serves."""
+    """The files of the landing that match `pattern`, in which `{dataset}` is the one this lakehouse serves.
+
+    Relative: views keep what they were made with, and DuckDB's `file_search_path` (in config.py) completes it.
+    """
     from ops.settings import Settings
 
-    settings = Settings.from_environ()
-    return exp.Literal.string(str(settings.landing_dir / pattern.name.format(dataset=settings.dataset)))
+    return exp.Literal.string(pattern.name.format(dataset=Settings.from_environ().dataset))
 
 
 @macro()

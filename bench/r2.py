@@ -1,0 +1,185 @@
+"""What Materia's transfers cost beside bare boto3, on a real object server on loopback.
+
+`uv run python -m bench.r2` prints the figures as JSON.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dataflows.landing import LocalLanding
+from dataflows.landing_r2 import R2Landing
+from dataflows.object_download import download
+from dataflows.object_store import ObjectStore
+from dataflows.object_upload import upload
+from ops.demo.generator import generate
+from ops.demo.history import HistorySpec
+from ops.pipelines import Request, run
+from ops.settings import Settings
+from tests.support.faulty_archive import FaultyArchive
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.object_server import ObjectServer
+
+ROUNDS = 5
+SIZE_MIB = 64
+SMALL_MIB, LARGE_MIB = 32, 256  # both more than the parts under way
+DATASET = "psd_coffee"
+
+
+def measure(rounds: int = ROUNDS) -> dict[str, Any]:
+    """Ratios of throughput (ours ÷ bare boto3; the bar is 0.8), memory by file size, and what the probe asks."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with ObjectServer(directory / "weed") as server:
+            return {
+                **_throughput(server, directory, rounds),
+                **_memory(server, directory),
+                **_probe(server, directory),
+                **_rows(server, directory),
+            }
+
+
+def _throughput(server: ObjectServer, directory: Path, rounds: int) -> dict[str, Any]:
+    """Both ways in turns, so that both meet the same noise; the median of the rounds' ratios."""
+    store = ObjectStore(server.bucket())
+    source, target = _random_file(directory / "source", SIZE_MIB), directory / "target"
+    sha256, size_bytes = _sha256(source), source.stat().st_size
+    ups, downs, rates = [], [], []
+    for number in range(rounds + 1):
+        ours, bare = f"ours-{number}", f"bare-{number}"
+        steps: list[Callable[[], Any]] = [
+            lambda bare=bare: store.client.upload_file(str(source), store.bucket.name, bare),
+            lambda ours=ours: upload(store, source, ours),
+            lambda bare=bare: store.client.download_file(store.bucket.name, bare, str(target)),
+            lambda ours=ours: download(store, ours, target, size_bytes=size_bytes, sha256=sha256),
+        ]
+        bare_up, our_up, bare_down, our_down = (_seconds(step) for step in steps)
+        store.delete(ours)
+        store.delete(bare)
+        if number > 0:  # the first round warms connections and caches
+            ups.append(bare_up / our_up)
+            downs.append(bare_down / our_down)
+            rates.append((SIZE_MIB / our_up, SIZE_MIB / our_down))
+    return {
+        "size_mib": SIZE_MIB,
+        "upload_of_bare": round(median(ups), 2),
+        "download_of_bare": round(median(downs), 2),
+        "upload_mib_s": round(median(up for up, _ in rates)),
+        "download_mib_s": round(median(down for _, down in rates)),
+    }
+
+
+def _memory(server: ObjectServer, directory: Path) -> dict[str, Any]:
+    """Peak memory of a fresh process that sends and fetches a file, in MiB, for a small and a large one."""
+    peaks = {}
+    for size_mib in (SMALL_MIB, LARGE_MIB):
+        path = _random_file(directory / f"file-{size_mib}", size_mib)
+        bucket = server.bucket()
+        given = json.dumps([bucket.endpoint, bucket.name, bucket.access_key, bucket.secret_key, str(path)])
+        child = subprocess.run(
+            [sys.executable, "-m", "bench.r2", "child"], input=given, capture_output=True, text=True, check=True
+        )
+        peaks[f"peak_mib_with_{size_mib}_mib"] = int(child.stdout)
+        path.unlink()
+    growth_mib = peaks[f"peak_mib_with_{LARGE_MIB}_mib"] - peaks[f"peak_mib_with_{SMALL_MIB}_mib"]
+    return {**peaks, "peak_growth_mib": growth_mib}
+
+
+def _child() -> None:
+    from dataflows.object_store import Bucket
+
+    *bucket, name = json.load(sys.stdin)
+    path, store = Path(name), ObjectStore(Bucket(*bucket))
+    upload(store, path, path.name)
+    back = path.with_suffix(".back")
+    download(store, path.name, back, size_bytes=path.stat().st_size, sha256=_sha256(path))
+    back.unlink()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def _probe(server: ObjectServer, directory: Path) -> dict[str, Any]:
+    """Requests to the bucket, and seconds, of an extract that finds nothing new."""
+    release = next(generate(HistorySpec(dataset=DATASET, rows=500, releases=1)))
+    with FaultyArchive(DATASET) as archive, FaultyProxy(server.endpoint) as proxy:
+        archive.post(release.month, release.zip_bytes, release.published_at)
+        local = {
+            "MATERIA_DATA_DIR": str(directory / "local"),
+            "PSD_DATASET": DATASET,
+            "PSD_ARCHIVE_URL": archive.url,
+        }
+        bucket = server.bucket(endpoint=proxy.url)
+        remote = local | {
+            "MATERIA_DATA_DIR": str(directory / "remote"),
+            "R2_ENDPOINT": bucket.endpoint,
+            "R2_BUCKET": bucket.name,
+            "R2_ACCESS_KEY": bucket.access_key,
+            "R2_SECRET_KEY": bucket.secret_key,
+        }
+        request = Request(as_of=release.month)
+        settings = [Settings.from_environ(environ) for environ in (local, remote)]
+        for each in settings:
+            run("extract", each, request)
+        before = len(proxy.seen)
+        run("extract", settings[1], request)
+        asked = [seen.method for seen in proxy.seen[before:]]
+        local_s, r2_s = (
+            median(_seconds(lambda each=each: run("extract", each, request)) for _ in range(3)) for each in settings
+        )
+    return {
+        "probe_requests": asked,
+        "probe_local_s": round(local_s, 3),
+        "probe_r2_s": round(r2_s, 3),
+    }
+
+
+def _rows(server: ObjectServer, directory: Path) -> dict[str, Any]:
+    """Seconds until a snapshot's rows lie in the cache: from their copy, and from the zip."""
+    from dataflows.landing_r2 import marker_key, zip_key
+    from tests.r2.snapshots import prepared
+
+    release = next(prepared(rows=50_000))
+    store = ObjectStore(server.bucket())
+    landing = R2Landing(store, LocalLanding(directory / "landing"))
+    landing.land(release.snapshot, *release.files(landing.workspace))
+    took = {}
+    for name in ("copy", "zip"):
+        cache = LocalLanding(directory / f"from-{name}")
+        took[f"rows_from_{name}_s"] = round(
+            _seconds(lambda cache=cache: R2Landing(store, cache).ready_rows(DATASET)), 3
+        )
+        for listed in list(store.list("raw/")):
+            store.delete(listed.key)
+    store.delete(marker_key(release.snapshot.key))
+    store.delete(zip_key(release.snapshot.key))
+    return took
+
+
+def _random_file(path: Path, size_mib: int) -> Path:
+    with path.open("wb") as file:
+        for _ in range(size_mib):
+            file.write(os.urandom(1 << 20))
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    _child() if sys.argv[1:] == ["child"] else print(json.dumps(measure(), indent=2))

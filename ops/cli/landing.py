@@ -1,0 +1,84 @@
+"""`materia landing`: what is landed, whether it is intact, and the same on both sides."""
+
+import click
+
+from ops.cli.exits import Exit
+from ops.cli.output import print_json, size_text, table
+from ops.settings import Settings
+
+
+@click.group(short_help="List, verify or mirror the landed snapshots.")
+def landing() -> None:
+    """List, verify or mirror the landed snapshots: in the bucket when one is set, else in the local folder."""
+
+
+@landing.command("list", short_help="List the landed snapshots.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_landed(as_json: bool) -> None:
+    """List the landed snapshots, oldest release first."""
+    from ops.handover import landing_of, remote_of
+
+    settings = Settings.from_environ()
+    found = landing_of(settings, remote_of(settings)).snapshots()
+    if as_json:
+        print_json(found)
+        return
+    head = ("released", "month", "dataset", "facts", "size", "key")
+    rows = [
+        (
+            str(each.released_on),
+            str(each.month),
+            each.dataset,
+            f"{each.row_count:,}",
+            size_text(each.size_bytes),
+            each.key,
+        )
+        for each in found
+    ]
+    shown = table(head, rows, right=("facts", "size"))
+    click.echo(shown or "nothing is landed yet; run `materia pipeline run extract`")
+
+
+@landing.command("verify", short_help="Recompute every snapshot's sha256 and row count.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def verify_landed(ctx: click.Context, as_json: bool) -> None:
+    """Read every landed zip again and recompute its size, sha256 and row count. Exits with 1 when one differs."""
+    from dataflows.landing import LocalLanding
+    from dataflows.landing_care import verify
+    from ops.handover import landing_of, remote_of
+    from ops.lock import writer_lock
+
+    settings = Settings.from_environ()
+    verdicts = []
+    with writer_lock(settings.lock_path, "landing verify"):
+        for verdict in verify(landing_of(settings, remote_of(settings)), LocalLanding(settings.landing_dir)):
+            verdicts.append(verdict)
+            if not as_json:
+                click.echo(f"{verdict.month}  {verdict.key}  {verdict.problem or 'as landed'}")
+    if as_json:
+        print_json(verdicts)
+    ctx.exit(Exit.FAILED if any(verdict.problem for verdict in verdicts) else Exit.DONE)
+
+
+@landing.command("sync", short_help="Bring to the bucket, and to this host, what only the other has.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sync_landings(as_json: bool) -> None:
+    """Mirror the landing both ways: every snapshot is then in the bucket and, with its zip, in the local folder."""
+    from dataflows.landing import LocalLanding
+    from dataflows.landing_care import sync
+    from ops.handover import required_remote
+    from ops.lock import writer_lock
+
+    settings = Settings.from_environ()
+    remote = required_remote(settings)
+    copied = []
+    with writer_lock(settings.lock_path, "landing sync"):
+        for each in sync(LocalLanding(settings.landing_dir), remote.landing):
+            copied.append(each)
+            if not as_json:
+                click.echo(f"{each.month}  {each.key}  brought to the {each.to}")
+    if as_json:
+        print_json(copied)
+    elif not copied:
+        click.echo("nothing to do: both sides have the same snapshots")

@@ -1,0 +1,58 @@
+"""One real object server for all of these tests, and a bucket of its own for each."""
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dataflows.object_store import Limits, ObjectStore
+from tests.support.faulty_proxy import FaultyProxy
+from tests.support.object_server import ObjectServer
+
+PART_BYTES = 5 << 20
+"""The least that S3, R2 and this server take."""
+QUICK = Limits(attempts=2, connect_timeout_s=3, read_timeout_s=10, part_bytes=PART_BYTES, parallel=1, page_size=3)
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    with ObjectServer(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket_name(server: ObjectServer) -> str:
+    name = f"bucket-{next(_numbers)}"
+    server.client.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def proxy(server: ObjectServer) -> Iterator[FaultyProxy]:
+    with FaultyProxy(server.endpoint) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: ObjectServer, proxy: FaultyProxy, bucket_name: str) -> ObjectStore:
+    """An empty bucket, reached through the proxy."""
+    return ObjectStore(server.bucket(endpoint=proxy.url, name=bucket_name), QUICK)
+
+
+@pytest.fixture
+def other_store(server: ObjectServer, bucket_name: str) -> ObjectStore:
+    """The same bucket as another machine reaches it: directly."""
+    return ObjectStore(server.bucket(name=bucket_name), replace(QUICK, parallel=3))
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    """Two parts and a bit, never twice the same bytes."""
+    path = tmp_path / "big"
+    path.write_bytes(random.Random(5).randbytes(2 * PART_BYTES + 12345))
+    return path

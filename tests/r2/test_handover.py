@@ -1,0 +1,278 @@
+"""The lakehouse and the generations between two machines: never a lost update, never a partial file."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectUnavailableError, ServingBrokenError
+from dataflows.lakehouse_handover import VERSIONS_KEPT, LakehouseHandover
+from dataflows.object_store import ObjectStore
+from dataflows.serving import ServingReader
+from dataflows.serving.shelf import GenerationShelf
+from dataflows.serving.store import ServingStore
+from tests.dataflows.serving.building import publish, published_store
+from tests.support.faulty_proxy import Fault, FaultyProxy
+
+NOW = datetime(2025, 11, 21, 20, 42, tzinfo=UTC)
+DATASET = "psd_coffee"
+
+
+class Machine:
+    """A lakehouse as a transform leaves it, on a machine of its own."""
+
+    def __init__(self, store: ObjectStore, directory: Path) -> None:
+        directory.mkdir()
+        self.name = directory.name
+        self.lakehouse, self.state = directory / "lakehouse.duckdb", directory / "lakehouse-state.duckdb"
+        self.handover = LakehouseHandover(store, DATASET, self.lakehouse, self.state)
+
+    def work(self, value: int) -> None:
+        """Write to both files and leave their logs beside them, as a process that is killed does."""
+        for path in (self.lakehouse, self.state):
+            with duckdb.connect(path) as connection:
+                connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+                connection.execute(f"CREATE OR REPLACE TABLE work AS SELECT {value} AS value FROM range(10000)")
+        assert self.lakehouse.with_name("lakehouse.duckdb.wal").exists()
+
+    def values(self) -> tuple[int, int]:
+        found = []
+        for path in (self.lakehouse, self.state):
+            with duckdb.connect(path, read_only=True) as connection:
+                found.append(connection.execute("SELECT max(value) FROM work").fetchall()[0][0])
+        return found[0], found[1]
+
+    def push(self) -> int:
+        return self.handover.push(self.name, NOW).number
+
+
+@pytest.fixture
+def a(store: ObjectStore, tmp_path: Path) -> Machine:
+    return Machine(store, tmp_path / "a")
+
+
+@pytest.fixture
+def b(other_store: ObjectStore, tmp_path: Path) -> Machine:
+    return Machine(other_store, tmp_path / "b")
+
+
+def test_one_machine_goes_on_where_the_other_stopped(a: Machine, b: Machine) -> None:
+    assert a.handover.pull() is None
+    a.work(1)
+    assert a.push() == 1
+    assert b.handover.pull().made_by == "a"
+    assert b.values() == (1, 1)
+    b.work(2)
+    assert b.push() == 2
+    assert a.handover.pull().number == 2
+    assert a.values() == (2, 2)
+
+
+def test_nothing_travels_when_nothing_changed(a: Machine, proxy: FaultyProxy) -> None:
+    a.handover.pull()
+    a.work(1)
+    a.push()
+    before = len(proxy.seen)
+    assert a.handover.pull() is None
+    assert a.push() == 1
+    assert len(proxy.seen) - before == 2, "the pointer, each time"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the very first version", "a later version"])
+def test_a_lost_race_is_an_error_and_loses_no_update(a: Machine, b: Machine, first: bool) -> None:
+    if not first:
+        a.handover.pull()
+        a.work(1)
+        a.push()
+    a.handover.pull()
+    b.handover.pull()
+    a.work(2)
+    b.work(3)
+    b.push()
+    with pytest.raises(LostRaceError, match=f"s3://.*/{a.handover.pointer_key}.*run again"):
+        a.push()
+    a.handover.pull()
+    assert a.values() == (3, 3)
+    kept = [each.key for each in a.handover._store.list("lakehouse/") if not each.key.endswith("current.json")]
+    assert len(kept) == (2 if first else 4), "what lost the race was taken back"
+
+
+def test_a_race_that_is_lost_at_the_last_moment(a: Machine, b: Machine, proxy: FaultyProxy) -> None:
+    a.handover.pull()
+    b.handover.pull()
+    a.work(1)
+    b.work(2)
+
+    held = proxy.misbehave(Fault("PUT", "current.json", hold=True))
+    with ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(a.push)
+        assert held.held.wait(30)
+        b.push()
+        held.released.set()
+        with pytest.raises(LostRaceError):
+            pushing.result()
+    a.handover.pull()
+    assert a.values() == (2, 2)
+
+
+def test_a_pointer_whose_answer_was_lost_has_won(a: Machine, proxy: FaultyProxy) -> None:
+    a.handover.pull()
+    a.work(1)
+    proxy.misbehave(Fault("PUT", "current.json", lose_answer=True))
+    assert a.push() == 1
+    a.work(2)
+    proxy.misbehave(Fault("PUT", "current.json", lose_answer=True))
+    assert a.push() == 2
+
+
+def test_a_damaged_version_changes_nothing_here(a: Machine, b: Machine) -> None:
+    a.handover.pull()
+    a.work(1)
+    a.push()
+    b.handover.pull()
+    a.work(2)
+    a.push()
+    store = a.handover._store
+    newest = max(each.key for each in store.list("lakehouse/") if each.key.endswith("/lakehouse.duckdb"))
+    store.client.put_object(Bucket=store.bucket.name, Key=newest, Body=b"\0" * store.head(newest).size_bytes)
+    with pytest.raises(ObjectDamagedError):
+        b.handover.pull()
+    assert b.values() == (1, 1)
+
+
+def test_an_interrupted_pull_leaves_the_old_pair_and_goes_on(a: Machine, b: Machine, proxy: FaultyProxy) -> None:
+    b.handover.pull()
+    b.work(1)
+    b.push()
+    a.handover.pull()
+    b.work(2)
+    b.push()
+    proxy.misbehave(Fault("GET", "lakehouse-state.duckdb", times=None, status=503))
+    with pytest.raises(ObjectUnavailableError):
+        a.handover.pull()
+    assert a.values() == (1, 1)
+    proxy.behave()
+    before = len(proxy.requests("GET", "/lakehouse.duckdb"))
+    a.handover.pull()
+    assert a.values() == (2, 2)
+    assert len(proxy.requests("GET", "/lakehouse.duckdb")) - before <= 1
+
+
+def test_old_versions_are_removed(a: Machine) -> None:
+    a.handover.pull()
+    for value in range(VERSIONS_KEPT + 2):
+        a.work(value)
+        a.push()
+    numbers = {each.key.split("/")[2][:6] for each in a.handover._store.list("lakehouse/")} - {"curren"}
+    assert sorted(numbers) == [f"{n:06d}" for n in range(3, VERSIONS_KEPT + 3)]
+
+
+def test_a_machine_of_another_bucket_begins_anew(a: Machine, other_store: ObjectStore) -> None:
+    a.handover.pull()
+    a.work(1)
+    a.push()
+    other_store.delete(a.handover.pointer_key)
+    assert a.handover.pull() is None
+    assert a.push() == 1
+
+
+@pytest.fixture
+def shelf(store: ObjectStore, tmp_path: Path) -> GenerationShelf:
+    """A shelf, and the folders of two hosts, `a` and `b`."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    return GenerationShelf(store, DATASET)
+
+
+def pushed(shelf: GenerationShelf, serving: ServingStore) -> None:
+    newest = serving.generations()[-1]
+    shelf.push(newest, serving.path(newest.number))
+
+
+def test_a_generation_is_served_elsewhere_under_its_number(shelf: GenerationShelf, tmp_path: Path) -> None:
+    here, there = published_store(tmp_path / "a", 3), ServingStore(tmp_path / "b" / "serving.duckdb")
+    pushed(shelf, here)
+    pulled = shelf.pull(shelf.newest(), there)
+    assert pulled == here.generations()[-1]
+    assert there.verify(3) == pulled
+    with ServingReader(there.serving_path) as reader:
+        assert reader.query("SELECT max(value) AS value FROM serving.fct_psd").table.to_pylist() == [{"value": 3}]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "serving-3.duckdb",
+        "serving-3.json",
+        "serving.duckdb",
+    ]
+
+
+def test_a_number_that_is_taken_gives_way_on_either_side(shelf: GenerationShelf, tmp_path: Path) -> None:
+    here, there = ServingStore(tmp_path / "a" / "serving.duckdb"), published_store(tmp_path / "b", 2)
+    publish(here, rows=70)
+    publish(there, rows=50)
+    pushed(shelf, here)
+    assert shelf.pull(shelf.newest(), there).number == 4
+    assert there.served().sha256 == here.served().sha256
+    theirs = there.generations()[2]
+    assert shelf.push(theirs, there.path(theirs.number)).number == 3
+    pushed(shelf, here)
+    assert shelf.newest().sha256 == here.served().sha256
+    assert shelf.numbers() == (1, 3, 4)
+
+
+def test_of_two_machines_that_push_one_number_one_is_told(
+    shelf: GenerationShelf, other_store: ObjectStore, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    here = published_store(tmp_path / "a")
+    there = ServingStore(tmp_path / "b" / "serving.duckdb")
+    publish(there, rows=50)
+    held = proxy.misbehave(Fault("PUT", ".json", hold=True))
+    with ThreadPoolExecutor(1) as pool:
+        losing = pool.submit(pushed, shelf, here)
+        assert held.held.wait(30)
+        pushed(GenerationShelf(other_store, DATASET), there)
+        held.released.set()
+        with pytest.raises(LostRaceError, match=r"s3://.*000001\.json"):
+            losing.result()
+    assert shelf.newest() == there.generations()[-1]
+    assert len([each for each in other_store.list("serving/") if each.key.endswith(".duckdb")]) == 1
+
+
+def test_an_interrupted_pull_serves_the_old_one_and_resumes(
+    shelf: GenerationShelf, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    here, there = published_store(tmp_path / "a", 2), published_store(tmp_path / "b")
+    pushed(shelf, here)
+    proxy.misbehave(Fault("GET", ".duckdb", times=None, cut_answer_after_bytes=10_000))
+    with pytest.raises(ObjectUnavailableError):
+        shelf.pull(shelf.newest(), there)
+    assert there.served().number == 1
+    assert there.verify(1)
+    assert [each.number for each in there.generations()] == [1]
+    proxy.behave()
+    assert shelf.pull(shelf.newest(), there).number == 2
+    assert there.served().sha256 == here.served().sha256
+
+
+def test_a_damaged_or_lying_generation_is_never_served(shelf: GenerationShelf, tmp_path: Path) -> None:
+    here, there = published_store(tmp_path / "a", 2), published_store(tmp_path / "b")
+    pushed(shelf, here)
+    with pytest.raises(ServingBrokenError, match="rows"):
+        shelf.pull(replace(shelf.newest(), row_counts={"fct_psd": 7}), there)
+    store = shelf._store
+    (key,) = (each.key for each in store.list("serving/") if each.key.endswith(".duckdb"))
+    store.client.put_object(Bucket=store.bucket.name, Key=key, Body=b"\0" * store.head(key).size_bytes)
+    with pytest.raises(ObjectDamagedError):
+        shelf.pull(shelf.newest(), there)
+    assert there.served().number == 1
+
+
+def test_the_bucket_keeps_only_the_newest(shelf: GenerationShelf, tmp_path: Path) -> None:
+    here = ServingStore(tmp_path / "a" / "serving.duckdb")
+    for _ in range(4):
+        publish(here)
+        pushed(shelf, here)
+    shelf.prune(2)
+    assert shelf.numbers() == (3, 4)
+    assert len(list(shelf._store.list("serving/"))) == 4

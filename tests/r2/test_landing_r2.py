@@ -1,0 +1,248 @@
+"""The landing in a bucket: committed once, found everywhere, mirrored, verified."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dataflows import landing_r2, object_upload
+from dataflows.errors import LandingError, LostRaceError, ObjectDamagedError, ObjectUnavailableError
+from dataflows.landing import LocalLanding
+from dataflows.landing_care import sync, verify
+from dataflows.landing_r2 import R2Landing
+from dataflows.object_store import ObjectStore
+from tests.r2.snapshots import DATASET, Prepared, prepared
+from tests.support.faulty_proxy import Fault, FaultyProxy
+
+
+@pytest.fixture(scope="module")
+def releases() -> list[Prepared]:
+    return list(prepared(5))
+
+
+@pytest.fixture
+def landing(store: ObjectStore, tmp_path: Path) -> R2Landing:
+    return R2Landing(store, LocalLanding(tmp_path / "here"))
+
+
+@pytest.fixture
+def other(other_store: ObjectStore, tmp_path: Path) -> R2Landing:
+    """The same landing on another machine."""
+    return R2Landing(other_store, LocalLanding(tmp_path / "there"))
+
+
+def land(landing: R2Landing, *releases: Prepared) -> None:
+    for each in releases:
+        landing.land(each.snapshot, *each.files(landing.workspace))
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_what_one_machine_lands_another_finds(landing: R2Landing, other: R2Landing, releases: list[Prepared]) -> None:
+    land(landing, *reversed(releases))
+    assert other.find(releases[1].snapshot.key) == releases[1].snapshot
+    assert other.find("another") is None
+    assert other.snapshots() == tuple(each.snapshot for each in releases), "oldest first, through several pages"
+
+
+def test_the_zip_is_not_kept_here(landing: R2Landing, releases: list[Prepared]) -> None:
+    land(landing, releases[0])
+    assert [Path(name).name for name in files(landing.cache.root)] == ["rows.parquet"]
+
+
+def test_the_known_costs_one_request(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
+    land(landing, releases[0])
+    again = R2Landing(landing.store, landing.cache)
+    before = len(proxy.seen)
+    for _ in range(4):
+        assert again.find(releases[0].snapshot.key) == releases[0].snapshot
+    assert len(proxy.seen) - before == 1
+
+
+def test_markers_read_once_are_only_listed_after_that(
+    other_store: ObjectStore, landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
+) -> None:
+    land(landing, *releases)
+    R2Landing(landing.store, landing.cache).snapshots()
+    before = len(proxy.requests("GET", "/psd/"))
+    assert len(R2Landing(landing.store, landing.cache).snapshots()) == 5
+    assert len(proxy.requests("GET", "/psd/")) == before
+
+
+def test_two_machines_landing_one_file_both_succeed(
+    landing: R2Landing, other: R2Landing, releases: list[Prepared], tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda each: land(each, releases[0]), [landing, other]))
+    assert [each.key for each in landing.store.list("psd/")] == [
+        landing_r2.marker_key(releases[0].snapshot.key),
+        landing_r2.zip_key(releases[0].snapshot.key),
+    ]
+    assert [verdict.problem for verdict in verify(landing, landing.cache)] == [None]
+
+
+def test_another_file_under_a_known_etag_is_refused(landing: R2Landing, releases: list[Prepared]) -> None:
+    land(landing, releases[0])
+    disguised = replace(releases[1], snapshot=replace(releases[1].snapshot, key=releases[0].snapshot.key))
+    with pytest.raises(LandingError, match="evidence never changes"):
+        land(landing, disguised)
+    assert [verdict.problem for verdict in verify(landing, landing.cache)] == [None]
+
+
+def test_half_a_landing_is_invisible_and_completed_by_the_next(
+    landing: R2Landing, other: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
+) -> None:
+    proxy.misbehave(Fault("PUT", ".json", times=None, status=503))
+    with pytest.raises(ObjectUnavailableError):
+        land(landing, releases[0])
+    assert other.find(releases[0].snapshot.key) is None
+    assert other.snapshots() == ()
+    land(other, releases[0])
+    assert landing.snapshots() == (releases[0].snapshot,)
+
+
+def test_a_leftover_zip_gives_way_once_it_is_old(
+    landing: R2Landing, releases: list[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing.store.put_if_absent(landing_r2.zip_key(releases[0].snapshot.key), b"what a dead landing left")
+    with pytest.raises(LostRaceError):
+        land(landing, releases[0])
+    monkeypatch.setattr(landing_r2, "LEFTOVER_AFTER", timedelta(0))
+    land(landing, releases[0])
+    assert [verdict.problem for verdict in verify(landing, landing.cache)] == [None]
+
+
+def test_landing_cleans_up_uploads_that_nobody_finished(
+    landing: R2Landing, releases: list[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = landing.store
+    store.client.create_multipart_upload(Bucket=store.bucket.name, Key="psd/dead.zip")
+    assert object_upload.clean_unfinished(store, "psd/") == 0
+    monkeypatch.setattr(object_upload.clean_unfinished, "__defaults__", (timedelta(0),))
+    land(landing, releases[0])
+    assert not store.client.list_multipart_uploads(Bucket=store.bucket.name).get("Uploads")
+
+
+def test_the_cache_mirrors_the_bucket(
+    landing: R2Landing, other: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
+) -> None:
+    land(landing, *releases[:3])
+    other.ready_rows(DATASET)
+    assert other.cache.snapshots() == tuple(each.snapshot for each in releases[:3])
+    assert all(other.cache.rows_path(each.snapshot).exists() for each in releases[:3])
+    assert not any(name.endswith(".zip") for name in files(other.cache.root))
+    gone = releases[1].snapshot
+    landing.store.delete(landing_r2.marker_key(gone.key))
+    R2Landing(other.store, other.cache).ready_rows(DATASET)
+    assert other.cache.find(gone.key) is None
+    assert not other.cache.rows_path(gone).exists()
+
+
+def test_rows_that_lie_here_are_not_fetched(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
+    land(landing, *releases[:2])
+    landing.ready_rows(DATASET)
+    assert proxy.requests("GET", ".parquet") == []
+    assert proxy.requests("GET", ".zip") == []
+
+
+def test_without_a_copy_of_the_rows_the_zip_is_unpacked(
+    landing: R2Landing, other: R2Landing, releases: list[Prepared]
+) -> None:
+    land(landing, releases[0])
+    for listed in list(landing.store.list("raw/")):
+        landing.store.delete(listed.key)
+    other.ready_rows(DATASET)
+    assert other.cache.rows_path(releases[0].snapshot).exists()
+    assert [verdict.problem for verdict in verify(other, other.cache)] == [None]
+
+
+def test_evidence_that_only_lies_here_stops_a_transform(landing: R2Landing, releases: list[Prepared]) -> None:
+    landing.cache.land(releases[0].snapshot, *releases[0].files(landing.workspace))
+    with pytest.raises(LandingError, match="materia landing sync"):
+        landing.ready_rows(DATASET)
+    assert landing.cache.zip_path(releases[0].snapshot.key).exists()
+
+
+def test_rows_damaged_in_the_bucket_are_not_used(
+    landing: R2Landing, other: R2Landing, releases: list[Prepared]
+) -> None:
+    land(landing, releases[0])
+    (listed,) = landing.store.list("raw/")
+    flip_a_byte(landing.store, listed.key)
+    with pytest.raises(ObjectDamagedError):
+        other.ready_rows(DATASET)
+    assert other.cache.snapshots() == ()
+
+
+def test_sync_brings_each_side_what_the_other_has(
+    landing: R2Landing, other: R2Landing, releases: list[Prepared]
+) -> None:
+    local = landing.cache
+    local.land(releases[0].snapshot, *releases[0].files(local.workspace))
+    land(other, releases[1])
+    assert [(each.key, each.to) for each in sync(local, landing)] == [
+        (releases[0].snapshot.key, "bucket"),
+        (releases[1].snapshot.key, "local folder"),
+    ]
+    assert list(sync(local, landing)) == []
+    assert local.snapshots() == landing.snapshots() == tuple(each.snapshot for each in releases[:2])
+    assert [verdict.problem for verdict in verify(local, local)] == [None, None]
+    assert [verdict.problem for verdict in verify(landing, local)] == [None, None]
+
+
+def test_sync_refuses_two_files_under_one_key(landing: R2Landing, other: R2Landing, releases: list[Prepared]) -> None:
+    disguised = replace(releases[1], snapshot=replace(releases[1].snapshot, key=releases[0].snapshot.key))
+    landing.cache.land(releases[0].snapshot, *releases[0].files(landing.workspace))
+    land(other, disguised)
+    with pytest.raises(LandingError, match=releases[0].snapshot.key):
+        list(sync(landing.cache, landing))
+
+
+def test_sync_sends_no_damaged_file(landing: R2Landing, releases: list[Prepared]) -> None:
+    local = landing.cache
+    local.land(releases[0].snapshot, *releases[0].files(local.workspace))
+    path = local.zip_path(releases[0].snapshot.key)
+    path.write_bytes(flipped(path.read_bytes()))
+    with pytest.raises(LandingError, match=str(path)):
+        list(sync(local, landing))
+    assert landing.snapshots() == ()
+
+
+def test_verify_finds_a_flipped_byte(landing: R2Landing, releases: list[Prepared], tmp_path: Path) -> None:
+    land(landing, *releases[:3])
+    flip_a_byte(landing.store, landing_r2.zip_key(releases[1].snapshot.key))
+    landing.store.delete(landing_r2.zip_key(releases[2].snapshot.key))
+    intact, flipped_byte, gone = verify(landing, landing.cache)
+    assert intact.problem is None
+    assert "sha256" in flipped_byte.problem
+    assert "NoSuchKey" in gone.problem
+    assert list(landing.workspace.glob("*.zip")) == []
+
+
+def test_verify_counts_rows(landing: R2Landing, releases: list[Prepared]) -> None:
+    wrong = replace(releases[0], snapshot=replace(releases[0].snapshot, row_count=7))
+    land(landing, wrong)
+    (verdict,) = verify(landing, landing.cache)
+    assert "its marker says 7" in verdict.problem
+    shutil.rmtree(landing.cache.root / "raw")
+    local = LocalLanding(landing.cache.root)
+    local.land(releases[1].snapshot, *releases[1].files(local.workspace))
+    local.rows_path(releases[1].snapshot).write_bytes(b"PAR1 and nothing else")
+    (verdict,) = verify(local, local)
+    assert str(local.rows_path(releases[1].snapshot)) in verdict.problem
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def flip_a_byte(store: ObjectStore, key: str) -> None:
+    """Damage an object behind everybody's back."""
+    data = store.client.get_object(Bucket=store.bucket.name, Key=key)["Body"].read()
+    store.client.put_object(Bucket=store.bucket.name, Key=key, Body=flipped(data))

@@ -1,0 +1,152 @@
+"""A real S3 server on loopback: SeaweedFS's `weed mini`, with identities that may read, write or neither."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dataflows.object_store import Bucket
+
+START_TIMEOUT_S = 40.0
+BUCKET = "raw"
+CANARY = "c4n4ryS3cr3tK3yThatMustNeverBeSeen"
+"""The writer's secret key: whatever a test provokes, this text may appear nowhere."""
+CANARY_ID = "c4n4ryAcc3ssK3yId"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who may do what on the server."""
+
+    name: str
+    access_key: str
+    secret_key: str
+    actions: tuple[str, ...]
+
+
+WRITER = Identity("writer", CANARY_ID, CANARY, ("Admin", "Read", "Write", "List", "Tagging"))
+READER = Identity("reader", "r34d0nly", "r34d0nlyS3cr3tK3y", ("Read", "List"))
+
+
+class ObjectServer:
+    """`weed mini` with one bucket; ended by its own pid."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._ports = _free_ports(6)
+        self.endpoint = f"http://127.0.0.1:{self._ports[3]}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client = self._client()
+
+    def __enter__(self) -> Self:
+        data, iam = self._directory / "data", self._directory / "iam.json"
+        data.mkdir(parents=True, exist_ok=True)
+        iam.write_text(json.dumps({"identities": [_record(identity) for identity in (WRITER, READER)]}))
+        master, volume, filer, s3, iceberg, admin = self._ports
+        command = [
+            str(shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"),
+            "mini",
+            f"-dir={data}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-master.port={master}",
+            f"-volume.port={volume}",
+            f"-filer.port={filer}",
+            f"-s3.port={s3}",
+            f"-s3.port.iceberg={iceberg}",
+            f"-admin.port={admin}",
+            "-s3.port.lance=0",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-master.telemetry=false",
+            "-s3.autoCreateBucket=false",
+            f"-s3.config={iam}",
+            f"-s3.iam.config={iam}",
+            f"-s3.externalUrl={self.endpoint}",
+            f"-bucket={BUCKET}",
+        ]
+        with (self._directory / "weed.log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
+        try:
+            self._await_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()  # what it holds goes with the directory: nothing to wait for
+            self._process.wait()
+
+    def bucket(self, identity: Identity = WRITER, *, endpoint: str | None = None, name: str = BUCKET) -> Bucket:
+        """The bucket as `identity` reaches it, by default directly."""
+        return Bucket(endpoint or self.endpoint, name, identity.access_key, identity.secret_key)
+
+    def _client(self) -> Any:
+        """A bare boto3 client of the writer, which owes nothing to the code under test."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="auto",
+            aws_access_key_id=WRITER.access_key,
+            aws_secret_access_key=WRITER.secret_key,
+            config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        )
+
+    def _await_ready(self) -> None:
+        """Wait until an object can be written and read; the ports open before that."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                self.client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+                self.client.delete_object(Bucket=BUCKET, Key="ready")
+                return
+            except (BotoCoreError, ClientError):
+                assert self._process is not None
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+
+def _record(identity: Identity) -> dict[str, object]:
+    credentials = [{"accessKey": identity.access_key, "secretKey": identity.secret_key}]
+    return {"name": identity.name, "credentials": credentials, "actions": list(identity.actions)}
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free together with those 10,000 above them, where weed listens for gRPC."""
+    held: list[socket.socket] = []
+    ports: list[int] = []
+    try:
+        while len(ports) < count:
+            low = socket.socket()
+            low.bind(("127.0.0.1", 0))
+            held.append(low)
+            port = low.getsockname()[1]
+            high = socket.socket()
+            held.append(high)
+            # Ephemeral ports start high: the ones for weed are moved down, so that the gRPC ones stay below 65536.
+            candidate = port - 22_000 if port > 45_000 else port
+            try:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", candidate))
+                high.bind(("127.0.0.1", candidate + 10_000))
+            except OSError:
+                continue
+            if candidate not in ports and candidate + 10_000 not in ports and candidate - 10_000 not in ports:
+                ports.append(candidate)
+    finally:
+        for each in held:
+            each.close()
+    return ports
