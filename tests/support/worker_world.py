@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class WorkerWorld:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.port = free_port()
+        self.storage: Mapping[str, str] = ENVIRON
+        """Where the object storage and the archive are."""
         self.machines: dict[int, SshServer] = {}
         self.hetzner = FakeHetzner(self._boot, self._end)
         self.data_dir = root / "data"
@@ -71,15 +74,16 @@ class WorkerWorld:
         """What runs on the workers in place of Python: a bash script, with `middle` in its middle."""
         self._tool("pipeline", script.replace("MIDDLE", middle))
 
-    def real_pipeline(self) -> None:
-        """Let the workers run this very environment's Python on the code that is sent."""
-        self._tool("pipeline", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    def real_code(self) -> None:
+        """Let the workers install what is sent, with the real uv, and run that."""
+        for name in ("uv", "pipeline"):
+            (self.tools / name).unlink()
 
     @property
     def environ(self) -> dict[str, str]:
         """The supervisor's environment."""
         return {
-            **ENVIRON,
+            **self.storage,
             "MATERIA_DATA_DIR": str(self.data_dir),
             "HETZNER_TOKEN": TOKEN,
             "HETZNER_API_URL": self.hetzner.url,
@@ -110,7 +114,7 @@ class WorkerWorld:
         self.user_data.append(body["user_data"])
         host_key = self.wrong_host_key or told["ssh_keys"]["ed25519_private"]
         host = f"127.0.0.{number % 250 + 2}"
-        environ = {"PATH": f"{self.tools}:{os.environ['PATH']}"}
+        environ = {"PATH": f"{self.tools}:{os.environ['PATH']}", "UV_CACHE_DIR": uv_cache_dir(), **_network()}
         root = self.root / f"machine-{number}"
         self.machines[number] = SshServer(root, host, self.port, host_key, public_keys, environ)
         return host
@@ -122,3 +126,15 @@ class WorkerWorld:
         path = self.tools / name
         path.write_text(text)
         path.chmod(0o755)
+
+
+@cache
+def uv_cache_dir() -> str:
+    """The cache of the uv that runs the tests: a worker's home is empty, and the network slow."""
+    return subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _network() -> dict[str, str]:
+    """How this machine reaches package registries, which a machine on loopback must know as well."""
+    wanted = ("SSL_CERT_FILE", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+    return {name: os.environ[name] for name in wanted if name in os.environ}
