@@ -1,4 +1,4 @@
-"""The whole main job on a worker, by one command: sshd on loopback, the fake provider, a real S3 server, the real uv."""
+"""The whole main job on a worker, by one command: sshd on loopback, a fake provider, a real S3 server, the real uv."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_
 
 
 def secrets_in_processes(supervisor: int) -> set[str]:
-    """Where a secret shows: in arguments of any process, in the environment of any but those that were given it."""
+    """Where a secret shows: in arguments of any process, in the environment of any but the supervisor's."""
     found = set()
     for each in Path("/proc").iterdir():
         if not each.name.isdigit() or int(each.name) in (supervisor, os.getpid()):
