@@ -89,7 +89,7 @@ def secrets_in_processes(supervisor: int) -> set[str]:
         for what in ("cmdline", "environ"):
             try:
                 content = (each / what).read_bytes()
-                name = (each / "comm").read_text().strip()
+                name = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
             if any(secret.encode() in content for secret in (CANARY, CANARY_ID)):
