@@ -1,4 +1,4 @@
-"""The child process that owns the lakehouse while it runs: `python -m dataflows.sqlmesh_child ORDER PARENT_PID`.
+"""The child process that owns the lakehouse while it runs: `python -m dataflows.sqlmesh_child PARENT_PID`.
 
 Landed snapshots and processed releases are compared first; only days that differ are computed. A release that
 arrives late differs at two days, its own and its successor's. `dim_release` is written last, so work that was cut
@@ -14,6 +14,8 @@ import sys
 import traceback
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from dataflows.transform import PROJECT_DIR, RESULT_MARK, Transformed
@@ -44,14 +46,23 @@ class Order:
     rows_a_batch: int
 
 
-def main() -> int:
-    order, parent_pid = Order(**json.loads(sys.argv[1])), int(sys.argv[2])
-    _end_with_parent(parent_pid)
+def main() -> None:
+    _end_with_parent(int(sys.argv[1]))
     # Planning builds and copies syntax trees by the million; looking for garbage among them costs a tenth of it.
     gc.disable()
 
     from dataflows import sqlmesh_report
 
+    import_module("sqlmesh")
+    written = sys.stdin.readline()
+    failed = bool(written) and _obey(Order(**json.loads(written)), sqlmesh_report)
+    # The files are closed; taking down what SQLMesh built, object by object, would only cost another second.
+    sys.stdout.flush()
+    os._exit(1 if failed else 0)
+
+
+def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
+    """Do what the parent asks for and tell the result; True when it failed."""
     console, context = sqlmesh_report.installed_console(), None
     try:
         context = _context()
@@ -63,7 +74,7 @@ def main() -> int:
         if context is not None:
             context.close()
     print(RESULT_MARK + json.dumps(result), flush=True)
-    return 1 if "error" in result else 0
+    return "error" in result
 
 
 def _end_with_parent(parent_pid: int) -> None:
@@ -83,19 +94,21 @@ def _context() -> "Context":
 
 def _transform(context: "Context", order: Order) -> Transformed:
     landed = [(date.fromisoformat(day), rows) for day, rows in order.landed]
-    planned_to = _processed_to(context, order.dataset)
-    if planned_to is None:
-        planned_to = _batches(landed, order.rows_a_batch)[0][1]
-    else:
-        _see_the_landing(context, order, planned_to)
+    processed_to = _processed_to(context, order.dataset)
+    if processed_to is not None:
+        _see_the_landing(context, order, processed_to)
+    planned_to = processed_to or _batches(landed, order.rows_a_batch)[0][1]
     changed = _apply(context, planned_to)
+    begun_with = 0 if processed_to else sum(1 for day, _ in landed if day <= planned_to)
     pending = _pending(context)
     for first, last in _batches(pending, order.rows_a_batch):
         print(f"comparing releases {first} to {last}", flush=True)
         # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
         planned_to = max(planned_to, last)
-    return Transformed(releases_processed=len(pending), models_changed=changed, audited=changed or bool(pending))
+    return Transformed(
+        releases_processed=begun_with + len(pending), models_changed=changed, audited=changed or bool(pending)
+    )
 
 
 def _apply(context: "Context", last: date, first: date | None = None) -> bool:
@@ -184,4 +197,4 @@ def _day(value: date | datetime) -> date:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

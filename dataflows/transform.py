@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,8 @@ class Lakehouse:
     """The child's environment; the SQLMesh configuration reads the same settings as everybody else from it."""
     inherited_fds: tuple[int, ...] = ()
     """File handles that the child keeps open: the writer's lock lives as long as the child, whatever ends first."""
+    waiting: subprocess.Popen[str] | None = field(default=None, repr=False, compare=False)
+    """A child that `warmed_up` started, for the first run to use."""
 
 
 @dataclass(frozen=True)
@@ -81,22 +84,12 @@ def run(
         "keys": [snapshot.key for snapshot in snapshots],
         "rows_a_batch": rows_a_batch,
     }
-    command = [sys.executable, "-m", "dataflows.sqlmesh_child", json.dumps(order), str(os.getpid())]
-    process = subprocess.Popen(
-        command,
-        cwd=PROJECT_DIR.parents[1],
-        # With two dozen models, SQLMesh's pool of loaders costs more than it saves.
-        env={**lakehouse.environ, "PYTHONUNBUFFERED": "1", "MAX_FORK_WORKERS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        pass_fds=lakehouse.inherited_fds,
-        start_new_session=True,
-    )
+    process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
         try:
+            with suppress(BrokenPipeError):  # it died before; how is told below
+                process.stdin.write(json.dumps(order) + "\n")
+                process.stdin.close()
             result, lines = _follow(process.stdout)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
@@ -104,6 +97,40 @@ def run(
     if process.returncode != 0 or result is None:
         raise TransformError(_explained(action, process.returncode, result, lines))
     return Transformed(**result)
+
+
+@contextmanager
+def warmed_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
+    """The same lakehouse with a child that imports SQLMesh at once; the first run on it finds that done.
+
+    The child opens nothing before its order comes. One that never gets an order is ended.
+    """
+    child = _start(lakehouse)
+    try:
+        yield replace(lakehouse, waiting=child)
+    finally:
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        child.stdout.close()
+
+
+def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dataflows.sqlmesh_child", str(os.getpid())],
+        cwd=PROJECT_DIR.parents[1],
+        # With two dozen models, SQLMesh's pool of loaders costs more than it saves.
+        env={**lakehouse.environ, "PYTHONUNBUFFERED": "1", "MAX_FORK_WORKERS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=lakehouse.inherited_fds,
+        start_new_session=True,
+    )
 
 
 def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -202,9 +202,12 @@ def _is_current(job: Job) -> bool:
 def _transformed(job: Job) -> Mapping[str, Any]:
     """Bring the lakehouse up to date; the nodes that an export need not compute again."""
     from dataflows import export
+    from dataflows.transform import warmed_up
 
     inputs = _export_inputs(job)
-    with handover.lakehouse_handed_over(job.remote, job.recorder):
+    # The child's imports take seconds; what this process has to import and fetch goes on meanwhile.
+    with warmed_up(inputs["lakehouse"]) as lakehouse, handover.lakehouse_handed_over(job.remote, job.recorder):
+        inputs = {**inputs, "lakehouse": lakehouse}
         landed = job.execute(export, "landed", inputs)
         audited = job.execute(export, "audited", inputs, {"landed": landed})
     releases = audited.releases_processed

@@ -1,7 +1,7 @@
 /* One row per version of a fact: a run of snapshots that show one value, with the days between which it was the truth */
 MODEL (
   name cleaned.cln_psdalldata__fact_version,
-  kind FULL,
+  kind VIEW,
   optimize_query FALSE,
   grain (hkey, valid_from),
   column_descriptions (
@@ -29,22 +29,7 @@ MODEL (
   )
 );
 
-WITH source AS (
-  SELECT
-    hkey,
-    commodity_code,
-    country_code,
-    market_year,
-    attribute_id,
-    unit_id,
-    value,
-    reported_month,
-    ingest_date,
-    valid_from,
-    LEAD(valid_from) OVER (PARTITION BY hkey ORDER BY ingest_date) AS valid_to,
-    LEAD(compared_with) OVER (PARTITION BY hkey ORDER BY ingest_date) AS last_seen_on
-  FROM staging.stg_psdalldata__commodity
-), newest AS (
+WITH newest AS (
   /* Every release names its codes, also one that changes no value */
   SELECT
     MAX(ingest_date) AS released_on
@@ -60,11 +45,13 @@ WITH source AS (
     source.value,
     source.reported_month,
     source.valid_from,
-    source.valid_to,
+    ended.valid_to,
     source.ingest_date AS first_seen_on,
-    COALESCE(source.last_seen_on, newest.released_on) AS last_seen_on
-  FROM source
+    COALESCE(ended.last_seen_on, newest.released_on) AS last_seen_on
+  FROM staging.stg_psdalldata__commodity AS source
   CROSS JOIN newest
+  LEFT JOIN cleaned.cln_psdalldata__version_end AS ended
+    ON source.hkey = ended.hkey AND source.ingest_date = ended.first_seen_on
   WHERE
     NOT source.value IS NULL
 )

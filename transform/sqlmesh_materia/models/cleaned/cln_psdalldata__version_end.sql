@@ -1,0 +1,42 @@
+/* One row per version of a fact that has ended: from when it no longer was the truth. Only facts that ever changed are looked at, so this stays as small as the changes are */
+MODEL (
+  name cleaned.cln_psdalldata__version_end,
+  kind FULL,
+  optimize_query FALSE,
+  grain (hkey, first_seen_on),
+  column_descriptions (
+    hkey = 'The fact''s stable key',
+    first_seen_on = 'The first release that shows the version',
+    last_seen_on = 'The last release that shows it',
+    valid_to = 'First day on which it no longer was the truth'
+  ),
+  audits (
+    not_null(columns := (hkey, first_seen_on, last_seen_on, valid_to)),
+    unique_combination_of_columns(columns := (hkey, first_seen_on))
+  )
+);
+
+WITH source AS (
+  SELECT
+    hkey,
+    ingest_date,
+    LEAD(compared_with) OVER (PARTITION BY hkey ORDER BY ingest_date) AS last_seen_on,
+    LEAD(valid_from) OVER (PARTITION BY hkey ORDER BY ingest_date) AS valid_to
+  FROM staging.stg_psdalldata__commodity
+  WHERE
+    hkey IN (
+      SELECT
+        hkey
+      FROM staging.stg_psdalldata__commodity
+      WHERE
+        NOT compared_with IS NULL
+    )
+)
+SELECT
+  hkey::BIGINT,
+  ingest_date::DATE AS first_seen_on,
+  last_seen_on::DATE,
+  valid_to::DATE
+FROM source
+WHERE
+  NOT valid_to IS NULL
