@@ -44,9 +44,7 @@ class Workers:
 def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
     """Ask the provider which machines carry our label; without a token, says so. Raises WorkerError."""
     if workers.hetzner_token is None:
-        return Workers(
-            unavailable="no token to ask a provider with: HETZNER_TOKEN is not set", next_step=COMMAND_WITH_SECRETS
-        )
+        return Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
     return rows_of(provider_of("hetzner", workers), now)
 
 

@@ -16,17 +16,6 @@ from ops.workers.settings import WorkerSettings
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
 from tests.support.ssh_server import SshServer, free_port
 
-CANARY = "canary/5ec7e7+b0a71oad"
-"""A secret that must be found nowhere."""
-
-ENVIRON = {
-    "R2_ENDPOINT": "http://127.0.0.1:9",
-    "R2_BUCKET": "raw",
-    "R2_ACCESS_KEY": "AKIA-canary-acce55",
-    "R2_SECRET_KEY": CANARY,
-    "PSD_DATASET": "psd_grains_pulses",
-}
-
 QUICK = r"""#!/bin/bash
 # Stands for the pipeline: reads its order, tells a run with a step and a run inside it.
 read -r order
@@ -48,10 +37,10 @@ exit 0
 class WorkerWorld:
     """A provider, its machines, and a data directory to run from."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, storage: Mapping[str, str]) -> None:
         self.root = root
         self.port = free_port()
-        self.storage: Mapping[str, str] = ENVIRON
+        self.storage = storage
         """Where the object storage and the archive are."""
         self.machines: dict[int, SshServer] = {}
         self.hetzner = FakeHetzner(self._boot, self._end)

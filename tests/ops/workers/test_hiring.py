@@ -18,6 +18,7 @@ from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import owner_of, worker_name
 from ops.workers.provider import SIZES
 from ops.workers.settings import WorkerSettings
+from ops.workers.view import rows_of, take_workers
 from tests.ops.workers.conftest import PAUSE_S
 from tests.support.fake_hetzner import TOKEN, TYPES, FakeHetzner, Fault
 
@@ -228,3 +229,18 @@ def test_after_hundreds_of_random_lives_nothing_is_left_and_nothing_foreign_is_m
         assert leftovers(hire, journal, datetime.now(UTC)) == ()
     assert min(outcomes.get(each, 0) for each in ("done", "Died", "KeyboardInterrupt", "WorkerError")) >= 10, outcomes
     assert left_by_a_life >= 20
+
+
+def test_the_rows_say_what_a_worker_costs_and_when_it_ends(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
+    hire = hiring()
+    made = create(hire, NAME, SIZES["extract"], 7, PUBLIC_KEY, host_key)
+    (row,) = rows_of(hire.provider, made.labels.created_at + timedelta(minutes=61)).rows
+    assert (row.id, row.run_id, row.state, row.eur_per_h, row.eur_so_far) == (NAME, 7, "running", 0.012, 0.024)
+    assert row.expires_at == made.labels.created_at + timedelta(hours=2)
+
+
+def test_without_a_token_the_rows_say_so():
+    found = take_workers(WorkerSettings.from_environ({}), datetime.now(UTC))
+    assert found.rows == ()
+    assert "token" in (found.unavailable or "")
+    assert found.next_step.startswith("esc run")

@@ -9,41 +9,31 @@ from pathlib import Path
 import pytest
 
 from dataflows.serving import ServingReader
-from ops.demo.generator import generate
+from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
 from ops.journal import Journal
 from ops.run import RunStatus
 from tests.support.faulty_archive import FaultyArchive
-from tests.support.object_server import BUCKET, CANARY, CANARY_ID, WRITER, ObjectServer
+from tests.support.object_server import CANARY, CANARY_ID
 from tests.support.worker_world import WorkerWorld
-
-DATASET = "psd_coffee"
 
 
 @pytest.fixture
-def storage(tmp_path: Path, archive: FaultyArchive):
-    release = next(iter(generate(HistorySpec(dataset=DATASET, rows=500, releases=2))))
-    archive.post(release.month, release.zip_bytes, release.published_at, etag=release.etag, dataset=DATASET)
-    with ObjectServer(tmp_path / "weed") as server:
-        yield (
-            {
-                "PSD_DATASET": DATASET,
-                "PSD_ARCHIVE_URL": archive.url,
-                "R2_ENDPOINT": server.endpoint,
-                "R2_BUCKET": BUCKET,
-                "R2_ACCESS_KEY": WRITER.access_key,
-                "R2_SECRET_KEY": WRITER.secret_key,
-            },
-            str(release.month),
-        )
+def posted(archive: FaultyArchive) -> GeneratedRelease:
+    """A release that the archive has."""
+    release = next(iter(generate(HistorySpec(dataset="psd_coffee", rows=500, releases=2))))
+    archive.post(release.month, release.zip_bytes, release.published_at, etag=release.etag, dataset="psd_coffee")
+    return release
 
 
-def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_afterwards(world: WorkerWorld, storage):
-    world.storage, month = storage
+def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_afterwards(
+    world: WorkerWorld, archive: FaultyArchive, posted: GeneratedRelease
+):
+    world.storage = {**world.storage, "PSD_ARCHIVE_URL": archive.url}
     world.real_code()
     seen_running: set[str] = set()
     leaks: set[str] = set()
-    process = world.spawn("pipeline", "run", "run-all", "--on", "hetzner", "--as-of", month)
+    process = world.spawn("pipeline", "run", "run-all", "--on", "hetzner", "--as-of", str(posted.month))
     journal = Journal(world.settings.journal_path)
     while process.poll() is None:
         # What the console would draw meanwhile.
