@@ -166,9 +166,9 @@ def _duckdb_error() -> type[Exception]:
 
 
 def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    from ops.pipelines import landing_of
+    from ops.handover import landing_of, remote_of
 
-    landing = landing_of(settings)
+    landing = landing_of(settings, remote_of(settings))
     snapshots = landing.snapshots()
     workspace = landing.workspace
     place = next(path for path in (workspace, *workspace.parents) if path.exists())

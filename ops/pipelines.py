@@ -19,7 +19,7 @@ from ops.handover import Remote
 from ops.journal import Journal
 from ops.lock import WriterLock, writer_lock
 from ops.recorder import Recorder, run_recorded
-from ops.redact import is_secret
+from ops.redact import Redactor, is_secret
 from ops.run import utc_now
 from ops.settings import Settings
 from ops.version import code_version
@@ -45,6 +45,8 @@ class Request:
     progress: Progress = lambda received_bytes, total_bytes: None
     open_journal: Callable[[Path], Journal] = Journal
     """What records the run; a worker's also tells it to whoever follows."""
+    redact: Redactor | None = None
+    """Knows the secrets where the environment does not hold them."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -101,7 +103,12 @@ def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with writer_lock(settings.lock_path, pipeline) as lock, request.open_journal(settings.journal_path) as journal:
         recorded = run_recorded(
-            journal, pipeline, trigger=request.trigger, arguments=arguments, log_dir=settings.log_dir
+            journal,
+            pipeline,
+            trigger=request.trigger,
+            arguments=arguments,
+            log_dir=settings.log_dir,
+            redact=request.redact,
         )
         with recorded as recorder:
             lock.name_run(recorder.run.id)

@@ -4,6 +4,7 @@ import os
 import subprocess
 from functools import cache
 
+from ops.redact import is_secret
 from ops.settings import PROJECT_DIR
 
 _GIT_TIMEOUT_S = 5.0
@@ -27,7 +28,7 @@ def _commit() -> str | None:
     if not (PROJECT_DIR / ".git").exists():
         return None
     command = ["git", "-C", str(PROJECT_DIR), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") and not is_secret(name)}
     try:
         described = subprocess.run(
             command,

@@ -36,7 +36,8 @@ def verify_in_fresh_process(path: Path, expected_row_counts: Mapping[str, int], 
     """
     command = [sys.executable, "-m", "dataflows.serving.verify", str(path)]
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+        # Nothing is inherited: it needs no settings, and should see no secrets.
+        child = subprocess.run(command, env={"PYTHONUTF8": "1"}, capture_output=True, text=True, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise ServingBrokenError(f"{path} could not be read within {timeout_s:g} s in a fresh process") from error
     if child.returncode != 0:

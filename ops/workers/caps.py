@@ -13,6 +13,7 @@ from pathlib import Path
 from ops.workers.errors import CapError, WorkerError
 
 DAY = timedelta(days=1)
+_EUR_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Entry:
 
     def eur(self) -> float:
         """What it costs at most; a begun hour is paid in full."""
-        return billed_hours((self.ended_at or self.due_at) - self.begun_at) * self.eur_per_hour
+        hours = billed_hours((self.ended_at or self.due_at) - self.begun_at)
+        return round(hours * self.eur_per_hour, _EUR_DECIMALS)
 
 
 def billed_hours(time: timedelta) -> int:
@@ -53,7 +55,7 @@ class Ledger:
     def most_eur_per_hour(self, caps: Caps, ttl: timedelta, now: datetime) -> float:
         """The price that the caps leave for one more machine; negative when they are used up."""
         left = min(caps.eur_per_run, caps.eur_per_day - self.eur_within_a_day(now))
-        return left / billed_hours(ttl)
+        return round(left / billed_hours(ttl), _EUR_DECIMALS)
 
     def begin(self, entry: Entry, caps: Caps, running: int, now: datetime) -> None:
         """Record that a machine will be asked for, unless that passes a cap: then raises CapError.
@@ -72,7 +74,7 @@ class Ledger:
                     f"MATERIA_WORKER_MAX_EUR_PER_RUN is {caps.eur_per_run:.2f}"
                 )
             spent = self.eur_within_a_day(now)
-            if spent + entry.eur() > caps.eur_per_day:
+            if round(spent + entry.eur(), _EUR_DECIMALS) > caps.eur_per_day:
                 raise CapError(
                     f"{spent:.2f} EUR went to workers within 24 hours, {entry.name} may cost {entry.eur():.2f}, and "
                     f"MATERIA_WORKER_MAX_EUR_PER_DAY is {caps.eur_per_day:.2f}"
@@ -95,7 +97,8 @@ class Ledger:
 
     def eur_within_a_day(self, now: datetime) -> float:
         """What the machines cost that ran in the last 24 hours, at most, each as a whole."""
-        return sum(each.eur() for each in self.entries() if (each.ended_at or each.due_at) > now - DAY)
+        recent = (each for each in self.entries() if (each.ended_at or each.due_at) > now - DAY)
+        return round(sum(each.eur() for each in recent), _EUR_DECIMALS)
 
     def entries(self) -> tuple[Entry, ...]:
         """Every machine asked for, in that order; raises WorkerError when the file is damaged."""

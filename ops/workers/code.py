@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.redact import is_secret
 from ops.workers.errors import WorkerError
 
 _GIT_TIMEOUT_S = 60.0
@@ -33,7 +34,7 @@ def committed_code(project_dir: Path) -> Code:
 
 
 def _git(project_dir: Path, *arguments: str) -> bytes:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") and not is_secret(name)}
     try:
         done = subprocess.run(
             ["git", "-C", str(project_dir), *arguments],

@@ -46,11 +46,10 @@ def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: st
 
     Raises NoCapacityError when none of the offers tried is to be had.
     """
-    now = utc_now().replace(microsecond=0)
-    workers = hire.workers
+    now, workers = utc_now(), hire.workers
     order = Order(
         name=name,
-        labels=Labels(hire.owner, run_id, now, workers.ttl, host_key.short),
+        labels=Labels(hire.owner, run_id, now.replace(microsecond=0), workers.ttl, host_key.short),
         public_key=public_key,
         user_data=cloud_init(host_key, workers.ssh_port),
         ssh_port=workers.ssh_port,

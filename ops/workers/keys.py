@@ -40,7 +40,6 @@ def cloud_init(host_key: KeyPair, ssh_port: int) -> str:
     sshd = ["PasswordAuthentication no", "KbdInteractiveAuthentication no", f"Port {ssh_port}"]
     told = {
         "ssh_deletekeys": True,
-        "ssh_genkeytypes": [],
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
         "ssh_pwauth": False,
         "write_files": [{"path": "/etc/ssh/sshd_config.d/10-materia.conf", "content": "\n".join(sshd) + "\n"}],

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 
 from dataflows.errors import SettingsError
+from dataflows.serving.store import ServingStore
+from ops import handover
 from ops.cli.exits import Exit
 from ops.journal import Journal
 from ops.lock import writer_lock
@@ -72,6 +74,9 @@ def run_on(
             reap(hire, journal, utc_now())
             order = _order(pipeline, request, environ)
             _work(hire, name, pipeline, recorder, Mirror(recorder, redact), code, order, patience or Patience())
+            # What the worker published lies in the bucket, and is served here from now on.
+            remote = handover.remote_of(settings)
+            handover.share_generations(remote, ServingStore(settings.serving_path), settings.max_row_loss, recorder)
             return recorder.result or "done"
 
 

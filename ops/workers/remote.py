@@ -109,19 +109,21 @@ def main() -> int:
         print("the order did not arrive whole", file=sys.stderr)
         return Exit.FAILED
     order = json.loads(line)
-    os.environ.update(order["environ"])
+    # Not into this process's own environment: whatever it starts would inherit them.
+    environ = {**os.environ, **order["environ"]}
+    redact = Redactor.from_environ(environ)
     # Whatever a library prints goes to stderr: the lines are for events alone.
     handle = os.dup(1)
     os.dup2(2, 1)
-    events = Events(handle, Redactor.from_environ())
+    events = Events(handle, redact)
     events.tell("ready", pid=os.getpid())
     threading.Thread(target=_stay_alive, args=(events,), daemon=True).start()
     logging.getLogger().addHandler(EventHandler(events))
     logging.getLogger().setLevel(logging.INFO)
-    return _run(order, events)
+    return _run(order, environ, events, redact)
 
 
-def _run(order: Mapping[str, Any], events: Events) -> int:
+def _run(order: Mapping[str, Any], environ: Mapping[str, str], events: Events, redact: Redactor) -> int:
     try:
         from dataflows.release import Month
         from ops.pipelines import Request, run
@@ -132,8 +134,9 @@ def _run(order: Mapping[str, Any], events: Events) -> int:
             as_of=Month.parse(order["as_of"]) if order["as_of"] else None,
             forced_reason=order["forced_reason"],
             open_journal=lambda path: ToldJournal(path, events),
+            redact=redact,
         )
-        run(order["pipeline"], Settings.from_environ(), request)
+        run(order["pipeline"], Settings.from_environ(environ), request)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except MateriaError as error:

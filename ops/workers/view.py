@@ -7,7 +7,7 @@ from ops.workers.caps import billed_hours
 from ops.workers.provider import Instance, Provider
 from ops.workers.settings import WorkerSettings, provider_of
 
-COMMAND_WITH_SECRETS = "esc run beanflows/prod -- materia worker list"
+COMMAND_WITH_SECRETS = "esc run beanflows/prod -- materia-tui"
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class WorkerRow:
     eur_so_far: float
     expires_at: datetime
     run_id: int | None
-    owner: str
-    ip: str | None
+    owner: str = ""
+    ip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Workers:
 def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
     """Ask the provider which machines carry our label; without a token, says so. Raises WorkerError."""
     if workers.hetzner_token is None:
-        return Workers(unavailable="HETZNER_TOKEN is not set", next_step=COMMAND_WITH_SECRETS)
+        return Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
     return rows_of(provider_of("hetzner", workers), now)
 
 

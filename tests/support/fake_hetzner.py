@@ -308,6 +308,8 @@ class FakeHetzner:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body in one packet; two would wait for each other (Nagle).
+    wbufsize = 1 << 20
 
     def log_message(self, *_: object) -> None:
         """The tests' output is not for this."""

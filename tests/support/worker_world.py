@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,6 @@ from ops.workers.hiring import Hire, hire_of
 from ops.workers.settings import WorkerSettings
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
 from tests.support.ssh_server import SshServer, free_port
-
-CANARY = "canary/5ec7e7+b0a71oad"
-"""A secret that must be found nowhere."""
-
-ENVIRON = {
-    "R2_ENDPOINT": "http://127.0.0.1:9",
-    "R2_BUCKET": "raw",
-    "R2_ACCESS_KEY": "AKIA-canary-acce55",
-    "R2_SECRET_KEY": CANARY,
-    "PSD_DATASET": "psd_grains_pulses",
-}
 
 QUICK = r"""#!/bin/bash
 # Stands for the pipeline: reads its order, tells a run with a step and a run inside it.
@@ -47,9 +37,11 @@ exit 0
 class WorkerWorld:
     """A provider, its machines, and a data directory to run from."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, storage: Mapping[str, str]) -> None:
         self.root = root
         self.port = free_port()
+        self.storage = storage
+        """Where the object storage and the archive are."""
         self.machines: dict[int, SshServer] = {}
         self.hetzner = FakeHetzner(self._boot, self._end)
         self.data_dir = root / "data"
@@ -71,15 +63,16 @@ class WorkerWorld:
         """What runs on the workers in place of Python: a bash script, with `middle` in its middle."""
         self._tool("pipeline", script.replace("MIDDLE", middle))
 
-    def real_pipeline(self) -> None:
-        """Let the workers run this very environment's Python on the code that is sent."""
-        self._tool("pipeline", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    def real_code(self) -> None:
+        """Let the workers install what is sent, with the real uv, and run that."""
+        for name in ("uv", "pipeline"):
+            (self.tools / name).unlink()
 
     @property
     def environ(self) -> dict[str, str]:
         """The supervisor's environment."""
         return {
-            **ENVIRON,
+            **self.storage,
             "MATERIA_DATA_DIR": str(self.data_dir),
             "HETZNER_TOKEN": TOKEN,
             "HETZNER_API_URL": self.hetzner.url,
@@ -110,7 +103,7 @@ class WorkerWorld:
         self.user_data.append(body["user_data"])
         host_key = self.wrong_host_key or told["ssh_keys"]["ed25519_private"]
         host = f"127.0.0.{number % 250 + 2}"
-        environ = {"PATH": f"{self.tools}:{os.environ['PATH']}"}
+        environ = {"PATH": f"{self.tools}:{os.environ['PATH']}", "UV_CACHE_DIR": uv_cache_dir(), **_network()}
         root = self.root / f"machine-{number}"
         self.machines[number] = SshServer(root, host, self.port, host_key, public_keys, environ)
         return host
@@ -122,3 +115,15 @@ class WorkerWorld:
         path = self.tools / name
         path.write_text(text)
         path.chmod(0o755)
+
+
+@cache
+def uv_cache_dir() -> str:
+    """The cache of the uv that runs the tests: a worker's home is empty, and the network slow."""
+    return subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _network() -> dict[str, str]:
+    """How this machine reaches package registries, which a machine on loopback must know as well."""
+    wanted = ("SSL_CERT_FILE", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+    return {name: os.environ[name] for name in wanted if name in os.environ}

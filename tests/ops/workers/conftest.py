@@ -10,6 +10,7 @@ from ops.workers import hetzner as module
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
 from tests.support.fake_hetzner import DESCRIPTION, TOKEN, FakeHetzner
+from tests.support.object_server import BUCKET, WRITER, ObjectServer
 from tests.support.worker_world import WorkerWorld
 
 PAUSE_S = 0.001
@@ -49,9 +50,22 @@ def an_order(name: str = "materia-box-abc123-extract", host_key: str = "k1", run
 AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.012, True)
 
 
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The settings of a real object store; its secret key is the canary."""
+    with ObjectServer(tmp_path_factory.mktemp("weed")) as server:
+        yield {
+            "R2_ENDPOINT": server.endpoint,
+            "R2_BUCKET": BUCKET,
+            "R2_ACCESS_KEY": WRITER.access_key,
+            "R2_SECRET_KEY": WRITER.secret_key,
+            "PSD_DATASET": "psd_coffee",
+        }
+
+
 @pytest.fixture
-def world(described: None, tmp_path: Path) -> Iterator[WorkerWorld]:
+def world(described: None, tmp_path: Path, storage: dict[str, str]) -> Iterator[WorkerWorld]:
     """A fake provider whose machines are real OpenSSH servers."""
-    with WorkerWorld(tmp_path / "world") as made:
+    with WorkerWorld(tmp_path / "world", storage) as made:
         yield made
         assert made.hetzner.violations == []

@@ -16,8 +16,10 @@ from ops.workers.keys import new_key
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
 from tests.support.fake_hetzner import Fault
-from tests.support.worker_world import CANARY, ENVIRON, WorkerWorld
+from tests.support.object_server import CANARY
+from tests.support.worker_world import WorkerWorld
 
+STEPS = ["worker_created", "worker_reached", "code_sent", "generations_shared"]
 PATIENCE = Patience(boot_s=5, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=10, stop_s=3, losses=3)
 
 
@@ -35,9 +37,14 @@ def test_a_run_on_a_worker_shows_like_a_local_one_and_leaves_nothing(world: Work
     journal = Journal(world.settings.journal_path)
     inner, outer = journal.runs()
     assert (outer.pipeline, outer.status, outer.snapshots) == ("run-all", RunStatus.DONE, ("e1",))
-    assert (inner.pipeline, inner.status, inner.result, inner.parent_id) == ("extract", RunStatus.DONE, "landed", outer.id)
+    assert (inner.pipeline, inner.status, inner.result, inner.parent_id) == (
+        "extract",
+        RunStatus.DONE,
+        "landed",
+        outer.id,
+    )
     assert outer.worker == inner.worker is not None
-    assert [step.name for step in journal.steps(outer.id)] == ["worker_created", "worker_reached", "code_sent"]
+    assert [step.name for step in journal.steps(outer.id)] == STEPS
     assert [(step.name, step.detail) for step in journal.steps(inner.id)] == [("candidates", "tuple of 4")]
     for log_path in (outer.log_path, inner.log_path):
         assert f"run={inner.id} step=candidates probed order_bytes=" in Path(log_path).read_text()
@@ -53,7 +60,7 @@ def test_only_declared_names_reach_the_worker_and_no_secret_is_written_anywhere(
 
     given = json.loads(copied.read_text())["environ"]
     copied.unlink()
-    assert given == ENVIRON
+    assert given == world.storage
     assert seen == []
     assert found_in_files(world.root, CANARY) == []
     assert not any(CANARY in each for each in world.user_data)
@@ -126,10 +133,10 @@ def test_a_worker_that_never_answers_is_given_up_and_destroyed(world: WorkerWorl
     assert world.left() == []
 
 
-@pytest.mark.parametrize("cuts", [1, 3])
+@pytest.mark.parametrize("cuts", [2])
 def test_a_cut_connection_is_survived_and_nothing_is_told_twice(world: WorkerWorld, cuts: int):
     said = "\n".join(
-        f"say '{{\"event\": \"step_began\", \"step\": {n}, \"run\": 2, \"name\": \"part{n}\", \"detail\": \"\"}}'; sleep 0.6"
+        f'say \'{{"event": "step_began", "step": {n}, "run": 2, "name": "part{n}", "detail": ""}}\'; sleep 0.6'
         for n in range(2, 2 + cuts)
     )
     world.pipeline(said)
@@ -189,7 +196,7 @@ def test_when_its_time_is_up_the_remote_tree_is_ended(world: WorkerWorld):
     import ops.workers.lifecycle as lifecycle
 
     world.pipeline("sleep 100 & sleep 101")
-    reserve, lifecycle._RESERVE_S = lifecycle._RESERVE_S, 5 * 60 - 8.0
+    reserve, lifecycle._RESERVE_S = lifecycle._RESERVE_S, 5 * 60 - 3.0
     try:
         with pytest.raises(RemoteFailedError, match="its time was up"):
             run(world, MATERIA_WORKER_TTL_MINUTES="5")
@@ -208,7 +215,10 @@ def test_an_interrupted_supervisor_ends_the_remote_run_and_destroys_its_worker(w
     assert process.returncode == 130, errors
     assert (world.root / "asked").exists()
     assert world.left() == []
-    assert {each.status for each in Journal(world.settings.journal_path).runs()} <= {RunStatus.INTERRUPTED, RunStatus.FAILED}
+    assert {each.status for each in Journal(world.settings.journal_path).runs()} <= {
+        RunStatus.INTERRUPTED,
+        RunStatus.FAILED,
+    }
     assert CANARY not in errors
 
 

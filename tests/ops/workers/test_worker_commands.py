@@ -1,0 +1,107 @@
+"""`materia worker`, `materia secrets` and `--on`, as somebody types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import HEAVY, materia, modules_of
+from tests.support.fake_hetzner import TOKEN, FakeHetzner
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpK8lP6hlwaYOAVIm/sZxEaY7ZCjO32q+/H0PdGlWyc me"
+R2 = {
+    "R2_ENDPOINT": "https://account.r2.cloudflarestorage.com",
+    "R2_BUCKET": "raw",
+    "R2_ACCESS_KEY": "canary-acce55",
+    "R2_SECRET_KEY": "canary-5ec7e7",
+}
+
+
+def test_a_worker_by_hand_is_created_listed_and_destroyed(fake: FakeHetzner, tmp_path: Path):
+    environ = {"HETZNER_TOKEN": TOKEN, "HETZNER_API_URL": fake.url}
+    (tmp_path / "key.pub").write_text(KEY)
+    created = materia(
+        tmp_path, "worker", "create", "bench", "--for", "extract", "--public-key", str(tmp_path / "key.pub"), **environ
+    )
+    assert created.returncode == 0, created.stderr
+    assert "cpx22 at" in created.stdout
+    (server,) = fake.state.servers.values()
+    assert f"known_hosts: {server['public_net']['ipv4']['ip']} ssh-ed25519 " in created.stdout
+    (row,) = json.loads(materia(tmp_path, "worker", "list", "--json", **environ).stdout)
+    assert (row["id"], row["type"], row["eur_per_h"]) == (server["name"], "cpx22", 0.012)
+    again = materia(tmp_path, "worker", "create", "bench", "--public-key", str(tmp_path / "key.pub"), **environ)
+    assert again.returncode == 2
+    assert "already" in again.stderr
+    assert materia(tmp_path, "worker", "reap", **environ).stdout == "nothing to reap\n"
+    assert materia(tmp_path, "worker", "destroy", server["name"], **environ).stdout == f"{server['name']} is gone\n"
+    assert fake.state.everything == []
+    assert "nothing is paid for" in materia(tmp_path, "worker", "list", **environ).stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["worker", "list"], ["worker", "reap"], ["pipeline", "run", "extract", "--on", "hetzner"]]
+)
+def test_without_a_token_the_missing_name_is_said(tmp_path: Path, command: list[str]):
+    done = materia(tmp_path, *command, HETZNER_TOKEN="", **R2)
+    assert done.returncode == 2
+    assert "HETZNER_TOKEN" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_place_is_refused(tmp_path: Path):
+    done = materia(tmp_path, "pipeline", "run", "extract", MATERIA_RUN_ON="moon", HETZNER_TOKEN=TOKEN)
+    assert done.returncode == 2
+    assert "'moon'" in done.stderr
+
+
+def test_a_worker_without_object_storage_is_refused(tmp_path: Path):
+    none = dict.fromkeys(R2, "")
+    done = materia(tmp_path, "pipeline", "run", "extract", MATERIA_RUN_ON="hetzner", HETZNER_TOKEN=TOKEN, **none)
+    assert done.returncode == 2
+    assert "R2_ENDPOINT" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MATERIA_WORKER_MAX_COUNT", "many"),
+        ("MATERIA_WORKER_MAX_EUR_PER_DAY", "-1"),
+        ("MATERIA_WORKER_TTL_MINUTES", "nan"),
+        ("MATERIA_WORKER_SSH_FROM", "home"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str):
+    done = materia(tmp_path, "worker", "list", HETZNER_TOKEN=TOKEN, **{name: value})
+    assert (done.returncode, name in done.stderr) == (2, True)
+
+
+def test_secrets_check_says_names_and_never_a_value(tmp_path: Path):
+    for arguments in (["secrets", "check"], ["secrets", "check", "--json"]):
+        done = materia(tmp_path, *arguments, HETZNER_TOKEN="", **R2)
+        assert done.returncode == 0, done.stderr
+        assert not any(value in done.stdout + done.stderr for value in R2.values() if value != "raw")
+    found = {each["name"]: each for each in json.loads(done.stdout)}
+    assert found["R2_SECRET_KEY"]["is_present"]
+    assert "extract" in found["R2_SECRET_KEY"]["wanted_by"]
+    assert not found["HETZNER_TOKEN"]["is_present"]
+    assert found["HETZNER_TOKEN"]["wanted_by"] == ["workers"]
+
+
+def test_object_storage_by_halves_is_wrong(tmp_path: Path):
+    done = materia(tmp_path, "secrets", "check", **{**R2, "R2_SECRET_KEY": ""})
+    assert done.returncode == 2
+    assert "by halves" in done.stderr
+
+
+def test_secrets_check_imports_nothing_heavy(tmp_path: Path):
+    assert modules_of(tmp_path, "secrets", "check") & {*HEAVY, "hcloud", "fabric", "paramiko"} == set()
+
+
+def test_the_fake_is_held_to_the_published_description(described: None):
+    with FakeHetzner() as spoiled:
+        original = spoiled.server_type
+        spoiled.server_type = lambda name: {**original(name), "cores": "two"}
+        from ops.workers import hetzner
+
+        hetzner.provider(TOKEN, spoiled.url).offers()
+        assert any("GET /server_types" in each for each in spoiled.violations)
