@@ -6,6 +6,9 @@ One small function each: when `ops` learns more, only this module changes.
 from dataclasses import dataclass
 from datetime import datetime
 
+from ops import schedule
+from ops.supervisor.heartbeat import read_heartbeat
+from ops.supervisor.tick import served_release
 from ops.workers.settings import WorkerSettings
 from ops.workers.view import WorkerRow, Workers, take_workers
 from tui.context import ConsoleContext
@@ -23,13 +26,17 @@ class Heartbeat:
 
 
 def next_due(context: ConsoleContext, pipeline: str) -> datetime | None:
-    """When the schedule runs a pipeline next (UTC); None where nothing schedules it."""
-    return None
+    """When the schedule runs a pipeline next (UTC); None where nothing schedules it, or no supervisor runs here."""
+    if read_heartbeat(context.settings.supervisor_dir) is None:
+        return None
+    served = served_release(context.settings)
+    return schedule.next_due(context.settings.supervision.schedule, context.clock(), pipeline, served)
 
 
 def heartbeat(context: ConsoleContext) -> Heartbeat | None:
     """The supervisor's last sign of life; None when none has run here."""
-    return None
+    found = read_heartbeat(context.settings.supervisor_dir)
+    return None if found is None else Heartbeat(found.at, found.is_late(context.clock()), found.doing)
 
 
 def worker_rows(context: ConsoleContext) -> Workers:
