@@ -201,6 +201,8 @@ async def test_trouble_of_one_panel_stays_there(healthy_dir: Path) -> None:
 async def test_an_error_while_drawing_becomes_a_line(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test() as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
         panel = app.query_one("#served-panel", Panel)
         panel.show(Found({}), lambda found: found["missing"])
         await pilot.pause()
