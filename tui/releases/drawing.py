@@ -26,7 +26,7 @@ COMMODITY_COLUMNS = (
 )
 REVISION_COLUMNS = (
     Column(""),
-    Column("commodity", rank=1),
+    Column("commodity", flexible=True, rank=1),
     Column("country", flexible=True),
     Column("year", right=True),
     Column("attribute", flexible=True),

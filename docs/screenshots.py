@@ -1,0 +1,37 @@
+"""Draws the console's six screens on demo data: `uv run python docs/screenshots.py DATA_DIR`, after `materia demo`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from ops.settings import Settings
+from tui.app import ConsoleApp
+from tui.config import config_path, read_config
+from tui.context import context_of
+
+SIZE = (120, 36)
+QUERY = """SELECT commodity_name, market_year, attribute_name, value, unit_name
+FROM serving.agg_world_balance
+WHERE attribute_name IN ('Production', 'Ending Stocks') AND market_year >= 2024
+ORDER BY commodity_name, market_year DESC"""
+
+
+async def draw(data_dir: Path, folder: Path) -> None:
+    settings = Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir)})
+    app = ConsoleApp(context_of(settings, read_only=False), read_config(config_path()), first="overview", locked=False)
+    async with app.run_test(size=SIZE) as pilot:
+        for key, name in enumerate(("overview", "runs", "query", "releases", "logs", "workers"), start=1):
+            if name == "query":
+                from tui.messages import RunQuery
+
+                app.post_message(RunQuery(QUERY))
+            else:
+                await pilot.press(str(key))
+            for _ in range(40):
+                await pilot.pause(0.1)
+            (folder / f"console-{name}.svg").write_text(app.export_screenshot(title=f"materia-tui · {name}"))
+            await pilot.press("escape")
+
+
+if __name__ == "__main__":
+    asyncio.run(draw(Path(sys.argv[1]), Path(__file__).parent))
