@@ -1,0 +1,94 @@
+"""The console as a person meets it: a real terminal, typed keys, a real run, on the demo's data."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import BIN
+from tests.support.served_demo import ServedDemo
+
+_WAIT_S = 60.0
+
+
+class Terminal:
+    """A terminal, 120 wide and 36 high, in a tmux server of its own."""
+
+    def __init__(self, socket: Path) -> None:
+        self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
+
+    def start(self, data_dir: Path) -> None:
+        environ = {**os.environ, "MATERIA_DATA_DIR": str(data_dir), "TERM": "xterm-256color"}
+        command = [*self._tmux, "new-session", "-d", "-x", "120", "-y", "36", str(BIN / "materia-tui")]
+        subprocess.run(command, check=True, env=environ)
+
+    def type(self, *keys: str) -> None:
+        subprocess.run([*self._tmux, "send-keys", *keys], check=True)
+
+    def screen(self) -> str:
+        done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True)
+        return done.stdout
+
+    def shows(self, *texts: str) -> None:
+        """Wait until every one of the texts is on the screen."""
+        self.until(lambda: all(text in self.screen() for text in texts), f"{texts} in\n")
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _WAIT_S
+        while not holds():
+            assert time.monotonic() < deadline, f"waited for {what}{self.screen()}"
+            time.sleep(0.1)
+
+    def is_over(self) -> bool:
+        return subprocess.run([*self._tmux, "has-session"], capture_output=True).returncode != 0
+
+    def end(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], capture_output=True)
+
+
+@contextmanager
+def terminal(folder: Path) -> Iterator[Terminal]:
+    if shutil.which("tmux") is None:
+        pytest.fail("tmux is missing; .ci/run installs it, by hand: apt-get install tmux")
+    opened = Terminal(folder / "tmux")
+    try:
+        yield opened
+    finally:
+        opened.end()
+
+
+def test_a_person_finds_every_screen_alive_and_runs_a_pipeline(served_demo: ServedDemo, tmp_path: Path) -> None:
+    data_dir = served_demo.copy(tmp_path / "data")
+    with terminal(tmp_path) as console:
+        console.start(data_dir)
+        console.shows("generation 3", "export_serving", "no supervisor has run here")
+        console.type("4")
+        console.shows("Commodities", "restated", "Coffee, Green")
+        console.type("5")
+        console.shows("run 1 run-all")
+        console.type("6")
+        console.shows("no token")
+        console.type("3")
+        console.shows("F5 runs the query")
+        console.type("F5")
+        console.shows("rows in", "generation 3", "Coffee, Green")
+        console.type("C-q")
+        console.until(console.is_over, "the console's end, but there is\n")
+
+
+def test_a_run_started_in_the_console_is_followed_to_its_end(served_demo: ServedDemo, tmp_path: Path) -> None:
+    data_dir = served_demo.copy(tmp_path / "data")
+    with terminal(tmp_path) as console:
+        console.start(data_dir)
+        console.shows("generation 3")
+        console.type("2")
+        console.shows("Steps", "start")
+        console.type("s")
+        console.shows("materia pipeline run")
+        console.type("Down", "Down", "Enter")
+        console.until(lambda: "transform" in console.screen() and "nothing new" in console.screen(), "the run in\n")
