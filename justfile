@@ -61,7 +61,7 @@ dag:
         done
     done
 
-# Measure the main job and the reader against their bars
+# Measure every promise against its bar; a room alone: just bench console
 bench *args:
     {{ run }}python -m bench "$@"
 

@@ -1,10 +1,10 @@
-"""Every promise of the main job beside its bar: `just bench [--quick] [--json FILE]`."""
+"""Every promise beside its bar: `just bench [--quick] [--json FILE]`."""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bench import download, pipelines, r2, reader
+from bench import console_first_paint, download, grid, logs, pipelines, r2, reader
 from bench.rows import Row, as_json, as_table
 
 
@@ -41,10 +41,39 @@ def pipeline_rows(quick: bool) -> Iterator[Row]:
     yield from pipelines.rows(releases=4 if quick else 24, facts=50_000 if quick else 535_000)
 
 
+def console_rows(quick: bool) -> Iterator[Row]:
+    """How the console feels: first paint, keys, idling, ten million rows, logs of gigabytes."""
+    first = console_first_paint.measure()
+    seconds = f"{first['console_first_paint_s']:.2f} s; bare app {first['bare_first_paint_s']:.2f} s"
+    yield Row("console, first paint", first["ratio"], "x", 1.25, seconds)
+    yield Row("console, memory at first paint", first["console_rss_mb"], "MB", 60)
+    yield Row("console, key to paint p95", first["key_ms_p95"], "ms", 25, f"p50 {first['key_ms_p50']:.0f} ms")
+    yield Row("console, idle output", first["idle_bytes_per_s"], "B/s", 50)
+    yield Row("console, idle processor", first["idle_cpu_percent"], "%", 0.5)
+    yield Row("console, overview of 10,000 runs", first["overview_10000_runs_ms"], "ms", 100)
+    rows = grid.measure()
+    yield Row("grid of 10 million rows, memory", rows["grid_memory_mb"], "MB", 400)
+    yield Row("grid of 10 million rows, page down p95", rows["page_down_p95_ms"], "ms", 60)
+    sorting = f"{rows['busy_keys']} keys in {rows['busy_query_s']} s"
+    yield Row("key to paint p95 while 5 million rows are sorted", rows["busy_key_to_paint_p95_ms"], "ms", 50, sorting)
+    yield Row("longest stall, swap in a long query", rows["long_swap_longest_stall_ms"], "ms", 50)
+    yield Row("new data seen after publish", rows["live_seen_max_ms"], "ms", 1000)
+    size_bytes = logs.GB if quick else 5 * logs.GB
+    log = logs.measure(size_bytes)
+    size = f"{size_bytes / logs.GB:.0f} GB"
+    yield Row("log, tail", log["tail_ms"], "ms", 200, size)
+    yield Row("log, index", log["index_s"], "s", 6, f"{size}; the bar is for 5 GB")
+    yield Row("log, memory growth", log["memory_growth_mb"], "MB", 50, size)
+    yield Row("log, search of 1 GB", log["search_s_per_gb"], "s", 1.5, size)
+    yield Row("log, longest stall of a search", log["search_stall_max_ms"], "ms", 20)
+    yield Row("log, key to drawn p95 while indexing", log["key_to_drawn_p95_while_indexing_ms"], "ms", 50)
+
+
 ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
     "reader": reader_rows,
     "download": download_rows,
     "r2": r2_rows,
+    "console": console_rows,
     "pipelines": pipeline_rows,
 }
 

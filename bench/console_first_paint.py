@@ -137,8 +137,8 @@ def overview_ms(folder: str, rounds: int = 20) -> float:
     return statistics.median(took)
 
 
-def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+def measure(rounds: int = 7) -> dict[str, float]:
+    """First paint against the bare app, memory, the overview of a long journal, idling, and keys."""
     with journal_of(RUNS) as environ:
         bare, ours = [], []
         for _ in range(rounds):  # in turns, so that both meet the same noise
@@ -153,8 +153,8 @@ def main() -> None:
         }
         figures["ratio"] = figures["console_first_paint_s"] / figures["bare_first_paint_s"]
         figures |= idle(environ) | key_to_paint(environ)
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2))
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(), indent=2))
