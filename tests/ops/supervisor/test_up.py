@@ -32,7 +32,7 @@ KEY = new_key()
 def world(tmp_path: Path) -> Iterator[WorkerWorld]:
     if not DESCRIPTION.is_file():
         pytest.skip("the published description ../shared/hetzner/hcloud-openapi.json is missing")
-    with WorkerWorld(tmp_path / "world") as made:
+    with WorkerWorld(tmp_path / "world", storage={}) as made:
         yield made
         for machine in made.machines.values():
             machine.stop()
