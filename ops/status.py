@@ -100,6 +100,15 @@ def take_status(settings: Settings, now: datetime) -> Status:
     return Status(now, generation, expected_release(now), pipelines, tuple(problems))
 
 
+def served_release(settings: Settings) -> Month | None:
+    """The month of the newest release that is served; None when nobody knows."""
+    try:
+        generation = ServingStore(settings.serving_path).served()
+    except ServingError:
+        return None
+    return Month.of(generation.newest_released_on) if generation and generation.newest_released_on else None
+
+
 def expected_release(now: datetime) -> Month:
     """The newest release that must have been posted by `now`.
 

@@ -5,15 +5,14 @@ One small function each: when `ops` learns more, only this module changes.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from ops import schedule
+from ops.status import served_release
 from ops.supervisor.heartbeat import read_heartbeat
-from ops.supervisor.tick import served_release
-from ops.workers.settings import WorkerSettings
-from ops.workers.view import WorkerRow, Workers, take_workers
 from tui.context import ConsoleContext
 
-__all__ = ["Heartbeat", "WorkerRow", "Workers", "heartbeat", "next_due", "worker_rows"]
+if TYPE_CHECKING:
+    from ops.workers.view import Workers
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ def next_due(context: ConsoleContext, pipeline: str) -> datetime | None:
     """When the schedule runs a pipeline next (UTC); None where nothing schedules it, or no supervisor runs here."""
     if read_heartbeat(context.settings.supervisor_dir) is None:
         return None
+    from ops import schedule
+
     served = served_release(context.settings)
     return schedule.next_due(context.settings.supervision.schedule, context.clock(), pipeline, served)
 
@@ -39,6 +40,9 @@ def heartbeat(context: ConsoleContext) -> Heartbeat | None:
     return None if found is None else Heartbeat(found.at, found.is_late(context.clock()), found.doing)
 
 
-def worker_rows(context: ConsoleContext) -> Workers:
+def worker_rows(context: ConsoleContext) -> "Workers":
     """The workers that carry our label, as the provider says now."""
+    from ops.workers.settings import WorkerSettings
+    from ops.workers.view import take_workers
+
     return take_workers(WorkerSettings.from_environ(), context.clock())

@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dataflows.errors import JournalError, LockHeldError, ServingError
-from dataflows.release import Month
-from dataflows.serving.store import ServingStore
+from dataflows.errors import JournalError, LockHeldError
 from ops import alerts, housekeeping
 from ops.cli.exits import Exit
 from ops.journal import Journal
@@ -24,7 +22,7 @@ from ops.redact import Redactor
 from ops.run import RunStatus, utc_now
 from ops.schedule import TRIGGER_PREFIX, Backoff, Slot, due
 from ops.settings import PROJECT_DIR, Settings
-from ops.status import take_status
+from ops.status import served_release, take_status
 from ops.supervisor.child import GRACE_S, Ended, run_child, signal_group
 from ops.supervisor.command import command_of, environ_of
 from ops.supervisor.heartbeat import BEAT_EVERY_S, beat
@@ -86,15 +84,6 @@ def _run_what_is_due(
         # Without the journal nobody knows what has run already; `take_status` tells what is wrong with it.
         log.error("nothing can be scheduled", extra={"error": str(error)})
     return ()
-
-
-def served_release(settings: Settings) -> Month | None:
-    """The month of the newest release that is served; None when nobody knows."""
-    try:
-        generation = ServingStore(settings.serving_path).served()
-    except ServingError:
-        return None
-    return Month.of(generation.newest_released_on) if generation and generation.newest_released_on else None
 
 
 def _is_ready(memory: Memory, slot: Slot, now: datetime) -> bool:

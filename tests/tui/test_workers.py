@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.workers.view import WorkerRow, Workers
 from tests.tui.building import NOW, console_on
 from tui.command import CommandScreen
-from tui.machines import WorkerRow, Workers
 from tui.panel import Found
 from tui.table import Table
 from tui.workers.pane import WorkersPane, WorkersSeen, row_of

@@ -1,16 +1,20 @@
 """What the overview looks like: rows and lines made of a snapshot, without a widget in sight."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ops.run import Run, RunStatus
 from ops.status import PipelineState, Problem, Severity, Status
 from ops.words import ago_text, duration_text, size_text
-from tui.machines import Heartbeat, Workers
+from tui.machines import Heartbeat
 from tui.overview.snapshot import Overview, Pipelines
 from tui.panel import Found
 from tui.table import Cell, Column, Row
 from tui.tones import toned
 from tui.words import TONES, due_text, exact, plural, sparkline
+
+if TYPE_CHECKING:
+    from ops.workers.view import Workers
 
 ALERT_COLUMNS = (
     Column(""),
@@ -125,7 +129,7 @@ def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
     return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
 
 
-def workers(found: Workers) -> str:
+def workers(found: "Workers") -> str:
     if found.unavailable:
         return f"{toned('? ' + found.unavailable, 'quiet')}\n{toned('  next: ' + found.next_step, 'quiet')}"
     if not found.rows:

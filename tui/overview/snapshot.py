@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ops.journal import Journal
 from ops.status import Status, take_status
 from tui.context import ConsoleContext
-from tui.machines import Heartbeat, Workers, heartbeat, next_due, worker_rows
+from tui.machines import Heartbeat, heartbeat, next_due, worker_rows
 from tui.panel import Part, attempt
+
+if TYPE_CHECKING:
+    from ops.workers.view import Workers
 
 DURATIONS_SHOWN = 30
 
@@ -28,7 +32,7 @@ class Overview:
     status: Part[Status]
     pipelines: Part[Pipelines]
     heartbeat: Part[Heartbeat | None]
-    workers: Part[Workers]
+    workers: "Part[Workers]"
 
 
 def take_overview(context: ConsoleContext) -> Overview:

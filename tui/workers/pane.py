@@ -8,11 +8,12 @@ from textual.app import ComposeResult
 
 from ops.launch import command_text
 from ops.words import ago_text
+from ops.workers.view import WorkerRow, Workers
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
 from tui.command import Choice, CommandScreen
 from tui.lines import Lines
-from tui.machines import WorkerRow, Workers, worker_rows
+from tui.machines import worker_rows
 from tui.messages import OpenRun
 from tui.panel import Found, Panel, Part, attempt
 from tui.polled import PolledPane
