@@ -1,5 +1,6 @@
 """The console: panes that are made when first shown, one registry of what can be done, and the way between them."""
 
+import gc
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -29,6 +30,11 @@ SWITCHES = {
 }
 
 
+def _freeze() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def _palette() -> "type[Provider]":
     from tui.palette import ActionProvider
 
@@ -36,7 +42,7 @@ def _palette() -> "type[Provider]":
 
 
 class ConsoleApp(App[None]):
-    """Materia's console. A `locked` one stays read-only for good."""
+    """Materia's console. A `locked` one stays read-only for good; one that is `alone` has its process to itself."""
 
     CSS_PATH = "console.tcss"
     TITLE = "Materia"
@@ -50,6 +56,7 @@ class ConsoleApp(App[None]):
         *,
         first: str = "overview",
         locked: bool = False,
+        alone: bool = False,
     ) -> None:
         super().__init__()
         if first not in PANES:
@@ -58,6 +65,7 @@ class ConsoleApp(App[None]):
         self.context = context
         self.registry = Registry(config.keys)
         self._locked = locked
+        self._alone = alone
         self._first = first
         self._panes: dict[str, Pane] = {}
         self._shown: str | None = None
@@ -77,6 +85,7 @@ class ConsoleApp(App[None]):
 
     async def on_mount(self) -> None:
         await self.show_pane(self._first)
+        self._keep_for_good()
 
     # Panes
 
@@ -88,6 +97,7 @@ class ConsoleApp(App[None]):
         """Bring a pane into view, made now if it is its first time."""
         if pane_id not in self._panes:
             await self.query_one("#panes").mount(self._made(pane_id))
+            self._keep_for_good()
         pane = self._panes[pane_id]
         if pane_id != self._shown:
             self._hide_shown()
@@ -98,6 +108,14 @@ class ConsoleApp(App[None]):
             self._focus_in(pane)
         self.show_actions()
         return pane
+
+    def _keep_for_good(self) -> None:
+        """Take modules and panes, which stay, out of the garbage collector's sight once they are drawn.
+
+        It would look through all of them now and then, and keep a key waiting for 50 ms meanwhile.
+        """
+        if self._alone:
+            self.call_after_refresh(_freeze)
 
     def _made(self, pane_id: str) -> Pane:
         pane = make_pane(pane_id, self.context)

@@ -1,6 +1,7 @@
 """`materia-tui`: the operator's console, in this terminal or in a browser."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -23,13 +24,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    # Nothing of what is made before the first paint is garbage; the console collects once it is on the screen.
+    gc.disable()
     from tui.app import ConsoleApp
     from tui.config import config_path, read_config
     from tui.context import context_of
 
     settings = Settings.from_environ()
     context = context_of(settings, read_only=asked.read_only or asked.locked)
-    app = ConsoleApp(context, read_config(config_path()), first=asked.screen, locked=asked.locked)
+    app = ConsoleApp(context, read_config(config_path()), first=asked.screen, locked=asked.locked, alone=True)
     app.run()
     return app.return_code or 0
 

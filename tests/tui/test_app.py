@@ -1,10 +1,12 @@
 """The shell: screens, the registry of actions and what is made of it, read-only mode, the way between screens."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from dataflows.errors import SettingsError
+from tests.support.consoles import until
 from tests.tui.building import console_on, context_in
 from tui.actions import ActionSpec, Registry
 from tui.app import ConsoleApp
@@ -218,3 +220,27 @@ def test_a_failure_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError("the token hunter2hunter2 was refused")
 
     assert "hunter2" not in str(attempt(look))
+
+
+# The garbage collector
+
+
+async def test_a_console_that_has_its_process_to_itself_spares_the_collector_what_stays(healthy_dir: Path) -> None:
+    frozen, size = gc.get_freeze_count(), len(gc.get_objects())
+    app = ConsoleApp(context_in(healthy_dir), alone=True)
+    gc.disable()
+    try:
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: gc.get_freeze_count() > frozen)
+            assert gc.get_freeze_count() >= frozen + size / 2 and gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+async def test_a_console_among_others_leaves_the_collector_alone(healthy_dir: Path) -> None:
+    frozen = gc.get_freeze_count()
+    async with console_on(healthy_dir).run_test() as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        assert gc.get_freeze_count() == frozen

@@ -177,8 +177,10 @@ class LogsPane(PolledPane):
         return self.query_one("#logs-list", Table)
 
     def _stir(self) -> None:
-        """Called from threads."""
-        self.post_message(self.Stirred())
+        """Called from threads, up to a thousand times a second."""
+        # A draw that is due has not read anything yet: it will see this, too.
+        if not self._drawing:
+            self.post_message(self.Stirred())
 
     @on(Stirred)
     def _stirred(self) -> None:
