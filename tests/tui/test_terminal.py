@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,10 +23,10 @@ class Terminal:
     def __init__(self, socket: Path) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
 
-    def start(self, data_dir: Path) -> None:
+    def start(self, data_dir: Path, command: str = str(BIN / "materia-tui")) -> None:
         environ = {**os.environ, "MATERIA_DATA_DIR": str(data_dir), "TERM": "xterm-256color"}
-        command = [*self._tmux, "new-session", "-d", "-x", "120", "-y", "36", str(BIN / "materia-tui")]
-        subprocess.run(command, check=True, env=environ)
+        session = [*self._tmux, "new-session", "-d", "-x", "120", "-y", "36", command]
+        subprocess.run(session, check=True, env=environ)
 
     def type(self, *keys: str) -> None:
         subprocess.run([*self._tmux, "send-keys", *keys], check=True)
@@ -92,3 +93,22 @@ def test_a_run_started_in_the_console_is_followed_to_its_end(served_demo: Served
         console.shows("materia pipeline run")
         console.type("Down", "Down", "Enter")
         console.until(lambda: "transform" in console.screen() and "nothing new" in console.screen(), "the run in\n")
+
+
+@pytest.mark.parametrize(("answer", "opens"), [("Enter", True), ("n", False), ("C-c", False), ("C-d", False)])
+def test_the_demo_ends_by_offering_the_console_on_its_data(
+    served_demo: ServedDemo, tmp_path: Path, answer: str, opens: bool
+) -> None:
+    code = tmp_path / "exit-code"
+    offer = "from ops.cli.demo import offer_console; from ops.settings import Settings; offer_console(Settings.from_environ())"
+    with terminal(tmp_path) as console:
+        console.start(served_demo.data_dir, f"{sys.executable} -c '{offer}'; echo $? > {code}")
+        console.shows("open the console? [Y/n]")
+        console.type(answer)
+        if answer == "n":
+            console.type("Enter")
+        if opens:
+            console.shows("generation 3", "Needs a person")
+            console.type("q")
+        console.until(console.is_over, "the end, but there is\n")
+    assert code.read_text() == "0\n"
