@@ -41,7 +41,7 @@ def _serve(asked: argparse.Namespace) -> int:
     from tui.web import serve
 
     Settings.from_environ()
-    serve(asked.host, asked.port, may_act=asked.may_act)
+    serve(asked.host, asked.port, may_act=asked.may_act, to_anyone=asked.to_anyone)
     return 0
 
 
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     web.add_argument("--web", action="store_true", help="serve the console over HTTP, read-only; there is no login")
     web.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine only)")
     web.add_argument("--port", type=int, default=8000, help="the port to listen on (default: 8000)")
+    web.add_argument("--to-anyone", action="store_true", help="listen also where others can reach it; no login")
     web.add_argument("--may-act", action="store_true", help="let the browser start, interrupt and destroy")
     return parser
 
