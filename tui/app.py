@@ -47,6 +47,7 @@ class ConsoleApp(App[None]):
     CSS_PATH = "console.tcss"
     TITLE = "Materia"
     COMMANDS: ClassVar = {_palette}
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (24, "-high")]
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
 
     def __init__(

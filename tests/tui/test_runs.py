@@ -105,7 +105,7 @@ async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> N
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
         assert "generation 13 was refused" in app.query_one("#error").visual.plain
-        assert "ERROR" in app.query_one("#log-tail").visual.plain
+        assert "✗ 09:00:16 run=" in app.query_one("#log-tail").visual.plain
         steps = [row.cells[1].text.strip() for row in app.query_one("#steps", Table).rows]
         assert steps[0] == "extract" and steps[-1] == "gated"
         await pilot.press("down")

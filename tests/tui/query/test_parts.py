@@ -1,13 +1,13 @@
 """The parts of the Query screen that need no terminal."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from dataflows.serving import ServingReader
-from tests.support.served import serve
 from tui.query.cells import plain
 from tui.query.chart import chart_data
 from tui.query.export import ExportError, export
@@ -18,10 +18,9 @@ from tui.query.sql import View, literal, shaped
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> ServingReader:
-    directory = tmp_path_factory.mktemp("served")
-    serve(directory)
-    return ServingReader(directory / "serving.duckdb")
+def reader(served_once: Path) -> Iterator[ServingReader]:
+    with ServingReader(served_once / "serving.duckdb") as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("saved", SAVED, ids=lambda saved: saved.name)
