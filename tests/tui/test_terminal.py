@@ -100,7 +100,7 @@ def test_the_demo_ends_by_offering_the_console_on_its_data(
     served_demo: ServedDemo, tmp_path: Path, answer: str, opens: bool
 ) -> None:
     code = tmp_path / "exit-code"
-    offer = "from ops.cli.demo import offer_console; from ops.settings import Settings; offer_console(Settings.from_environ())"
+    offer = "from ops.cli import demo; demo.offer_console(demo.Settings.from_environ())"
     with terminal(tmp_path) as console:
         console.start(served_demo.data_dir, f"{sys.executable} -c '{offer}'; echo $? > {code}")
         console.shows("open the console? [Y/n]")
