@@ -17,7 +17,7 @@ from tui.config import TuiConfig
 from tui.context import ConsoleContext
 from tui.messages import Navigation
 from tui.pane import PANES, Pane, make_pane
-from tui.theme import MATERIA, THEME_NAME
+from tui.theme import MATERIA, MATERIA_16, THEME_NAME
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -72,6 +72,7 @@ class ConsoleApp(App[None]):
         self._shown: str | None = None
         self._focus: dict[str, Widget | None] = {}
         self.register_theme(MATERIA)
+        self.register_theme(MATERIA_16)
         if config.theme is not None and config.theme not in self.available_themes:
             raise SettingsError(f"there is no theme {config.theme!r}; there are {', '.join(self.available_themes)}")
         self.theme = config.theme or THEME_NAME

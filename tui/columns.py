@@ -56,8 +56,8 @@ class Row:
 def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:
     """The width of each column in `room` characters, 0 for those that give way.
 
-    A flexible column is asked for as little as its title and a few words, and gets what the others leave. Where
-    even the least is too much, the widest of them are cut further.
+    A flexible column is asked for as little as its title and a few words, and gets what the others leave, the
+    narrowest first. Where even the least is too much, the widest of them are cut further.
     """
     least = [
         min(width, max(cell_len(column.title), column.least)) if column.flexible else width
@@ -74,11 +74,9 @@ def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> 
     while spare < 0 and any(widths[index] > 1 for index in flexible):
         widths[max(flexible, key=lambda index: widths[index])] -= 1
         spare += 1
-    for index in flexible:
-        if spare > 0:
-            grown = min(natural[index], widths[index] + spare)
-            spare -= grown - widths[index]
-            widths[index] = grown
+    while growing := [index for index in flexible if spare > 0 and widths[index] < natural[index]]:
+        widths[min(growing, key=lambda index: widths[index])] += 1
+        spare -= 1
     return tuple(widths)
 
 

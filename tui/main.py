@@ -29,10 +29,14 @@ def _run(asked: argparse.Namespace) -> int:
     from tui.app import ConsoleApp
     from tui.config import config_path, read_config
     from tui.context import context_of
+    from tui.theme import THEME_16_NAME
 
     settings = Settings.from_environ()
     context = context_of(settings, read_only=asked.read_only or asked.locked)
-    app = ConsoleApp(context, read_config(config_path()), first=asked.screen, locked=asked.locked, alone=True)
+    config = read_config(config_path())
+    app = ConsoleApp(context, config, first=asked.screen, locked=asked.locked, alone=True)
+    if config.theme is None and app.console.color_system == "standard":
+        app.theme = THEME_16_NAME
     app.run()
     return app.return_code or 0
 

@@ -1,6 +1,7 @@
 """The console as a person meets it: a real terminal, typed keys, a real run, on the demo's data."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,12 @@ class Terminal:
     def screen(self) -> str:
         done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True)
         return done.stdout
+
+    def colour_of(self, text: str) -> str:
+        """The number of the colour that a text on the screen is drawn in; empty where it has none of its own."""
+        done = subprocess.run([*self._tmux, "capture-pane", "-p", "-e"], capture_output=True, text=True)
+        found = re.search(rf"\x1b\[(?:\d+;)*(\d+)m{re.escape(text)}", done.stdout)
+        return found[1] if found else ""
 
     def shows(self, *texts: str) -> None:
         """Wait until every one of the texts is on the screen."""
@@ -112,3 +119,11 @@ def test_the_demo_ends_by_offering_the_console_on_its_data(
             console.type("q")
         console.until(console.is_over, "the end, but there is\n")
     assert code.read_text() == "0\n"
+
+
+def test_a_terminal_of_sixteen_colours_tells_good_from_bad(failing_dir: Path, tmp_path: Path) -> None:
+    with terminal(tmp_path) as console:
+        console.start(failing_dir, f"env -u COLORTERM -u NO_COLOR TERM=xterm {BIN / 'materia-tui'}")
+        console.shows("✗ failed", "● done")
+        assert console.colour_of("✗ failed") in {"31", "91"}
+        assert console.colour_of("● done") in {"32", "92"}

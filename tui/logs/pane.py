@@ -75,6 +75,7 @@ class LogsPane(PolledPane):
             ActionSpec("logs.hide", "h", "hide", "Hide the lines without a text or /an expression/"),
             ActionSpec("logs.level", "l", "level", "Hide what is below a level: INFO, WARNING, ERROR, nothing"),
             ActionSpec("logs.sources", "s", "logs", "Show the list of logs, or hide it"),
+            ActionSpec("logs.source", "o", "source", "Open the SQL or the Python behind this line"),
             ActionSpec("logs.run_only", "r", "run", "Show only the run of this line, or every run again"),
             ActionSpec("logs.time", "t", "time", "Go to a time"),
             ActionSpec("logs.line", "colon", "line", "Go to the line of a number", show=False),
@@ -396,6 +397,15 @@ class LogsPane(PolledPane):
             self.notify("this line names no run")
         else:
             self.post_message(OpenRun(run_id))
+
+    def action_source(self) -> None:
+        from tui.source import SourceScreen, place_of
+
+        place = place_of(self._view.copied_line())
+        if place is None:
+            self.notify("this line names no model, no step and no file of ours")
+        else:
+            self.app.push_screen(SourceScreen(place))
 
     def _run_of_line(self) -> int | None:
         found = _RUN.search(self._view.copied_line())

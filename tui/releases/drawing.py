@@ -28,9 +28,9 @@ COMMODITY_COLUMNS = (
 REVISION_COLUMNS = (
     Column(""),
     Column("commodity", flexible=True, least=10),
-    Column("country", flexible=True, least=12),
+    Column("country", flexible=True, least=13),
     Column("year", right=True),
-    Column("attribute", flexible=True),
+    Column("attribute", flexible=True, least=15),
     Column("before", right=True, rank=4),
     Column("now", right=True, rank=1),
     Column("change", right=True),

@@ -12,7 +12,7 @@ from tui.panel import Panel
 from tui.runs import drawing
 from tui.runs.dag import dags_of
 from tui.runs.snapshot import Detail
-from tui.table import Table
+from tui.table import Row, Table
 
 _LOG_LINES = 12
 
@@ -54,6 +54,11 @@ class RunDetail(VerticalScroll):
         self.call_after_refresh((graph if graph.display else steps).scroll_visible, animate=False, top=True)
         if story is not None:
             self._show_steps(story, now)
+
+    @property
+    def step(self) -> Row | None:
+        """The step under the cursor."""
+        return self.query_one("#steps", Table).current
 
     def focus_steps(self) -> None:
         """Go to the first step that failed, else to where the cursor was; where the dataflow is shown, to that."""
