@@ -30,6 +30,9 @@ SWITCHES = {
 }
 
 
+_OWNERS = (APP, *PANES)
+
+
 def _freeze() -> None:
     gc.freeze()
     gc.enable()
@@ -77,7 +80,7 @@ class ConsoleApp(App[None]):
             raise SettingsError(f"there is no theme {config.theme!r}; there are {', '.join(self.available_themes)}")
         self.theme = config.theme or THEME_NAME
         self._bind(self.registry.add((*SWITCHES.values(), *APP_ACTIONS)))
-        self.registry.check_all_known()
+        self.registry.check_all_known(_OWNERS)
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -123,7 +126,11 @@ class ConsoleApp(App[None]):
         pane = make_pane(pane_id, self.context)
         self._panes[pane_id] = pane
         self._bind(self.registry.add(pane.actions()))
-        self.registry.check_all_known()
+        try:
+            self.registry.check_all_known(_OWNERS)
+        except SettingsError as error:
+            # Somebody is at work by now: a key that does nothing is no reason to end.
+            self.notify(str(error), severity="warning", markup=False)
         return pane
 
     def _hide_shown(self) -> None:

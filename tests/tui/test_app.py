@@ -89,13 +89,10 @@ async def test_palette_offers_what_can_be_done_here(healthy_dir: Path) -> None:
         provider = ActionProvider(app.screen)
         offered = [hit.text or str(hit.match_display) async for hit in provider.search("start")]
         assert any("runs: start" in text for text in offered)
-        await pilot.press("ctrl+p")
-        await pilot.pause()
-        await pilot.press(*"go to the screen workers")
-        await pilot.pause(0.5)
+        await pilot.press("ctrl+p", *"screen workers")
+        await until(pilot, lambda: app.screen.query("CommandList") and app.screen.query_one("CommandList").option_count)
         await pilot.press("enter")
-        await pilot.pause(0.2)
-        assert app.shown_pane.PANE_ID == "workers"
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "workers")
 
 
 async def test_help_shows_the_actions_of_the_screen_in_view(healthy_dir: Path) -> None:
@@ -152,11 +149,20 @@ async def test_a_key_is_remapped_by_the_action_s_id(healthy_dir: Path) -> None:
         assert len(app.screen_stack) == 2
 
 
-def test_a_key_for_an_action_that_is_not_there_is_refused() -> None:
-    registry = Registry({"app.fly": "f"})
+@pytest.mark.parametrize("name", ["app.fly", "cellar.fly"])
+def test_a_key_for_an_action_that_is_not_there_is_refused(name: str) -> None:
+    registry = Registry({name: "f", "logs.fly": "g"})
     registry.add([ActionSpec("app.quit", "q", "quit", "Leave")])
-    with pytest.raises(SettingsError, match=r"app\.fly"):
-        registry.check_all_known()
+    with pytest.raises(SettingsError, match=name):
+        registry.check_all_known(("app", "logs"))
+
+
+async def test_a_wrong_key_of_a_screen_that_is_made_later_is_told_there(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, keys={"workers.fly": "f"})
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        assert app.shown_pane.PANE_ID == "workers"
+        assert any("workers.fly" in note.message for note in app._notifications)
 
 
 def test_config_names_keys_and_theme(tmp_path: Path) -> None:
@@ -184,11 +190,10 @@ async def test_a_message_opens_the_run_it_names(failing_dir: Path) -> None:
     app = console_on(failing_dir)
     async with app.run_test(size=(120, 40)) as pilot:
         app.shown_pane.post_message(OpenRun(8))
-        await pilot.pause(0.4)
-        await app.workers.wait_for_complete()
-        await pilot.pause()
+        await until(
+            pilot, lambda: app.query("#facts-panel") and app.query_one("#facts-panel", Panel).border_title == "Run 8"
+        )
         assert app.shown_pane.PANE_ID == "runs"
-        assert app.query_one("#facts-panel", Panel).border_title == "Run 8"
 
 
 async def test_trouble_of_one_panel_stays_there(healthy_dir: Path) -> None:

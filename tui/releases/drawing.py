@@ -19,7 +19,7 @@ ORDERS: dict[Order, str] = {
     "name": "by commodity and country",
 }
 COMMODITY_COLUMNS = (
-    Column("commodity", flexible=True),
+    Column("commodity", flexible=True, least=12),
     Column("revised", right=True),
     Column("new", right=True, rank=2),
     Column("removed", right=True, rank=2),
@@ -27,7 +27,7 @@ COMMODITY_COLUMNS = (
 )
 REVISION_COLUMNS = (
     Column(""),
-    Column("commodity", flexible=True, least=10),
+    Column("commodity", flexible=True, least=12),
     Column("country", flexible=True, least=13),
     Column("year", right=True),
     Column("attribute", flexible=True, least=15),
@@ -101,7 +101,7 @@ def commodity_rows(changes: Sequence[CommodityChange]) -> list[Row]:
     """A row a commodity under one for all of them."""
     total = CommodityChange(
         ALL,
-        "all commodities",
+        "all",
         *(sum(getattr(change, name) for change in changes) for name in _COUNTS),
     )
     return [_commodity_row(change) for change in (total, *changes)] if changes else []

@@ -63,8 +63,10 @@ def test_a_spill_gives_back_every_row_in_order_and_nothing_is_left_behind(tmp_pa
 
 def test_history_is_bounded_keeps_a_query_once_and_passes_over_broken_lines(tmp_path: Path) -> None:
     history = QueryHistory(tmp_path / "state" / "queries.jsonl")
-    for number in range(KEPT_QUERIES + 5):
+    for number in range(3):
         history.add(PastQuery(f"SELECT {number}", "2025-08-12"))
+    with history.path.open("a") as file:
+        file.writelines(f'{{"sql": "SELECT {n}", "at": "2025-08-12"}}\n' for n in range(3, KEPT_QUERIES + 5))
     history.add(PastQuery("SELECT 7", "2025-08-13"))
     kept = history.read()
     assert len(kept) == KEPT_QUERIES

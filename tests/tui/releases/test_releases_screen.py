@@ -69,7 +69,7 @@ async def test_the_newest_release_is_summed_up_and_re_keyings_are_flagged(served
         assert screen.line == (
             "generation 1, 30 min ago · 2025-08-12 against 2025-07-11: 1 revised, 1 new, 1 ⟲ restated"
         )
-        assert screen.table("commodities")[0][:2] == ("all commodities", "1")
+        assert screen.table("commodities")[0][:2] == ("all", "1")
         kinds = [row[0] for row in screen.table("revisions")]
         assert sorted(kinds) == sorted("±+⟲")
         restated = next(row for row in screen.table("revisions") if row[0] == "⟲")
