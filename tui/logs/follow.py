@@ -117,10 +117,10 @@ class Follower:
                 return
             file = OpenFile(self.path)
         except FileNotFoundError:
-            self.trouble = f"{self.path} {'is gone' if newest else 'does not exist yet'}; waiting for it"
+            self.trouble = f"{self.path.name} {'is gone' if newest else 'is not there'}; waiting for it"
             return
         except OSError as error:
-            self.trouble = f"{self.path} cannot be read: {error.strerror or error}"
+            self.trouble = f"{self.path.name} cannot be read: {error.strerror or error}"
             return
         self.trouble = ""
         # What the old file got until now belongs before the new one.

@@ -58,6 +58,7 @@ class RunsPane(PolledPane):
             ActionSpec("runs.failed", "x", "failed", "Show only what failed, or everything again"),
             ActionSpec("runs.graph", "d", "dag", "Show the dataflow of the run, or its steps again"),
             ActionSpec("runs.log", "l", "log", "Open the log of the run"),
+            ActionSpec("runs.source", "o", "source", "Open the function behind the step under the cursor", show=False),
             ActionSpec("runs.refresh", "r", "refresh", "Look at everything again", show=False),
         )
 
@@ -204,6 +205,16 @@ class RunsPane(PolledPane):
     def action_refresh(self) -> None:
         self._marks = None
         self.look_again()
+
+    def action_source(self) -> None:
+        from tui.source import SourceScreen, place_of_step
+
+        row = self.query_one(RunDetail).step
+        place = place_of_step(row.cells[1].text.strip()) if row else None
+        if place is None:
+            self.notify("no step with a function of its own is under the cursor; ⏎ goes to the steps")
+        else:
+            self.app.push_screen(SourceScreen(place))
 
     def action_log(self) -> None:
         story = self._story

@@ -124,7 +124,7 @@ def test_truncation_is_seen_also_when_as_much_was_written_again(log: Path) -> No
 def test_a_log_that_does_not_exist_yet_is_waited_for(log: Path) -> None:
     follower = Follower(log)
     follower.poll()
-    assert "does not exist yet" in follower.trouble
+    assert "is not there" in follower.trouble
     log.write_text("1\n")
     follower.poll()
     assert (texts(follower), follower.trouble) == ([b"1\n"], "")
