@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench import console_first_paint, download, grid, logs, pipelines, r2, reader
+from bench import console_first_paint, download, grid, logs, pipelines, r2, reader, scale
 from bench.rows import Row, as_json, as_table
 
 
@@ -78,13 +79,33 @@ ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
 }
 
 
+def scale_rows(given: argparse.Namespace) -> Iterator[Row]:
+    """What a release costs after many of full size; takes hours, so it is measured only when it is named."""
+    facts = given.facts or (100_000 if given.quick else scale.FULL_FACTS)
+    if given.into:
+        yield from scale.scale(given.releases, facts, given.into)
+        return
+    with TemporaryDirectory(prefix="materia-scale-") as into:
+        yield from scale.scale(given.releases, facts, Path(into))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="just bench", description=__doc__)
-    parser.add_argument("rooms", nargs="*", choices=[*ROOMS, []], help="what to measure; everything by default")
+    named = [*ROOMS, "scale"]
+    parser.add_argument("rooms", nargs="*", choices=[*named, []], help="what to measure; all but scale by default")
     parser.add_argument("--quick", action="store_true", help="a short history of small releases")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON, too")
+    parser.add_argument("--releases", type=int, default=scale.RELEASES, help="scale: how many; default 24")
+    parser.add_argument("--facts", type=int, help=f"scale: facts a release; default {scale.FULL_FACTS:,}")
+    parser.add_argument(
+        "--into", type=Path, metavar="DIR", help="scale: keep data and figures here, and go on from them"
+    )
     given = parser.parse_args()
-    rows = [row for room in given.rooms or ROOMS for row in ROOMS[room](given.quick)]
+    rows = [
+        row
+        for room in given.rooms or ROOMS
+        for row in (scale_rows(given) if room == "scale" else ROOMS[room](given.quick))
+    ]
     print(as_table(rows))
     if given.json:
         given.json.write_text(as_json(rows))
