@@ -5,18 +5,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import console_first_paint, download, grid, logs, pipelines, r2, reader, scale
+from bench import console_first_paint, download, grid, logs, pipelines, r2, reader, scale, swaps
 from bench.rows import Row, as_json, as_table
 
 
 def reader_rows(quick: bool) -> Iterator[Row]:
-    """What the swap-aware reader adds to a query, and what its answers are worth under swaps."""
-    measured = reader.measure()
-    overhead, swaps = measured["overhead"], measured["swaps"]
-    yield Row("reader, added to a bare cursor at p99", overhead["reader_adds_p99_us"], "µs", 50)
-    wrong = sum(swaps[what] for what in ("errors", "stale", "backwards", "mixed"))
-    note = f"{swaps['swaps']} swaps under {swaps['threads']} threads"
-    yield Row("reader, errors, stale, mixed or backward answers", wrong, "", 0, note)
+    """What the swap-aware reader adds to a query, and what answers are worth under swaps."""
+    yield Row("reader, added to a bare cursor at p99", reader.measure()["reader_adds_p99_us"], "µs", 50)
+    for what, load in (("publishes", swaps.publish_under_load), ("renames", swaps.replace_under_load)):
+        with TemporaryDirectory() as directory:
+            found = load(Path(directory), swaps=100 if quick else swaps.SWAPS)
+        wrong = sum(found[kind] for kind in swaps.WRONG)
+        note = f"{found['swaps']} {what} under {found['readers']} readers, {found['queries']:,} answers"
+        yield Row(f"wrong answers and leaks under {what}", wrong, "", 0, note)
 
 
 def download_rows(quick: bool) -> Iterator[Row]:
