@@ -40,16 +40,17 @@ handles that stay open."""
 
 GRACE_S = 5.0
 """Shorter than in earnest, so that what is still being read is removed while it is."""
-PAUSE_S = 0.02
-"""Between two swaps: as fast as a disk can, a plain file would be gone whenever anybody has opened it."""
+ANSWERED_EVERY = 3
+"""After so many swaps somebody must have an answer: else, on a busy machine, each file is gone before it is open."""
 _WAIT_S = 120.0
 _SETTLE_S = 5.0
+_ANSWER_S = 5.0
 
 
 class Book(AbstractContextManager):
     """What was served, swap by swap, in a file that any process may look at while it is written."""
 
-    _BEGUN, _DONE, _CLOSED, _SWAPS = 0, 8, 16, 24
+    _BEGUN, _DONE, _CLOSED, _ANSWERED, _SWAPS = 0, 8, 16, 24, 32
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT)
@@ -61,6 +62,16 @@ class Book(AbstractContextManager):
         self._write(self._BEGUN, swap)
         act()
         self._write(self._DONE, swap)
+
+    def answer(self, swap: int) -> None:
+        """Note that somebody's answer showed what `swap` served."""
+        self._write(self._ANSWERED, swap)
+
+    def await_answer(self) -> None:
+        """Wait, not for long, until somebody's answer shows the newest swap."""
+        deadline = time.monotonic() + _ANSWER_S
+        while self._read(self._ANSWERED) < self.done and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def close(self) -> None:
         """Tell the readers that nothing more will come."""
@@ -120,7 +131,9 @@ class Judge:
             self._wrong("stale", f"{high} while swaps {asked} to {last} were served")
         elif not later:
             self._wrong("backwards", f"{high} of swap {possible[-1]} after swap {self._last_swap}")
-        self._last_swap = later[0] if later else self._last_swap
+        if later:
+            self._last_swap = later[0]
+            self.book.answer(later[0])
         self._last_number = high
 
     def failed(self, error: BaseException) -> None:
@@ -261,7 +274,8 @@ def _under_load(path: Path, acts: Iterable[tuple[int, Callable[[], object]]], re
             try:
                 for number, act in remaining:
                     book.swap(number, act)
-                    time.sleep(PAUSE_S)
+                    if book.done % ANSWERED_EVERY == 0:
+                        book.await_answer()
             finally:
                 book.close()
                 beside.join(_WAIT_S)
