@@ -120,9 +120,10 @@ async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: 
 
 def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
     log = settings_in(failing_dir).log_dir / "run-8.log"
-    assert line_of_step(log, "gated") == 4
-    assert line_of_step(log, "transformed") == 2
-    assert line_of_step(log, "landed") is None
+    assert line_of_step(log, "gated", failed=True) == 4
+    assert line_of_step(log, "transformed", failed=False) == 2
+    assert line_of_step(log, "landed", failed=False) is None
+    assert line_of_step(log, "landed", failed=True) == 4
 
 
 async def test_a_log_that_is_gone_is_only_the_log_s_trouble(failing_dir: Path) -> None:
@@ -205,7 +206,7 @@ async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeyp
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
         await pilot.press("s", "down", "down", "enter")  # transform, of nothing: it fails and says why
-        await until(pilot, lambda: bool(app._notifications), timeout_s=60)
+        await until(pilot, lambda: bool(app._notifications))
         assert "materia pipeline run transform" in [note.title for note in app._notifications]
         await until(pilot, lambda: _ids(app) == [1])
         await until(pilot, lambda: "no snapshot" in app.query_one("#error").visual.plain)

@@ -51,6 +51,25 @@ def test_what_names_nothing_of_ours_leads_nowhere(line: str) -> None:
     assert place_of(line) is None
 
 
+async def test_a_failure_leads_to_the_innermost_call_of_ours_from_its_head_and_to_the_nearest_from_within(
+    failing_dir: Path,
+) -> None:
+    files = ("dataflows/export.py", "dataflows/line.py")
+    trace = [f'      File "{PROJECT / name}", line {n}, in call\n' for n, name in enumerate(files, 3)]
+    library = '      File "/usr/lib/python3.11/http/client.py", line 7, in send\n'
+    lines = ["2026-11-21T09:00:00.000Z ERROR run=8 run failed\n", *trace, library, "    ArchiveError: refused\n"]
+    (failing_dir / "logs" / "run-8.log").write_text("".join(lines))
+    app = console_on(failing_dir, first="logs")
+    async with app.run_test(size=(120, 36)) as pilot:
+        view = app.query_one(LogView)
+        await until(pilot, lambda: "ArchiveError" in view.copied_line())
+        for keys, shown in ((["o"], "line.py:4"), (["home", "o"], "line.py:4"), (["down", "o"], "export.py:3")):
+            await pilot.press(*keys)
+            await until(pilot, lambda: isinstance(app.screen, SourceScreen))
+            assert str(app.screen.query_one(".source").border_title) == f"dataflows/{shown}"
+            await pilot.press("escape")
+
+
 async def test_a_failed_step_leads_to_its_log_line_and_on_to_its_function(failing_dir: Path) -> None:
     app = console_on(failing_dir, first="overview")
     async with app.run_test(size=(120, 36)) as pilot:
@@ -67,5 +86,8 @@ async def test_a_failed_step_leads_to_its_log_line_and_on_to_its_function(failin
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         shown = app.screen.query_one(Static).visual.plain
         assert any(line.startswith("▶") and "def gated(" in line for line in shown.splitlines())
+        await pilot.press("escape", "down", "down", "o")
+        await until(pilot, lambda: isinstance(app.screen, SourceScreen))
+        assert "GateError" in app.query_one(LogView).copied_line()
         await pilot.press("escape")
         assert not isinstance(app.screen, SourceScreen)

@@ -1,6 +1,7 @@
 """The screen Logs: every log there is, followed, searched, and rid of what doesn't matter now."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -30,6 +31,8 @@ from tui.words import TONES
 _RUN = re.compile(r"(?<!\S)run=(\d{1,18})(?!\S)")
 _LEVEL_STEPS = ("", *LEVELS[1:4])
 _DRAW_S = 0.1
+_EVENT_LINES = 200
+_LINE_BYTES = 4 << 10
 _NO_LOG = Cell("? no log yet\n  next: materia run-all", "quiet")
 
 _QUESTIONS = {
@@ -401,11 +404,30 @@ class LogsPane(PolledPane):
     def action_source(self) -> None:
         from tui.source import SourceScreen, place_of
 
-        place = place_of(self._view.copied_line())
+        up, down = self._event(-1), self._event(1)
+        # A traceback ends with the innermost call: from its head that is the last place, from within the nearest.
+        places = [*filter(None, map(place_of, up)), *reversed([*filter(None, map(place_of, down))])]
+        place = places[0] if places else None
         if place is None:
             self.notify("this line names no model, no step and no file of ours")
         else:
             self.app.push_screen(SourceScreen(place))
+
+    def _event(self, direction: int) -> Iterator[str]:
+        """The line under the cursor, and the others of its event from there: up to its head, or down to its end."""
+        if self._reading is None:
+            return
+        document, position = self._reading.document, self._view.cursor
+        step = document.next if direction > 0 else document.previous
+        for number in range(_EVENT_LINES):
+            data = document.read(position, _LINE_BYTES)[0] if position else b""
+            is_head = not data.startswith((b" ", b"\t"))
+            if position is None or (is_head and number and direction > 0):
+                return
+            yield data.decode("utf-8", "replace")
+            if is_head and direction < 0:
+                return
+            position = step(position, self._reading.all_places)
 
     def _run_of_line(self) -> int | None:
         found = _RUN.search(self._view.copied_line())

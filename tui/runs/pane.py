@@ -163,7 +163,9 @@ class RunsPane(PolledPane):
         if kind == "run":
             self._choose(int(rest))
         elif story is not None and story.run.log_path is not None:
-            self._open_log(story, step=rest.rpartition("/")[0])
+            current = message.table.current
+            failed = current is not None and current.cells[0].tone == "bad"
+            self._open_log(story, step=rest.rpartition("/")[0], failed=failed)
 
     # Filtering
 
@@ -223,12 +225,12 @@ class RunsPane(PolledPane):
         else:
             self._open_log(story, step=None)
 
-    def _open_log(self, story: RunStory, step: str | None) -> None:
+    def _open_log(self, story: RunStory, step: str | None, *, failed: bool = False) -> None:
         path = Path(str(story.run.log_path))
 
         def search() -> None:
             try:
-                line = line_of_step(path, step) if step else None
+                line = line_of_step(path, step, failed=failed) if step else None
             except OSError as error:
                 self.app.call_from_thread(self.notify, f"{path.name}: {error.strerror}", severity="warning")
                 return
