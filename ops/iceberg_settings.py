@@ -1,5 +1,6 @@
 """The settings of the Iceberg catalog: where it is, and one of two things that open it."""
 
+import re
 from collections.abc import Mapping
 
 from dataflows.errors import SettingsError
@@ -33,7 +34,7 @@ def iceberg_of(given: Mapping[str, str]) -> CatalogAddress | None:
     if credential is not None and not all(credential.partition(":")[::2]):
         raise SettingsError("ICEBERG_CREDENTIAL is not `client-id:client-secret`")
     namespace = given.get("ICEBERG_NAMESPACE", "serving")
-    if not (namespace.isascii() and namespace.replace("_", "").isalnum()):
+    if not re.fullmatch(r"[a-z0-9](?:[a-z0-9_]*[a-z0-9])?", namespace):
         raise SettingsError(f"ICEBERG_NAMESPACE={namespace!r} is not a namespace's name, such as serving")
     days = given.get("ICEBERG_KEEP_DAYS", "30")
     if not (days.isdecimal() and 1 <= int(days) <= 3650):

@@ -17,6 +17,6 @@ at again. What is there may be replaced by a generation made later, or by an ear
 one too and serves the earlier: it was rolled back here on purpose. Anything else is somebody else's newer work.
 
 **Why pyiceberg writes.** DuckDB's extension can neither put properties into a snapshot, nor replace partitions in
-one commit (it deletes with delete files), nor expire snapshots. What is heavy DuckDB does all the same: it sorts,
-encodes and compresses each slice into a Parquet file on disk, in bounded memory; pyiceberg uploads and commits.
+one commit (it deletes with delete files), nor expire snapshots. What is heavy DuckDB does all the same: it encodes
+and compresses each slice into a Parquet file on disk, in bounded memory; pyiceberg uploads and commits.
 """

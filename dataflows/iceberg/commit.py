@@ -74,15 +74,18 @@ def publish_table(
     connection: "DuckDBPyConnection",
     contents: Contents,
     publication: Publication,
+    table: "Table | None",
 ) -> tuple["Table", Committed]:
     """Bring one table up to the generation; the table afterwards, and what that took.
+
+    `table` is the table as it was found a moment ago, None where there was none.
 
     Raises IcebergConflictError when another machine was faster each time or published something later, IcebergError
     for a table that is not ours, IcebergAccessError, IcebergUnavailableError. Then the table is as it was.
     """
     name = f"{address.namespace}.{contents.table}"
     with catalog_trouble(f"{name} of {address.warehouse}"):
-        table = _loaded(catalog, name, contents, publication.dataset)
+        table = table or _made(catalog, name, contents, publication.dataset)
         for attempt in range(ATTEMPTS):
             check_ours(table, publication.dataset)
             check_credentials(table)
@@ -99,17 +102,13 @@ def publish_table(
     raise AssertionError
 
 
-def _loaded(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
-    """The table; made, empty, if it is not there."""
-    from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
+def _made(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
+    """The table, empty; or as another publisher made it a moment ago."""
+    from pyiceberg.exceptions import TableAlreadyExistsError
 
     try:
-        return catalog.load_table(name)
-    except NoSuchTableError:
-        pass
-    try:
         return _created(catalog, name, contents, dataset)
-    except TableAlreadyExistsError:  # by another publisher, a moment ago
+    except TableAlreadyExistsError:
         return catalog.load_table(name)
 
 

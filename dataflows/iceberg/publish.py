@@ -69,7 +69,9 @@ def publish(address: CatalogAddress, path: Path, publication: Publication, now: 
         for name in tables_of(connection):
             with step(name) as note:
                 wanted[name] = contents_of(connection, name)
-                table, done[name] = publish_table(catalog, address, connection, wanted[name], publication)
+                table, done[name] = publish_table(
+                    catalog, address, connection, wanted[name], publication, there.get(name)
+                )
                 note.detail = str(done[name])
                 if done[name].changed:
                     _care(table, now, address)
@@ -125,7 +127,7 @@ def _confirm(
         if not behind:
             return
         for contents in behind:
-            publish_table(catalog, address, connection, contents, publication)
+            publish_table(catalog, address, connection, contents, publication, there.get(contents.table))
     raise IcebergConflictError(f"another publisher keeps changing {address}; let only one host have its settings")
 
 

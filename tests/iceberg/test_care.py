@@ -52,9 +52,9 @@ def test_publishing_cleans_up_behind_itself(lake: Lake, host: Host) -> None:
 
 
 def test_manifests_and_metadata_do_not_pile_up(lake: Lake, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifests, "MANIFESTS_KEPT", 3)
+    monkeypatch.setattr(manifests, "MANIFESTS_KEPT", 2)
     host.publish(lake.address)
-    for month in range(1, 7):
+    for month in range(1, 5):
         next_generation(
             host,
             f"INSERT INTO serving.fct_psd_revision SELECT * REPLACE (DATE '2026-0{month}-10' AS released_on) "
@@ -62,6 +62,6 @@ def test_manifests_and_metadata_do_not_pile_up(lake: Lake, host: Host, monkeypat
         )
         host.publish(lake.address)
         table = lake.table("fct_psd_revision")
-        assert len(table.current_snapshot().manifests(table.io)) <= 3
+        assert len(table.current_snapshot().manifests(table.io)) <= 2
     assert len(lake.table("fct_psd_revision").metadata.metadata_log) <= 10
     assert lake.differing(host.path()) == {}

@@ -94,24 +94,18 @@ class Lake:
         finally:
             connection.close()
 
-    def differing(self, generation_path: Path) -> dict[str, tuple[int, int, int, int]]:
-        """Tables that are not, row by row, what the generation holds.
-
-        Per table: rows that pyiceberg lacks and has too many, rows that DuckDB lacks and has too many.
-        """
+    def differing(self, generation_path: Path) -> dict[str, str]:
+        """Tables that are not, row by row, what the generation holds; and which reader says so."""
         found = {}
         with self.duckdb() as connection:
             connection.execute(f"ATTACH '{generation_path}' AS made (READ_ONLY)")
             there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
             for name in (name for name in SERVING_TABLES if name in there):
-                connection.register("read", self.table(name).scan().to_arrow())
-                counts = tuple(
-                    _only_in_the_first(connection, *pair)
-                    for other in ("read", f"lake.{self.namespace}.{name}")
-                    for pair in ((f"made.serving.{name}", other), (other, f"made.serving.{name}"))
-                )
-                if any(counts):
-                    found[name] = counts
+                connection.register("by_pyiceberg", self.table(name).scan().to_arrow())
+                connection.execute(f"CREATE OR REPLACE TEMP TABLE by_duckdb AS FROM lake.{self.namespace}.{name}")
+                for reader in ("by_pyiceberg", "by_duckdb"):
+                    if not _is_same(connection, f"made.serving.{name}", reader):
+                        found[name] = reader
         return found
 
 
@@ -125,10 +119,21 @@ def with_token(address: CatalogAddress) -> CatalogAddress:
     return replace(address, token=granted, credential=None)
 
 
-def _only_in_the_first(connection: duckdb.DuckDBPyConnection, first: str, second: str) -> int:
-    columns = ", ".join(f'"{name}"' for name, *_ in connection.execute(f"DESCRIBE FROM {first}").fetchall())
-    sql = f"SELECT count(*) FROM (SELECT {columns} FROM {first} EXCEPT ALL SELECT {columns} FROM {second})"
-    return int((connection.execute(sql).fetchone() or (0,))[0])
+def _is_same(connection: duckdb.DuckDBPyConnection, first: str, second: str) -> bool:
+    """Whether both have the same columns and, in any order, the same rows."""
+    columns = [_columns(connection, each) for each in (first, second)]
+    if columns[0] != columns[1]:
+        return False
+    listed = ", ".join(f'"{name}"' for name in columns[0])
+    sql = (
+        f"SELECT (SELECT count(*) FROM {first}) = (SELECT count(*) FROM {second}), "
+        f"NOT EXISTS (SELECT {listed} FROM {first} EXCEPT ALL SELECT {listed} FROM {second})"
+    )
+    return connection.execute(sql).fetchone() == (True, True)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, relation: str) -> list[str]:
+    return sorted(name for name, *_ in connection.execute(f"DESCRIBE FROM {relation}").fetchall())
 
 
 def _extension(name: str) -> Path:

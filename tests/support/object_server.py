@@ -13,6 +13,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 from dataflows.object_store import Bucket
 
@@ -166,12 +169,21 @@ class ObjectServer:
             try:
                 self.client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
                 self.client.delete_object(Bucket=BUCKET, Key="ready")
+                self._ask_catalog()
                 return
-            except (BotoCoreError, ClientError):
+            except (BotoCoreError, ClientError, URLError):
                 assert self._process is not None
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+
+    def _ask_catalog(self) -> None:
+        """Raise URLError until the warehouse is there for somebody with a token."""
+        form = {"grant_type": "client_credentials", "client_id": CANARY_ID, "client_secret": CANARY}
+        with urlopen(f"{self.catalog_uri}/v1/oauth/tokens", urlencode(form).encode()) as answer:
+            token = json.load(answer)["access_token"]
+        listing = Request(f"{self.catalog_uri}/v1/{WAREHOUSE}/namespaces", headers={"Authorization": f"Bearer {token}"})
+        urlopen(listing).close()
 
 
 def _record(identity: Identity) -> dict[str, object]:
