@@ -92,6 +92,8 @@ def opened(path: Path, spill_dir: Path) -> Iterator["DuckDBPyConnection"]:
         yield connection
     except duckdb.IOException as error:
         raise ServingBrokenError(f"{path} cannot be read: {error}; `materia serving verify` tells more") from error
+    except duckdb.Error as error:
+        raise IcebergError(f"{path} could not be carried to Iceberg: {error}") from error
     finally:
         connection.close()
 

@@ -1,5 +1,6 @@
 """Publishing generations to a real Iceberg REST catalog, read back by pyiceberg and by DuckDB."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,6 @@ from dataflows.serving.build import SERVING_TABLES
 from tests.iceberg.publishing import Host, host_with, next_generation
 from tests.support.lake import Lake, with_token
 from tests.support.object_server import CANARY, READER
-from tests.support.served_demo import ServedDemo
-
-UNTOUCHED = {"dim_commodity", "dim_country", "dim_attribute"}
 
 
 @pytest.fixture
@@ -25,31 +23,16 @@ def host(tmp_path: Path) -> Host:
     return host_with(tmp_path / "host")
 
 
-def files_of(lake: Lake, table: str) -> set[str]:
-    return {task.file.file_path for task in lake.table(table).scan().plan_files()}
+def in_between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen once, when the first file of a publisher is written and not yet committed."""
+    write_slice, waiting = commit.write_slice, [happens]
 
+    def interrupted(*arguments: object) -> None:
+        write_slice(*arguments)
+        if waiting:
+            waiting.pop()()
 
-def test_every_generation_reads_the_same_in_pyiceberg_and_duckdb(
-    lake: Lake, served_demo: ServedDemo, tmp_path: Path
-) -> None:
-    host = Host(served_demo.copy(tmp_path / "host"))
-    closed: dict[int, set[str]] = {}
-    for number in (1, 2, 3):
-        generation = host.store.rollback(number)
-        outcome = host.publish(lake.address)
-        assert set(outcome.tables) == set(SERVING_TABLES)
-        assert lake.differing(host.path()) == {}
-        closed[number] = files_of(lake, "fct_psd")
-        for table in lake.tables().values():
-            assert len(table.snapshots()) <= number
-        said = lake.table("fct_psd").current_snapshot().summary.additional_properties
-        assert said["materia.generation"] == str(number)
-        assert said["materia.code-version"] == generation.code_version
-        assert said["materia.newest-released-on"] == str(generation.newest_released_on)
-    # Of the closed versions none was written again: all but the slices of the two newest releases stay as they are.
-    assert len(closed[2] & closed[3]) == len(closed[2]) - 1
-    written = host.publish(lake.address).tables
-    assert not any(done.changed for done in written.values())
+    monkeypatch.setattr(commit, "write_slice", interrupted)
 
 
 def test_what_did_not_change_gets_no_commit(lake: Lake, host: Host) -> None:
@@ -70,7 +53,7 @@ def test_what_did_not_change_gets_no_commit(lake: Lake, host: Host) -> None:
 
 def test_a_release_rewrites_only_the_slices_that_it_touches(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
-    before = files_of(lake, "fct_psd")
+    before = lake.files("fct_psd")
     next_generation(
         host,
         "UPDATE serving.fct_psd SET last_seen_on = DATE '2025-09-12' WHERE valid_to IS NULL",
@@ -78,7 +61,7 @@ def test_a_release_rewrites_only_the_slices_that_it_touches(lake: Lake, host: Ho
         "FROM serving.fct_psd_revision LIMIT 1",
     )
     done = host.publish(lake.address).tables
-    after = files_of(lake, "fct_psd")
+    after = lake.files("fct_psd")
     # Closed in June and July: two files that stay. What was current in August is current in September.
     assert (len(before), len(after), len(before & after)) == (3, 3, 2)
     assert done["fct_psd_revision"].rows == 1
@@ -145,14 +128,7 @@ def test_of_two_publishers_at_once_the_newer_wins_and_the_loser_leaves_no_file(
     change = "UPDATE serving.dim_country SET country_name = '{}' WHERE country_code = 'BR'"
     next_generation(host, change.format("Older"))
     next_generation(other, change.format("Newer"), days_later=2)
-    write_slice, rivals = commit.write_slice, [other]
-
-    def interrupted(*arguments: object) -> None:
-        write_slice(*arguments)
-        if rivals:
-            rivals.pop().publish(lake.address)
-
-    monkeypatch.setattr(commit, "write_slice", interrupted)
+    in_between(monkeypatch, lambda: other.publish(lake.address))
     with pytest.raises(IcebergConflictError, match="generation 2 of another host"):
         host.publish(lake.address)
     assert lake.differing(other.path()) == {}
@@ -167,14 +143,7 @@ def test_a_publisher_that_loses_to_an_older_one_tries_again_and_wins(
     change = "UPDATE serving.dim_country SET country_name = '{}' WHERE country_code = 'BR'"
     next_generation(host, change.format("Newer"), days_later=2)
     next_generation(other, change.format("Older"))
-    write_slice, rivals = commit.write_slice, [other]
-
-    def interrupted(*arguments: object) -> None:
-        write_slice(*arguments)
-        if rivals:
-            rivals.pop().publish(lake.address)
-
-    monkeypatch.setattr(commit, "write_slice", interrupted)
+    in_between(monkeypatch, lambda: other.publish(lake.address))
     host.publish(lake.address)
     assert lake.differing(host.path()) == {}
 

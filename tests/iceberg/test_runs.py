@@ -155,3 +155,26 @@ def test_a_killed_publisher_leaves_every_table_whole_and_the_next_one_goes_on(la
     assert again.returncode == 0, again.stderr
     assert lake.differing(machine.data_dir / "serving-2.duckdb") == {}
     assert not (machine.data_dir / "iceberg.work").exists()
+
+
+def test_every_generation_reads_the_same_in_pyiceberg_and_duckdb(
+    lake: Lake, served_demo: ServedDemo, tmp_path: Path
+) -> None:
+    host = Host(served_demo.copy(tmp_path / "host"))
+    closed: dict[int, set[str]] = {}
+    for number in (1, 2, 3):
+        generation = host.store.rollback(number)
+        outcome = host.publish(lake.address)
+        assert set(outcome.tables) == set(SERVING_TABLES)
+        assert lake.differing(host.path()) == {}
+        closed[number] = lake.files("fct_psd")
+        for table in lake.tables().values():
+            assert len(table.snapshots()) <= number
+        said = lake.table("fct_psd").current_snapshot().summary.additional_properties
+        assert said["materia.generation"] == str(number)
+        assert said["materia.code-version"] == generation.code_version
+        assert said["materia.newest-released-on"] == str(generation.newest_released_on)
+    # Of the closed versions none was written again: all but the slices of the two newest releases stay as they are.
+    assert len(closed[2] & closed[3]) == len(closed[2]) - 1
+    written = host.publish(lake.address).tables
+    assert not any(done.changed for done in written.values())

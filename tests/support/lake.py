@@ -69,6 +69,10 @@ class Lake:
         """Where each table's metadata is: it moves with every commit."""
         return {name: table.metadata_location for name, table in self.tables().items()}
 
+    def files(self, table: str) -> set[str]:
+        """The data files of a table as it is now."""
+        return {task.file.file_path for task in self.table(table).scan().plan_files()}
+
     def objects(self, table: str = "") -> set[str]:
         """Everything that lies in the object storage below the namespace, or below a table."""
         pages = self.server.client.get_paginator("list_objects_v2").paginate(
