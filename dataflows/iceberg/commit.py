@@ -65,7 +65,8 @@ class Committed:
         if not self.changed:
             return "unchanged"
         columns = ", columns changed" if self.columns_changed else ""
-        return f"{self.slices} slices, {self.rows:,} rows, {self.size_bytes:,} bytes{columns}"
+        slices = f"{self.slices} slice{'' if self.slices == 1 else 's'}"
+        return f"{slices}, {self.rows:,} rows, {self.size_bytes:,} bytes{columns}"
 
 
 def publish_table(

@@ -107,7 +107,7 @@ def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catche
     published = journal.last_by_pipeline()["publish_iceberg"]
     assert published.result.startswith("generation 3 is in Iceberg: 9 of 9 tables changed")
     steps = {step.name: step.detail for step in journal.steps(published.id)}
-    assert steps["dim_release"].startswith("1 slices, 3 rows")
+    assert steps["dim_release"].startswith("1 slice, 3 rows")
     assert [*steps] == ["catalog_opened", *SERVING_TABLES, "confirmed"]
 
     machine.run("run-all", PSD_ARCHIVE_URL=archive.url)
