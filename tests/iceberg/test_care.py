@@ -48,13 +48,12 @@ def test_publishing_cleans_up_behind_itself(lake: Lake, host: Host) -> None:
     host.publish(lake.address, now=datetime.now(UTC) + timedelta(days=40))
     assert len(lake.table("dim_country").snapshots()) == 1
     assert len(lake.table("dim_commodity").snapshots()) == 1
-    assert lake.differing(host.path()) == {}
 
 
 def test_manifests_and_metadata_do_not_pile_up(lake: Lake, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "MANIFESTS_KEPT", 2)
     host.publish(lake.address)
-    for month in range(1, 5):
+    for month in range(1, 4):
         next_generation(
             host,
             f"INSERT INTO serving.fct_psd_revision SELECT * REPLACE (DATE '2026-0{month}-10' AS released_on) "
