@@ -57,6 +57,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         ("lakehouse", _lakehouse),
         ("serving", _serving),
         ("landing", _landing),
+        ("iceberg", _iceberg),
         ("clock", _clock),
         ("esc", _esc),
         ("ssh", _ssh),
@@ -175,6 +176,20 @@ def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding("landing", Verdict.FAILED, f"{place} cannot be written to", f"chown it to {os.getuid()}")
     return Finding("landing", Verdict.OK, f"{len(snapshots)} snapshots landed")
+
+
+def _iceberg(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """The Iceberg catalog lets us in; a run can do without."""
+    from dataflows.iceberg.catalog import open_catalog
+
+    if settings.iceberg is None:
+        return Finding("iceberg", Verdict.OK, "no catalog is set")
+    try:
+        open_catalog(settings.iceberg)
+    except MateriaError as error:
+        what, _, next_step = str(error).partition("; ")
+        return Finding("iceberg", Verdict.WARNING, what, next_step)
+    return Finding("iceberg", Verdict.OK, f"{settings.iceberg} answers")
 
 
 def _clock(settings: Settings, _environ: Mapping[str, str]) -> Finding:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ops.iceberg_settings import NAMES as ICEBERG_NAMES
 from ops.redact import is_secret
 
 R2_NAMES = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
@@ -12,12 +13,18 @@ WORKERS = "workers"
 DECLARED: Mapping[str, tuple[str, ...]] = {
     "extract": R2_NAMES,
     "transform": R2_NAMES,
-    "export_serving": R2_NAMES,
-    "run-all": R2_NAMES,
+    "export_serving": (*R2_NAMES, *ICEBERG_NAMES),
+    "run-all": (*R2_NAMES, *ICEBERG_NAMES),
 }
 """What a pipeline needs of the secret store; nothing else reaches a worker."""
 
-SENT_SETTINGS = ("PSD_ARCHIVE_URL", "PSD_DATASET", "MATERIA_MAX_ROW_LOSS")
+SENT_SETTINGS = (
+    "PSD_ARCHIVE_URL",
+    "PSD_DATASET",
+    "MATERIA_MAX_ROW_LOSS",
+    "ICEBERG_NAMESPACE",
+    "ICEBERG_KEEP_DAYS",
+)
 """Settings, no secrets, that a worker gets as they are here."""
 
 _HELD_HERE = {"HETZNER_TOKEN": WORKERS}

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflows.errors import SettingsError
+from dataflows.iceberg.catalog import CatalogAddress
+from ops import iceberg_settings
 from ops.supervisor import config
 from ops.supervisor.config import Supervision, supervision_of
 
@@ -25,6 +27,7 @@ DOCUMENTED = {
     "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
+    **iceberg_settings.DOCUMENTED,
     **config.DOCUMENTED,
     "MATERIA_RUN_ON": "where `materia pipeline run` works: `local` (default) or a provider, `hetzner`",
     "MATERIA_WORKER_MAX_COUNT": "how many workers there may be at once; default `2`",
@@ -61,6 +64,7 @@ class Settings:
     max_row_loss: float
     r2: R2Settings | None
     supervision: Supervision = field(default_factory=Supervision)
+    iceberg: CatalogAddress | None = None
 
     @property
     def landing_dir(self) -> Path:
@@ -108,6 +112,7 @@ class Settings:
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
             r2=_r2(given),
             supervision=supervision_of(given),
+            iceberg=iceberg_settings.iceberg_of(given),
         )
 
 

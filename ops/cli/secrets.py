@@ -1,9 +1,13 @@
 """`materia secrets`: which names are present, for which pipeline; never a value."""
 
+import os
+
 import click
 
+from dataflows.errors import SettingsError
 from ops.cli.exits import Exit
 from ops.cli.output import print_json, table
+from ops.iceberg_settings import iceberg_of
 
 
 @click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
@@ -17,7 +21,8 @@ def secrets() -> None:
 def check(ctx: click.Context, as_json: bool) -> None:
     """Say which names are set, and for which pipeline; never a value.
 
-    Object storage needs all of its names or none; some of them exit with 2.
+    Object storage needs all of its names or none, Iceberg its address and one of token and credential, or none;
+    some of them exit with 2.
     """
     from ops import secrets as declared
 
@@ -30,6 +35,11 @@ def check(ctx: click.Context, as_json: bool) -> None:
     storage = {each.is_present for each in found if each.name in declared.R2_NAMES}
     if len(storage) == 2:
         click.echo("object storage is set by halves: nothing will run; set all four R2 names, or none", err=True)
+        ctx.exit(Exit.USAGE)
+    try:
+        iceberg_of({each.name: os.environ[each.name] for each in found if each.is_present})
+    except SettingsError as error:
+        click.echo(str(error), err=True)
         ctx.exit(Exit.USAGE)
 
 
