@@ -31,6 +31,8 @@ TYPES = {
     "cpx32": (4, 16.0, 0.0260, ("fsn1", "nbg1", "hel1")),
     "ccx23": (4, 16.0, 0.0500, ("fsn1", "nbg1", "hel1")),
 }
+ADDRESS_EUR = 0.0010
+"""What a primary IPv4 address costs an hour, at every location."""
 LOCATIONS = {"fsn1": (1, "Falkenstein"), "nbg1": (2, "Nuremberg"), "hel1": (3, "Helsinki")}
 
 STATUS_OF_CODE = {
@@ -98,6 +100,7 @@ class FakeHetzner:
         self.deletion_s = 0.0
         """How long a deleted server is still shown, as `deleting`."""
         self.creations = 0
+        self.currency = "EUR"
         self._boots, self._ends = boots, ends
         self._faults: list[Fault] = []
         self.lock = threading.RLock()
@@ -150,6 +153,8 @@ class FakeHetzner:
         with self.lock:
             self._sweep()
             match method, path.strip("/").split("/"):
+                case "GET", ["pricing"]:
+                    return 200, {"pricing": self.pricing()}
                 case "GET", ["server_types"]:
                     return 200, _page("server_types", [self.server_type(name) for name in TYPES], query)
                 case "GET", [("servers" | "ssh_keys" | "firewalls") as kind]:
@@ -266,9 +271,32 @@ class FakeHetzner:
                 if self._ends:
                     self._ends(number)
 
+    def pricing(self) -> dict[str, Any]:
+        return {
+            "currency": self.currency,
+            "vat_rate": "19.000000",
+            "image": {"price_per_gb_month": _price(0.01)},
+            "volume": {"price_per_gb_month": _price(0.05)},
+            "floating_ip": {"price_monthly": _price(3.0)},
+            "floating_ips": [],
+            "primary_ips": [
+                {
+                    "type": kind,
+                    "prices": [
+                        {"location": place, "price_hourly": _price(eur), "price_monthly": _price(eur * 730)}
+                        for place in LOCATIONS
+                    ],
+                }
+                for kind, eur in (("ipv4", ADDRESS_EUR), ("ipv6", 0.0))
+            ],
+            "server_backup": {"percentage": "20.00"},
+            "server_types": [],
+            "load_balancer_types": [],
+        }
+
     def server_type(self, name: str) -> dict[str, Any]:
         cores, memory_gb, eur, locations = TYPES[name]
-        price = {"net": f"{eur / 1.19:.10f}", "gross": f"{eur:.10f}"}
+        price = _price(eur)
         return {
             "id": list(TYPES).index(name) + 100,
             "name": name,
@@ -489,6 +517,10 @@ def _public(answer: Any) -> Any:
     if isinstance(answer, dict):
         return {name: _public(value) for name, value in answer.items() if not name.startswith("_")}
     return [_public(each) for each in answer] if isinstance(answer, list) else answer
+
+
+def _price(eur: float) -> dict[str, str]:
+    return {"net": f"{eur / 1.19:.10f}", "gross": f"{eur:.10f}"}
 
 
 def _now() -> str:

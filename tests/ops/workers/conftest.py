@@ -47,7 +47,7 @@ def an_order(name: str = "materia-box-abc123-extract", host_key: str = "k1", run
     )
 
 
-AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.012, True)
+AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.013, True)
 
 
 @pytest.fixture(scope="session")

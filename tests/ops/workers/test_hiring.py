@@ -64,7 +64,7 @@ def test_short_capacity_is_climbed_around(fake: FakeHetzner, hiring: Hiring, hos
     assert made.type == "ccx13"
     assert [len(fake.state.servers), len(fake.state.ssh_keys), len(fake.state.firewalls)] == [1, 1, 1]
     # What never came to be costs nothing.
-    assert hiring().ledger.eur_within_a_day(datetime.now(UTC)) == pytest.approx(2 * 0.025)
+    assert hiring().ledger.eur_within_a_day(datetime.now(UTC)) == pytest.approx(2 * 0.026)
 
 
 def test_the_ladder_ends(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
@@ -87,19 +87,19 @@ def test_what_would_pass_a_cap_is_not_asked_for(fake: FakeHetzner, hiring: Hirin
 def test_the_price_is_todays(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair, monkeypatch: pytest.MonkeyPatch):
     for name, (cores, memory_gb, _, locations) in TYPES.items():
         monkeypatch.setitem(TYPES, name, (cores, memory_gb, 9.0, locations))
-    with pytest.raises(CapError, match=r"costs 9\.0000 EUR an hour"):
+    with pytest.raises(CapError, match=r"costs 9\.0010 EUR an hour"):
         create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
 
 
 def test_a_days_money_is_spent_once(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
-    hire = hiring(MATERIA_WORKER_MAX_EUR_PER_DAY="0.06", MATERIA_WORKER_TTL_MINUTES="120")
+    hire = hiring(MATERIA_WORKER_MAX_EUR_PER_DAY="0.065", MATERIA_WORKER_TTL_MINUTES="120")
     made = 0
     with pytest.raises(CapError):
         for _ in range(20):
             create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
             destroy(hire, NAME)
             made += 1
-    # 0.012 EUR for each begun hour so far, and room for two hours of one more.
+    # 0.013 EUR for each begun hour so far, and room for two hours of one more.
     assert made == 4
     assert fake.creations == 4
 
@@ -235,7 +235,7 @@ def test_the_rows_say_what_a_worker_costs_and_when_it_ends(fake: FakeHetzner, hi
     hire = hiring()
     made = create(hire, NAME, SIZES["extract"], 7, PUBLIC_KEY, host_key)
     (row,) = rows_of(hire.provider, made.labels.created_at + timedelta(minutes=61)).rows
-    assert (row.id, row.run_id, row.state, row.eur_per_h, row.eur_so_far) == (NAME, 7, "running", 0.012, 0.024)
+    assert (row.id, row.run_id, row.state, row.eur_per_h, row.eur_so_far) == (NAME, 7, "running", 0.013, 0.026)
     assert row.expires_at == made.labels.created_at + timedelta(hours=2)
 
 

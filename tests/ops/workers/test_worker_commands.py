@@ -28,7 +28,7 @@ def test_a_worker_by_hand_is_created_listed_and_destroyed(fake: FakeHetzner, tmp
     (server,) = fake.state.servers.values()
     assert f"known_hosts: {server['public_net']['ipv4']['ip']} ssh-ed25519 " in created.stdout
     (row,) = json.loads(materia(tmp_path, "worker", "list", "--json", **environ).stdout)
-    assert (row["id"], row["type"], row["eur_per_h"]) == (server["name"], "cpx22", 0.012)
+    assert (row["id"], row["type"], row["eur_per_h"]) == (server["name"], "cpx22", 0.013)
     again = materia(tmp_path, "worker", "create", "bench", "--public-key", str(tmp_path / "key.pub"), **environ)
     assert again.returncode == 2
     assert "already" in again.stderr
