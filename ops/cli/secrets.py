@@ -1,9 +1,14 @@
 """`materia secrets`: which names are present, for which pipeline; never a value."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ops.cli.exits import Exit
 from ops.cli.output import print_json, table
+
+if TYPE_CHECKING:
+    from ops.secrets import Presence
 
 
 @click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
@@ -25,12 +30,17 @@ def check(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        rows = [(each.name, _state(each.is_present), ", ".join(each.wanted_by)) for each in found]
+        rows = [(each.name, _state(each.is_present), _for(each)) for each in found]
         click.echo(table(("name", "", "for"), rows))
     storage = {each.is_present for each in found if each.name in declared.R2_NAMES}
     if len(storage) == 2:
         click.echo("object storage is set by halves: nothing will run; set all four R2 names, or none", err=True)
         ctx.exit(Exit.USAGE)
+
+
+def _for(presence: "Presence") -> str:
+    where = f" at {presence.provider}" if presence.provider else ""
+    return f"{', '.join(presence.wanted_by)}{where}"
 
 
 def _state(is_present: bool) -> str:

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeVar
 
-from ops.workers.errors import ForeignError, NoCapacityError, WorkerError
+from ops.workers.errors import ForeignError, NoCapacityError, RefusedError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Belonging, Instance, Offer, Order, Provider
 
@@ -87,6 +87,8 @@ class Cloud:
     user: str
     servers: Kind
     supplies: tuple[Supply, ...]
+    remnants: tuple[Kind, ...]
+    """What a server may leave behind, and is deleted after it: its disk."""
     offers: Callable[[], tuple[Offer, ...]]
     create: Callable[[Order, Offer, Mapping[str, Thing]], Thing]
     """Asks for a server; the mapping holds the supplies by their `what`."""
@@ -97,6 +99,8 @@ class Cloud:
     """What must still be done to a server that was made; may be repeated."""
     again: Callable[[Thing], Thing] = lambda thing: thing
     """The same server as it is now."""
+    said: Callable[[Exception], str] = str
+    """What an error says, for people."""
     failure: Callable[[Thing], str | None] = lambda thing: None
     """Why it will never run: the provider found no room for it after all. None as long as it may."""
     pause_s: float = 1.0
@@ -135,7 +139,8 @@ def asked(cloud: Cloud, ask: Callable[[], T], *, also: Trouble | None = None, te
 def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
     # What an earlier life left under this name stands in the way: nobody has its keys any longer.
     if _made(cloud, order) is None:
-        _delete(cloud, cloud.servers, order.name)
+        for kind in (cloud.servers, *cloud.remnants):
+            _delete(cloud, kind, order.name)
     supplies = {supply.kind.what: _supplied(cloud, supply, order, offer) for supply in cloud.supplies}
     last: Exception | None = None
     for attempt in range(_TRIES):
@@ -144,10 +149,12 @@ def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
             return _running(cloud, made, order, offer)
         try:
             made = cloud.create(order, offer, supplies)
+        except WorkerError:
+            raise
         except Exception as error:
             trouble = cloud.trouble(error)
             if trouble is Trouble.NO_CAPACITY:
-                raise _no_capacity(offer, error) from error
+                raise _no_capacity(offer, cloud.said(error)) from error
             if trouble not in (Trouble.TAKEN, Trouble.PASSING):
                 raise _typed(cloud, error, f"create {order.name} ({offer.type} at {offer.location})") from error
             last = error
@@ -163,7 +170,7 @@ def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
 
 def _made(cloud: Cloud, order: Order) -> Thing | None:
     """The machine of that name if it is this very order's; ForeignError when none of that name is ours."""
-    found = list(asked(cloud, partial(cloud.servers.named, order.name)))
+    found = _named(cloud, cloud.servers, order.name)
     _ours(cloud.servers, found)
     return next((each for each in found if each.labels == order.labels and not each.is_leaving), None)
 
@@ -186,8 +193,9 @@ def _running(cloud: Cloud, made: Thing, order: Order, offer: Offer) -> Instance:
     except WorkerError:
         raise
     except Exception as error:
-        why = "it vanished before it ran" if cloud.trouble(error) is Trouble.GONE else str(error)
-    _delete(cloud, cloud.servers, order.name)
+        why = "it vanished before it ran" if cloud.trouble(error) is Trouble.GONE else cloud.said(error)
+    for kind in (cloud.servers, *cloud.remnants):
+        _delete(cloud, kind, order.name)
     raise _no_capacity(offer, why)
 
 
@@ -209,14 +217,13 @@ def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Thing
 
 def _destroy(cloud: Cloud, name: str) -> None:
     """The machine first: a firewall in use cannot be deleted."""
-    for kind in (cloud.servers, *(supply.kind for supply in cloud.supplies)):
+    for kind in (cloud.servers, *_kinds_beside(cloud)):
         _delete(cloud, kind, name)
 
 
 def _delete(cloud: Cloud, kind: Kind, name: str, keep: Labels | None = None) -> None:
     """Delete what bears that name and our label, but for what carries just the labels to `keep`."""
-    found = list(asked(cloud, partial(kind.named, name)))
-    for thing in _ours(kind, found):
+    for thing in _ours(kind, _named(cloud, kind, name)):
         if keep is None or thing.labels != keep:
             _delete_one(cloud, kind, thing)
 
@@ -255,11 +262,19 @@ def _instances(cloud: Cloud) -> tuple[Instance, ...]:
 
 def _belongings(cloud: Cloud) -> tuple[Belonging, ...]:
     return tuple(
-        Belonging(supply.kind.what, each.name, each.labels)
-        for supply in cloud.supplies
-        for each in asked(cloud, lambda kind=supply.kind: list(kind.ours()))  # type: ignore[misc]
+        Belonging(kind.what, each.name, each.labels)
+        for kind in _kinds_beside(cloud)
+        for each in asked(cloud, lambda kind=kind: list(kind.ours()))  # type: ignore[misc]
         if each.labels is not None
     )
+
+
+def _kinds_beside(cloud: Cloud) -> tuple[Kind, ...]:
+    return (*(supply.kind for supply in cloud.supplies), *cloud.remnants)
+
+
+def _named(cloud: Cloud, kind: Kind, name: str) -> list[Thing]:
+    return asked(cloud, lambda: list(kind.named(name)))
 
 
 def _ours(kind: Kind, found: list[Thing]) -> list[Thing]:
@@ -278,6 +293,7 @@ def _no_capacity(offer: Offer, why: object) -> NoCapacityError:
 
 
 def _typed(cloud: Cloud, error: Exception | None, what: str) -> WorkerError:
-    refused = error is not None and cloud.trouble(error) is Trouble.REFUSED
-    hint = f"check {cloud.credentials}" if refused else "try again later"
-    return WorkerError(f"{cloud.title} did not {what}: {error}; {hint}")
+    said = cloud.said(error) if error else "no answer"
+    if error is not None and cloud.trouble(error) is Trouble.REFUSED:
+        return RefusedError(f"{cloud.title} did not {what}: {said}; check {cloud.credentials}")
+    return WorkerError(f"{cloud.title} did not {what}: {said}; try again later")

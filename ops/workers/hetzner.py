@@ -56,6 +56,7 @@ def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Pro
             user="root",
             servers=_kind("server", client.servers),
             supplies=(Supply(firewalls, partial(_firewall, client)), Supply(keys, partial(_key, client))),
+            remnants=(),
             offers=lambda: _offers(client, address_prices()),
             create=partial(_create, client),
             instance=lambda thing: _instance(thing, address_prices()),

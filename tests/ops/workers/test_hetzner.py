@@ -8,7 +8,8 @@ from ops.workers import hetzner as module
 from ops.workers.errors import ForeignError, NoCapacityError, WorkerError
 from ops.workers.provider import Provider
 from tests.ops.workers.conftest import AN_OFFER, PAUSE_S, an_order
-from tests.support.fake_hetzner import ADDRESS_EUR, TOKEN, TYPES, FakeHetzner, Fault
+from tests.support.fake_cloud import Fault
+from tests.support.fake_hetzner import ADDRESS_EUR, TOKEN, TYPES, FakeHetzner
 
 
 def test_offers_are_every_type_at_every_location_with_its_price_now(hetzner: Provider):
