@@ -16,6 +16,7 @@ LOCAL = "local"
 
 ANYWHERE = ("0.0.0.0/0", "::/0")
 _MOST_TTL_MINUTES = 24 * 60
+FIRST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def present(settings: WorkerSettings) -> tuple[str, ...]:
     return complete(settings.given)
 
 
-def provider_of(name: str, settings: WorkerSettings) -> Provider:
-    """The provider of that name; raises SettingsError when there is none, or saying which credentials are missing.
+def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = None) -> Provider:
+    """The provider of that name; `pause_s` is the first pause between two tries.
 
-    Also when what its client needs is not installed.
+    Raises SettingsError when there is none, saying which credentials are missing, or that its client is not installed.
     """
     if missing := missing_for(name, settings):
         raise SettingsError(
@@ -74,7 +75,7 @@ def provider_of(name: str, settings: WorkerSettings) -> Provider:
             "for example `esc run beanflows/prod -- materia …`"
         )
     try:
-        return _made(name, settings)
+        return _made(name, settings, FIRST_PAUSE_S if pause_s is None else pause_s)
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"{name} needs the package {error.name}, which is not installed; "
@@ -109,13 +110,14 @@ def nobody(settings: WorkerSettings) -> str:
     return f"there are no credentials of any provider: {needs}"
 
 
-def _made(name: str, settings: WorkerSettings) -> Provider:
+def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
     given = settings.given
     match name:
         case "hetzner":
             from ops.workers import hetzner
 
-            return hetzner.provider(given["HETZNER_TOKEN"], given.get("HETZNER_API_URL", hetzner.API_URL))
+            api_url = given.get("HETZNER_API_URL", hetzner.API_URL)
+            return hetzner.provider(given["HETZNER_TOKEN"], api_url, pause_s=pause_s)
         case "ovh":
             from ops.workers import ovh
 
@@ -128,7 +130,8 @@ def _made(name: str, settings: WorkerSettings) -> Provider:
                     auth_url=given.get("OS_AUTH_URL", ovh.AUTH_URL),
                     catalogue_url=given.get("OVH_PRICES_URL", ovh.CATALOGUE_URL),
                     tax=settings.tax,
-                )
+                ),
+                pause_s=pause_s,
             )
         case "scaleway":
             from ops.workers import scaleway
@@ -141,7 +144,8 @@ def _made(name: str, settings: WorkerSettings) -> Provider:
                     zones=_names(given.get("SCW_ZONES", "")) or scaleway.ZONES,
                     api_url=given.get("SCW_API_URL", scaleway.API_URL).rstrip("/"),
                     tax=settings.tax,
-                )
+                ),
+                pause_s=pause_s,
             )
         case _:
             from ops.workers import oracle
@@ -158,7 +162,8 @@ def _made(name: str, settings: WorkerSettings) -> Provider:
                     api_url=given.get("OCI_API_URL"),
                     prices_url=given.get("OCI_PRICES_URL", oracle.PRICES_URL),
                     tax=settings.tax,
-                )
+                ),
+                pause_s=pause_s,
             )
 
 

@@ -3,29 +3,34 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from ops.workers import hetzner, oracle, ovh, scaleway
+from ops.workers import scaleway
 from ops.workers.provider import Provider
+from ops.workers.settings import WorkerSettings, provider_of
 from tests.support import fake_hetzner, fake_oracle, fake_ovh, fake_scaleway
 from tests.support.fake_cloud import FakeCloud
 
 PAUSE_S = 0.001
 
 
-@dataclass(frozen=True)
+@dataclass
 class CloudUnderTest:
     """A provider, the stand-in that it asks, and the environment with which Materia finds both."""
 
     name: str
     fake: Any
-    provider: Provider
     environ: Mapping[str, str]
     wrong_environ: Mapping[str, str]
     """The same with a credential that is refused."""
     secret: str
     prices: Mapping[tuple[str, str], float]
     """EUR an hour, by type and location, as the bill has it: machine, disk, address, tax."""
+
+    @cached_property
+    def provider(self) -> Provider:
+        return provider_of(self.name, WorkerSettings.from_environ(self.environ), pause_s=PAUSE_S)
 
 
 TAX = 1.2
@@ -38,9 +43,8 @@ def _hetzner(fake: fake_hetzner.FakeHetzner) -> CloudUnderTest:
         for name, (_, _, eur, places) in fake_hetzner.TYPES.items()
         for place in places
     }
-    made = hetzner.provider(fake_hetzner.TOKEN, fake.url, pause_s=PAUSE_S)
     wrong = {"HETZNER_TOKEN": "another"}
-    return CloudUnderTest("hetzner", fake, made, environ, environ | wrong, fake_hetzner.TOKEN, prices)
+    return CloudUnderTest("hetzner", fake, environ, environ | wrong, fake_hetzner.TOKEN, prices)
 
 
 def _ovh(fake: fake_ovh.FakeOvh) -> CloudUnderTest:
@@ -52,14 +56,6 @@ def _ovh(fake: fake_ovh.FakeOvh) -> CloudUnderTest:
         "OS_AUTH_URL": f"{fake.url}/v3",
         "OVH_PRICES_URL": f"{fake.url}/catalogue",
     }
-    account = ovh.Account(
-        fake_ovh.USERNAME,
-        fake_ovh.PASSWORD,
-        fake_ovh.PROJECT_ID,
-        fake_ovh.REGIONS,
-        f"{fake.url}/v3",
-        f"{fake.url}/catalogue",
-    )
     prices = {
         (name, region): eur * TAX
         for name, (*_, eur) in fake_ovh.TYPES.items()
@@ -67,8 +63,7 @@ def _ovh(fake: fake_ovh.FakeOvh) -> CloudUnderTest:
         if not name.startswith("win-")
     }
     wrong = {"OS_PASSWORD": "another"}
-    made = ovh.provider(account, pause_s=PAUSE_S)
-    return CloudUnderTest("ovh", fake, made, environ, environ | wrong, fake_ovh.PASSWORD, prices)
+    return CloudUnderTest("ovh", fake, environ, environ | wrong, fake_ovh.PASSWORD, prices)
 
 
 def _scaleway(fake: fake_scaleway.FakeScaleway) -> CloudUnderTest:
@@ -79,16 +74,12 @@ def _scaleway(fake: fake_scaleway.FakeScaleway) -> CloudUnderTest:
         "SCW_ZONES": ",".join(fake_scaleway.ZONES),
         "SCW_API_URL": fake.url,
     }
-    account = scaleway.Account(
-        fake_scaleway.ACCESS_KEY, fake_scaleway.SECRET_KEY, fake_scaleway.PROJECT_ID, fake_scaleway.ZONES, fake.url
-    )
     beside = 40 * scaleway.DISK_EUR_PER_GB_HOUR + scaleway.ADDRESS_EUR_PER_HOUR
     prices = {
         (name, zone): (eur + beside) * TAX for name, (_, _, eur, zones) in fake_scaleway.TYPES.items() for zone in zones
     }
     wrong = {"SCW_SECRET_KEY": fake_scaleway.SECRET_KEY.replace("1", "2")}
-    made = scaleway.provider(account, pause_s=PAUSE_S)
-    return CloudUnderTest("scaleway", fake, made, environ, environ | wrong, fake_scaleway.SECRET_KEY, prices)
+    return CloudUnderTest("scaleway", fake, environ, environ | wrong, fake_scaleway.SECRET_KEY, prices)
 
 
 def _oracle(fake: fake_oracle.FakeOracle) -> CloudUnderTest:
@@ -103,17 +94,6 @@ def _oracle(fake: fake_oracle.FakeOracle) -> CloudUnderTest:
         "OCI_API_URL": fake.url,
         "OCI_PRICES_URL": f"{fake.url}/prices",
     }
-    account = oracle.Account(
-        fake_oracle.USER,
-        fake_oracle.TENANCY,
-        fake_oracle.FINGERPRINT,
-        fake_oracle.REGION,
-        fake_oracle.signing_key(),
-        fake_oracle.COMPARTMENT,
-        fake_oracle.SUBNET,
-        fake.url,
-        f"{fake.url}/prices",
-    )
     eur = {part: price * TAX for part, (_, price) in fake_oracle.PRICES.items()}
     disk = 50 * (eur["B91961"] + 10 * eur["B91962"]) / 730
     prices = {
@@ -126,9 +106,8 @@ def _oracle(fake: fake_oracle.FakeOracle) -> CloudUnderTest:
         for domain in fake_oracle.DOMAINS
     }
     wrong = {"OCI_CLI_FINGERPRINT": fake_oracle.FINGERPRINT.replace("20", "21")}
-    made = oracle.provider(account, pause_s=PAUSE_S)
     secret = fake_oracle.signing_key().splitlines()[1]
-    return CloudUnderTest("oracle", fake, made, environ, environ | wrong, secret, prices)
+    return CloudUnderTest("oracle", fake, environ, environ | wrong, secret, prices)
 
 
 _MADE = {

@@ -25,25 +25,37 @@ R2 = {
 }
 
 
-def test_a_worker_by_hand_is_created_listed_and_destroyed(fake: FakeHetzner, tmp_path: Path):
-    environ = {"HETZNER_TOKEN": TOKEN, "HETZNER_API_URL": fake.url}
+def said_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and complaints of `materia` in this very process, where each client is imported once."""
+    code = main(arguments)
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_a_worker_by_hand_is_created_listed_and_destroyed(
+    fake: FakeHetzner, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in {
+        "HETZNER_TOKEN": TOKEN,
+        "HETZNER_API_URL": fake.url,
+        "MATERIA_DATA_DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
     (tmp_path / "key.pub").write_text(KEY)
-    created = materia(
-        tmp_path, "worker", "create", "bench", "--for", "extract", "--public-key", str(tmp_path / "key.pub"), **environ
-    )
-    assert created.returncode == 0, created.stderr
-    assert "cpx22 at" in created.stdout
+    make = ("worker", "create", "bench", "--public-key", str(tmp_path / "key.pub"))
+    code, created, complaint = said_by(capsys, *make, "--for", "extract")
+    assert code == 0, complaint
+    assert "cpx22 at" in created
     (server,) = fake.state.servers.values()
-    assert f"known_hosts: {server['public_net']['ipv4']['ip']} ssh-ed25519 " in created.stdout
-    (row,) = json.loads(materia(tmp_path, "worker", "list", "--json", **environ).stdout)
+    assert f"known_hosts: {server['public_net']['ipv4']['ip']} ssh-ed25519 " in created
+    (row,) = json.loads(said_by(capsys, "worker", "list", "--json")[1])
     assert (row["id"], row["type"], row["eur_per_h"]) == (server["name"], "cpx22", 0.013)
-    again = materia(tmp_path, "worker", "create", "bench", "--public-key", str(tmp_path / "key.pub"), **environ)
-    assert again.returncode == 2
-    assert "already" in again.stderr
-    assert materia(tmp_path, "worker", "reap", **environ).stdout == "nothing to reap\n"
-    assert materia(tmp_path, "worker", "destroy", server["name"], **environ).stdout == f"{server['name']} is gone\n"
+    code, _, complaint = said_by(capsys, *make)
+    assert (code, "already" in complaint) == (2, True)
+    assert said_by(capsys, "worker", "reap")[1] == "nothing to reap\n"
+    assert said_by(capsys, "worker", "destroy", server["name"])[1] == f"{server['name']} is gone\n"
     assert fake.state.everything == []
-    assert "nothing is paid for" in materia(tmp_path, "worker", "list", **environ).stdout
+    assert "nothing is paid for" in materia(tmp_path, "worker", "list").stdout
 
 
 @pytest.mark.parametrize(
@@ -56,16 +68,10 @@ def test_without_a_token_the_missing_name_is_said(tmp_path: Path, command: list[
     assert list(tmp_path.iterdir()) == []
 
 
-def said_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output and complaints of `materia` in this very process, where each client is imported once."""
-    code = main(arguments)
-    told = capsys.readouterr()
-    return code, told.out, told.err
-
-
 def test_every_provider_is_reached_by_the_same_commands(
     described: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr("ops.workers.settings.FIRST_PAUSE_S", 0.001)
     (tmp_path / "key.pub").write_text(KEY)
     make = ("worker", "create", "bench", "--for", "extract", "--public-key", str(tmp_path / "key.pub"))
     with ExitStack() as stack:
