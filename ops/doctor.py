@@ -21,6 +21,7 @@ from ops.workers.needs import PROVIDERS
 
 CLOCK_MAY_DIFFER = timedelta(minutes=5)
 ANSWER_WITHIN_S = 10.0
+CLIENT_ANSWERS_WITHIN_S = 30.0
 OLDEST_PYTHON = (3, 11)
 HETZNER_API_URL = "https://api.hetzner.cloud/v1"
 ENTRY_POINTS = ("dataflows.extract", "dataflows.export", "dataflows.driver", "ops.pipelines", "ops.supervisor.tick")
@@ -262,7 +263,7 @@ def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) 
         return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all that it needs, or none")
     from ops.workers.errors import RefusedError
 
-    trouble = _asked_within(name, environ, ANSWER_WITHIN_S)
+    trouble = _asked_within(name, environ, CLIENT_ANSWERS_WITHIN_S)
     if trouble is None:
         return Finding(what, Verdict.OK, f"{name} takes the credentials")
     verdict = Verdict.FAILED if isinstance(trouble, RefusedError | SettingsError) else Verdict.WARNING

@@ -61,6 +61,7 @@ def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Pro
             create=partial(_create, client),
             instance=lambda thing: _instance(thing, address_prices()),
             trouble=_trouble,
+            again=lambda thing: _thing(client.servers.get_by_id(thing.raw.id)),
             pause_s=pause_s,
         )
     )

@@ -47,6 +47,7 @@ _OF_CODE = {
     "QuotaExceeded": Trouble.NO_CAPACITY,
     "IncorrectState": Trouble.BUSY,
     "Conflict": Trouble.BUSY,
+    "PreconditionFailed": Trouble.BUSY,
     "TooManyRequests": Trouble.PASSING,
     "InvalidatedRetryToken": Trouble.TAKEN,
 }

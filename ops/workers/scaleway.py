@@ -186,7 +186,8 @@ def _tags(labels: Labels) -> list[str]:
 
 
 def _server(found: Any) -> Thing:
-    return Thing(found.id, found.name, _labels(found.tags), found, place=str(found.zone))
+    is_leaving = str(found.state) == "stopping"
+    return Thing(found.id, found.name, _labels(found.tags), found, str(found.zone), is_leaving)
 
 
 def _types(apis: _Apis, zone: str) -> Mapping[str, Any]:
@@ -271,13 +272,14 @@ def _start(apis: _Apis, thing: Thing, order: Order) -> None:
 
 
 def _delete_server(apis: _Apis, thing: Thing) -> None:
-    from scaleway.instance.v1 import ServerAction
+    """Only what runs can be terminated, and only what is stopped be deleted; what is on its way is waited for."""
+    from scaleway.instance.v1 import ServerAction, ServerState
 
     server = apis.instances.get_server(zone=thing.place, server_id=thing.id).server
     _tag_disks(apis, _server(server))
     if ServerAction.TERMINATE in server.allowed_actions:
         apis.instances.server_action(zone=thing.place, server_id=thing.id, action=ServerAction.TERMINATE)
-    else:
+    elif server.state == ServerState.STOPPED:
         apis.instances.delete_server(zone=thing.place, server_id=thing.id)
 
 

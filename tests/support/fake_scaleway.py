@@ -132,6 +132,11 @@ class FakeScaleway(FakeCloud):
             return self.error("not_found")
         match asked.method, rest[1:]:
             case "GET", []:
+                if server["state"] == "stopping":
+                    server["_looks_left"] -= 1
+                    if server["_looks_left"] < 0:
+                        self._remove(server)
+                        return self.error("not_found")
                 return Answer(200, {"server": server})
             case "DELETE", []:
                 return self._remove(server) if server["state"] == "stopped" else self.error("resource_in_use")
@@ -149,7 +154,8 @@ class FakeScaleway(FakeCloud):
             self.no_room -= 1
             return self.error("resource_unavailable")
         if action == "terminate":
-            self._remove(server)
+            # It takes a while, and nothing may be asked of it meanwhile.
+            server |= {"state": "stopping", "allowed_actions": [], "_looks_left": 2}
         else:
             number = len(self.servers)
             server |= {"state": "running", "allowed_actions": ["poweroff", "terminate", "reboot"]}
