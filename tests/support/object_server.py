@@ -1,6 +1,7 @@
 """A real S3 server on loopback: SeaweedFS's `weed mini`, with identities that may read, write or neither."""
 
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -14,9 +15,11 @@ from dataflows.object_store import Bucket
 
 START_TIMEOUT_S = 40.0
 BUCKET = "raw"
-CANARY = "c4n4ryS3cr3tK3yThatMustNeverBeSeen"
+_RUN = secrets.token_hex(4)
+# Another run of these tests on the same machine has canaries of its own, which are none of ours to find.
+CANARY = f"c4n4ryS3cr3tK3yThatMustNeverBeSeen{_RUN}"
 """The writer's secret key: whatever a test provokes, this text may appear nowhere."""
-CANARY_ID = "c4n4ryAcc3ssK3yId"
+CANARY_ID = f"c4n4ryAcc3ssK3yId{_RUN}"
 
 
 @dataclass(frozen=True)
