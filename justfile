@@ -5,6 +5,8 @@ set positional-arguments
 # Inside `uv run` everything is on the PATH already; outside, uv finds it.
 run := if env("VIRTUAL_ENV", "") == justfile_directory() / ".venv" { "" } else { "uv run " }
 project := "transform/sqlmesh_materia"
+# A file's tests stay together, as they share what is costly to make; files are begun in order, so that none is left for last.
+side_by_side := "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 
 _list:
     @{{ just_executable() }} --list --unsorted
@@ -28,12 +30,12 @@ status *args:
 # Lint everything, run SQLMesh's unit tests and all of ours; arguments go to pytest
 test *args: lint
     {{ run }}sqlmesh -p {{ project }} test
-    {{ run }}pytest "$@"
+    {{ run }}pytest {{ side_by_side }} "$@"
 
 # The same with coverage, as CI wants it: on the terminal and in coverage.xml
 coverage: lint
     {{ run }}sqlmesh -p {{ project }} test
-    {{ run }}pytest --cov=dataflows --cov=ops --cov-report=term --cov-report=xml
+    {{ run }}pytest {{ side_by_side }} --cov=dataflows --cov=ops --cov-report=term --cov-report=xml
 
 # Check style: Python, shell and SQL
 lint:
@@ -64,6 +66,10 @@ dag:
 # Measure every promise against its bar; a room alone: just bench console
 bench *args:
     {{ run }}python -m bench "$@"
+
+# Kill, starve and flood it: the fault tests in their long form; an area alone: just torture crash
+torture *args:
+    @{{ run }}python -m tests.torture "$@"
 
 # Any SQLMesh command on our project, such as `just sqlmesh plan dev_me`
 sqlmesh *args:

@@ -3,19 +3,21 @@
 import argparse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench import console_first_paint, download, grid, logs, pipelines, r2, reader
+from bench import console_first_paint, download, grid, logs, pipelines, r2, reader, scale, swaps
 from bench.rows import Row, as_json, as_table
 
 
 def reader_rows(quick: bool) -> Iterator[Row]:
-    """What the swap-aware reader adds to a query, and what its answers are worth under swaps."""
-    measured = reader.measure()
-    overhead, swaps = measured["overhead"], measured["swaps"]
-    yield Row("reader, added to a bare cursor at p99", overhead["reader_adds_p99_us"], "µs", 50)
-    wrong = sum(swaps[what] for what in ("errors", "stale", "backwards", "mixed"))
-    note = f"{swaps['swaps']} swaps under {swaps['threads']} threads"
-    yield Row("reader, errors, stale, mixed or backward answers", wrong, "", 0, note)
+    """What the swap-aware reader adds to a query, and what answers are worth under swaps."""
+    yield Row("reader, added to a bare cursor at p99", reader.measure()["reader_adds_p99_us"], "µs", 50)
+    for what, load in (("publishes", swaps.publish_under_load), ("renames", swaps.replace_under_load)):
+        with TemporaryDirectory() as directory:
+            found = load(Path(directory), swaps=100 if quick else swaps.SWAPS)
+        wrong = sum(found[kind] for kind in swaps.WRONG)
+        note = f"{found['swaps']} {what} under {found['readers']} readers, {found['queries']:,} answers"
+        yield Row(f"wrong answers and leaks under {what}", wrong, "", 0, note)
 
 
 def download_rows(quick: bool) -> Iterator[Row]:
@@ -78,13 +80,33 @@ ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
 }
 
 
+def scale_rows(given: argparse.Namespace) -> Iterator[Row]:
+    """What a release costs after many of full size; takes hours, so it is measured only when it is named."""
+    facts = given.facts or (100_000 if given.quick else scale.FULL_FACTS)
+    if given.into:
+        yield from scale.scale(given.releases, facts, given.into)
+        return
+    with TemporaryDirectory(prefix="materia-scale-") as into:
+        yield from scale.scale(given.releases, facts, Path(into))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="just bench", description=__doc__)
-    parser.add_argument("rooms", nargs="*", choices=[*ROOMS, []], help="what to measure; everything by default")
+    named = [*ROOMS, "scale"]
+    parser.add_argument("rooms", nargs="*", choices=[*named, []], help="what to measure; all but scale by default")
     parser.add_argument("--quick", action="store_true", help="a short history of small releases")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON, too")
+    parser.add_argument("--releases", type=int, default=scale.RELEASES, help="scale: how many; default 24")
+    parser.add_argument("--facts", type=int, help=f"scale: facts a release; default {scale.FULL_FACTS:,}")
+    parser.add_argument(
+        "--into", type=Path, metavar="DIR", help="scale: keep data and figures here, and go on from them"
+    )
     given = parser.parse_args()
-    rows = [row for room in given.rooms or ROOMS for row in ROOMS[room](given.quick)]
+    rows = [
+        row
+        for room in given.rooms or ROOMS
+        for row in (scale_rows(given) if room == "scale" else ROOMS[room](given.quick))
+    ]
     print(as_table(rows))
     if given.json:
         given.json.write_text(as_json(rows))

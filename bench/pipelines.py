@@ -5,14 +5,14 @@ history.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from bench.processes import Weighed, materia, median_wall_s, python, weigh
+from bench import scale
+from bench.processes import materia, median_wall_s, python, weigh
 from bench.rows import Row, as_table
 from dataflows.release import Month
 from ops.demo.archive_server import ArchiveServer
@@ -75,31 +75,8 @@ def status(environ: Mapping[str, str]) -> Row:
 def one_more_release(releases: int, facts: int) -> Iterator[Row]:
     """A generated history, release by release: what the last costs against the second."""
     spec = HistorySpec(GRAINS, rows=facts, releases=releases, first_month=Month(2023, 1), compress_level=1)
-    with TemporaryDirectory() as folder, ArchiveServer(GRAINS) as server:
-        environ = _environ(server, Path(folder) / "data")
-        lakehouse = Path(folder) / "data" / "lakehouse.duckdb"
-        costs: list[Weighed] = []
-        sizes: list[int] = []
-        for release in generate(spec):
-            server.post(release.month, release.zip_bytes, release.published_at, release.etag)
-            costs.append(weigh(materia("run-all", "--as-of", str(release.month)), environ))
-            sizes.append(lakehouse.stat().st_size)
-            print(f"{release.month} {costs[-1]} {sizes[-1]:,} bytes", file=sys.stderr)
-    window = min(3, releases // 2)
-    early, late = costs[1 : 1 + window], costs[-window:]
-    wall = [median(cost.wall_s for cost in some) for some in (early, late)]
-    peak = [median(cost.peak_mb for cost in some) for some in (early, late)]
-    growth = 100 * (sizes[-1] - sizes[0]) / sizes[0] / (releases - 1)
-    scale = f"{facts:,} facts, median of {window}"
-    yield Row(
-        f"release {releases} against release 2",
-        wall[1] / wall[0],
-        "x",
-        1.25,
-        f"{wall[0]:.1f} → {wall[1]:.1f} s; {scale}",
-    )
-    yield Row("lakehouse growth a release", growth, "%", 15, f"{sizes[0] / 1e6:.1f} → {sizes[-1] / 1e6:.1f} MB")
-    yield Row("peak memory, last against second", peak[1] / peak[0], "x", 1.25, f"{peak[0]:.0f} → {peak[1]:.0f} MB")
+    with TemporaryDirectory() as folder:
+        yield from scale.rows(scale.measure(spec, Path(folder)))
 
 
 def _post_first(server: ArchiveServer, folder: Path) -> tuple[Path, Month]:

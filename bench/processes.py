@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,6 +34,81 @@ def weigh(command: Sequence[str], environ: Mapping[str, str] | None = None) -> W
             said.seek(0)
             raise subprocess.CalledProcessError(child.returncode, command, said.read().decode()[-2000:])
     return Weighed(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process of several used: seconds of processor, and its own peak memory."""
+
+    cpu_s: float = 0.0
+    peak_mb: float = 0.0
+
+
+class Tree:
+    """The processes that this one started, and theirs, each weighed by itself while they run.
+
+    Linux keeps each one's peak, so only what happens in the last tenth of a second of a process may be missed.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, Share]] = {}
+        self._done = threading.Event()
+
+    def share(self, mark: str) -> Share:
+        """What the processes used whose command line has `mark` in it: their sum, and the largest peak."""
+        shares = [share for command, share in self._seen.values() if mark in command]
+        return Share(sum(share.cpu_s for share in shares), max((share.peak_mb for share in shares), default=0.0))
+
+    def watch(self) -> None:
+        """Weigh, again and again, until `stop`."""
+        while not self._done.wait(_EVERY_S):
+            for pid in _descendants(os.getpid()):
+                try:
+                    self._seen[pid] = _command(pid), _share(pid)
+                except (FileNotFoundError, ProcessLookupError, KeyError):
+                    continue  # it has ended since
+
+    def stop(self) -> None:
+        self._done.set()
+
+
+_EVERY_S = 0.1
+
+
+@contextmanager
+def watched() -> Iterator[Tree]:
+    """Weigh, one by one, every process that is started inside."""
+    tree = Tree()
+    thread = threading.Thread(target=tree.watch, name="tree", daemon=True)
+    thread.start()
+    try:
+        yield tree
+    finally:
+        tree.stop()
+        thread.join()
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(child) for child in listed.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for child in children:
+            yield child
+            yield from _descendants(child)
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def _share(pid: int) -> Share:
+    """Linux's own account (proc_pid_stat(5), proc_pid_status(5)); KeyError for a process that is a zombie."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    ticks = int(fields[11]) + int(fields[12])
+    return Share(ticks / os.sysconf("SC_CLK_TCK"), int(status["VmHWM"].split()[0]) / 1024)
 
 
 def python(*arguments: str) -> list[str]:

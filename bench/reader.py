@@ -1,17 +1,15 @@
-"""How much the swap-aware reader adds to a bare cursor, and what its answers are worth under swaps.
+"""How much the swap-aware reader adds to a bare cursor.
 
 `uv run python -m bench.reader` prints the figures as JSON.
 """
 
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import duckdb
 
@@ -22,8 +20,6 @@ from dataflows.serving.store import ServingStore
 QUERY = "SELECT min(value), max(value) FROM serving.fct_psd"
 ROUNDS = 5
 QUERIES = 1500
-SWAPS = 1000
-THREADS = 8
 PRUNE_EVERY = 50
 
 
@@ -36,16 +32,26 @@ class Publisher:
         self._next = 1
 
     def publish(self) -> int:
+        """Build the next generation and serve it; now and then remove old ones. Returns its number."""
+        number = self.build()
+        self.serve(number)
+        if number % PRUNE_EVERY == 0:
+            self.store.prune()
+        return number
+
+    def build(self) -> int:
+        """Build the next generation, in a file that nobody reads yet."""
         number, self._next = self._next, self._next + 1
         path = self.store.building_path(number)
         self._con.execute(f"ATTACH '{path}' AS built")
         self._con.execute("CREATE SCHEMA built.serving")
         self._con.execute(f"CREATE TABLE built.serving.fct_psd AS SELECT {number} AS value FROM range(100)")
         self._con.execute("DETACH built")
-        self.store.publish(path, _facts(number))
-        if number % PRUNE_EVERY == 0:
-            self.store.prune()
         return number
+
+    def serve(self, number: int) -> None:
+        """Publish what was built."""
+        self.store.publish(self.store.building_path(number), _facts(number))
 
 
 def overhead(directory: Path, rounds: int = ROUNDS, queries: int = QUERIES) -> dict[str, float]:
@@ -78,60 +84,10 @@ def _round(reader: ServingReader, cursor: duckdb.DuckDBPyConnection, queries: in
     return figures
 
 
-def swaps_under_load(directory: Path, swaps: int = SWAPS, threads: int = THREADS) -> dict[str, Any]:
-    """Publish `swaps` generations while `threads` threads query; counts what must never happen.
-
-    stale: an answer older than what had been published before its query began; backwards: older than the same
-    thread's answer before; mixed: rows and generation that disagree.
-    """
-    publisher = Publisher(directory / "serving.duckdb")
-    newest = [publisher.publish()]
-    counts = {"queries": 0, "generations_seen": 0, "stale": 0, "backwards": 0, "mixed": 0}
-    errors: list[str] = []
-    counting = threading.Lock()
-    done = threading.Event()
-
-    def read(reader: ServingReader) -> None:
-        seen = dict.fromkeys(counts, 0)
-        last = 0
-        try:
-            while not done.is_set():
-                published = newest[0]
-                answer = reader.query(QUERY)
-                lowest, highest = (column[0].as_py() for column in answer.table.columns)
-                seen["queries"] += 1
-                seen["generations_seen"] += highest != last
-                seen["stale"] += lowest < published
-                seen["backwards"] += lowest < last
-                seen["mixed"] += not lowest == highest == answer.generation.number
-                last = highest
-        except Exception as error:
-            errors.append(repr(error))
-        with counting:
-            for name, count in seen.items():
-                counts[name] += count
-
-    began = time.perf_counter()
-    with ServingReader(publisher.store.serving_path, threads=1) as reader:
-        readers = [threading.Thread(target=read, args=(reader,)) for _ in range(threads)]
-        for thread in readers:
-            thread.start()
-        try:
-            for _ in range(swaps):
-                newest[0] = publisher.publish()
-        finally:
-            done.set()
-            for thread in readers:
-                thread.join()
-    seconds = round(time.perf_counter() - began, 1)
-    outcome = {"swaps": swaps, "threads": threads, "errors": len(errors), "first_errors": errors[:3]}
-    return outcome | counts | {"seconds": seconds}
-
-
-def measure() -> dict[str, Any]:
-    """Both measurements, each in a directory of its own."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        return {"overhead": overhead(Path(one)), "swaps": swaps_under_load(Path(other))}
+def measure() -> dict[str, float]:
+    """Microseconds of a query, in a directory of its own; what swaps do to answers measures `bench.swaps`."""
+    with tempfile.TemporaryDirectory() as directory:
+        return overhead(Path(directory))
 
 
 def _microseconds(action: Callable[[], object]) -> float:

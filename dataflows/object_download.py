@@ -48,9 +48,7 @@ def download(store: ObjectStore, key: str, path: Path, *, size_bytes: int, sha25
     if not resumed:
         require_space(path.parent, size_bytes + _SPARE_BYTES, f"downloading {store.bucket.url(key)}")
         _begin(part_path, have_path, size_bytes, store.limits.part_bytes)
-    _fetch(store, key, part_path, have_path, size_bytes)
-    with part_path.open("rb") as file:
-        arrived = hashlib.file_digest(file, "sha256").hexdigest()
+    arrived = _fetch(store, key, part_path, have_path, size_bytes)
     have_path.unlink()
     if arrived == sha256:
         move_durably(part_path, path)
@@ -84,14 +82,16 @@ def _begin(part_path: Path, have_path: Path, size_bytes: int, part_bytes: int) -
     have_path.write_bytes(bytes(-(-size_bytes // part_bytes)))
 
 
-def _fetch(store: ObjectStore, key: str, part_path: Path, have_path: Path, size_bytes: int) -> None:
-    """Fetch every part that is not there yet, a few at a time."""
+def _fetch(store: ObjectStore, key: str, part_path: Path, have_path: Path, size_bytes: int) -> str:
+    """Fetch every part that is not there yet, a few at a time; the sha256 of the whole.
+
+    The parts are hashed in order while later ones arrive: after the last byte there is little left to do.
+    """
     have = have_path.read_bytes()
     part_bytes = store.limits.part_bytes
-    missing = [
+    parts = [
         _Part(index * part_bytes, min((index + 1) * part_bytes, size_bytes), index)
         for index in range(-(-size_bytes // part_bytes))
-        if have[index : index + 1] != b"\1"
     ]
     target, notes = os.open(part_path, os.O_RDWR), os.open(have_path, os.O_RDWR)
     pool = ThreadPoolExecutor(store.limits.parallel, "download")
@@ -101,11 +101,25 @@ def _fetch(store: ObjectStore, key: str, part_path: Path, have_path: Path, size_
         os.pwrite(notes, b"\1", part.index)
 
     try:
-        list(pool.map(fetch, missing))
+        under_way = {
+            part.index: pool.submit(fetch, part) for part in parts if have[part.index : part.index + 1] != b"\1"
+        }
+        digest = hashlib.sha256()
+        for part in parts:
+            if part.index in under_way:
+                under_way[part.index].result()
+            _hash(digest, target, part)
+        return digest.hexdigest()
     finally:
         pool.shutdown(cancel_futures=True)
         os.close(target)
         os.close(notes)
+
+
+def _hash(digest: "hashlib._Hash", source: int, part: _Part) -> None:
+    """What the file holds of a part, not what arrived for it: that is what will be read."""
+    for place in range(part.start, part.end, _CHUNK_BYTES):
+        digest.update(os.pread(source, min(_CHUNK_BYTES, part.end - place), place))
 
 
 def _patiently(store: ObjectStore, key: str, target: int, part: _Part) -> None:

@@ -18,7 +18,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from dataflows.transform import PROJECT_DIR, RESULT_MARK, Transformed
+from dataflows.transform import PROJECT_DIR, RESULT_MARK, START_ANEW, Transformed
 
 if TYPE_CHECKING:
     from sqlmesh import Context
@@ -66,7 +66,10 @@ def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
     console, context = sqlmesh_report.installed_console(), None
     try:
         context = _context()
-        result = asdict({"transform": _transform, "audit": _audit}[order.action](context, order))
+        if order.action == "transform" and _is_long_work(context, order):
+            result = {START_ANEW: True}
+        else:
+            result = asdict({"transform": _transform, "audit": _audit}[order.action](context, order))
     except Exception as error:
         traceback.print_exc()
         result = {"error": sqlmesh_report.reason(error, console.failed, context)}
@@ -92,8 +95,37 @@ def _context() -> "Context":
     return Context(paths=[str(PROJECT_DIR)])
 
 
+def _is_long_work(context: "Context", order: Order) -> bool:
+    """Whether deploying the models of this checkout would compute more rows in one plan than fit in memory."""
+    processed_to = _processed_to(context, order.dataset)
+    if processed_to is None or not _differs(context):
+        return False
+    plan = context.plan_builder(execution_time=_execution_time(processed_to), skip_tests=True).build()
+    begins = [
+        start
+        for missing in plan.missing_intervals
+        if context.snapshots[missing.snapshot_id.name].is_incremental_by_time_range
+        for start, _ in missing.intervals
+    ]
+    if not begins:
+        return False
+    first = datetime.fromtimestamp(min(begins) / 1000, UTC).date()
+    return sum(rows for day, rows in _days(order) if first <= day <= processed_to) > order.rows_a_batch
+
+
+def _differs(context: "Context") -> bool:
+    """Whether the models of this checkout are others than the deployed ones; cheaper than a plan."""
+    deployed = context.state_reader.get_environment("prod")
+    fingerprints = {snapshot.name: snapshot.fingerprint for snapshot in deployed.snapshots} if deployed else {}
+    return {name: snapshot.fingerprint for name, snapshot in context.snapshots.items()} != fingerprints
+
+
+def _days(order: Order) -> list[tuple[date, int]]:
+    return [(date.fromisoformat(day), rows) for day, rows in order.landed]
+
+
 def _transform(context: "Context", order: Order) -> Transformed:
-    landed = [(date.fromisoformat(day), rows) for day, rows in order.landed]
+    landed = _days(order)
     processed_to = _processed_to(context, order.dataset)
     if processed_to is not None:
         _see_the_landing(context, order, processed_to)

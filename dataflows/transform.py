@@ -48,7 +48,7 @@ class Transformed:
 
 
 ROWS_A_BATCH = 12_000_000
-"""Rows read in one plan. A long backfill is walked in batches, so its memory does not grow with its length."""
+"""Rows read in one plan. A long history is walked in batches, so memory does not grow with its length."""
 
 _BUILDERS = tuple(Path(__file__).parent / "serving" / name for name in ("asof.py", "build.py"))
 
@@ -96,7 +96,17 @@ def run(
             raise
     if process.returncode != 0 or result is None:
         raise TransformError(_explained(action, process.returncode, result, lines))
+    if START_ANEW in result:
+        _remove(lakehouse)
+        return run(action, lakehouse, snapshots, rows_a_batch)
     return Transformed(**result)
+
+
+def _remove(lakehouse: Lakehouse) -> None:
+    """Remove what is made of the landing alone. Killed here, the next transform finds no lakehouse and makes it."""
+    log.info("models have changed and the history is long: building the lakehouse anew, in batches")
+    for path in (lakehouse.path, lakehouse.path.with_name(f"{lakehouse.path.name}.wal")):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -149,6 +159,9 @@ def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
 
 RESULT_MARK = "materia-result "
 """What the child's result line starts with."""
+
+START_ANEW = "start_anew"
+"""The child's result when one plan would compute more of the history than fits in memory; it has done nothing."""
 
 WARNING_MARK = "materia-warning "
 """What a line of the child starts with that is to be logged as a warning."""

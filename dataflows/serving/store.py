@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from dataflows.serving.generation import (
     read_sidecar,
     sidecar_of,
 )
+
+GRACE_S = 60.0
+"""How long a generation outlives being served, whatever else says that it may go."""
 
 
 class ServingStore:
@@ -134,16 +138,19 @@ class ServingStore:
         verify_in_fresh_process(self.path(number), generation.row_counts, timeout_s)
         return generation
 
-    def prune(self, keep: int = 5) -> tuple[Path, ...]:
+    def prune(self, keep: int = 5, grace_s: float = GRACE_S) -> tuple[Path, ...]:
         """Remove all but the `keep` newest generations and the served one, and what dead exports left.
 
-        The remains of the highest number stay when it was never completed: an export may be at work on it,
-        and they keep its number from being given out again. Returns what was removed.
+        What was served less than `grace_s` ago stays, too: somebody may have resolved the symlink and not yet
+        opened the file, as DuckDB itself does one after the other. The remains of the highest number stay when
+        it was never completed: an export may be at work on it, and they keep its number from being given out
+        again. Returns what was removed.
         """
         if keep < 1:
             raise ServingError(f"cannot keep {keep} generations; keep at least 1")
         complete = self._complete()
-        kept_numbers = {*complete[-keep:], self._served_number()} & {*complete}
+        lately = {number for number in complete if self._left_s(number) < grace_s}
+        kept_numbers = {*complete[-keep:], *lately, self._served_number()} & {*complete}
         kept = {path for n in kept_numbers for path in (self.path(n), sidecar_of(self.path(n)))}
         under_way = {self.next_number() - 1} - {*complete}
         gone = [path for path, n in self._files() if path not in kept and n not in under_way]
@@ -156,6 +163,9 @@ class ServingStore:
 
     def _serve(self, number: int) -> None:
         """Point the serving path at generation `number`, atomically."""
+        left = self._served_number()
+        if left is not None and sidecar_of(self.path(left)).exists():
+            os.utime(sidecar_of(self.path(left)))  # says until when it was served
         if os.path.lexists(self.serving_path) and not self.serving_path.is_symlink():
             self._keep_foreign()
         elif self.serving_path.is_symlink():
@@ -196,6 +206,10 @@ class ServingStore:
             return None
         match = self._ours.fullmatch(self.serving_path.readlink().name)
         return int(match[1]) if match else None
+
+    def _left_s(self, number: int) -> float:
+        """Seconds since generation `number` was last served or, if it never was, made."""
+        return time.time() - sidecar_of(self.path(number)).stat().st_mtime
 
     def _complete(self) -> list[int]:
         """The numbers that have both a database file and a sidecar, ascending."""

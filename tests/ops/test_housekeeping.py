@@ -34,6 +34,7 @@ def test_generations_logs_and_caches_beyond_their_limits_go(settings: Settings, 
     sqlmesh = tmp_path / "sqlmesh"
     for number in range(1, 9):
         serve(settings.serving_path, number, released_on=utc_now().date())
+        os.utime(settings.data_dir / f"serving-{number}.json", (0, 0))  # nobody is opening it any more
         write(settings.log_dir / f"run-{number}.log", age_days=10 - number)
         write(sqlmesh / "logs" / f"sqlmesh_{number}.log", age_days=10 - number)
     old_partial = write(settings.landing_dir / ".partial" / "etag.zip", age_days=30)

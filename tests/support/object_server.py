@@ -15,11 +15,11 @@ from dataflows.object_store import Bucket
 
 START_TIMEOUT_S = 40.0
 BUCKET = "raw"
-_RUN = secrets.token_hex(4)
-# Another run of these tests on the same machine has canaries of its own, which are none of ours to find.
-CANARY = f"c4n4ryS3cr3tK3yThatMustNeverBeSeen{_RUN}"
+# Of its own for every process of tests, as some of them look through all processes of the machine.
+_OURS = secrets.token_hex(4)
+CANARY = f"c4n4ryS3cr3tK3yThatMustNeverBeSeen{_OURS}"
 """The writer's secret key: whatever a test provokes, this text may appear nowhere."""
-CANARY_ID = f"c4n4ryAcc3ssK3yId{_RUN}"
+CANARY_ID = f"c4n4ryAcc3ssK3yId{_OURS}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataflows.transform import PROJECT_DIR
 from ops.demo.generator import GeneratedRelease
 from ops.lock import writer_lock
 from tests.support.workshop import Workshop
-from tests.transform.conftest import Copied
+from tests.transform.conftest import HISTORY, Copied
 from tests.transform.reference import read, served_versions, versions
 
 Releases = tuple[GeneratedRelease, ...]
@@ -39,7 +39,8 @@ from tests.support.workshop import Workshop
 workshop = Workshop(Path(sys.argv[1]))
 with writer_lock(workshop.data_dir / "writer.lock", "test") as lock:
     lakehouse = replace(workshop.lakehouse, inherited_fds=(lock.fileno(),))
-    print(transform.run("transform", lakehouse, export.landed(workshop.landing, lakehouse)), flush=True)
+    landed, rows_a_batch = export.landed(workshop.landing, lakehouse), map(int, sys.argv[2:])
+    print(transform.run("transform", lakehouse, landed, *rows_a_batch), flush=True)
     print(gate.is_current(workshop.serving, workshop.landing.snapshots(), workshop.dataset), flush=True)
 """
 
@@ -172,9 +173,7 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
 ) -> None:
     """In a checkout of its own: `plan dev_x` leaves production alone, what SQLMesh users type by hand breaks
     nothing, a transform deploys, and what was published by the older code is out of date."""
-    workshop, checkout = copied(served), tmp_path / "checkout"
-    for room in ("dataflows", "ops", "transform", "tests"):
-        shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs"))
+    workshop, checkout = copied(served), checkout_at(tmp_path / "checkout")
     model = checkout / "transform/sqlmesh_materia/models/serving/dim_attribute.sql"
     model.write_text(model.read_text().replace("name::TEXT AS", "UPPER(name)::TEXT AS"))
     (checkout / "transform/sqlmesh_materia/tests/test_serving__dim_attribute.yaml").unlink()
@@ -194,21 +193,46 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
     sqlmesh(ROOT, workshop.environ, "run")
     assert workshop.tables() == before
 
-    told = subprocess.run(
-        [sys.executable, "-c", TRANSFORMING, workshop.data_dir],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.splitlines() == [
+    assert transformed_by(checkout, workshop) == [
         "Transformed(releases_processed=0, models_changed=True, audited=True)",
         "False",
     ]
     deployed = workshop.tables()
     assert all(name == name.upper() for _, name in deployed.pop("dim_attribute"))
     assert {table for table, rows in deployed.items() if rows != before[table]} <= {"agg_world_balance"}
+
+
+def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
+    served: Workshop, copied: Copied, tmp_path: Path
+) -> None:
+    workshop, checkout = copied(served), checkout_at(tmp_path / "checkout")
+    model = checkout / "transform/sqlmesh_materia/models/staging/stg_psdalldata__name.sql"
+    model.write_text(model.read_text().replace("  name::TEXT\n", "  UPPER(name)::TEXT AS name\n"))
+    before = workshop.tables()
+    two_releases = 2 * HISTORY.rows + 1_000
+    assert transformed_by(checkout, workshop, two_releases)[0] == (
+        f"Transformed(releases_processed={HISTORY.releases}, models_changed=True, audited=True)"
+    )
+    deployed = workshop.tables()
+    assert deployed["dim_country"] == [(code, name.upper()) for code, name in before["dim_country"]]
+    unnamed = ("dim_release", "fct_psd_revision", "agg_release_summary")
+    assert [len(deployed[table]) for table in before] == [len(rows) for rows in before.values()]
+    assert [deployed[table] for table in unnamed] == [before[table] for table in unnamed]
+
+
+def checkout_at(folder: Path) -> Path:
+    """This code in a folder of its own, to be edited there."""
+    for room in ("dataflows", "ops", "transform", "tests"):
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs"))
+    return folder
+
+
+def transformed_by(checkout: Path, workshop: Workshop, *rows_a_batch: int) -> list[str]:
+    """What a transform by that code says that it did, and whether what is published is current by its lights."""
+    command = [sys.executable, "-c", TRANSFORMING, str(workshop.data_dir), *map(str, rows_a_batch)]
+    told = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
+    assert told.returncode == 0, told.stderr
+    return told.stdout.splitlines()
 
 
 def test_the_project_passes_its_own_tests_linter_and_formatter(tmp_path: Path) -> None:

@@ -5,25 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.workers.view import WorkerRow, Workers
-from tests.tui.building import NOW, console_on
+from ops.workers.view import Workers
+from tests.tui.building import NOW, WORKER, console_on
 from tui.command import CommandScreen
 from tui.panel import Found
 from tui.table import Table
 from tui.workers.pane import WorkersPane, WorkersSeen, row_of
-
-WORKER = WorkerRow(
-    id="materia-7",
-    provider="hetzner",
-    type="ccx13",
-    location="fsn1",
-    state="running",
-    created_at=NOW - timedelta(hours=3),
-    eur_per_h=0.0205,
-    eur_so_far=0.0615,
-    expires_at=NOW + timedelta(hours=1),
-    run_id=12,
-)
 
 
 def test_a_worker_s_row_has_its_cost_and_its_end() -> None:

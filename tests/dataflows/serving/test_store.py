@@ -172,7 +172,7 @@ def test_a_foreign_file_is_generation_zero_and_is_kept_when_replaced(tmp_path: P
     assert value_of(store.serving_path) == 1
     (kept,) = tmp_path.glob("serving-foreign-*.duckdb")
     assert value_of(kept) == 77
-    store.prune(keep=1)
+    store.prune(keep=1, grace_s=0)
     assert kept.exists()
 
 
@@ -190,11 +190,24 @@ def test_a_link_to_nothing_and_a_torn_sidecar_are_broken(tmp_path: Path) -> None
 def test_prune_keeps_the_newest_and_the_served(tmp_path: Path) -> None:
     store = published_store(tmp_path, generations=7)
     store.rollback(1)
-    store.prune(keep=2)
+    store.prune(keep=2, grace_s=0)
     assert [generation.number for generation in store.generations()] == [1, 6, 7]
     assert value_of(store.serving_path) == 1
     with pytest.raises(ServingError, match="at least 1"):
         store.prune(keep=0)
+
+
+def test_prune_spares_what_somebody_may_be_opening(tmp_path: Path) -> None:
+    store = published_store(tmp_path, generations=3)
+    store.rollback(1)
+    resolved = store.serving_path.resolve()
+    publish(store)
+    store.prune(keep=1, grace_s=30)
+    assert value_of(resolved) == 1
+    for sidecar in tmp_path.glob("serving-*.json"):
+        os.utime(sidecar, (0, 0))
+    store.prune(keep=1, grace_s=30)
+    assert [generation.number for generation in store.generations()] == [4]
 
 
 def test_prune_removes_what_dead_exports_left_and_nothing_else(tmp_path: Path) -> None:
@@ -280,7 +293,7 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_generation_served(tmp_path:
     assert outcomes[-1] == (0, True)
     assert len(outcomes) > 12
     newest = publish(store)
-    store.prune(keep=1)
+    store.prune(keep=1, grace_s=0)
     assert names(store) == {
         "serving.duckdb",
         f"serving-{newest.number}.duckdb",
