@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|CREDENTIAL|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?|(?:WEBHOOK|PING)_URL)(?:_|$)",
+    r"(?:^|_)(?:TOKEN|SECRET|CREDENTIAL|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?|KEY_CONTENT|(?:WEBHOOK|PING)_URL)(?:_|$)",
     re.IGNORECASE,
 )
 _SHORTEST = 4

@@ -208,7 +208,13 @@ def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]
         next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
         what = "the supervisor gives no sign of life"
         yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
-    for pipeline, attempts in recall(settings.supervisor_dir).attempts.items():
+    memory = recall(settings.supervisor_dir)
+    if memory.reaping is not None and memory.reaping.failing_since is not None:
+        what = f"workers could not be reaped, and may cost money: {memory.reaping.said}"
+        next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; it is tried again"
+        since = memory.reaping.failing_since
+        yield Problem(Severity.FAILED, what, since, next_step, key="workers-not-reaped")
+    for pipeline, attempts in memory.attempts.items():
         if attempts.unrecorded is not None:
             what = f"{pipeline} could not be run for {attempts.trigger}: {attempts.unrecorded}"
             next_step = f"see {settings.log_dir / f'scheduled-{pipeline}.log'}; it is tried again"

@@ -1,6 +1,7 @@
 """`materia secrets`: which names are present, for which pipeline; never a value."""
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +9,9 @@ from dataflows.errors import SettingsError
 from ops.cli.exits import Exit
 from ops.cli.output import print_json, table
 from ops.iceberg_settings import iceberg_of
+
+if TYPE_CHECKING:
+    from ops.secrets import Presence
 
 
 @click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
@@ -30,7 +34,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        rows = [(each.name, _state(each.is_present), ", ".join(each.wanted_by)) for each in found]
+        rows = [(each.name, _state(each.is_present), _for(each)) for each in found]
         click.echo(table(("name", "", "for"), rows))
     storage = {each.is_present for each in found if each.name in declared.R2_NAMES}
     if len(storage) == 2:
@@ -41,6 +45,11 @@ def check(ctx: click.Context, as_json: bool) -> None:
     except SettingsError as error:
         click.echo(str(error), err=True)
         ctx.exit(Exit.USAGE)
+
+
+def _for(presence: "Presence") -> str:
+    where = f" at {presence.provider}" if presence.provider else ""
+    return f"{', '.join(presence.wanted_by)}{where}"
 
 
 def _state(is_present: bool) -> str:

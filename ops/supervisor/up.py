@@ -164,7 +164,7 @@ def _made(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
         name=NAME,
         labels=Labels(OWNER, None, SINCE, ALWAYS_ON, host_key.short),
         public_key=plan.client_key.public,
-        user_data=cloud_init(host_key, plan.ssh_port),
+        user_data=cloud_init(host_key, plan.client_key.public, plan.ssh_port),
         ssh_port=plan.ssh_port,
         ssh_from=plan.ssh_from,
     )

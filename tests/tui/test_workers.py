@@ -28,6 +28,18 @@ async def test_without_a_token_the_command_that_brings_one_is_shown(tmp_path: Pa
         assert "esc run beanflows/prod" in app.query_one("#workers-table", Table)._empty.text
 
 
+async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_others(tmp_path: Path) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        pane = app.shown_pane
+        assert isinstance(pane, WorkersPane)
+        pane.draw(WorkersSeen(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",))), NOW))
+        shown = app.query_one("#workers-total").visual.plain
+        assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
+
+
 @pytest.mark.parametrize(("key", "command"), [("d", "materia worker destroy materia-7"), ("p", "materia worker reap")])
 async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, key: str, command: str) -> None:
     app = console_on(tmp_path, first="workers")
