@@ -122,7 +122,7 @@ HOGS = {
     "a text is longer than memory": "SELECT repeat('x', 4000000000)",
     "a row is longer than a piece may be": "SELECT repeat('x', 80000000)",
     "a join does not end": "SELECT count(*) FROM range(100000000) AS a, range(100000000) AS b",
-    "a recursion doubles": "WITH RECURSIVE r AS (SELECT 'x' AS n UNION ALL SELECT n || n FROM r) SELECT max(len(n)) FROM r",
+    "a recursion doubles": "WITH RECURSIVE r AS (SELECT 'x' AS n UNION ALL SELECT n || n FROM r) FROM r",
     "brackets do not close": "SELECT " + "(" * 100_000,
     "a megabyte of sums": "SELECT " + "+".join(["1"] * 500_000),
     "ten thousand tables are joined": "SELECT count(*) FROM " + ", ".join(["range(2)"] * 10_000),
