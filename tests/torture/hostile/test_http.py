@@ -174,6 +174,6 @@ def test_an_answer_that_means_no_good_ends_in_a_typed_error_in_time(
         archive.close()
     took_s = time.monotonic() - began
     assert release.url in str(refused.value)
-    assert took_s < MOST_S * 3  # three times: the machine may be busy
+    assert took_s < MOST_S + 60  # the machine may be busy; unbounded, it would never end
     assert {path.name for path in tmp_path.iterdir()} <= {"part.zip", "part.zip.validators"}  # to go on from
     figure(f"seconds until {name!r} is given up", round(took_s, 2))

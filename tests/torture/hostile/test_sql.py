@@ -191,7 +191,7 @@ def test_what_takes_the_machine_is_ended_in_time_within_its_memory(cell: Cell, n
     with pytest.raises((QueryError, QueryRefusedError)):
         rows_of(cell, {**HOGS, **LONG_ONLY}[name], TIMEOUT_S)
     took_s = time.monotonic() - began
-    assert took_s < (TIMEOUT_S + GRACE_S) * 5  # five times: the machine may be busy
+    assert took_s < TIMEOUT_S + GRACE_S + 60  # the machine may be busy; unbounded, it would take hours
     if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert child.memory_info().rss < MOST_PEAK_BYTES
     assert rows_of(cell, "FROM serving.fct_psd") == ROWS
