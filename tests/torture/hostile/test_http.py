@@ -17,7 +17,7 @@ from dataflows.release import Month, release_of
 from tests.support.psd_files import DATASET, release_zip
 from tests.support.torture import Figure, count
 
-HASTE = Patience(attempts=2, first_pause_s=0.01, longest_pause_s=0.02, silence_s=1, question_s=1.5, download_s=1.5)
+HASTE = Patience(attempts=2, first_pause_s=0.01, longest_pause_s=0.02, silence_s=0.6, question_s=0.7, download_s=0.7)
 MOST_S = 2 * (HASTE.download_s + HASTE.silence_s) + 2
 """However the other side behaves, a request ends: two attempts, each until its deadline."""
 
