@@ -45,6 +45,10 @@ lint:
     {{ run }}sqlmesh -p {{ project }} lint
     {{ run }}sqlmesh -p {{ project }} format --check
 
+# Look up every dependency among the published vulnerabilities: 1 there are some, 3 nobody could be asked
+audit *args:
+    {{ run }}python .ci/audit.py "$@"
+
 # Bring Python and SQL into their one form
 format:
     {{ run }}ruff check --fix .

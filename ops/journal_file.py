@@ -92,7 +92,7 @@ def typed_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors, and the file system's, into a JournalError that names the file and what to do."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
         raise JournalError(f"the run journal {path}: {error}; {_next_step(error)}") from error
 
 

@@ -1,6 +1,7 @@
 """Settings: read once from the environment, checked, and handed on as one frozen value."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,19 +116,17 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read and check every setting; raises SettingsError naming the setting that is wrong."""
         given = {name: value for name in DOCUMENTED if (value := environ.get(name, "").strip())}
-        data_dir = Path(given.get("MATERIA_DATA_DIR", PROJECT_DIR / "data")).expanduser().absolute()
+        data_dir = _path(given, "MATERIA_DATA_DIR", PROJECT_DIR / "data")
         dataset = given.get("PSD_DATASET", "psd_alldata")
-        if not (dataset.isascii() and dataset.replace("_", "").isalnum()):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}", dataset):
             raise SettingsError(f"PSD_DATASET={dataset!r} is not a dataset's name, such as psd_alldata")
         archive_url = given.get("PSD_ARCHIVE_URL", USDA_ARCHIVE_URL)
-        if not archive_url.startswith(("https://", "http://")):
+        if not config.is_address(archive_url):
             raise SettingsError(f"PSD_ARCHIVE_URL={archive_url!r} is not an http(s) address")
         return cls(
             data_dir=data_dir,
-            lakehouse_path=Path(given.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"))
-            .expanduser()
-            .absolute(),
-            serving_path=Path(given.get("SERVING_DUCKDB_PATH", data_dir / "serving.duckdb")).expanduser().absolute(),
+            lakehouse_path=_path(given, "LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"),
+            serving_path=_path(given, "SERVING_DUCKDB_PATH", data_dir / "serving.duckdb"),
             archive_url=archive_url,
             dataset=dataset,
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
@@ -135,6 +134,18 @@ class Settings:
             supervision=supervision_of(given),
             iceberg=iceberg_settings.iceberg_of(given),
         )
+
+
+def _path(given: Mapping[str, str], name: str, default: Path) -> Path:
+    try:
+        path = Path(given.get(name, default)).expanduser().absolute()
+        path.lstat()
+    except FileNotFoundError:
+        return path
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{name} is no path that can be used: {why}") from error
+    return path
 
 
 def _share(text: str, name: str) -> float:

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 
 from dataflows.errors import MateriaError
+from ops.process import only_the_owner_writes
 from ops.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console and return its exit code."""
     asked = _parser().parse_args(arguments)
+    only_the_owner_writes()
     try:
         if asked.web:
             return _serve(asked)

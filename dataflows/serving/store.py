@@ -47,7 +47,7 @@ class ServingStore:
         """
         if not os.path.lexists(self.serving_path):
             return None
-        target = self.serving_path.resolve()
+        target = Path(os.path.realpath(self.serving_path))  # `resolve` raises RuntimeError for links in a circle
         if not target.is_file():
             raise ServingBrokenError(
                 f"{self.serving_path} points at {target}, which is gone; run `materia serving rollback`"

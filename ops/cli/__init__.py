@@ -14,6 +14,7 @@ import click
 
 from dataflows.errors import MateriaError
 from ops.cli.exits import Exit
+from ops.process import only_the_owner_writes
 
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
@@ -85,6 +86,7 @@ def materia(session: Session, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` without `arguments`) and return its exit code."""
     session = Session()
+    only_the_owner_writes()
     try:
         code = materia.main(
             args=None if arguments is None else list(arguments),

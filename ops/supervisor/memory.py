@@ -84,7 +84,7 @@ def recall(supervisor_dir: Path) -> Memory:
         )
     except FileNotFoundError:
         return Memory()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.warning("the supervisor's memory is damaged and begins anew", extra={"error": str(error)})
         return Memory()
 

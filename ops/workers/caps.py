@@ -127,8 +127,10 @@ class Ledger:
             try:
                 record = json.loads(line)
                 times = {name: _time(record[name]) for name in ("begun_at", "due_at", "ended_at")}
-                found[record["name"], record["begun_at"]] = Entry(**{**record, **times})
-            except (ValueError, KeyError, TypeError) as error:
+                entry = Entry(**{**record, **times})
+                entry.eur()
+                found[record["name"], record["begun_at"]] = entry
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 if number == len(lines):
                     # A writer died in the middle of its line, before it asked for the machine.
                     break
@@ -159,4 +161,7 @@ class Ledger:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None
+    time = datetime.fromisoformat(text) if text is not None else None
+    if time is not None and time.tzinfo is None:
+        raise ValueError(f"{text} names no time zone")
+    return time
