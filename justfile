@@ -65,6 +65,10 @@ dag:
 bench *args:
     {{ run }}python -m bench "$@"
 
+# Kill, starve and flood it: the fault tests in their long form; an area alone: just torture crash
+torture *args:
+    @{{ run }}python -m tests.torture "$@"
+
 # Any SQLMesh command on our project, such as `just sqlmesh plan dev_me`
 sqlmesh *args:
     {{ run }}sqlmesh -p {{ project }} "$@"

@@ -8,6 +8,12 @@ import pytest
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.real_files import SHARED_PSD
 from tests.support.served_demo import ServedDemo, run_demo
+from tests.support.torture import (  # noqa: F401
+    figure,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ def test_every_recipe_says_what_it_is_for() -> None:
         "dag",
         "bench",
         "sqlmesh",
+        "torture",
     } <= public.keys()
     assert all(public.values())
     assert all(name in just() for name in public)
