@@ -69,6 +69,10 @@ class DiskSpaceError(MateriaError):
     """Too little free space to begin safely."""
 
 
+class DiskError(MateriaError):
+    """The disk refuses: it is read-only or broken, or this user may not write there."""
+
+
 class LockHeldError(MateriaError):
     """Another run is writing to this data directory."""
 

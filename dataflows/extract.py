@@ -66,12 +66,14 @@ def download(
     newest_posted: Probe, landed_already: Snapshot | None, archive: Archive, landing: Landing
 ) -> Download | None:
     """The zip in the landing's workspace; a broken attempt goes on where it stopped."""
-    if landed_already is not None:
-        return None
     wanted = newest_posted.release
+    path = landing.workspace / f"{wanted.dataset}-{wanted.month}.zip"
     with disk_trouble(landing.workspace):
+        if landed_already is not None:
+            _clear(path)
+            return None
         landing.workspace.mkdir(parents=True, exist_ok=True)
-    return archive.download(wanted, landing.workspace / f"{wanted.dataset}-{wanted.month}.zip")
+    return archive.download(wanted, path)
 
 
 def contents(download: Download | None, newest_posted: Probe) -> Contents | None:
@@ -159,6 +161,13 @@ def _released_on(download: Download, contents: Contents, month: Month, landed_at
     first, last = max(1981, month.year - 1), landed_at.date() + _CLOCK_TOLERANCE
     told = (day for day in (modified, contents.written_on) if day and first <= day.year and day <= last)
     return next(told, month.first_day())
+
+
+def _clear(path: Path) -> None:
+    """Remove what a run left of a download that died when it had landed it, before it could tidy up."""
+    for left in path.parent.glob(f"{path.stem}.*"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
 
 
 def _rows_path(download: Download) -> Path:

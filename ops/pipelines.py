@@ -10,6 +10,7 @@ from typing import Any
 
 from dataflows.archive import Archive, Patience
 from dataflows.errors import SettingsError
+from dataflows.files import disk_refusal
 from dataflows.landing import Landing
 from dataflows.release import Month
 from dataflows.serving.store import ServingStore
@@ -100,29 +101,32 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
 
 @contextmanager
 def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
-    """The lock, the journal and the stores, held while a pipeline works."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with writer_lock(settings.lock_path, pipeline) as lock, request.open_journal(settings.journal_path) as journal:
-        recorded = run_recorded(
+    """The lock, the journal and the stores, held while a pipeline works; what the disk refuses is a typed error."""
+    with (
+        disk_refusal(settings.data_dir),
+        writer_lock(settings.lock_path, pipeline) as lock,
+        request.open_journal(settings.journal_path) as journal,
+        run_recorded(
             journal,
             pipeline,
             trigger=request.trigger,
             arguments=arguments,
             log_dir=settings.log_dir,
             redact=request.redact,
+        ) as recorder,
+        disk_refusal(settings.data_dir),  # once more, for the journal and the log to tell it in these words
+    ):
+        lock.name_run(recorder.run.id)
+        remote = handover.remote_of(settings)
+        yield Job(
+            settings=settings,
+            request=request,
+            recorder=recorder,
+            lock=lock,
+            landing=handover.landing_of(settings, remote),
+            serving=ServingStore(settings.serving_path),
+            remote=remote,
         )
-        with recorded as recorder:
-            lock.name_run(recorder.run.id)
-            remote = handover.remote_of(settings)
-            yield Job(
-                settings=settings,
-                request=request,
-                recorder=recorder,
-                lock=lock,
-                landing=handover.landing_of(settings, remote),
-                serving=ServingStore(settings.serving_path),
-                remote=remote,
-            )
 
 
 def _extract(job: Job) -> None:
