@@ -20,7 +20,7 @@ if ! command -v uv >/dev/null; then
   export PATH="$HOME/materia/uv/bin:$PATH"
   command -v uv >/dev/null || {{ python3 -m venv ../uv && ../uv/bin/pip install -q uv; }}
 fi
-uv sync -q --no-dev >&2
+uv sync -q --no-dev{extra} >&2
 """
 
 START = """
@@ -66,9 +66,14 @@ pkill -KILL -s "$leader" || true
 """
 
 
-def prepare(size_bytes: int, commit: str, shallow: str) -> str:
+def prepare(size_bytes: int, commit: str, shallow: str, extra: str | None) -> str:
     """Unpack the bundle that comes on descriptor 3, of exactly that commit, and install what it needs."""
-    return PREPARE.format(size_bytes=size_bytes, commit=shlex.quote(commit), shallow=shlex.quote(shallow))
+    return PREPARE.format(
+        size_bytes=size_bytes,
+        commit=shlex.quote(commit),
+        shallow=shlex.quote(shallow),
+        extra=f" --extra {extra}" if extra else "",
+    )
 
 
 def start(timeout_s: float) -> str:
