@@ -20,6 +20,7 @@ COMMANDS = {
     "completion": "ops.cli.completion:completion",
     "dag": "ops.cli.dag:dag",
     "demo": "ops.cli.demo:demo",
+    "lakehouse": "ops.cli.lakehouse:lakehouse",
     "landing": "ops.cli.landing:landing",
     "doctor": "ops.cli.doctor:doctor",
     "pipeline": "ops.cli.pipeline:pipeline",
