@@ -1,6 +1,5 @@
 """The same releases on a DuckLake as in the one file: the same tables, the same generation, the same refusals."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -13,9 +12,10 @@ import duckdb
 import pytest
 
 from dataflows import export, transform
-from dataflows.ducklake import DuckLake
+from dataflows.ducklake import DuckLake, SqliteCatalog
 from dataflows.errors import LockHeldError
 from dataflows.serving import ServingReader
+from dataflows.serving.store import ServingStore
 from ops.ducklake import environ_of
 from ops.lakehouse_lock import lakehouse_lock
 from tests.support.object_server import BUCKET, CANARY, ObjectServer
@@ -171,19 +171,51 @@ def test_others_read_while_one_writes_and_see_whole_states_only(shared: Workshop
         writer.execute("DROP SCHEMA lakehouse.scratch")
 
 
-@pytest.fixture
-def other_machine(shared: Workshop, tmp_path: Path) -> Workshop:
-    """A second data directory on the same lakehouse."""
-    workshop = dataclasses.replace(shared, data_dir=tmp_path / "data")
-    shared.copy_landing(workshop)
-    return workshop
+def on_machine(data_dir: Path, lake: DuckLake, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """What somebody types on a machine that has only the settings."""
+    settings = {"MATERIA_DATA_DIR": str(data_dir), "MATERIA_MIN_FREE_MB": "0", **environ_of(lake)}
+    return subprocess.run(
+        [Path(sys.executable).with_name("materia"), *arguments],
+        env={**os.environ, **settings},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
-def test_another_machine_finds_nothing_left_to_do_and_publishes_the_same(
-    shared: Workshop, other_machine: Workshop
+def test_another_machine_publishes_the_same_and_waits_for_nobody(
+    shared: Workshop, lake: DuckLake, tmp_path: Path
 ) -> None:
-    done = other_machine.transform()
-    assert (done.releases_processed, done.models_changed) == (0, False)
-    other_machine.publish()
-    assert other_machine.tables() == shared.tables()
-    assert environ_of(other_machine.lake)["DUCKLAKE_PASSWORD"] == PASSWORD
+    """It starts with the settings alone; the landing comes from the bucket, the tables from the lake."""
+    there = tmp_path / "data"
+    assert on_machine(shared.data_dir, lake, "landing", "sync").returncode == 0
+    writing = holder(lake)
+    try:
+        refused = on_machine(there, lake, "pipeline", "run", "export_serving")
+        assert refused.returncode == 4, refused.stderr
+        assert "materia transform on" in refused.stderr
+    finally:
+        writing.communicate("done\n", timeout=30)
+    done = on_machine(there, lake, "pipeline", "run", "export_serving")
+    assert done.returncode == 0 and "generation 1 serves" in done.stdout, done.stderr
+    ours, theirs = (ServingStore(folder / "serving.duckdb") for folder in (shared.data_dir, there))
+    assert set(differences(ours.path(ours.served().number), theirs.path(1))) <= {"serving.generation"}
+    assert not list(there.glob("lakehouse*")), "nothing of the lakehouse is on this machine"
+    kept = [path.read_bytes() for path in there.rglob("*") if path.is_file()]
+    for secret in (PASSWORD, CANARY):
+        assert not any(secret.encode() in text for text in kept)
+        assert not any(secret in said.stdout + said.stderr for said in (refused, done))
+
+
+def test_the_models_pass_their_unit_tests_on_a_ducklake(tmp_path: Path) -> None:
+    lake = DuckLake(SqliteCatalog(tmp_path / "lake.sqlite"), str(tmp_path / "lake"))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("sqlmesh"), "-p", str(transform.PROJECT_DIR), "test"],
+        env={**os.environ, "MATERIA_DATA_DIR": str(tmp_path), **environ_of(lake)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0 and "Successfully Ran" in done.stdout, done.stdout + done.stderr
