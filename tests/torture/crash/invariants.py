@@ -37,13 +37,16 @@ class Outcome:
 
 
 def outcome_of(data_dir: Path, bucket: Bucket | None = None) -> Outcome:
-    """What the runs so far have come to, here and in the bucket that they share."""
+    """What the runs so far have come to, here and in the bucket that they share.
+
+    With a bucket the rows here are a cache, which the next transform fills.
+    """
     store, lakehouse = ServingStore(data_dir / "serving.duckdb"), data_dir / "lakehouse.duckdb"
     return Outcome(
         snapshots=tuple((each.key, each.sha256, each.row_count) for each in _snapshots(data_dir, bucket)),
         served=tables_of(store.serving_path.resolve()) if store.served() else None,
         lakehouse=tables_of(lakehouse) if lakehouse.exists() else None,
-        files=files_of(data_dir),
+        files=frozenset(name for name in files_of(data_dir) if not (bucket and name.startswith("landing/raw/"))),
         objects=bucket.names() if bucket else frozenset(),
     )
 
