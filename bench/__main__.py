@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import console_first_paint, download, grid, logs, pipelines, r2, reader, scale, swaps
+from bench import console_first_paint, download, grid, iceberg, logs, pipelines, r2, reader, scale, swaps
 from bench.rows import Row, as_json, as_table
 
 
@@ -36,6 +36,16 @@ def r2_rows(quick: bool) -> Iterator[Row]:
         yield Row(f"R2, {way} of bare boto3", measured[f"{way}_of_bare"], "x", 0.8, note, at_least=True)
     yield Row("R2, memory that 8 times the file adds", measured["peak_growth_mib"], "MB", 8)
     yield Row("R2, requests of the probe beyond local", len(measured["probe_requests"]), "", 1)
+
+
+def iceberg_rows(quick: bool) -> Iterator[Row]:
+    """What publishing to an Iceberg catalog costs: bytes and memory, on a real catalog on loopback."""
+    measured = iceberg.measure(20_000 if quick else iceberg.ROWS)
+    first, more, nothing = (measured[what] for what in ("first", "one_more", "nothing"))
+    note = f"{more['bytes'] / 1e6:.2f} of {first['bytes'] / 1e6:.2f} MB, of three releases; {measured['facts']:,} facts"
+    yield Row("Iceberg, one more release against all before", more["bytes"] / first["bytes"], "x", 1.25, note)
+    yield Row("Iceberg, written when nothing changed", nothing["bytes"], "B", 0, f"{nothing['wall_s']:.1f} s")
+    yield Row("Iceberg, peak memory of a first publish", first["peak_mb"], "MB", 600, f"{first['wall_s']:.1f} s")
 
 
 def pipeline_rows(quick: bool) -> Iterator[Row]:
@@ -75,6 +85,7 @@ ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
     "reader": reader_rows,
     "download": download_rows,
     "r2": r2_rows,
+    "iceberg": iceberg_rows,
     "console": console_rows,
     "pipelines": pipeline_rows,
 }

@@ -69,6 +69,10 @@ class DiskSpaceError(MateriaError):
     """Too little free space to begin safely."""
 
 
+class DiskError(MateriaError):
+    """The disk refuses: it is read-only or broken, or this user may not write there."""
+
+
 class LockHeldError(MateriaError):
     """Another run is writing to this data directory."""
 
@@ -105,3 +109,19 @@ class ObjectDamagedError(ObjectStoreError):
 
 class LostRaceError(ObjectStoreError):
     """Another machine wrote first; nothing of its work was overwritten."""
+
+
+class IcebergError(MateriaError):
+    """The Iceberg catalog did not do what was asked; what is served is untouched."""
+
+
+class IcebergAccessError(IcebergError):
+    """The Iceberg catalog, or its object storage, refused: wrong token, missing permission, no such warehouse."""
+
+
+class IcebergUnavailableError(IcebergError):
+    """The Iceberg catalog, or its object storage, did not answer as it should."""
+
+
+class IcebergConflictError(IcebergError):
+    """Another machine published meanwhile, or something newer; nothing of its work was overwritten."""

@@ -6,7 +6,7 @@ candidates → probes → newest_posted → landed_already → download → cont
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from dataflows import psd_zip, release
@@ -17,6 +17,9 @@ from dataflows.landing import Landing
 from dataflows.psd_zip import Contents
 from dataflows.release import Month, Release
 from dataflows.snapshot import Snapshot, key_of_etag, key_without_etag, last_modified_time
+
+_CLOCK_TOLERANCE = timedelta(days=3650)
+"""So far a clock of ours may be behind without any release being dated differently."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,14 @@ def download(
     newest_posted: Probe, landed_already: Snapshot | None, archive: Archive, landing: Landing
 ) -> Download | None:
     """The zip in the landing's workspace; a broken attempt goes on where it stopped."""
-    if landed_already is not None:
-        return None
     wanted = newest_posted.release
+    path = landing.workspace / f"{wanted.dataset}-{wanted.month}.zip"
     with disk_trouble(landing.workspace):
+        if landed_already is not None:
+            _clear(path)
+            return None
         landing.workspace.mkdir(parents=True, exist_ok=True)
-    return archive.download(wanted, landing.workspace / f"{wanted.dataset}-{wanted.month}.zip")
+    return archive.download(wanted, path)
 
 
 def contents(download: Download | None, newest_posted: Probe) -> Contents | None:
@@ -109,7 +114,7 @@ def snapshot(
         last_modified=download.last_modified,
         release_year=wanted.month.year,
         release_month=wanted.month.month,
-        released_on=_released_on(download, contents, wanted.month),
+        released_on=_released_on(download, contents, wanted.month, landed_at),
         size_bytes=download.size_bytes,
         sha256=sha256,
         member=contents.member,
@@ -146,11 +151,23 @@ def _key(
     return f"{key[:100]}-{hashlib.sha256(wanted.url.encode()).hexdigest()[:16]}"
 
 
-def _released_on(download: Download, contents: Contents, month: Month) -> date:
-    """The day USDA published: Last-Modified, else the zip's inner date, else the first of the month."""
-    if download.last_modified and (modified := last_modified_time(download.last_modified)).year > 1980:
-        return modified.date()
-    return contents.written_on if contents.written_on and contents.written_on.year > 1980 else month.first_day()
+def _released_on(download: Download, contents: Contents, month: Month, landed_at: datetime) -> date:
+    """The day USDA published: Last-Modified, else the zip's inner date, else the first of the month.
+
+    A day that is years ahead is not believed, for it would be the newest release for good; nor one years before the
+    month.
+    """
+    modified = last_modified_time(download.last_modified).date()
+    first, last = max(1981, month.year - 1), landed_at.date() + _CLOCK_TOLERANCE
+    told = (day for day in (modified, contents.written_on) if day and first <= day.year and day <= last)
+    return next(told, month.first_day())
+
+
+def _clear(path: Path) -> None:
+    """Remove what a run left of a download that died when it had landed it, before it could tidy up."""
+    for left in path.parent.glob(f"{path.stem}.*"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
 
 
 def _rows_path(download: Download) -> Path:

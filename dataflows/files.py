@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dataflows.errors import DiskSpaceError, LandingError
+from dataflows.errors import DiskError, DiskSpaceError, LandingError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def write_durably(path: Path, text: str) -> None:
@@ -50,8 +53,39 @@ def disk_trouble(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskSpaceError(f"{path}: the disk is full; free some space and run again") from error
+        _raise_if_full(error, path)
         raise LandingError(
             f"{error.filename or path}: {error.strerror or error}; see that Materia may read and write there"
         ) from error
+
+
+@contextmanager
+def disk_refusal(path: Path) -> Iterator[None]:
+    """Turn what a disk refuses inside into DiskSpaceError or DiskError, naming the file, or else `path`.
+
+    For whole runs: other trouble of the operating system, such as the network's, passes unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        _raise_if_full(error, path)
+        if error.errno not in _REFUSED:
+            raise
+        raise DiskError(
+            f"{error.filename or path}: {error.strerror}; see that Materia may write there "
+            "and that the disk is not mounted read-only"
+        ) from error
+
+
+def raise_if_refused(error: Exception, path: Path) -> None:
+    """The same for what DuckDB raises, which keeps the system's words and drops its number; otherwise do nothing."""
+    told = str(error)
+    if any(os.strerror(number) in told for number in _FULL):
+        raise DiskSpaceError(f"{path}: the disk is full; free some space and run again") from error
+    if any(os.strerror(number) in told for number in _REFUSED):
+        raise DiskError(f"{told.splitlines()[0]}; see that Materia may read and write there") from error
+
+
+def _raise_if_full(error: OSError, path: Path) -> None:
+    if error.errno in _FULL:
+        raise DiskSpaceError(f"{error.filename or path}: the disk is full; free some space and run again") from error

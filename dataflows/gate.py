@@ -47,6 +47,7 @@ def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: 
     return bool(
         generations
         and serving.served() is not None
+        and serving.unserved() is None
         and generations[-1].snapshots == keys
         and generations[-1].models_digest == models_digest()
     )

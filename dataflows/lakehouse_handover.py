@@ -56,7 +56,7 @@ class Version:
             record = json.loads(data)
             record["files"] = tuple(HandedFile(**file) for file in record["files"])
             return cls(**record)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ObjectStoreError(
                 f"{origin} is not a pointer to a lakehouse ({error}); delete it, and the next transform makes it anew"
             ) from error

@@ -68,12 +68,12 @@ class LocalLanding(Landing):
     def find(self, key: str) -> Snapshot | None:
         marker = self.marker_path(key)
         with disk_trouble(marker):
-            return Snapshot.from_json(marker.read_bytes(), str(marker)) if marker.exists() else None
+            return _read_marker(marker) if marker.exists() else None
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         with disk_trouble(self.root):
             markers = sorted(self.root.glob("psd/*.json"))
-            found = [Snapshot.from_json(marker.read_bytes(), str(marker)) for marker in markers]
+            found = [_read_marker(marker) for marker in markers]
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
@@ -123,3 +123,7 @@ class LocalLanding(Landing):
         marker = self.marker_path(snapshot.key)
         marker.parent.mkdir(parents=True, exist_ok=True)
         write_durably(marker, snapshot.to_json())
+
+
+def _read_marker(marker: Path) -> Snapshot:
+    return Snapshot.from_marker(marker.read_bytes(), marker.stem, str(marker))

@@ -127,7 +127,7 @@ class R2Landing(Landing):
         return self._known[key]
 
     def _parsed(self, key: str, data: bytes) -> Snapshot:
-        return Snapshot.from_json(data.decode(errors="replace"), self.store.bucket.url(marker_key(key)))
+        return Snapshot.from_marker(data.decode(errors="replace"), key, self.store.bucket.url(marker_key(key)))
 
     def _refuse_another(self, snapshot: Snapshot, landed: Snapshot | None) -> None:
         if landed is not None and landed.sha256 != snapshot.sha256:

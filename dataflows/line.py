@@ -23,6 +23,7 @@ from dataflows.errors import ArchiveError
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _MAX_REDIRECTS = 3
 _MAX_CONNECTIONS = 8
+_PORTS = {"http": 80, "https": 443}
 
 _T = TypeVar("_T")
 
@@ -184,12 +185,15 @@ def _redirected(url: str, here: str, location: str) -> str:
         there = urljoin(here, location)
         asked, target = urlsplit(url), urlsplit(there)
         same_host = target.hostname == asked.hostname
+        port, asked_port = target.port or _PORTS.get(target.scheme), asked.port or _PORTS.get(asked.scheme)
     except ValueError as error:
         raise ArchiveError(f"{url} redirects to {location!r}, which is no address") from error
     if not same_host:
         raise ArchiveError(f"{url} redirects to another host, {there}; if the archive moved, set PSD_ARCHIVE_URL")
     if target.scheme not in (asked.scheme, "https"):
         raise ArchiveError(f"{url} redirects to {there}, which is less safe than {asked.scheme}")
+    if port not in (asked_port, _PORTS["https"]):
+        raise ArchiveError(f"{url} redirects to another port, {there}; if the archive moved, set PSD_ARCHIVE_URL")
     return there
 
 

@@ -1,6 +1,7 @@
 """A PSD zip: checked byte by byte, and turned into the Parquet that the transform reads."""
 
 import errno
+import io
 import shutil
 import struct
 import zipfile
@@ -45,6 +46,8 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Python inflates these in bounded pieces; the others would unpack a bomb in memory."""
 
 _CHUNK_BYTES = 1 << 20
+_MAX_READ_BYTES = 2 << 20
+"""More than any read that `zipfile` makes of a sound release, and less than a directory of millions of members."""
 _MAX_LINE_BYTES = 1 << 16
 
 _FORM_OF = {
@@ -95,7 +98,7 @@ def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
 def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, int]:
     """Write the member to `csv_path`; returns its date and how many lines follow the header."""
     try:
-        with disk_trouble(csv_path), zipfile.ZipFile(zip_path) as archive:
+        with disk_trouble(csv_path), _Sips(zip_path) as file, zipfile.ZipFile(file) as archive:
             info = _only_csv(archive, zip_path, member)
             require_space(csv_path.parent, info.file_size * 5 // 4, f"unpacking {zip_path.name}")
             with _opened(archive, info) as source, csv_path.open("wb") as target:
@@ -105,6 +108,17 @@ def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, 
             return _written_on(info), line_count
     except _DAMAGE as error:
         raise SnapshotError(f"{zip_path} is damaged: {error}; it was not landed, extract again") from error
+
+
+class _Sips(io.FileIO):
+    """A file that is read in small pieces only: `zipfile` reads a directory at once, however large it says it is."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = _MAX_READ_BYTES + 1 if size is None or size < 0 else size
+        piece = super().read(min(wanted, _MAX_READ_BYTES + 1)) or b""
+        if len(piece) > _MAX_READ_BYTES:
+            raise zipfile.BadZipFile("its directory is too large for a release")
+        return piece
 
 
 def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:

@@ -46,6 +46,27 @@ class Snapshot:
         """
         return self.released_on, last_modified_time(self.last_modified), self.key
 
+    @classmethod
+    def from_marker(cls, text: str | bytes, key: str, origin: str) -> "Snapshot":
+        """Read the marker that names the files of `key`; raises LandingError naming `origin` when it is another's."""
+        snapshot = cls.from_json(text, origin)
+        if snapshot.key != key:
+            raise LandingError(f"{origin} is the marker of {snapshot.key}; give it that name again, or move it away")
+        return snapshot
+
+    def _check(self) -> None:
+        """Raise ValueError unless every field is of its kind and what names files names files."""
+        texts = (self.dataset, self.url, self.sha256, self.member, self.key, self.etag or "", self.last_modified or "")
+        numbers = (self.release_year, self.release_month, self.size_bytes, self.row_count)
+        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+            raise ValueError("a field is of another kind")
+        if not (_SAFE_KEY.fullmatch(self.key) and _SAFE_KEY.fullmatch(self.dataset)):
+            raise ValueError(f"{self.key!r} of {self.dataset!r} would be no file's name")
+        if not (1 <= self.release_year <= 9999 and 1 <= self.release_month <= 12):
+            raise ValueError("there is no such month")
+        if self.landed_at.tzinfo is None:
+            raise ValueError("landed_at names no time zone")
+
     def to_json(self) -> str:
         record = asdict(self)
         record["released_on"] = self.released_on.isoformat()
@@ -59,8 +80,10 @@ class Snapshot:
             record = json.loads(text)
             record["released_on"] = date.fromisoformat(record["released_on"])
             record["landed_at"] = datetime.fromisoformat(record["landed_at"])
-            return cls(**record)
-        except (ValueError, TypeError, KeyError) as error:
+            snapshot = cls(**record)
+            snapshot._check()
+            return snapshot
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise LandingError(
                 f"{origin} is not a snapshot marker ({error}); move it and its zip away, and extract that month again"
             ) from error

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from dataflows.errors import LockHeldError, MateriaError, SettingsError
 from ops.run import utc_now
 from ops.settings import Settings
+from ops.workers.needs import PROVIDERS
 
 CLOCK_MAY_DIFFER = timedelta(minutes=5)
 ANSWER_WITHIN_S = 10.0
+CLIENT_ANSWERS_WITHIN_S = 30.0
 OLDEST_PYTHON = (3, 11)
 HETZNER_API_URL = "https://api.hetzner.cloud/v1"
 ENTRY_POINTS = ("dataflows.extract", "dataflows.export", "dataflows.driver", "ops.pipelines", "ops.supervisor.tick")
@@ -50,21 +53,24 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         yield Finding("settings", Verdict.FAILED, str(error), "mend the setting; the others wait for it")
         return
     yield Finding("settings", Verdict.OK, f"data directory {settings.data_dir}, dataset {settings.dataset}")
-    checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding]], ...] = (
+    checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
         ("versions", _versions),
         ("code", _code),
         ("disk space", _disk_space),
         ("lakehouse", _lakehouse),
         ("serving", _serving),
         ("landing", _landing),
+        ("iceberg", _iceberg),
         ("clock", _clock),
         ("esc", _esc),
         ("ssh", _ssh),
         ("provider", _provider),
+        *((f"provider {name}", partial(_other_provider, name)) for name in PROVIDERS if name != "hetzner"),
     )
     for name, check in checks:
         try:
-            yield check(settings, environ)
+            if (finding := check(settings, environ)) is not None:
+                yield finding
         except MateriaError as error:
             what, _, next_step = str(error).partition("; ")
             yield Finding(name, Verdict.FAILED, what, next_step)
@@ -177,6 +183,20 @@ def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     return Finding("landing", Verdict.OK, f"{len(snapshots)} snapshots landed")
 
 
+def _iceberg(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """The Iceberg catalog lets us in; a run can do without."""
+    from dataflows.iceberg.catalog import open_catalog
+
+    if settings.iceberg is None:
+        return Finding("iceberg", Verdict.OK, "no catalog is set")
+    try:
+        open_catalog(settings.iceberg)
+    except MateriaError as error:
+        what, _, next_step = str(error).partition("; ")
+        return Finding("iceberg", Verdict.WARNING, what, next_step)
+    return Finding("iceberg", Verdict.OK, f"{settings.iceberg} answers")
+
+
 def _clock(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     """Our clock against the archive's, which also tells whether the archive answers."""
     import httpx
@@ -245,3 +265,43 @@ def _provider(_settings: Settings, environ: Mapping[str, str]) -> Finding:
     if answer.is_error:
         return Finding("provider", Verdict.WARNING, f"Hetzner answers {answer.status_code}", "try again later")
     return Finding("provider", Verdict.OK, "Hetzner takes HETZNER_TOKEN")
+
+
+def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) -> Finding | None:
+    """A provider that any name is set for: whether all of them are, its client is installed, and it takes them."""
+    needed = PROVIDERS[name].needed
+    missing = [each for each in needed if not environ.get(each, "").strip()]
+    if len(missing) == len(needed):
+        return None
+    what = f"provider {name}"
+    if missing:
+        return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all that it needs, or none")
+    from ops.workers.errors import RefusedError
+
+    trouble = _asked_within(name, environ, CLIENT_ANSWERS_WITHIN_S)
+    if trouble is None:
+        return Finding(what, Verdict.OK, f"{name} takes the credentials")
+    verdict = Verdict.FAILED if isinstance(trouble, RefusedError | SettingsError) else Verdict.WARNING
+    said, _, next_step = str(trouble).rpartition("; ")
+    return Finding(what, verdict, said, next_step)
+
+
+def _asked_within(name: str, environ: Mapping[str, str], seconds: float) -> MateriaError | None:
+    """What a provider says when it is asked for our workers, within that time; None when all is well."""
+    from threading import Thread
+
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    found: list[MateriaError | None] = []
+
+    def ask() -> None:
+        try:
+            provider_of(name, WorkerSettings.from_environ(environ)).list_instances()
+            found.append(None)
+        except MateriaError as error:
+            found.append(error)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else MateriaError(f"{name} did not answer within {seconds:.0f} s; try again later")

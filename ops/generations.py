@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dataflows.errors import ServingBrokenError, ServingMissingError
 from dataflows.serving.generation import FOREIGN_NUMBER, Generation
 from dataflows.serving.store import ServingStore
+from ops import iceberg
 from ops.pipelines import Request, job
 from ops.settings import Settings
 
@@ -41,6 +42,7 @@ def rollback(settings: Settings, number: int | None) -> str:
         generation = begun.serving.rollback(number)
         begun.recorder.snapshots = generation.snapshots
         begun.recorder.result = _outcome(found.served, generation)
+        iceberg.keep_up(begun)
         return begun.recorder.result
 
 

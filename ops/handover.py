@@ -104,18 +104,27 @@ def share_generations(remote: Remote | None, serving: ServingStore, max_row_loss
         newest = remote.shelf.newest()
         ours = serving.generations()[-1:]
         note.detail = "the newest is on both sides" if newest or ours else "none yet"
-        if ours and (newest is None or ours[0].created_at > newest.created_at):
+        here = copy_of(newest, serving) if newest else None
+        if ours and (newest is None or _is_newer(remote, ours[0], newest, here)):
             pushed = remote.shelf.push(ours[0], serving.path(ours[0].number))
             remote.shelf.prune(REMOTE_GENERATIONS_KEPT)
             note.detail = f"pushed generation {ours[0].number} as {pushed.number}"
-        elif newest is not None and copy_of(newest, serving) is None:
+        elif newest is not None and (here is None or here.number == serving.unserved()):
             note.detail = _taken(remote, serving, newest, max_row_loss)
+
+
+def _is_newer(remote: Remote, ours: "Generation", newest: "Generation", here: "Generation | None") -> bool:
+    """Whether ours is newer than the bucket's newest: by number where both are in one place, for clocks jump back."""
+    if here is not None:
+        return ours.number > here.number
+    return ours.created_at > newest.created_at and not remote.shelf.holds(ours)
 
 
 def pull_checked(
     remote: Remote, serving: ServingStore, wanted: "Generation", max_row_loss: float, forced: bool = False
 ) -> "Generation":
     """Fetch and serve a generation; GateError when it is worse than the served one and nobody forced it."""
+    from dataflows.export import GENERATIONS_KEPT
     from dataflows.gate import faults_against
 
     served = serving.served()
@@ -125,7 +134,9 @@ def pull_checked(
             f"generation {wanted.number} of the bucket was refused, generation {served.number} stays served: "
             f"{'; '.join(faults)}. If that is right, `materia serving pull --force`"
         )
-    return remote.shelf.pull(wanted, serving)
+    pulled = remote.shelf.pull(wanted, serving)
+    serving.prune(GENERATIONS_KEPT)
+    return pulled
 
 
 def _taken(remote: Remote, serving: ServingStore, newest: "Generation", max_row_loss: float) -> str:

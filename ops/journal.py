@@ -13,11 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from dataflows.errors import JournalError
 from ops.journal_file import open_to_write, opened_to_read, transaction, typed_errors
 from ops.process import Process, this_process
 from ops.run import DIED, RUN_COLUMNS, STEP_COLUMNS, Run, RunStatus, Step, utc_now
+
+_Entry = TypeVar("_Entry", Run, Step)
 
 _RUNS = 'SELECT "{}" FROM runs'.format('", "'.join(RUN_COLUMNS))
 _STEPS = 'SELECT "{}" FROM steps'.format('", "'.join(STEP_COLUMNS))
@@ -189,7 +192,7 @@ class Journal:
         """The steps of a run in the order they began; those that ran when it died, as died."""
         run = self.run(run_id)
         rows = self._rows(f"{_STEPS} WHERE run_id = ? ORDER BY id", (run_id,))
-        steps = tuple(Step.from_row(row) for row in rows)
+        steps = tuple(self._read(Step, row) for row in rows)
         return tuple(step.as_seen_in(run) for step in steps) if run else ()
 
     def last_by_pipeline(self) -> dict[str, Run]:
@@ -219,14 +222,23 @@ class Journal:
     # How
 
     def _runs(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Run]:
-        return (self._as_seen(Run.from_row(row)) for row in self._rows(sql, values))
+        return (self._as_seen(self._read(Run, row)) for row in self._rows(sql, values))
 
     def _as_seen(self, run: Run) -> Run:
         if not run.is_orphan:
             return run
         # It may have ended well after it was read here; its process is gone, so what it says now is final.
-        last_word = next(map(Run.from_row, self._rows(f"{_RUNS} WHERE id = ?", (run.id,))), run)
+        last_word = next((self._read(Run, row) for row in self._rows(f"{_RUNS} WHERE id = ?", (run.id,))), run)
         return last_word.died() if last_word.status is RunStatus.RUNNING else last_word
+
+    def _read(self, kind: type[_Entry], row: Sequence[Any]) -> _Entry:
+        try:
+            return kind.from_row(row)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JournalError(
+                f"the run journal {self.path}: row {row[0]} makes no sense ({error}); "
+                "move the file away, a new one is begun"
+            ) from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         with typed_errors(self.path), opened_to_read(self.path) as db:

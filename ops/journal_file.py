@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from dataflows.errors import JournalError
+from ops.process import Process
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -62,6 +63,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _create(path)
+    _clear_dead_drafts(path)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -92,7 +94,7 @@ def typed_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors, and the file system's, into a JournalError that names the file and what to do."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
         raise JournalError(f"the run journal {path}: {error}; {_next_step(error)}") from error
 
 
@@ -113,7 +115,7 @@ def _create(path: Path) -> None:
     """Make the journal beside its place and link it there: nobody sees half of one, the first comer wins."""
     import tempfile
 
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{_draft_prefix(path)}{os.getpid()}-", dir=path.parent)
     os.close(handle)
     draft = Path(name)
     try:
@@ -127,6 +129,19 @@ def _create(path: Path) -> None:
         return
     finally:
         draft.unlink()
+
+
+def _clear_dead_drafts(path: Path) -> None:
+    """Remove the drafts, and what SQLite laid beside them, of processes that died while they made a journal."""
+    prefix = _draft_prefix(path)
+    for left in path.parent.glob(f"{prefix}*"):
+        pid = left.name.removeprefix(prefix).partition("-")[0]
+        if pid.isdigit() and not Process(int(pid), "").is_alive():
+            left.unlink(missing_ok=True)
+
+
+def _draft_prefix(path: Path) -> str:
+    return f".{path.name}-"
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dataflows.errors import LockHeldError
+from dataflows.files import disk_refusal
 
 _HOLDER_SIZE_BYTES = 4096
 
@@ -52,16 +53,19 @@ def writer_lock(path: Path, holder: str) -> Iterator[WriterLock]:
     """Hold the lock of a data directory; `holder` says for what, such as `extract`.
 
     Does not wait: raises LockHeldError, naming who holds it and since when, if another process or another
-    caller in this one has it.
+    caller in this one has it; DiskError or DiskSpaceError if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with disk_refusal(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockHeldError(_held_message(path, os.pread(handle, _HOLDER_SIZE_BYTES, 0))) from None
-        yield WriterLock(path, handle, holder)
+        with disk_refusal(path):
+            lock = WriterLock(path, handle, holder)
+        yield lock
     finally:
         os.close(handle)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from dataflows.archive import Archive, Patience
 from dataflows.errors import SettingsError
+from dataflows.files import disk_refusal
 from dataflows.landing import Landing
 from dataflows.release import Month
 from dataflows.serving.store import ServingStore
 from dataflows.snapshot import Snapshot
-from ops import handover
+from ops import handover, iceberg
 from ops.handover import Remote
 from ops.journal import Journal
 from ops.lock import WriterLock, writer_lock
@@ -78,9 +79,10 @@ class Job:
         return driver.execute(dataflow, wanted, inputs, given=given, adapters=[step_recorder(self.recorder)])
 
     @contextmanager
-    def inside(self, pipeline: str) -> Iterator["Job"]:
-        """The same job as a run of `pipeline` inside this one."""
-        with self.recorder.child(pipeline, arguments=self.request.arguments) as recorder:
+    def inside(self, pipeline: str, arguments: Sequence[str] | None = None) -> Iterator["Job"]:
+        """The same job as a run of `pipeline` inside this one, asked for in the same way unless `arguments` differ."""
+        asked = self.request.arguments if arguments is None else arguments
+        with self.recorder.child(pipeline, arguments=asked) as recorder:
             yield replace(self, recorder=recorder)
 
 
@@ -99,29 +101,32 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
 
 @contextmanager
 def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
-    """The lock, the journal and the stores, held while a pipeline works."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with writer_lock(settings.lock_path, pipeline) as lock, request.open_journal(settings.journal_path) as journal:
-        recorded = run_recorded(
+    """The lock, the journal and the stores, held while a pipeline works; what the disk refuses is a typed error."""
+    with (
+        disk_refusal(settings.data_dir),
+        writer_lock(settings.lock_path, pipeline) as lock,
+        request.open_journal(settings.journal_path) as journal,
+        run_recorded(
             journal,
             pipeline,
             trigger=request.trigger,
             arguments=arguments,
             log_dir=settings.log_dir,
             redact=request.redact,
+        ) as recorder,
+        disk_refusal(settings.data_dir),  # once more, for the journal and the log to tell it in these words
+    ):
+        lock.name_run(recorder.run.id)
+        remote = handover.remote_of(settings)
+        yield Job(
+            settings=settings,
+            request=request,
+            recorder=recorder,
+            lock=lock,
+            landing=handover.landing_of(settings, remote),
+            serving=ServingStore(settings.serving_path),
+            remote=remote,
         )
-        with recorded as recorder:
-            lock.name_run(recorder.run.id)
-            remote = handover.remote_of(settings)
-            yield Job(
-                settings=settings,
-                request=request,
-                recorder=recorder,
-                lock=lock,
-                landing=handover.landing_of(settings, remote),
-                serving=ServingStore(settings.serving_path),
-                remote=remote,
-            )
 
 
 def _extract(job: Job) -> None:
@@ -162,29 +167,36 @@ def _transform(job: Job) -> None:
 
 
 def _export_serving(job: Job) -> None:
-    if _is_current(job) and job.request.forced_reason is None:
-        return
-    _publish(job, _transformed(job))
+    if not _is_current(job) or job.request.forced_reason is not None:
+        _publish(job, _transformed(job))
+    iceberg.keep_up(job)
 
 
 def _run_all(job: Job) -> None:
     with job.inside("extract") as extracting:
         _extract(extracting)
     job.recorder.snapshots = extracting.recorder.snapshots
-    bring_up_to_date(job)
-    if job.recorder.result == NOTHING_NEW:
+    if not _brought_up_to_date(job):
         job.recorder.result = extracting.recorder.result
+    iceberg.keep_up(job)
 
 
 def bring_up_to_date(job: Job) -> None:
-    """Transform and publish what is landed, as runs inside this one, unless it is served already."""
+    """Transform and publish what is landed, as runs inside this one, unless it is served already; then Iceberg."""
+    _brought_up_to_date(job)
+    iceberg.keep_up(job)
+
+
+def _brought_up_to_date(job: Job) -> bool:
+    """Whether there was anything to transform and publish, as runs inside this one."""
     if _is_current(job) and job.request.forced_reason is None:
-        return
+        return False
     with job.inside("transform") as transforming:
         given = _transformed(transforming)
     with job.inside("export_serving") as exporting:
         _publish(exporting, given)
     job.recorder.result = exporting.recorder.result
+    return True
 
 
 def _is_current(job: Job) -> bool:

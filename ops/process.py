@@ -61,3 +61,8 @@ def _started(pid: int) -> str | None:
     # The command's name stands in parentheses and may itself hold any of `) `.
     state, *rest = stat.rpartition(")")[2].split()
     return None if state in "ZX" else f"{boot_id}/{rest[18]}"
+
+
+def only_the_owner_writes() -> None:
+    """From here on nobody else may write to what this process and its children make, however loose the umask was."""
+    os.umask(os.umask(0o077) | 0o022)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?|(?:WEBHOOK|PING)_URL)(?:_|$)",
+    r"(?:^|_)(?:TOKEN|SECRET|CREDENTIAL|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?|KEY_CONTENT|(?:WEBHOOK|PING)_URL)(?:_|$)",
     re.IGNORECASE,
 )
 _SHORTEST = 4
@@ -28,7 +28,10 @@ class Redactor:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Redactor":
         """Knows the value of every variable whose name says that it is a secret, such as R2_SECRET_KEY."""
-        return cls({name: value for name, value in environ.items() if is_secret(name)})
+        secrets = {name: value for name, value in environ.items() if is_secret(name)}
+        # Client credentials are sent as two: the part after the colon is the secret.
+        parts = {f"{name}:": value.partition(":")[2] for name, value in secrets.items() if "CREDENTIAL" in name.upper()}
+        return cls(secrets | parts)
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub(MASK, text) if self._pattern else text

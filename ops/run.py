@@ -122,7 +122,9 @@ def _duration_s(entry: Run | Step, now: datetime) -> float | None:
 
 
 def _with_times(record: dict[str, Any]) -> dict[str, Any]:
-    record["started_at"] = datetime.fromisoformat(record["started_at"])
-    if record["ended_at"] is not None:
-        record["ended_at"] = datetime.fromisoformat(record["ended_at"])
+    for name in ("started_at", "ended_at"):
+        if record[name] is not None:
+            record[name] = datetime.fromisoformat(record[name])
+            if record[name].tzinfo is None:
+                raise ValueError(f"{name} names no time zone")
     return record

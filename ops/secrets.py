@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ops.iceberg_settings import NAMES as ICEBERG_NAMES
 from ops.redact import is_secret
+from ops.workers.needs import PROVIDERS
 
 R2_NAMES = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
 WORKERS = "workers"
@@ -12,16 +14,19 @@ WORKERS = "workers"
 DECLARED: Mapping[str, tuple[str, ...]] = {
     "extract": R2_NAMES,
     "transform": R2_NAMES,
-    "export_serving": R2_NAMES,
-    "run-all": R2_NAMES,
+    "export_serving": (*R2_NAMES, *ICEBERG_NAMES),
+    "run-all": (*R2_NAMES, *ICEBERG_NAMES),
 }
 """What a pipeline needs of the secret store; nothing else reaches a worker."""
 
-SENT_SETTINGS = ("PSD_ARCHIVE_URL", "PSD_DATASET", "MATERIA_MAX_ROW_LOSS")
+SENT_SETTINGS = (
+    "PSD_ARCHIVE_URL",
+    "PSD_DATASET",
+    "MATERIA_MAX_ROW_LOSS",
+    "ICEBERG_NAMESPACE",
+    "ICEBERG_KEEP_DAYS",
+)
 """Settings, no secrets, that a worker gets as they are here."""
-
-_HELD_HERE = {"HETZNER_TOKEN": WORKERS}
-"""What only the supervisor needs; it never leaves this machine."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,26 @@ class Presence:
     is_present: bool
     is_secret: bool
     wanted_by: tuple[str, ...]
+    provider: str | None = None
+    """Whose name it is, where it is for workers."""
 
 
 def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
     """Every name that the secret store should hold."""
 
-    def wanted() -> Iterator[tuple[str, tuple[str, ...]]]:
+    def presence(name: str, who: tuple[str, ...], provider: str | None = None) -> Presence:
+        return Presence(name, bool(environ.get(name, "").strip()), is_secret(name), who, provider)
+
+    def wanted() -> Iterator[Presence]:
         names = dict.fromkeys(name for declared in DECLARED.values() for name in declared)
         for name in names:
-            yield name, tuple(pipeline for pipeline, declared in DECLARED.items() if name in declared)
-        for name, who in _HELD_HERE.items():
-            yield name, (who,)
+            yield presence(name, tuple(pipeline for pipeline, declared in DECLARED.items() if name in declared))
+        # What only this machine needs to have workers; it never reaches one.
+        for provider, needs in PROVIDERS.items():
+            for name in needs.needed:
+                yield presence(name, (WORKERS,), provider)
 
-    return tuple(Presence(name, bool(environ.get(name, "").strip()), is_secret(name), who) for name, who in wanted())
+    return tuple(wanted())
 
 
 def for_worker(pipeline: str, environ: Mapping[str, str]) -> dict[str, str]:

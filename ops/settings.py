@@ -1,11 +1,14 @@
 """Settings: read once from the environment, checked, and handed on as one frozen value."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataflows.errors import SettingsError
+from dataflows.iceberg.catalog import CatalogAddress
+from ops import iceberg_settings
 from ops.supervisor import config
 from ops.supervisor.config import Supervision, supervision_of
 
@@ -25,13 +28,35 @@ DOCUMENTED = {
     "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
+    **iceberg_settings.DOCUMENTED,
+    "OS_USERNAME": "OVH: the OpenStack user, as in OVH's `openrc.sh`",
+    "OS_PASSWORD": "OVH: that user's password",
+    "OS_TENANT_ID": "OVH: the project's id",
+    "OS_REGION_NAME": "OVH: the regions to use: `GRA11,SBG5`",
+    "OS_AUTH_URL": "OVH: where OpenStack's keystone is; default OVH's",
+    "OVH_PRICES_URL": "OVH: the public catalogue with the prices; default the French one, in EUR",
+    "SCW_ACCESS_KEY": "Scaleway: the API key's access key",
+    "SCW_SECRET_KEY": "Scaleway: its secret key",
+    "SCW_DEFAULT_PROJECT_ID": "Scaleway: the project that workers are made in",
+    "SCW_API_URL": "Scaleway: its API; default the public address",
+    "SCW_ZONES": "Scaleway: the zones to use and look after; default those of Paris, Amsterdam and Warsaw",
+    "OCI_CLI_USER": "Oracle: the user's OCID",
+    "OCI_CLI_TENANCY": "Oracle: the tenancy's OCID",
+    "OCI_CLI_FINGERPRINT": "Oracle: the API key's fingerprint",
+    "OCI_CLI_REGION": "Oracle: the region, such as `eu-frankfurt-1`",
+    "OCI_CLI_KEY_CONTENT": "Oracle: the private API key itself (PEM)",
+    "OCI_COMPARTMENT_ID": "Oracle: the compartment that workers are made in",
+    "OCI_SUBNET_ID": "Oracle: the public subnet that they are put into",
+    "OCI_API_URL": "Oracle: one address for all of its APIs; default the region's own",
+    "OCI_PRICES_URL": "Oracle: the public price list; default Oracle's, in EUR",
     **config.DOCUMENTED,
-    "MATERIA_RUN_ON": "where `materia pipeline run` works: `local` (default) or a provider, `hetzner`",
+    "MATERIA_RUN_ON": "where pipelines run: `local` (default), `hetzner`, `ovh`, `scaleway` or `oracle`",
     "MATERIA_WORKER_MAX_COUNT": "how many workers there may be at once; default `2`",
     "MATERIA_WORKER_MAX_EUR_PER_RUN": "what one worker may cost until its time is up; default `0.50`",
     "MATERIA_WORKER_MAX_EUR_PER_DAY": "what workers may cost in any 24 hours; default `2.00`",
     "MATERIA_WORKER_TTL_MINUTES": "when a worker's time is up: its run is ended, and it is destroyed; default `120`",
     "MATERIA_WORKER_LOCATIONS": "where workers may be, the preferred first: `fsn1,nbg1`; default anywhere",
+    "MATERIA_WORKER_TAX_PERCENT": "tax on top of the prices of OVH, Scaleway and Oracle, in the caps; default `20`",
     "MATERIA_WORKER_SSH_FROM": "networks that may reach a worker's SSH, such as `203.0.113.7/32`; default any",
     "MATERIA_WORKER_SSH_PORT": "the port on which workers listen for SSH; default `22`",
     "MATERIA_TUI_CONFIG": "the console's keys and theme; default `~/.config/materia/tui.toml`",
@@ -61,6 +86,7 @@ class Settings:
     max_row_loss: float
     r2: R2Settings | None
     supervision: Supervision = field(default_factory=Supervision)
+    iceberg: CatalogAddress | None = None
 
     @property
     def landing_dir(self) -> Path:
@@ -90,25 +116,36 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read and check every setting; raises SettingsError naming the setting that is wrong."""
         given = {name: value for name in DOCUMENTED if (value := environ.get(name, "").strip())}
-        data_dir = Path(given.get("MATERIA_DATA_DIR", PROJECT_DIR / "data")).expanduser().absolute()
+        data_dir = _path(given, "MATERIA_DATA_DIR", PROJECT_DIR / "data")
         dataset = given.get("PSD_DATASET", "psd_alldata")
-        if not (dataset.isascii() and dataset.replace("_", "").isalnum()):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}", dataset):
             raise SettingsError(f"PSD_DATASET={dataset!r} is not a dataset's name, such as psd_alldata")
         archive_url = given.get("PSD_ARCHIVE_URL", USDA_ARCHIVE_URL)
-        if not archive_url.startswith(("https://", "http://")):
+        if not config.is_address(archive_url):
             raise SettingsError(f"PSD_ARCHIVE_URL={archive_url!r} is not an http(s) address")
         return cls(
             data_dir=data_dir,
-            lakehouse_path=Path(given.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"))
-            .expanduser()
-            .absolute(),
-            serving_path=Path(given.get("SERVING_DUCKDB_PATH", data_dir / "serving.duckdb")).expanduser().absolute(),
+            lakehouse_path=_path(given, "LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"),
+            serving_path=_path(given, "SERVING_DUCKDB_PATH", data_dir / "serving.duckdb"),
             archive_url=archive_url,
             dataset=dataset,
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
             r2=_r2(given),
             supervision=supervision_of(given),
+            iceberg=iceberg_settings.iceberg_of(given),
         )
+
+
+def _path(given: Mapping[str, str], name: str, default: Path) -> Path:
+    try:
+        path = Path(given.get(name, default)).expanduser().absolute()
+        path.lstat()
+    except FileNotFoundError:
+        return path
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{name} is no path that can be used: {why}") from error
+    return path
 
 
 def _share(text: str, name: str) -> float:

@@ -14,6 +14,7 @@ from dataflows.errors import JournalError, MateriaError, ServingError
 from dataflows.release import Month
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
+from ops import iceberg
 from ops.journal import Journal
 from ops.run import Run, RunStatus
 from ops.settings import Settings
@@ -92,6 +93,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
         journal = Journal(settings.journal_path)
         pipelines = _pipelines(journal)
         problems.extend(_failures(journal))
+        problems.extend(_iceberg_problems(settings, generation, journal))
         problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
     except JournalError as error:
         problems.append(_problem_of(error, "journal-broken"))
@@ -140,7 +142,7 @@ def _failures(journal: Journal) -> Iterator[Problem]:
     succeeded = journal.last_success_by_pipeline()
     for pipeline, failure in journal.last_failure_by_pipeline().items():
         repaired = pipeline in succeeded and succeeded[pipeline].id > failure.id
-        if not repaired and not _told_by_child(journal, failure):
+        if pipeline != iceberg.PIPELINE and not repaired and not _told_by_child(journal, failure):
             yield Problem(
                 Severity.FAILED,
                 f"{pipeline} {failure.status} (run {failure.id}): {failure.error or 'no reason recorded'}",
@@ -149,6 +151,23 @@ def _failures(journal: Journal) -> Iterator[Problem]:
                 failure.id,
                 key=f"failed-{pipeline}",
             )
+
+
+def _iceberg_problems(settings: Settings, generation: Generation | None, journal: Journal) -> Iterator[Problem]:
+    """That the Iceberg catalog lacks what is served, and why."""
+    lag = iceberg.lag_of(settings.iceberg, generation, journal) if settings.iceberg else None
+    if lag is None:
+        return
+    what = f"Iceberg is behind: it has {lag.last_got or 'nothing yet'}, generation {lag.generation.number} is served"
+    if lag.failure is None:
+        next_step = "materia iceberg publish, or wait for the next run"
+        yield Problem(Severity.STALE, what, lag.generation.created_at, next_step, key="iceberg-behind")
+    else:
+        failure = lag.failure
+        what = f"{what}; run {failure.id} {failure.status}: {failure.error or 'no reason recorded'}"
+        next_step = f"materia iceberg publish; materia runs show {failure.id} tells more"
+        since = failure.ended_at or failure.started_at
+        yield Problem(Severity.FAILED, what, since, next_step, failure.id, key="iceberg-behind")
 
 
 def _told_by_child(journal: Journal, failure: Run) -> bool:
@@ -189,7 +208,13 @@ def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]
         next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
         what = "the supervisor gives no sign of life"
         yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
-    for pipeline, attempts in recall(settings.supervisor_dir).attempts.items():
+    memory = recall(settings.supervisor_dir)
+    if memory.reaping is not None and memory.reaping.failing_since is not None:
+        what = f"workers could not be reaped, and may cost money: {memory.reaping.said}"
+        next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; it is tried again"
+        since = memory.reaping.failing_since
+        yield Problem(Severity.FAILED, what, since, next_step, key="workers-not-reaped")
+    for pipeline, attempts in memory.attempts.items():
         if attempts.unrecorded is not None:
             what = f"{pipeline} could not be run for {attempts.trigger}: {attempts.unrecorded}"
             next_step = f"see {settings.log_dir / f'scheduled-{pipeline}.log'}; it is tried again"

@@ -6,11 +6,13 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
 def duration_text(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`; `-` for None."""
+    """`40 ms`, `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`; `-` for None."""
     if seconds is None:
         return "-"
+    if seconds < 0.0995:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.faulty_archive import FaultyArchive
+from tests.support.object_server import ObjectServer
 from tests.support.real_files import SHARED_PSD
 from tests.support.served_demo import ServedDemo, run_demo
 from tests.support.torture import (  # noqa: F401
@@ -35,3 +36,10 @@ def archive() -> Iterator[FaultyArchive]:
 def served_demo(tmp_path_factory: pytest.TempPathFactory) -> ServedDemo:
     """A data directory where the real pipelines published three generated releases; made once, only read."""
     return run_demo(tmp_path_factory.mktemp("served") / "demo")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """The one real object server, and Iceberg catalog, of a session."""
+    with ObjectServer(tmp_path_factory.mktemp("weed")) as running:
+        yield running

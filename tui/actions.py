@@ -4,7 +4,7 @@ An action's id is `<owner>.<verb>`, the owner a pane's id or `app`. Doing it cal
 so `runs.start` is `RunsPane.action_start`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dataflows.errors import SettingsError
@@ -71,13 +71,17 @@ class Registry:
             if spec.owner == owner and not (read_only and spec.writes)
         )
 
-    def check_all_known(self) -> None:
-        """Raise SettingsError when a key is set for an action that no pane shown so far has."""
-        owners = {spec.owner for spec in self._specs.values()}
-        wrong = [name for name in self._keys if name.partition(".")[0] in owners and name not in self._specs]
-        if wrong:
-            known = ", ".join(sorted(self._specs))
-            raise SettingsError(f"there is no action {wrong[0]!r} to give a key to; there are {known}")
+    def check_all_known(self, owners: Collection[str]) -> None:
+        """Raise SettingsError when a key is set for what is no action, as far as the actions are known by now.
+
+        `owners` are all there will ever be; whose actions came already is told by those that did.
+        """
+        came = {spec.owner for spec in self._specs.values()}
+        for name in self._keys:
+            owner = name.partition(".")[0]
+            if owner not in owners or (owner in came and name not in self._specs):
+                known = ", ".join(sorted(spec.id for spec in self._specs.values() if spec.owner == owner) or owners)
+                raise SettingsError(f"there is no action {name!r} to give a key to; there are {known}")
 
 
 def key_text(key: str) -> str:

@@ -1,5 +1,6 @@
 """The console: panes that are made when first shown, one registry of what can be done, and the way between them."""
 
+import gc
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -16,7 +17,7 @@ from tui.config import TuiConfig
 from tui.context import ConsoleContext
 from tui.messages import Navigation
 from tui.pane import PANES, Pane, make_pane
-from tui.theme import MATERIA, THEME_NAME
+from tui.theme import MATERIA, MATERIA_16, THEME_NAME
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -29,6 +30,14 @@ SWITCHES = {
 }
 
 
+_OWNERS = (APP, *PANES)
+
+
+def _freeze() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def _palette() -> "type[Provider]":
     from tui.palette import ActionProvider
 
@@ -36,11 +45,12 @@ def _palette() -> "type[Provider]":
 
 
 class ConsoleApp(App[None]):
-    """Materia's console. A `locked` one stays read-only for good."""
+    """Materia's console. A `locked` one stays read-only for good; one that is `alone` has its process to itself."""
 
     CSS_PATH = "console.tcss"
     TITLE = "Materia"
     COMMANDS: ClassVar = {_palette}
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (24, "-high")]
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
 
     def __init__(
@@ -50,6 +60,7 @@ class ConsoleApp(App[None]):
         *,
         first: str = "overview",
         locked: bool = False,
+        alone: bool = False,
     ) -> None:
         super().__init__()
         if first not in PANES:
@@ -58,16 +69,18 @@ class ConsoleApp(App[None]):
         self.context = context
         self.registry = Registry(config.keys)
         self._locked = locked
+        self._alone = alone
         self._first = first
         self._panes: dict[str, Pane] = {}
         self._shown: str | None = None
         self._focus: dict[str, Widget | None] = {}
         self.register_theme(MATERIA)
+        self.register_theme(MATERIA_16)
         if config.theme is not None and config.theme not in self.available_themes:
             raise SettingsError(f"there is no theme {config.theme!r}; there are {', '.join(self.available_themes)}")
         self.theme = config.theme or THEME_NAME
         self._bind(self.registry.add((*SWITCHES.values(), *APP_ACTIONS)))
-        self.registry.check_all_known()
+        self.registry.check_all_known(_OWNERS)
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -77,6 +90,7 @@ class ConsoleApp(App[None]):
 
     async def on_mount(self) -> None:
         await self.show_pane(self._first)
+        self._keep_for_good()
 
     # Panes
 
@@ -88,6 +102,7 @@ class ConsoleApp(App[None]):
         """Bring a pane into view, made now if it is its first time."""
         if pane_id not in self._panes:
             await self.query_one("#panes").mount(self._made(pane_id))
+            self._keep_for_good()
         pane = self._panes[pane_id]
         if pane_id != self._shown:
             self._hide_shown()
@@ -99,11 +114,23 @@ class ConsoleApp(App[None]):
         self.show_actions()
         return pane
 
+    def _keep_for_good(self) -> None:
+        """Take modules and panes, which stay, out of the garbage collector's sight once they are drawn.
+
+        It would look through all of them now and then, and keep a key waiting for 50 ms meanwhile.
+        """
+        if self._alone:
+            self.call_after_refresh(_freeze)
+
     def _made(self, pane_id: str) -> Pane:
         pane = make_pane(pane_id, self.context)
         self._panes[pane_id] = pane
         self._bind(self.registry.add(pane.actions()))
-        self.registry.check_all_known()
+        try:
+            self.registry.check_all_known(_OWNERS)
+        except SettingsError as error:
+            # Somebody is at work by now: a key that does nothing is no reason to end.
+            self.notify(str(error), severity="warning", markup=False)
         return pane
 
     def _hide_shown(self) -> None:

@@ -8,23 +8,31 @@ from tui.actions import ActionSpec, key_text
 from tui.lines import Lines
 from tui.pane import PANES
 
+_READ_ONLY = " ▣ read-only"
+
 
 class TopBar(Lines):
     """The screens with their numbers; a click goes there."""
 
+    _shown = "", False
+
     def show_tabs(self, pane_id: str, *, read_only: bool) -> None:
+        self._shown = pane_id, read_only
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        """Where the names leave no room for the mark, all but that of the screen in view give way."""
+        pane_id, read_only = self._shown
+        room = self.size.width - (len(_READ_ONLY) if read_only else 0)
+        fits = sum(len(name) + 4 for name in PANES) <= room
         tabs = [
-            f"[@click=app.perform('app.{name}')]"
-            + (
-                f"[b $text on $block-cursor-background] {number} {name.title()} [/]"
-                if name == pane_id
-                else f"[$foreground-muted] {number} [/][$foreground-muted]{name.title()} [/]"
-            )
-            + "[/]"
+            _tab(number, name, named=fits or name == pane_id, shown=name == pane_id)
             for number, name in enumerate(PANES, 1)
         ]
-        mark = "  [$warning]▣ read-only[/]" if read_only else ""
-        self.show("".join(tabs) + mark)
+        self.show("".join(tabs) + (f"[$text-warning]{_READ_ONLY}[/]" if read_only else ""))
 
 
 class ActionBar(Lines):
@@ -52,6 +60,12 @@ class ActionBar(Lines):
                 room -= _width(spec)
         shown = [spec for spec in self._specs if spec.id in kept]
         self.show(" ".join(map(_drawn, shown)))
+
+
+def _tab(number: int, name: str, *, named: bool, shown: bool) -> str:
+    text = f" {number} {name.title()} " if named else f" {number} "
+    style = "b $text on $block-cursor-background" if shown else "$foreground-muted"
+    return f"[@click=app.perform('app.{name}')][{style}]{text}[/][/]"
 
 
 def _width(spec: ActionSpec) -> int:

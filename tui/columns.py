@@ -8,7 +8,6 @@ from rich.cells import cell_len, set_cell_size
 GAP = 2
 """Characters between two columns."""
 
-_LEAST_FLEXIBLE = 16
 _WHOLE_AXIS = 1_000
 """More characters than any terminal has: a bar wants what there is."""
 _ELLIPSIS = "…"
@@ -18,7 +17,7 @@ _ELLIPSIS = "…"
 class Column:
     """A column; `rank` 0 always stays, higher ranks give way first where the table is narrow.
 
-    A flexible one may be cut: at its end, or, with `tail`, at its beginning.
+    A flexible one may be cut to `least` characters: at its end, or, with `tail`, at its beginning.
     """
 
     title: str
@@ -26,6 +25,7 @@ class Column:
     flexible: bool = False
     tail: bool = False
     rank: int = 0
+    least: int = 16
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Row:
 def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:
     """The width of each column in `room` characters, 0 for those that give way.
 
-    A flexible column is asked for as little as its title and a few words, and gets what the others leave.
+    A flexible column is asked for as little as its title and a few words, and gets what the others leave, the
+    narrowest first. Where even the least is too much, the widest of them are cut further.
     """
     least = [
-        min(width, max(cell_len(column.title), 16)) if column.flexible else width
+        min(width, max(cell_len(column.title), column.least)) if column.flexible else width
         for column, width in zip(columns, natural, strict=True)
     ]
     kept = set(range(len(columns)))
@@ -69,11 +70,13 @@ def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> 
         kept -= {index for index, column in enumerate(columns) if column.rank == rank}
     spare = room - _total(least, kept)
     widths = [least[index] if index in kept else 0 for index in range(len(columns))]
-    for index in sorted(kept):
-        if columns[index].flexible:
-            grown = max(min(natural[index], widths[index] + spare), 1)
-            spare -= grown - widths[index]
-            widths[index] = grown
+    flexible = [index for index in sorted(kept) if columns[index].flexible]
+    while spare < 0 and any(widths[index] > 1 for index in flexible):
+        widths[max(flexible, key=lambda index: widths[index])] -= 1
+        spare += 1
+    while growing := [index for index in flexible if spare > 0 and widths[index] < natural[index]]:
+        widths[min(growing, key=lambda index: widths[index])] += 1
+        spare -= 1
     return tuple(widths)
 
 

@@ -19,9 +19,12 @@ class TuiConfig:
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     """MATERIA_TUI_CONFIG, else `materia/tui.toml` in the user's config folder."""
-    if given := environ.get("MATERIA_TUI_CONFIG", "").strip():
-        return Path(given).expanduser()
-    return Path(environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "materia" / "tui.toml"
+    given = environ.get("MATERIA_TUI_CONFIG", "").strip()
+    folder = environ.get("XDG_CONFIG_HOME") or "~/.config"
+    try:
+        return Path(given).expanduser() if given else Path(folder).expanduser() / "materia" / "tui.toml"
+    except RuntimeError as error:
+        raise SettingsError(f"MATERIA_TUI_CONFIG: there can be no such path: {error}") from error
 
 
 def read_config(path: Path) -> TuiConfig:
@@ -30,7 +33,7 @@ def read_config(path: Path) -> TuiConfig:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return TuiConfig()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} cannot be read: {error}; mend or remove it") from error
     keys = record.get("keys", {})
     if not (isinstance(keys, dict) and all(isinstance(key, str) and key for key in keys.values())):

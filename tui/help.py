@@ -47,5 +47,5 @@ def _lines(specs: Sequence[ActionSpec]) -> list[tuple[str, str]]:
 
 
 def _section(title: str, lines: Sequence[tuple[str, str]]) -> str:
-    rows = [f"  [$accent]{escape(key):<9}[/]  {escape(text)}" for key, text in lines]
+    rows = [f"  [b]{escape(key):<9}[/b]  {escape(text)}" for key, text in lines]
     return "\n".join([f"[b]{escape(title)}[/b]", *rows])

@@ -1,16 +1,19 @@
 """`materia-tui`: the operator's console, in this terminal or in a browser."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
 from dataflows.errors import MateriaError
+from ops.process import only_the_owner_writes
 from ops.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console and return its exit code."""
     asked = _parser().parse_args(arguments)
+    only_the_owner_writes()
     try:
         if asked.web:
             return _serve(asked)
@@ -23,13 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    # Nothing of what is made before the first paint is garbage; the console collects once it is on the screen.
+    gc.disable()
     from tui.app import ConsoleApp
     from tui.config import config_path, read_config
     from tui.context import context_of
+    from tui.theme import THEME_16_NAME
 
     settings = Settings.from_environ()
     context = context_of(settings, read_only=asked.read_only or asked.locked)
-    app = ConsoleApp(context, read_config(config_path()), first=asked.screen, locked=asked.locked)
+    config = read_config(config_path())
+    app = ConsoleApp(context, config, first=asked.screen, locked=asked.locked, alone=True)
+    if config.theme is None and app.console.color_system == "standard":
+        app.theme = THEME_16_NAME
     app.run()
     return app.return_code or 0
 
@@ -38,7 +47,7 @@ def _serve(asked: argparse.Namespace) -> int:
     from tui.web import serve
 
     Settings.from_environ()
-    serve(asked.host, asked.port, may_act=asked.may_act)
+    serve(asked.host, asked.port, may_act=asked.may_act, to_anyone=asked.to_anyone)
     return 0
 
 
@@ -53,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     web.add_argument("--web", action="store_true", help="serve the console over HTTP, read-only; there is no login")
     web.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine only)")
     web.add_argument("--port", type=int, default=8000, help="the port to listen on (default: 8000)")
+    web.add_argument("--to-anyone", action="store_true", help="listen also where others can reach it; no login")
     web.add_argument("--may-act", action="store_true", help="let the browser start, interrupt and destroy")
     return parser
 

@@ -63,11 +63,13 @@ class Panel(Vertical):
     _settling: Timer | None = None
 
     def __init__(self, *children: Widget, title: str, id: str | None = None) -> None:
-        super().__init__(*children, id=id, classes="panel")
+        super().__init__(id=id, classes="panel")
         self.border_title = title
+        self._inside = children
 
     def compose(self) -> ComposeResult:
         yield Lines(classes="trouble")
+        yield from self._inside
 
     def show(self, part: "Part[T]", draw: Callable[[T], None]) -> None:
         """Draw what was found; trouble, also with the drawing, becomes a line above what was drawn last."""

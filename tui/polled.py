@@ -8,24 +8,28 @@ from textual.message import Message
 from textual.timer import Timer
 
 from tui.pane import Pane
+from tui.panel import Failure, attempt
 
 
 class PolledPane(Pane):
     """Calls `look` in a thread, `draw` with what it returned, and looks again `POLL_S` after that.
 
-    `look` must not touch a widget. It may return None for "nothing has changed".
+    `look` must not touch a widget. It may return None for "nothing has changed". What it raises is told in a
+    message, once, and the pane stays as it is: no screen takes the others with it.
     """
 
     POLL_S = 2.0
 
     @dataclass
     class Seen(Message):
-        """What a look has found."""
+        """What a look has found, or why it found nothing."""
 
         snapshot: Any
+        trouble: Failure | None = None
 
     _in_view = False
     _timer: Timer | None = None
+    _told: Failure | None = None
 
     def look(self) -> Any:
         """Take a frozen snapshot of what the pane shows; runs in a thread."""
@@ -49,13 +53,19 @@ class PolledPane(Pane):
         self.run_worker(self._look, thread=True, exclusive=True, group="look", exit_on_error=True)
 
     def _look(self) -> None:
-        self.post_message(self.Seen(self.look()))
+        found = attempt(self.look)
+        self.post_message(self.Seen(None, found) if isinstance(found, Failure) else self.Seen(found.value))
 
     @on(Seen)
     def _on_seen(self, message: Seen) -> None:
         message.stop()
         if message.snapshot is not None:
             self.draw(message.snapshot)
+        if message.trouble is not None and message.trouble != self._told:
+            self.notify(
+                f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error", markup=False
+            )
+        self._told = message.trouble
         if self._in_view:
             self._stop_timer()
             self._timer = self.set_timer(self.POLL_S, self.look_again)

@@ -1,8 +1,11 @@
 """Our own theme: quiet greys, so that the colours that carry a status stand out."""
 
+from dataclasses import replace
+
 from textual.theme import Theme
 
 THEME_NAME = "materia"
+THEME_16_NAME = "materia-16"
 
 MATERIA = Theme(
     name=THEME_NAME,
@@ -31,3 +34,12 @@ MATERIA = Theme(
         "scrollbar-corner-color": "#14181b",
     },
 )
+
+MATERIA_16 = replace(
+    MATERIA,
+    name=THEME_16_NAME,
+    # In 16 colours the quiet ones above would all become white: these are near enough to the terminal's own.
+    variables=MATERIA.variables
+    | {"text-success": "#00cd00", "text-warning": "#cdcd00", "text-error": "#ff0000", "text-primary": "#00cdcd"},
+)
+"""The same for a terminal of 16 colours."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import TransformError
-from dataflows.files import require_space
+from dataflows.files import raise_if_refused, require_space
 from dataflows.serving.asof import asof_macros
 from dataflows.serving.generation import GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
@@ -33,15 +33,17 @@ def build_generation(
     """Copy the serving tables, their comments and the as-of macros to a new file at `building_path`.
 
     `describe` is called with the finished tables and says what generation they are. On return the file is
-    closed and has no write-ahead log. Raises TransformError when the lakehouse lacks a table.
+    closed and has no write-ahead log. Raises TransformError when the lakehouse lacks a table, DiskSpaceError or
+    DiskError when the disk refuses to take it.
     """
     import duckdb
 
     require_space(building_path.parent, lakehouse_path.stat().st_size + (64 << 20), "building a generation")
     for leftover in (building_path, building_path.with_name(building_path.name + ".wal")):
         leftover.unlink(missing_ok=True)
-    connection = duckdb.connect(str(building_path))
+    connection = None
     try:
+        connection = duckdb.connect(str(building_path))
         # Under this very name: the lakehouse's views spell their catalog out.
         connection.execute(f"ATTACH '{_escaped(lakehouse_path)}' AS lakehouse (READ_ONLY)")
         connection.execute("CREATE SCHEMA serving")
@@ -58,10 +60,12 @@ def build_generation(
         raise TransformError(
             f"{lakehouse_path} is not complete: {error}; run `materia pipeline run transform`"
         ) from error
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.FatalException) as error:
+        raise_if_refused(error, building_path)
         raise TransformError(f"{lakehouse_path} can't be copied: {error}; is it open in another program?") from error
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
     return facts
 
 

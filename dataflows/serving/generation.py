@@ -49,21 +49,47 @@ class Generation(GenerationFacts):
         record["newest_released_on"] = self.newest_released_on and self.newest_released_on.isoformat()
         return json.dumps(record, indent=2) + "\n"
 
+    def _check(self) -> None:
+        """Raise ValueError unless every field is of its kind."""
+        texts = (self.code_version, self.duckdb_version, self.models_digest, self.sha256, self.forced_reason or "")
+        counts = (self.number, self.size_bytes, *self.row_counts.values())
+        if not all(isinstance(text, str) for text in (*texts, *self.snapshots, *self.row_counts)):
+            raise ValueError("a field is no text")
+        if not all(type(count) is int and 0 <= count < 1 << 63 for count in counts):
+            raise ValueError("a count is no whole number")
+        if self.created_at.tzinfo is None:
+            raise ValueError("created_at names no time zone")
+
     @classmethod
-    def from_json(cls, text: str, origin: Path) -> "Generation":
+    def from_json(cls, text: str | bytes, origin: Path) -> "Generation":
         """Read a sidecar; raises ServingBrokenError naming `origin` when it isn't one."""
         try:
             record = json.loads(text)
             record["created_at"] = datetime.fromisoformat(record["created_at"])
-            record["snapshots"] = tuple(record["snapshots"])
+            record["snapshots"] = tuple(_list(record["snapshots"]))
+            record["row_counts"] = dict(_object(record["row_counts"]))
             released_on = record["newest_released_on"]
             record["newest_released_on"] = released_on and date.fromisoformat(released_on)
-            return cls(**record)
-        except (ValueError, TypeError, KeyError) as error:
+            generation = cls(**record)
+            generation._check()
+            return generation
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ServingBrokenError(
                 f"{origin} does not describe a generation ({error}); "
                 "serve another one with `materia serving rollback`, then move this one away"
             ) from error
+
+
+def _list(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError("snapshots is no list")
+    return value
+
+
+def _object(value: object) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise ValueError("row_counts is no object")
+    return value
 
 
 def sidecar_of(path: Path) -> Path:
@@ -79,7 +105,7 @@ def read_sidecar(path: Path) -> Generation | None:
     if _GENERATION_STEM.fullmatch(path.stem) is None:
         return None
     try:
-        text = sidecar_of(path).read_text()
+        text = sidecar_of(path).read_bytes()
     except FileNotFoundError:
         return None
     return Generation.from_json(text, sidecar_of(path))

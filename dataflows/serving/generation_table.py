@@ -3,6 +3,7 @@
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from dataflows.errors import ServingBrokenError
 from dataflows.serving.generation import GenerationFacts
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def write_generation_table(con: "DuckDBPyConnection", facts: GenerationFacts) ->
 
 
 def read_generation_table(con: "DuckDBPyConnection") -> GenerationFacts | None:
-    """What the current database of `con` says it is; None without a `serving.generation` of our making."""
+    """What the current database of `con` says it is; None without a `serving.generation` of our making.
+
+    Raises ServingBrokenError when it cannot be read.
+    """
     import duckdb
 
     try:
@@ -55,6 +59,8 @@ def read_generation_table(con: "DuckDBPyConnection") -> GenerationFacts | None:
         ).fetchone()
     except (duckdb.CatalogException, duckdb.BinderException):
         return None
+    except duckdb.Error as error:
+        raise ServingBrokenError(f"the served file cannot be read: {error}; see `materia serving list`") from error
     if row is None:
         return None
     (

@@ -1,6 +1,7 @@
 """The swap-aware reader: every query sees one generation, whole, and the newest one when it starts."""
 
 import os
+import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -204,7 +205,11 @@ class ServingReader:
             return None
         try:
             root = open_read_only(path, **self._limits)
-            generation = _describe(path, root)
+            try:
+                generation = _describe(path, root)
+            except BaseException:
+                root.close()
+                raise
         except (ServingBrokenError, FileNotFoundError):
             if _identity(path) != identity:
                 return None
@@ -284,11 +289,15 @@ class ServingReader:
 
 
 def _identity(path: str | Path) -> Identity | None:
-    """Which file `path` leads to; None when it leads to none."""
+    """Which file `path` leads to; None when it leads to none. Raises ServingBrokenError where nobody can tell."""
     try:
         status = os.stat(path)  # noqa: PTH116 (once per query)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ServingBrokenError(f"{path}: {error.strerror}; see `materia serving list`") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise ServingBrokenError(f"{path} is no file; see `materia serving list`")
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 

@@ -51,6 +51,10 @@ class GenerationShelf:
         numbers = self.numbers()
         return self.generation(numbers[-1]) if numbers else None
 
+    def holds(self, generation: Generation) -> bool:
+        """Whether a generation is in the bucket, under whatever number."""
+        return any(self.generation(number).sha256 == generation.sha256 for number in reversed(self.numbers()))
+
     def push(self, generation: Generation, path: Path) -> Generation:
         """Make a published generation the newest of the bucket; returns it under the number it has there.
 

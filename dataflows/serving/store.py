@@ -47,7 +47,7 @@ class ServingStore:
         """
         if not os.path.lexists(self.serving_path):
             return None
-        target = self.serving_path.resolve()
+        target = Path(os.path.realpath(self.serving_path))  # `resolve` raises RuntimeError for links in a circle
         if not target.is_file():
             raise ServingBrokenError(
                 f"{self.serving_path} points at {target}, which is gone; run `materia serving rollback`"
@@ -58,6 +58,12 @@ class ServingStore:
         """Every complete generation, oldest first; ServingBrokenError when a sidecar can't be understood."""
         found = (read_sidecar(self.path(number)) for number in self._complete())
         return tuple(generation for generation in found if generation is not None)
+
+    def unserved(self) -> int | None:
+        """The newest generation, if whoever published it died just before it was served; one rolled back is not it."""
+        announced, complete = self._number_behind(self._swap_path()), self._complete()
+        is_newest = bool(complete) and announced == complete[-1]
+        return announced if is_newest and announced != self._served_number() else None
 
     def path(self, number: int) -> Path:
         """The database file of generation `number`."""
@@ -87,6 +93,7 @@ class ServingStore:
         _sync(draft)
         draft.replace(sidecar_of(path))
         building_path.chmod(0o444)
+        self._announce(generation.number)
         building_path.rename(path)
         _sync(self._directory)
         self._serve(generation.number)
@@ -155,7 +162,8 @@ class ServingStore:
         under_way = {self.next_number() - 1} - {*complete}
         gone = [path for path, n in self._files() if path not in kept and n not in under_way]
         if self.serving_path.is_symlink():
-            gone += [path for path in (self._stray_wal(), self._swap_path()) if os.path.lexists(path)]
+            stray = (self._stray_wal(), *(() if self.unserved() else (self._swap_path(),)))
+            gone += [path for path in stray if os.path.lexists(path)]
         for path in gone:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         _sync(self._directory)
@@ -170,10 +178,15 @@ class ServingStore:
             self._keep_foreign()
         elif self.serving_path.is_symlink():
             self._stray_wal().unlink(missing_ok=True)  # beside a new file it would make every open fail
-        self._swap_path().unlink(missing_ok=True)
-        self._swap_path().symlink_to(self.path(number).name)
+        if self._number_behind(self._swap_path()) != number:
+            self._announce(number)
         self._swap_path().replace(self.serving_path)
         _sync(self._directory)
+
+    def _announce(self, number: int) -> None:
+        """Lay the link ready. A publish does so before its generation is complete, so that `unserved` can tell."""
+        self._swap_path().unlink(missing_ok=True)
+        self._swap_path().symlink_to(self.path(number).name)
 
     def _keep_foreign(self) -> None:
         """Give the plain file at the serving path a second name, so that replacing it loses nothing."""
@@ -202,9 +215,10 @@ class ServingStore:
                 )
 
     def _served_number(self) -> int | None:
-        if not self.serving_path.is_symlink():
-            return None
-        match = self._ours.fullmatch(self.serving_path.readlink().name)
+        return self._number_behind(self.serving_path)
+
+    def _number_behind(self, link: Path) -> int | None:
+        match = self._ours.fullmatch(link.readlink().name) if link.is_symlink() else None
         return int(match[1]) if match else None
 
     def _left_s(self, number: int) -> float:

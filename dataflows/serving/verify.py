@@ -76,7 +76,7 @@ def read_everything(path: Path) -> Verification:
         )
         return Verification(
             generation_number=facts.number if facts else None,
-            row_counts={table: _read(con, f'serving."{table}"') for table in tables if table != "generation"},
+            row_counts={table: _read(con, f"serving.{_named(table)}") for table in tables if table != "generation"},
             macro_row_counts={
                 macro: _read(con, f"serving.{macro}(current_date)") for macro in AS_OF_MACROS if macro in macros
             },
@@ -89,6 +89,11 @@ def read_everything(path: Path) -> Verification:
 
 def _names(con: "DuckDBPyConnection", sql: str) -> list[str]:
     return sorted(name for (name,) in con.execute(sql).fetchall())
+
+
+def _named(table: str) -> str:
+    """A name as SQL quotes it: what is in the file was not necessarily put there by us."""
+    return '"' + table.replace('"', '""') + '"'
 
 
 def _read(con: "DuckDBPyConnection", relation: str) -> int:

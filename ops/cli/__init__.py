@@ -14,14 +14,16 @@ import click
 
 from dataflows.errors import MateriaError
 from ops.cli.exits import Exit
+from ops.process import only_the_owner_writes
 
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
     "completion": "ops.cli.completion:completion",
     "dag": "ops.cli.dag:dag",
     "demo": "ops.cli.demo:demo",
-    "landing": "ops.cli.landing:landing",
     "doctor": "ops.cli.doctor:doctor",
+    "iceberg": "ops.cli.iceberg:iceberg",
+    "landing": "ops.cli.landing:landing",
     "pipeline": "ops.cli.pipeline:pipeline",
     "query": "ops.cli.query:query",
     "releases": "ops.cli.releases:releases",
@@ -84,6 +86,7 @@ def materia(session: Session, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` without `arguments`) and return its exit code."""
     session = Session()
+    only_the_owner_writes()
     try:
         code = materia.main(
             args=None if arguments is None else list(arguments),

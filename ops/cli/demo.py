@@ -57,7 +57,8 @@ def demo(session: Any, rows: int, releases: int, dataset: str, keep: Path | None
     click.echo()
     _show(settings, spec)
     click.echo(f"\ndone in {duration_text(monotonic() - began)}. To look further:\n")
-    _invite(settings)
+    _say_how_to_go_on(settings)
+    offer_console(settings)
 
 
 def _publish(data_dir: Path, spec: "HistorySpec") -> Settings:
@@ -89,18 +90,30 @@ def _show(settings: Settings, spec: "HistorySpec") -> None:
     click.echo("\n\n".join(parts))
 
 
-def _invite(settings: Settings) -> None:
-    """How to go on; on a terminal, and where the console is installed, at once."""
-    environ = {"MATERIA_DATA_DIR": str(settings.data_dir), "PSD_DATASET": settings.dataset}
-    shown = [f"{name}={shlex.quote(value)}" for name, value in environ.items() if value != DEFAULT_DATASET]
+def offer_console(settings: Settings) -> None:
+    """Ask whether to open the console on these data; only on a terminal, and where the console is installed."""
+    if not (CONSOLE.exists() and sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    try:
+        wanted = click.confirm("\nopen the console?", default=True)
+    except click.Abort:  # ctrl+c and ctrl+d are a no: everything is done already
+        click.echo()
+        return
+    if wanted:
+        subprocess.run([CONSOLE], env={**os.environ, **_environ_of(settings)}, check=False)
+
+
+def _environ_of(settings: Settings) -> dict[str, str]:
+    return {"MATERIA_DATA_DIR": str(settings.data_dir), "PSD_DATASET": settings.dataset}
+
+
+def _say_how_to_go_on(settings: Settings) -> None:
+    environ = _environ_of(settings).items()
+    shown = [f"{name}={shlex.quote(value)}" for name, value in environ if value != DEFAULT_DATASET]
     typed = " ".join([*shown, "uv run"] if "UV" in os.environ else shown)
     click.echo(f"  {typed} materia releases")
     click.echo(f"  {typed} materia query \"FROM serving.psd_asof_coverage('2020-01-01')\"")
     click.echo(f"  {typed} materia-tui")
-    if CONSOLE.exists() and sys.stdin.isatty() and sys.stdout.isatty():
-        click.echo()
-        if click.confirm("open the console?", default=False):
-            subprocess.run([CONSOLE], env={**os.environ, **environ}, check=False)
 
 
 @contextmanager

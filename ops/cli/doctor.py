@@ -12,7 +12,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Check settings, versions, disk, both databases, landing, clock, esc, SSH and provider.
+    """Check settings, versions, disk, both databases, landing, Iceberg, clock, esc, SSH and provider.
 
     A line for each with a verdict and what to do. Exits with 1 when anything failed; warnings do not count.
     """

@@ -26,7 +26,7 @@ def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
     as_of = click.option("--as-of", type=MonthType(), help="The month the probe starts from, instead of this one.")
     force = click.option("--force", metavar="WHY", help="Publish even what the gate refuses; the reason is recorded.")
     on = click.option(
-        "--on", metavar="WHERE", envvar="MATERIA_RUN_ON", default="local", help="`local` (default) or `hetzner`."
+        "--on", metavar="WHERE", envvar="MATERIA_RUN_ON", default="local", help="`local` (default) or a provider."
     )
     # The schedule says with it for which slot it runs; a person has no use for it.
     trigger = click.option("--trigger", default="manual", hidden=True)

@@ -1,10 +1,14 @@
 """`materia query`: SQL over what is served."""
 
+import math
+import os
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 
+from dataflows.errors import QueryError
 from ops.cli.output import generation_text, record_text
 from ops.run import utc_now
 from ops.settings import Settings
@@ -13,12 +17,13 @@ if TYPE_CHECKING:
     from dataflows.serving import Answer
 
 LINES_SHOWN = 50
+MOST_RESULT_BYTES = 2 << 30
 
 
 @click.command(short_help="Run a query over what is served.")
 @click.argument("sql")
-@click.option("--limit", type=click.IntRange(1), help=f"How many rows; {LINES_SHOWN} in a table, else all.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10**12), help=f"How many rows; {LINES_SHOWN} in a table, else all.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0.001, 86_400), default=60.0, show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: bool) -> None:
@@ -30,11 +35,10 @@ def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: 
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json do not go together")
-    from dataflows.serving import ServingReader
-
+    if math.isnan(timeout_s):
+        raise click.UsageError("--timeout takes seconds")
     text = sys.stdin.read() if sql == "-" else sql
-    with ServingReader(Settings.from_environ().serving_path) as reader:
-        answer = reader.query(text, timeout_s=timeout_s)
+    answer = _answer(text, Settings.from_environ(), timeout_s)
     if as_json:
         _print_json(answer, limit or answer.table.num_rows)
     elif as_csv:
@@ -47,6 +51,31 @@ def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: 
 
         click.echo(text_of(answer.table, limit or LINES_SHOWN))
         click.echo(f"\n{generation_text(answer.generation, utc_now())}")
+
+
+def _answer(sql: str, settings: Settings, timeout_s: float) -> "Answer":
+    """All rows of a query that ran in a cell; raises QueryError when they are too many to hold."""
+    from dataflows.serving.cell import Cell
+
+    with closing(Cell(settings.serving_path, memory_bytes=_memory_bytes())) as cell:
+        import pyarrow as pa  # while the cell begins
+
+        from dataflows.serving import Answer
+
+        batches, size_bytes = [], 0
+        with cell.answer(sql, timeout_s=timeout_s) as answer:
+            schema, rows = answer.read()
+            for batch in rows:
+                size_bytes += batch.nbytes
+                if size_bytes > MOST_RESULT_BYTES:
+                    raise QueryError(f"the result has more than {MOST_RESULT_BYTES >> 20} MiB; ask for fewer rows")
+                batches.append(batch)
+            return Answer(pa.Table.from_batches(batches, schema), answer.generation)
+
+
+def _memory_bytes() -> int:
+    """What a query may take: half of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _print_json(answer: "Answer", limit: int) -> None:

@@ -36,7 +36,7 @@ def runs(ctx: click.Context, limit: int, pipeline: str | None, status: str | Non
 
 
 @runs.command(short_help="Show a run with its steps, error and log.")
-@click.argument("run_id", metavar="ID", type=click.IntRange(1))
+@click.argument("run_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @click.option("--log", "with_log", is_flag=True, help="Print the run's log instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj

@@ -1,9 +1,17 @@
 """`materia secrets`: which names are present, for which pipeline; never a value."""
 
+import os
+from typing import TYPE_CHECKING
+
 import click
 
+from dataflows.errors import SettingsError
 from ops.cli.exits import Exit
 from ops.cli.output import print_json, table
+from ops.iceberg_settings import iceberg_of
+
+if TYPE_CHECKING:
+    from ops.secrets import Presence
 
 
 @click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
@@ -17,7 +25,8 @@ def secrets() -> None:
 def check(ctx: click.Context, as_json: bool) -> None:
     """Say which names are set, and for which pipeline; never a value.
 
-    Object storage needs all of its names or none; some of them exit with 2.
+    Object storage needs all of its names or none, Iceberg its address and one of token and credential, or none;
+    some of them exit with 2.
     """
     from ops import secrets as declared
 
@@ -25,12 +34,22 @@ def check(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        rows = [(each.name, _state(each.is_present), ", ".join(each.wanted_by)) for each in found]
+        rows = [(each.name, _state(each.is_present), _for(each)) for each in found]
         click.echo(table(("name", "", "for"), rows))
     storage = {each.is_present for each in found if each.name in declared.R2_NAMES}
     if len(storage) == 2:
         click.echo("object storage is set by halves: nothing will run; set all four R2 names, or none", err=True)
         ctx.exit(Exit.USAGE)
+    try:
+        iceberg_of({each.name: os.environ[each.name] for each in found if each.is_present})
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        ctx.exit(Exit.USAGE)
+
+
+def _for(presence: "Presence") -> str:
+    where = f" at {presence.provider}" if presence.provider else ""
+    return f"{', '.join(presence.wanted_by)}{where}"
 
 
 def _state(is_present: bool) -> str:

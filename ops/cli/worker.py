@@ -10,10 +10,19 @@ from ops.settings import Settings
 
 if TYPE_CHECKING:
     from ops.workers.hiring import Hire
+    from ops.workers.settings import WorkerSettings
     from ops.workers.view import Workers
 
-_HEAD = ("worker", "state", "type", "location", "address", "age", "EUR/h", "EUR so far", "run")
+_HEAD = ("worker", "state", "provider", "type", "location", "address", "age", "EUR/h", "EUR so far", "run")
 _NUMBERS = ("age", "EUR/h", "EUR so far", "run")
+
+_on = click.option(
+    "--on",
+    metavar="PROVIDER",
+    envvar="MATERIA_RUN_ON",
+    default=None,
+    help="Where; needed only when the credentials of several providers are set.",
+)
 
 
 @click.group(short_help="List, create or destroy the machines that work for us.")
@@ -28,10 +37,17 @@ def worker() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_workers(as_json: bool) -> None:
     """List the machines that carry our label, and what they cost."""
+    from dataflows.errors import SettingsError
     from ops.run import utc_now
-    from ops.workers.view import rows_of
+    from ops.workers.settings import WorkerSettings, nobody
+    from ops.workers.view import take_workers
 
-    found = rows_of(_hire().provider, utc_now())
+    workers = WorkerSettings.from_environ()
+    found = take_workers(workers, utc_now())
+    if found.unavailable:
+        raise SettingsError(nobody(workers))
+    for trouble in found.troubles:
+        click.echo(trouble, err=True)
     if as_json:
         print_json(found.rows)
     else:
@@ -47,16 +63,18 @@ def list_workers(as_json: bool) -> None:
     required=True,
     help="Who may log in: a public SSH key's file.",
 )
+@_on
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-def create(session: Any, name: str, pipeline: str, public_key: Path, as_json: bool) -> None:
+def create(name: str, pipeline: str, public_key: Path, on: str | None, as_json: bool) -> None:
     """Create a machine within the caps, and print the line that makes SSH know it.
 
     It costs money until `materia worker destroy`, or `materia worker reap` once its time is up.
     """
     from ops.workers.keys import new_key
+    from ops.workers.settings import WorkerSettings, the_one
 
-    hire = _hire()
+    workers = WorkerSettings.from_environ()
+    hire = _hire(the_one(workers, on), workers)
     made = _created(hire, name, pipeline, public_key.read_text().strip(), host_key := new_key())
     port = hire.workers.ssh_port
     known = f"{made.ip if port == 22 else f'[{made.ip}]:{port}'} {host_key.public}"
@@ -74,37 +92,58 @@ def destroy(name: str, as_json: bool) -> None:
     """Destroy the machine NAME and what belongs to it; nothing that lacks our label is touched."""
     from ops.workers import hiring
 
-    hire = _hire()
-    known = {each.name for each in (*hire.provider.list_instances(), *hire.provider.list_belongings())}
-    hiring.destroy(hire, name)
-    outcome = f"{name} is gone" if name in known else f"there was no worker {name}"
+    found = False
+    for hire in _hires():
+        if any(each.name == name for each in (*hire.provider.list_instances(), *hire.provider.list_belongings())):
+            hiring.destroy(hire, name)
+            found = True
     if as_json:
-        print_json({"destroyed": [name] if name in known else []})
+        print_json({"destroyed": [name] if found else []})
     else:
-        click.echo(outcome)
+        click.echo(f"{name} is gone" if found else f"there was no worker {name}")
 
 
 @worker.command(short_help="Destroy the machines whose time is up, or whose run is over.")
+@click.option("--if-possible", is_flag=True, help="Without any provider's credentials do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def reap(as_json: bool) -> None:
+def reap(if_possible: bool, as_json: bool) -> None:
     """Destroy what carries our label and outlived its time, and ours whose run is over; keys and firewalls too."""
+    from dataflows.errors import SettingsError
     from ops.journal import Journal
     from ops.run import utc_now
     from ops.workers import hiring
+    from ops.workers.settings import WorkerSettings, nobody, present
 
-    gone = hiring.reap(_hire(), Journal(Settings.from_environ().journal_path), utc_now())
+    workers, settings = WorkerSettings.from_environ(), Settings.from_environ()
+    if not present(workers):
+        if not if_possible:
+            raise SettingsError(nobody(workers))
+        click.echo("no provider's credentials are set, nothing to reap")
+        return
+    gone = hiring.reap_everywhere(workers, settings, Journal(settings.journal_path), utc_now())
     if as_json:
         print_json({"destroyed": gone})
     else:
         click.echo("\n".join(f"destroyed {name}" for name in gone) or "nothing to reap")
 
 
-def _hire() -> "Hire":
-    from ops.workers.hiring import hire_of
-    from ops.workers.settings import WorkerSettings, provider_of
+def _hires() -> "list[Hire]":
+    """With every provider whose credentials are set."""
+    from dataflows.errors import SettingsError
+    from ops.workers.settings import WorkerSettings, nobody, present
 
     workers = WorkerSettings.from_environ()
-    return hire_of(provider_of("hetzner", workers), workers, Settings.from_environ())
+    names = present(workers)
+    if not names:
+        raise SettingsError(nobody(workers))
+    return [_hire(name, workers) for name in names]
+
+
+def _hire(name: str, workers: "WorkerSettings") -> "Hire":
+    from ops.workers.hiring import hire_of
+    from ops.workers.settings import provider_of
+
+    return hire_of(provider_of(name, workers), workers, Settings.from_environ())
 
 
 def _created(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: Any) -> Any:
@@ -134,6 +173,7 @@ def _text(found: "Workers") -> str:
         (
             row.id,
             row.state,
+            row.provider,
             row.type,
             row.location,
             row.ip or "-",

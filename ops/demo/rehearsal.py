@@ -50,8 +50,11 @@ def clear_directory(data_dir: Path) -> None:
         raise SettingsError(f"{data_dir} is a file; name a directory with --keep")
     if not mark.exists() and data_dir.exists() and any(data_dir.iterdir()):
         raise SettingsError(f"{data_dir} holds something that no demo made; name an empty directory with --keep")
-    data_dir.mkdir(parents=True, exist_ok=True)
-    mark.write_text("Generated data. The next `materia demo` that uses this directory clears it.\n")
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        mark.write_text("Generated data. The next `materia demo` that uses this directory clears it.\n")
+    except OSError as error:
+        raise SettingsError(f"{data_dir}: {error.strerror}; name another directory with --keep") from error
     lock_path = data_dir / "writer.lock"
     with writer_lock(lock_path, "demo"):
         for path in data_dir.iterdir():

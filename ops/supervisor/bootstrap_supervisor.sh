@@ -57,6 +57,7 @@ install_uv() {
 # Sets NAME=VALUE in the settings of this host, which only root reads, unless it is so already.
 set_in_env_file() {
     local name=$1 value=$2 line
+    case $value in *$'\n'*) say "$name has more than one line" >&2; exit 2 ;; esac
     line="$name=$value"
     grep -qxF -- "$line" "$env_file" 2>/dev/null && return 0
     (

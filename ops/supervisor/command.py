@@ -23,9 +23,18 @@ def command_of(slot: Slot, settings: Settings) -> list[str]:
         run = [just, "run-all"]
     else:
         run = [materia, "run-all"]
+    return [*_with_secrets(settings), *run, "--trigger", slot.trigger]
+
+
+def reaping_command(settings: Settings) -> list[str]:
+    """The command that destroys what workers left behind; it does nothing where no provider's credentials are set."""
+    materia = str(Path(sys.executable).parent / "materia")
+    return [*_with_secrets(settings), materia, "worker", "reap", "--if-possible"]
+
+
+def _with_secrets(settings: Settings) -> list[str]:
     environment = settings.supervision.esc_environment
-    with_secrets = ["esc", "run", environment, "--"] if environment else []
-    return [*with_secrets, *run, "--trigger", slot.trigger]
+    return ["esc", "run", environment, "--"] if environment else []
 
 
 def environ_of(settings: Settings) -> Mapping[str, str]:

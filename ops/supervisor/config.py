@@ -100,6 +100,15 @@ def _range(given: Mapping[str, str], name: str, default: str) -> tuple[str, str]
 def _url(given: Mapping[str, str], name: str) -> str | None:
     """An address; it may hold a secret, so no message repeats it."""
     address = given.get(name)
-    if address is not None and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
+    if address is not None and not is_address(address):
         raise SettingsError(f"{name} is not an http(s) address")
     return address
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an http(s) address with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -48,8 +48,11 @@ def read_heartbeat(supervisor_dir: Path) -> Heartbeat | None:
     path = heartbeat_path(supervisor_dir)
     try:
         record = json.loads(path.read_text())
-        return Heartbeat(**{**record, "at": datetime.fromisoformat(record["at"])})
+        found = Heartbeat(**{**record, "at": datetime.fromisoformat(record["at"])})
+        if found.at.tzinfo is None or not isinstance(found.pause_s, int | float):
+            raise ValueError("a field is of another kind")
+        return found
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise JournalError(f"{path} is no heartbeat ({error}); remove it, the next tick writes a new one") from error

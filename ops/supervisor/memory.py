@@ -1,4 +1,4 @@
-"""What the supervisor remembers between ticks: failed attempts, raised alerts, the last housekeeping.
+"""What the supervisor remembers between ticks: failed attempts, raised alerts, the last housekeeping and reaping.
 
 Successes are not here: those the journal knows. So losing this file costs a repeated alert, and nothing else.
 """
@@ -40,12 +40,22 @@ class Raised:
 
 
 @dataclass(frozen=True)
+class Reaping:
+    """When workers were last reaped, and since when that fails and what was said, if it does."""
+
+    at: datetime
+    failing_since: datetime | None = None
+    said: str = ""
+
+
+@dataclass(frozen=True)
 class Memory:
     """Everything remembered; by pipeline, and by a problem's key."""
 
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     alerts: Mapping[str, Raised] = field(default_factory=dict)
     cleaned_at: datetime | None = None
+    reaping: Reaping | None = None
 
     def attempted(self, pipeline: str, attempts: Attempts | None) -> "Memory":
         """The same with other attempts of a pipeline; None forgets them."""
@@ -69,13 +79,24 @@ def recall(supervisor_dir: Path) -> Memory:
         return Memory(
             attempts={name: Attempts(**_timed(each, "last_at")) for name, each in record["attempts"].items()},
             alerts={key: Raised(**_timed(each, "since")) for key, each in record["alerts"].items()},
-            cleaned_at=record["cleaned_at"] and datetime.fromisoformat(record["cleaned_at"]),
+            cleaned_at=_time(record["cleaned_at"]),
+            reaping=_reaping(record.get("reaping")),
         )
     except FileNotFoundError:
         return Memory()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.warning("the supervisor's memory is damaged and begins anew", extra={"error": str(error)})
         return Memory()
+
+
+def _reaping(record: dict[str, Any] | None) -> Reaping | None:
+    if record is None:
+        return None
+    return Reaping(datetime.fromisoformat(record["at"]), _time(record["failing_since"]), record["said"])
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _timed(record: dict[str, Any], name: str) -> dict[str, Any]:

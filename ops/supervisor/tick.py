@@ -1,4 +1,4 @@
-"""A tick: run what is due, clean up, tell whoever must know. Everything that the supervisor does, once.
+"""A tick: reap workers, run what is due, clean up, tell whoever must know. Everything that the supervisor does, once.
 
 Two locks: `supervisor.lock` lets one supervisor at a time tick; `scheduled.lock` is inherited by a scheduled
 run and everything under it, and held until the last of them has ended, also when the supervisor was killed. A
@@ -23,6 +23,7 @@ from ops.run import RunStatus, utc_now
 from ops.schedule import TRIGGER_PREFIX, Backoff, Slot, due
 from ops.settings import PROJECT_DIR, Settings
 from ops.status import served_release, take_status
+from ops.supervisor import reaping
 from ops.supervisor.child import GRACE_S, Ended, run_child, signal_group
 from ops.supervisor.command import command_of, environ_of
 from ops.supervisor.heartbeat import BEAT_EVERY_S, beat
@@ -59,6 +60,7 @@ def tick(settings: Settings, clock: Callable[[], datetime] = utc_now, command: C
     settings.supervisor_dir.mkdir(parents=True, exist_ok=True)
     with writer_lock(settings.supervisor_dir / "supervisor.lock", "supervisor"):
         _alive(settings, clock(), "looking at what is due")
+        reaping.reap(settings, clock(), lambda: _alive(settings, clock(), "reaping workers"))
         housekeeping.keep_house(settings, clock())
         ran = _run_what_is_due(settings, clock, command)
         status = take_status(settings, clock())

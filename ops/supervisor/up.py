@@ -6,6 +6,7 @@ that key (the deploy job, from Pulumi ESC) knows the one host key to accept.
 """
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -80,7 +81,7 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) ->
     if missing := [name for name in ("MATERIA_REMOTE", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY") if name not in given]:
         raise SettingsError(f"`materia supervisor up` needs {' and '.join(missing)}; see docs/supervisor.md")
     text = given.get("MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH", "15")
-    if not text.replace(".", "", 1).isdigit():
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text):
         raise SettingsError(f"MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH={text!r} is not an amount")
     return Plan(
         remote=given["MATERIA_REMOTE"],
@@ -164,7 +165,7 @@ def _made(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
         name=NAME,
         labels=Labels(OWNER, None, SINCE, ALWAYS_ON, host_key.short),
         public_key=plan.client_key.public,
-        user_data=cloud_init(host_key, plan.ssh_port),
+        user_data=cloud_init(host_key, plan.client_key.public, plan.ssh_port),
         ssh_port=plan.ssh_port,
         ssh_from=plan.ssh_from,
     )

@@ -27,13 +27,17 @@ class Caps:
 
 @dataclass(frozen=True)
 class Entry:
-    """A machine that was asked for, and paid for until `ended_at` (UTC), at the latest until `due_at`."""
+    """A machine that was asked for, and paid for until `ended_at` (UTC), at the latest until `due_at`.
+
+    Two providers may each have one of the same name.
+    """
 
     name: str
     eur_per_hour: float
     begun_at: datetime
     due_at: datetime
     ended_at: datetime | None = None
+    provider: str = ""
 
     def eur(self) -> float:
         """What it costs at most; a begun hour is paid in full."""
@@ -60,9 +64,11 @@ class Ledger:
     def begin(self, entry: Entry, caps: Caps, running: int, now: datetime) -> None:
         """Record that a machine will be asked for, unless that passes a cap: then raises CapError.
 
-        Two processes cannot both take what only one may have.
+        `running` are those that the same provider has; what others have is known from here. Two processes cannot
+        both take what only one may have.
         """
         with self._held():
+            running += self._running_elsewhere(entry.provider, now)
             if running >= caps.count:
                 raise CapError(
                     f"{running} worker{'' if running == 1 else 's'} running, and MATERIA_WORKER_MAX_COUNT is "
@@ -81,19 +87,29 @@ class Ledger:
                 )
             self._append(entry)
 
-    def end(self, name: str, now: datetime) -> None:
-        """Record that the machines of that name are gone."""
+    def end(self, name: str, provider: str, now: datetime) -> None:
+        """Record that a provider's machines of that name are gone."""
         with self._held():
-            for entry in self.entries():
-                if entry.name == name and entry.ended_at is None:
-                    self._append(replace(entry, ended_at=max(now, entry.begun_at)))
+            for entry in self._unended(name, provider):
+                self._append(replace(entry, ended_at=max(now, entry.begun_at)))
 
-    def void(self, name: str, now: datetime) -> None:
-        """Record that the machine of that name never came to be, and costs nothing."""
+    def void(self, name: str, provider: str, now: datetime) -> None:
+        """Record that a provider's machine of that name never came to be, and costs nothing."""
         with self._held():
-            for entry in self.entries():
-                if entry.name == name and entry.ended_at is None:
-                    self._append(replace(entry, ended_at=now, eur_per_hour=0.0))
+            for entry in self._unended(name, provider):
+                self._append(replace(entry, ended_at=now, eur_per_hour=0.0))
+
+    def _unended(self, name: str, provider: str) -> list[Entry]:
+        return [
+            each
+            for each in self.entries()
+            # A line without a provider is from when there was only one.
+            if each.name == name and each.provider in (provider, "") and each.ended_at is None
+        ]
+
+    def _running_elsewhere(self, provider: str, now: datetime) -> int:
+        others = (each for each in self.entries() if each.provider not in (provider, ""))
+        return sum(1 for each in others if each.ended_at is None and each.due_at > now)
 
     def eur_within_a_day(self, now: datetime) -> float:
         """What the machines cost that ran in the last 24 hours, at most, each as a whole."""
@@ -111,8 +127,10 @@ class Ledger:
             try:
                 record = json.loads(line)
                 times = {name: _time(record[name]) for name in ("begun_at", "due_at", "ended_at")}
-                found[record["name"], record["begun_at"]] = Entry(**{**record, **times})
-            except (ValueError, KeyError, TypeError) as error:
+                entry = Entry(**{**record, **times})
+                entry.eur()
+                found[record["name"], record["begun_at"]] = entry
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 if number == len(lines):
                     # A writer died in the middle of its line, before it asked for the machine.
                     break
@@ -143,4 +161,7 @@ class Ledger:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None
+    time = datetime.fromisoformat(text) if text is not None else None
+    if time is not None and time.tzinfo is None:
+        raise ValueError(f"{text} names no time zone")
+    return time

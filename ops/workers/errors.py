@@ -7,6 +7,10 @@ class WorkerError(MateriaError):
     """A provider or a worker did not do as it should."""
 
 
+class RefusedError(WorkerError):
+    """A provider does not take the credentials, or they do not allow what is to be done."""
+
+
 class CapError(WorkerError):
     """A worker was not created, because it would have passed a cap."""
 

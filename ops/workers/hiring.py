@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dataflows.errors import SettingsError
 from ops.journal import Journal
 from ops.run import RunStatus, utc_now
 from ops.settings import Settings
@@ -17,7 +18,7 @@ from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels, owner_of
 from ops.workers.provider import Instance, Order, Provider, Size, ladder
-from ops.workers.settings import WorkerSettings
+from ops.workers.settings import WorkerSettings, present, provider_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: st
         name=name,
         labels=Labels(hire.owner, run_id, now.replace(microsecond=0), workers.ttl, host_key.short),
         public_key=public_key,
-        user_data=cloud_init(host_key, workers.ssh_port),
+        user_data=cloud_init(host_key, public_key, workers.ssh_port),
         ssh_port=workers.ssh_port,
         ssh_from=workers.ssh_from,
     )
@@ -60,12 +61,12 @@ def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: st
     refusals = []
     for offer in rungs:
         running = sum(1 for each in hire.provider.list_instances() if each.name != name)
-        entry = Entry(name, offer.eur_per_hour, now, now + workers.ttl)
+        entry = Entry(name, offer.eur_per_hour, now, now + workers.ttl, provider=hire.provider.name)
         hire.ledger.begin(entry, workers.caps, running, now)
         try:
             made = hire.provider.create_instance(order, offer)
         except NoCapacityError as error:
-            hire.ledger.void(name, now)
+            hire.ledger.void(name, hire.provider.name, now)
             log.info("no capacity, trying the next offer", extra={"type": offer.type, "location": offer.location})
             refusals.append(str(error))
             continue
@@ -77,7 +78,7 @@ def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: st
 def destroy(hire: Hire, name: str) -> None:
     """Be rid of a worker and its belongings for good; raises WorkerError when that cannot be confirmed."""
     hire.provider.destroy_instance(name)
-    hire.ledger.end(name, utc_now())
+    hire.ledger.end(name, hire.provider.name, utc_now())
     log.info("worker destroyed", extra={"worker": name})
 
 
@@ -119,6 +120,20 @@ def reap(hire: Hire, journal: Journal, now: datetime) -> tuple[str, ...]:
             troubles.append(f"{name}: {error}")
     if troubles:
         raise WorkerError(f"{len(troubles)} left over could not be destroyed: {'; '.join(troubles)}")
+    return tuple(gone)
+
+
+def reap_everywhere(workers: WorkerSettings, settings: Settings, journal: Journal, now: datetime) -> tuple[str, ...]:
+    """Reap at every provider whose credentials are set; raises WorkerError at the end if any was in trouble."""
+    gone: list[str] = []
+    troubles: list[str] = []
+    for name in present(workers):
+        try:
+            gone += reap(hire_of(provider_of(name, workers), workers, settings), journal, now)
+        except (WorkerError, SettingsError) as error:
+            troubles.append(f"{name}: {error}")
+    if troubles:
+        raise WorkerError("; ".join(troubles))
     return tuple(gone)
 
 

@@ -32,8 +32,8 @@ def new_key() -> KeyPair:
     return KeyPair(private.decode(), public.decode())
 
 
-def cloud_init(host_key: KeyPair, ssh_port: int) -> str:
-    """What a new machine is told: its host key, no other way in than ours, and what the first steps need.
+def cloud_init(host_key: KeyPair, public_key: str, ssh_port: int) -> str:
+    """What a new machine is told: its host key, who may log in as root, and what the first steps need.
 
     JSON is YAML. No secret of a pipeline is in here: whoever owns the machine can read it later.
     """
@@ -42,6 +42,9 @@ def cloud_init(host_key: KeyPair, ssh_port: int) -> str:
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
         "ssh_pwauth": False,
+        # Without the first, most images let only a user of their own in, called differently by each.
+        "disable_root": False,
+        "ssh_authorized_keys": [public_key],
         "write_files": [{"path": "/etc/ssh/sshd_config.d/10-materia.conf", "content": "\n".join(sshd) + "\n"}],
         "package_update": True,
         "packages": ["git", "python3-venv"],

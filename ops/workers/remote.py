@@ -17,6 +17,7 @@ from dataflows.errors import MateriaError
 from ops.cli.exits import Exit
 from ops.journal import Journal
 from ops.logs import current_step, extra_fields, is_worth_a_line
+from ops.process import only_the_owner_writes
 from ops.redact import Redactor
 from ops.run import Run, RunStatus, Step
 
@@ -104,6 +105,7 @@ class EventHandler(logging.Handler):
 
 def main() -> int:
     """Read the order, run its pipeline, tell what happens, and return the exit code."""
+    only_the_owner_writes()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         print("the order did not arrive whole", file=sys.stderr)

@@ -20,7 +20,7 @@ if ! command -v uv >/dev/null; then
   export PATH="$HOME/materia/uv/bin:$PATH"
   command -v uv >/dev/null || {{ python3 -m venv ../uv && ../uv/bin/pip install -q uv; }}
 fi
-uv sync -q --no-dev >&2
+uv sync -q --no-dev --extra iceberg >&2
 """
 
 START = """

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from dataflows.errors import SettingsError
+from dataflows.errors import MateriaError, SettingsError
 from ops.workers.caps import Caps
+from ops.workers.needs import PROVIDERS, complete
 from ops.workers.provider import Provider
 
 LOCAL = "local"
-PROVIDERS = ("hetzner",)
+
+
 ANYWHERE = ("0.0.0.0/0", "::/0")
 _MOST_TTL_MINUTES = 24 * 60
+FIRST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,10 @@ class WorkerSettings:
     locations: tuple[str, ...]
     ssh_from: tuple[str, ...]
     ssh_port: int
-    hetzner_token: str | None = field(repr=False)
-    hetzner_api_url: str | None
+    tax: float
+    """The share that comes on top of prices that a provider tells without tax."""
+    given: Mapping[str, str] = field(repr=False)
+    """What is set of the providers' names."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "WorkerSettings":
@@ -42,22 +47,128 @@ class WorkerSettings:
             locations=_names(given.get("MATERIA_WORKER_LOCATIONS", "")),
             ssh_from=_networks(_names(given.get("MATERIA_WORKER_SSH_FROM", ""))),
             ssh_port=int(_number(given, "MATERIA_WORKER_SSH_PORT", 22, least=1, most=65_535)),
-            hetzner_token=given.get("HETZNER_TOKEN"),
-            hetzner_api_url=given.get("HETZNER_API_URL"),
+            tax=_number(given, "MATERIA_WORKER_TAX_PERCENT", 20, most=100) / 100,
+            given={name: given[name] for needs in PROVIDERS.values() for name in needs.all if name in given},
         )
 
 
-def provider_of(name: str, settings: WorkerSettings) -> Provider:
-    """The provider of that name; raises SettingsError when there is none, or saying which credential is missing."""
+def missing_for(name: str, settings: WorkerSettings) -> tuple[str, ...]:
+    """The environment variables that a provider needs and that are not set; raises SettingsError for no provider."""
     if name not in PROVIDERS:
         raise SettingsError(f"there is no provider {name!r}; there are {', '.join((LOCAL, *PROVIDERS))}")
-    if settings.hetzner_token is None:
-        raise SettingsError(
-            "hetzner needs HETZNER_TOKEN, which is not set; for example `esc run beanflows/prod -- materia …`"
-        )
-    from ops.workers import hetzner
+    return tuple(each for each in PROVIDERS[name].needed if each not in settings.given)
 
-    return hetzner.provider(settings.hetzner_token, settings.hetzner_api_url or hetzner.API_URL)
+
+def present(settings: WorkerSettings) -> tuple[str, ...]:
+    """The providers whose credentials are all set."""
+    return complete(settings.given)
+
+
+def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = None) -> Provider:
+    """The provider of that name; `pause_s` is the first pause between two tries.
+
+    Raises SettingsError when there is none, saying which credentials are missing, or that its client is not installed.
+    """
+    if missing := missing_for(name, settings):
+        raise SettingsError(
+            f"{name} needs {_and(missing)}, which {'is' if len(missing) == 1 else 'are'} not set; "
+            "for example `esc run beanflows/prod -- materia …`"
+        )
+    try:
+        return _made(name, settings, FIRST_PAUSE_S if pause_s is None else pause_s)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{name} needs the package {error.name}, which is not installed; "
+            "install the extra: `uv sync --extra clouds`, or `pip install 'materia[clouds]'`"
+        ) from error
+    except MateriaError:
+        raise
+    except Exception as error:
+        # Without what the client said: some quote the very key that they do not like.
+        raise SettingsError(
+            f"{name} cannot be asked with these credentials ({type(error).__name__}): one of "
+            f"{_and(PROVIDERS[name].needed)} is not written as it should be"
+        ) from None
+
+
+def the_one(settings: WorkerSettings, named: str | None) -> str:
+    """The provider that is meant: the one that is named, or the only one whose credentials are set."""
+    if named and named != LOCAL:
+        missing_for(named, settings)
+        return named
+    found = present(settings)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise SettingsError(f"the credentials of {_and(found)} are set; say `--on` which is meant")
+    raise SettingsError(nobody(settings))
+
+
+def nobody(settings: WorkerSettings) -> str:
+    """Why no provider can be asked: what is missing for each."""
+    needs = "; ".join(f"{name} needs {_and(missing_for(name, settings))}" for name in PROVIDERS)
+    return f"there are no credentials of any provider: {needs}"
+
+
+def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
+    given = settings.given
+    match name:
+        case "hetzner":
+            from ops.workers import hetzner
+
+            api_url = given.get("HETZNER_API_URL", hetzner.API_URL)
+            return hetzner.provider(given["HETZNER_TOKEN"], api_url, pause_s=pause_s)
+        case "ovh":
+            from ops.workers import ovh
+
+            return ovh.provider(
+                ovh.Account(
+                    username=given["OS_USERNAME"],
+                    password=given["OS_PASSWORD"],
+                    project_id=given["OS_TENANT_ID"],
+                    regions=_names(given["OS_REGION_NAME"]),
+                    auth_url=given.get("OS_AUTH_URL", ovh.AUTH_URL),
+                    catalogue_url=given.get("OVH_PRICES_URL", ovh.CATALOGUE_URL),
+                    tax=settings.tax,
+                ),
+                pause_s=pause_s,
+            )
+        case "scaleway":
+            from ops.workers import scaleway
+
+            return scaleway.provider(
+                scaleway.Account(
+                    access_key=given["SCW_ACCESS_KEY"],
+                    secret_key=given["SCW_SECRET_KEY"],
+                    project_id=given["SCW_DEFAULT_PROJECT_ID"],
+                    zones=_names(given.get("SCW_ZONES", "")) or scaleway.ZONES,
+                    api_url=given.get("SCW_API_URL", scaleway.API_URL).rstrip("/"),
+                    tax=settings.tax,
+                ),
+                pause_s=pause_s,
+            )
+        case _:
+            from ops.workers import oracle
+
+            return oracle.provider(
+                oracle.Account(
+                    user=given["OCI_CLI_USER"],
+                    tenancy=given["OCI_CLI_TENANCY"],
+                    fingerprint=given["OCI_CLI_FINGERPRINT"],
+                    region=given["OCI_CLI_REGION"],
+                    key=given["OCI_CLI_KEY_CONTENT"],
+                    compartment_id=given["OCI_COMPARTMENT_ID"],
+                    subnet_id=given["OCI_SUBNET_ID"],
+                    api_url=given.get("OCI_API_URL"),
+                    prices_url=given.get("OCI_PRICES_URL", oracle.PRICES_URL),
+                    tax=settings.tax,
+                ),
+                pause_s=pause_s,
+            )
+
+
+def _and(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _number(given: Mapping[str, str], name: str, default: float, *, least: float = 0, most: float) -> float:

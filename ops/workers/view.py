@@ -1,11 +1,13 @@
-"""The workers as they stand, in frozen rows for `materia worker list` and the console; asks the provider once."""
+"""The workers as they stand, in frozen rows for `materia worker list` and the console; asks each provider once."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from dataflows.errors import MateriaError, SettingsError
 from ops.workers.caps import billed_hours
+from ops.workers.errors import WorkerError
 from ops.workers.provider import Instance, Provider
-from ops.workers.settings import WorkerSettings, provider_of
+from ops.workers.settings import WorkerSettings, present, provider_of
 
 COMMAND_WITH_SECRETS = "esc run beanflows/prod -- materia-tui"
 
@@ -35,6 +37,8 @@ class Workers:
     rows: tuple[WorkerRow, ...] = ()
     unavailable: str | None = None
     next_step: str = ""
+    troubles: tuple[str, ...] = ()
+    """What the providers said that could not be asked; their workers are not among the rows."""
 
     @property
     def eur_per_h(self) -> float:
@@ -42,16 +46,30 @@ class Workers:
 
 
 def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
-    """Ask the provider which machines carry our label; without a token, says so. Raises WorkerError."""
-    if workers.hetzner_token is None:
+    """Ask every provider whose credentials are set which machines carry our label; without any, says so.
+
+    Raises WorkerError when none of them answers.
+    """
+    names = present(workers)
+    if not names:
         return Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
-    return rows_of(provider_of("hetzner", workers), now)
+    rows: list[WorkerRow] = []
+    troubles: list[MateriaError] = []
+    for name in names:
+        try:
+            rows += rows_of(provider_of(name, workers), now)
+        except (WorkerError, SettingsError) as error:
+            troubles.append(error)
+    if len(troubles) == len(names):
+        raise troubles[0]
+    rows.sort(key=lambda row: (row.created_at, row.id))
+    return Workers(tuple(rows), troubles=tuple(map(str, troubles)))
 
 
-def rows_of(provider: Provider, now: datetime) -> Workers:
+def rows_of(provider: Provider, now: datetime) -> tuple[WorkerRow, ...]:
     """A provider's machines that carry our label, oldest first."""
     found = sorted(provider.list_instances(), key=lambda each: (each.labels.created_at, each.name))
-    return Workers(tuple(_row(each, now) for each in found))
+    return tuple(_row(each, now) for each in found)
 
 
 def _row(instance: Instance, now: datetime) -> WorkerRow:

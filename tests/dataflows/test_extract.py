@@ -10,7 +10,7 @@ from dataflows.release import Month
 from dataflows.snapshot import Snapshot
 from tests.dataflows.conftest import MONTH, POSTED_AT, tree
 from tests.support.faulty_archive import Fault
-from tests.support.psd_files import MEMBER, csv, release_zip, row, rows, zipped
+from tests.support.psd_files import DATASET, MEMBER, csv, release_zip, row, rows, zipped
 
 
 def test_the_newest_posted_release_is_landed(coffee, extracted, landing):
@@ -42,6 +42,16 @@ def test_unchanged_etag_downloads_nothing(coffee, extracted, landing):
     assert (again.snapshot, again.is_new) == (first.snapshot, False)
     assert [request.method for request in coffee.requests] == ["HEAD"] * 4
     assert sum(request.body_bytes for request in coffee.requests) == 0
+    assert tree(landing.root) == before
+
+
+def test_what_a_run_left_that_died_when_it_had_landed_is_cleared(coffee, extracted, landing):
+    coffee.post(MONTH, release_zip(), POSTED_AT)
+    extracted()
+    before = tree(landing.root)
+    for ending in ("zip", "zip.validators", "parquet"):
+        (landing.workspace / f"{DATASET}-{MONTH}.{ending}").write_bytes(b"left")
+    assert not extracted().is_new
     assert tree(landing.root) == before
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ops.doctor import Finding, Verdict, examine
 from ops.lock import writer_lock
+from tests.support.clouds import cloud_under_test
 from tests.support.command_line import materia
 from tests.support.faulty_archive import FaultyArchive
 
@@ -57,6 +58,14 @@ def test_too_little_disk_space_fails(tmp_path: Path) -> None:
     assert findings(tmp_path, MATERIA_MIN_FREE_MB=str(10**9))["disk space"].verdict is Verdict.FAILED
 
 
+def test_an_iceberg_catalog_that_does_not_answer_is_a_warning_only(tmp_path: Path) -> None:
+    given = {"ICEBERG_CATALOG_URI": "http://127.0.0.1:9", "ICEBERG_WAREHOUSE": "lake", "ICEBERG_TOKEN": TOKEN}
+    found = findings(tmp_path, **given)["iceberg"]
+    assert found.verdict is Verdict.WARNING and "did not answer" in found.what and found.next_step
+    assert TOKEN not in f"{found}"
+    assert findings(tmp_path)["iceberg"].verdict is Verdict.OK
+
+
 def test_an_archive_that_does_not_answer_is_a_warning_only(tmp_path: Path) -> None:
     assert findings(tmp_path)["clock"].verdict is Verdict.WARNING
 
@@ -100,6 +109,17 @@ def test_the_provider_is_asked_whether_it_takes_the_token(tmp_path: Path, provid
     verdicts = [found["provider"].verdict for found in (good, bad, gone)]
     assert verdicts == [Verdict.OK, Verdict.FAILED, Verdict.WARNING]
     assert not any(TOKEN in finding.what + finding.next_step for finding in (*good.values(), *gone.values()))
+
+
+def test_other_providers_are_asked_only_where_anything_is_set_for_them(tmp_path: Path) -> None:
+    assert not any(name.startswith("provider ") for name in findings(tmp_path))
+    half = findings(tmp_path, SCW_ACCESS_KEY="SCW0123456789ABCDEFG")["provider scaleway"]
+    assert half.verdict is Verdict.WARNING and "SCW_SECRET_KEY, SCW_DEFAULT_PROJECT_ID not set" in half.what
+    with cloud_under_test("scaleway") as cloud:
+        good = findings(tmp_path, **cloud.environ)["provider scaleway"]
+        bad = findings(tmp_path, **cloud.wrong_environ)["provider scaleway"]
+    assert (good.verdict, bad.verdict) == (Verdict.OK, Verdict.FAILED)
+    assert "SCW_SECRET_KEY" in bad.next_step and cloud.secret not in bad.what + bad.next_step
 
 
 def test_a_clock_that_is_wrong_fails(tmp_path: Path, provider: ThreadingHTTPServer) -> None:

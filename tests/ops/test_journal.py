@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import subprocess
 import sys
@@ -329,3 +330,24 @@ def _stored_status(path: Path, run_id: int) -> str:
         return str(connection.execute("SELECT status FROM runs WHERE id = ?", (run_id,)).fetchone()[0])
     finally:
         connection.close()
+
+
+DYING_WITH_A_DRAFT = """
+import os, signal, sys
+from pathlib import Path
+from ops.journal import Journal
+link = os.link
+os.link = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+Journal(Path(sys.argv[1])).begin("extract")
+"""
+
+
+def test_what_a_process_left_that_died_making_the_journal_is_cleared(tmp_path: Path, spawn: Spawn) -> None:
+    path = tmp_path / "runs.sqlite"
+    spawn(DYING_WITH_A_DRAFT, path).wait(30)
+    assert [each.name.startswith(".runs.sqlite-") for each in tmp_path.iterdir()] == [True]
+    under_way = tmp_path / f".runs.sqlite-{os.getpid()}-alive"
+    under_way.touch()
+    with Journal(path) as journal:
+        journal.begin("extract")
+    assert {each.name for each in tmp_path.iterdir()} == {"runs.sqlite", under_way.name}

@@ -17,6 +17,9 @@ SECRETS = {
     "R2_ACCESS_KEY": "AKIDexample",
     "HETZNER_TOKEN": 'tok"en\\quoted',
     "GITLAB_READ_TOKEN": "glpat-example",
+    "OS_PASSWORD": "openstack-example",
+    "SCW_SECRET_KEY": "11111111-example",
+    "OCI_CLI_KEY_CONTENT": "-----BEGIN RSA-----\nfirst line of it\nsecond line of it\n-----END RSA-----",
     "SSH_PRIVATE_KEY": "-----BEGIN-----\nline one of the key\nline two of the key\n-----END-----",
 }
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ ")

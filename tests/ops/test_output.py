@@ -21,7 +21,8 @@ def test_a_table_is_aligned_whatever_its_cells_hold() -> None:
     ("seconds", "text"),
     [
         (None, "-"),
-        (-1.0, "0.0 s"),
+        (-1.0, "0 ms"),
+        (0.0414, "41 ms"),
         (0.44, "0.4 s"),
         (12.3, "12 s"),
         (59.7, "1 min 0 s"),

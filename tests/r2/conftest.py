@@ -1,4 +1,4 @@
-"""One real object server for all of these tests, and a bucket of its own for each."""
+"""A bucket of its own on the real object server for each of these tests."""
 
 import itertools
 import random
@@ -17,12 +17,6 @@ PART_BYTES = 5 << 20
 QUICK = Limits(attempts=2, connect_timeout_s=3, read_timeout_s=10, part_bytes=PART_BYTES, parallel=1, page_size=3)
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
-    with ObjectServer(tmp_path_factory.mktemp("weed")) as running:
-        yield running
 
 
 @pytest.fixture

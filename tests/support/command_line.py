@@ -7,7 +7,19 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 MATERIA = BIN / "materia"
-HEAVY = ("hamilton", "sqlmesh", "pandas", "duckdb", "textual", "pyarrow", "boto3", "httpx", "rich", "numpy")
+HEAVY = (
+    "hamilton",
+    "sqlmesh",
+    "pandas",
+    "duckdb",
+    "textual",
+    "pyarrow",
+    "pyiceberg",
+    "boto3",
+    "httpx",
+    "rich",
+    "numpy",
+)
 
 
 def materia(

@@ -7,17 +7,15 @@
 import hashlib
 import json
 import random
-import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+from tests.support.fake_cloud import Answer, Asked, Boots, FakeCloud
 
 PROJECT = Path(__file__).resolve().parents[2]
 DESCRIPTION = PROJECT.parent / "shared" / "hetzner" / "hcloud-openapi.json"
@@ -31,6 +29,8 @@ TYPES = {
     "cpx32": (4, 16.0, 0.0260, ("fsn1", "nbg1", "hel1")),
     "ccx23": (4, 16.0, 0.0500, ("fsn1", "nbg1", "hel1")),
 }
+ADDRESS_EUR = 0.0010
+"""What a primary IPv4 address costs an hour, at every location."""
 LOCATIONS = {"fsn1": (1, "Falkenstein"), "nbg1": (2, "Nuremberg"), "hel1": (3, "Helsinki")}
 
 STATUS_OF_CODE = {
@@ -44,24 +44,6 @@ STATUS_OF_CODE = {
     "unauthorized": 401,
     "invalid_input": 422,
 }
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One misbehaviour of one request: an error `code` instead of an answer, or the connection dropped.
-
-    `cut` drops it: `before` nothing was done, `after` what was asked for was done, and nobody is told.
-    """
-
-    method: str
-    path: str
-    """A regular expression that the path matches."""
-    code: str | None = None
-    cut: str | None = None
-
-
-class ContractError(AssertionError):
-    """A request or an answer is not as the published description says."""
 
 
 @dataclass
@@ -84,60 +66,63 @@ class State:
         return [*self.servers.values(), *self.ssh_keys.values(), *self.firewalls.values()]
 
 
-Boots = Callable[[int, Mapping[str, Any], list[str]], str]
-"""Starts a server (id, the request, its public keys) and returns its address."""
-
-
-class FakeHetzner:
+class FakeHetzner(FakeCloud):
     """The server; `with FakeHetzner() as hetzner` starts it on a free port."""
 
+    PREFIX = "/v1"
+    OPERATIONS: Mapping[str, tuple[str, str]] = {
+        **{
+            f"{verb} {kind}": (method, f"/{path}{end}")
+            for kind, path in (("server", "servers"), ("firewall", "firewalls"), ("key", "ssh_keys"))
+            for verb, method, end in (
+                ("list", "GET", ""),
+                ("create", "POST", ""),
+                ("get", "GET", r"/\d+"),
+                ("delete", "DELETE", r"/\d+"),
+            )
+        },
+        "list types": ("GET", "/server_types"),
+        "list prices": ("GET", "/pricing"),
+    }
+
     def __init__(self, boots: Boots | None = None, ends: Callable[[int], None] | None = None) -> None:
+        super().__init__()
         self.state = State()
-        self.requests: list[tuple[str, str]] = []
-        self.violations: list[str] = []
         self.deletion_s = 0.0
         """How long a deleted server is still shown, as `deleting`."""
-        self.creations = 0
+        self.currency = "EUR"
         self._boots, self._ends = boots, ends
-        self._faults: list[Fault] = []
-        self.lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.fake = self  # type: ignore[attr-defined]
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> "FakeHetzner":
         contract()
-        self._thread.start()
+        super().__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         for server_id in list(self.state.servers):
             if self._ends:
                 self._ends(server_id)
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+    def held(self) -> list[tuple[str, str]]:
+        kinds = ("servers", "ssh_keys", "firewalls")
+        return sorted((kind, str(number)) for kind in kinds for number in getattr(self.state, kind))
 
-    def misbehave(self, *faults: Fault) -> None:
-        with self.lock:
-            self._faults.extend(faults)
+    def is_known(self, asked: Asked) -> bool:
+        return asked.headers.get("Authorization") == f"Bearer {TOKEN}"
 
-    def behave(self) -> None:
-        with self.lock:
-            self._faults.clear()
+    def error(self, code: str) -> Answer:
+        return Answer(*_error(code))
 
-    def take_fault(self, method: str, path: str) -> Fault | None:
-        with self.lock:
-            for fault in self._faults:
-                if fault.method == method and re.fullmatch(fault.path, path):
-                    self._faults.remove(fault)
-                    return fault
-        return None
+    def faults_of(self, asked: Asked, answer: Answer | None) -> str | None:
+        told = None
+        if answer is not None:
+            told = (answer.status, b"" if answer.body is None else json.dumps(answer.body).encode())
+        return _checked(asked.method, asked.path, json.dumps(asked.query), asked.raw, told)
+
+    def answer(self, asked: Asked) -> Answer:
+        return Answer(*self._answer(asked.method, asked.path, asked.query, asked.body))
 
     def foreign(self, name: str, kind: str = "servers", labels: Mapping[str, str] | None = None) -> int:
         """Put something there that another person made; returns its id."""
@@ -145,24 +130,24 @@ class FakeHetzner:
             made = self._make(kind, {"name": name, "labels": dict(labels or {}), **_FOREIGN[kind]})
         return made["id"]
 
-    def answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any]) -> tuple[int, Any]:
-        """What Hetzner answers: a status and a body."""
-        with self.lock:
-            self._sweep()
-            match method, path.strip("/").split("/"):
-                case "GET", ["server_types"]:
-                    return 200, _page("server_types", [self.server_type(name) for name in TYPES], query)
-                case "GET", [("servers" | "ssh_keys" | "firewalls") as kind]:
-                    return 200, _page(kind, _selected(getattr(self.state, kind).values(), query), query)
-                case "GET", [("servers" | "ssh_keys" | "firewalls") as kind, number]:
-                    found = getattr(self.state, kind).get(int(number))
-                    return (200, {kind[:-1]: found}) if found else _error("not_found")
-                case "POST", [("servers" | "ssh_keys" | "firewalls") as kind]:
-                    return self._create(kind, body)
-                case "DELETE", [("servers" | "ssh_keys" | "firewalls") as kind, number]:
-                    return self._delete(kind, int(number))
-                case _:
-                    return _error("not_found")
+    def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any]) -> tuple[int, Any]:
+        self._sweep()
+        match method, path.strip("/").split("/"):
+            case "GET", ["pricing"]:
+                return 200, {"pricing": self.pricing()}
+            case "GET", ["server_types"]:
+                return 200, _page("server_types", [self.server_type(name) for name in TYPES], query)
+            case "GET", [("servers" | "ssh_keys" | "firewalls") as kind]:
+                return 200, _page(kind, _selected(getattr(self.state, kind).values(), query), query)
+            case "GET", [("servers" | "ssh_keys" | "firewalls") as kind, number]:
+                found = getattr(self.state, kind).get(int(number))
+                return (200, {kind[:-1]: found}) if found else _error("not_found")
+            case "POST", [("servers" | "ssh_keys" | "firewalls") as kind]:
+                return self._create(kind, body)
+            case "DELETE", [("servers" | "ssh_keys" | "firewalls") as kind, number]:
+                return self._delete(kind, int(number))
+            case _:
+                return _error("not_found")
 
     def _create(self, kind: str, body: Mapping[str, Any]) -> tuple[int, Any]:
         existing = getattr(self.state, kind).values()
@@ -266,9 +251,32 @@ class FakeHetzner:
                 if self._ends:
                     self._ends(number)
 
+    def pricing(self) -> dict[str, Any]:
+        return {
+            "currency": self.currency,
+            "vat_rate": "19.000000",
+            "image": {"price_per_gb_month": _price(0.01)},
+            "volume": {"price_per_gb_month": _price(0.05)},
+            "floating_ip": {"price_monthly": _price(3.0)},
+            "floating_ips": [],
+            "primary_ips": [
+                {
+                    "type": kind,
+                    "prices": [
+                        {"location": place, "price_hourly": _price(eur), "price_monthly": _price(eur * 730)}
+                        for place in LOCATIONS
+                    ],
+                }
+                for kind, eur in (("ipv4", ADDRESS_EUR), ("ipv6", 0.0))
+            ],
+            "server_backup": {"percentage": "20.00"},
+            "server_types": [],
+            "load_balancer_types": [],
+        }
+
     def server_type(self, name: str) -> dict[str, Any]:
         cores, memory_gb, eur, locations = TYPES[name]
-        price = {"net": f"{eur / 1.19:.10f}", "gross": f"{eur:.10f}"}
+        price = _price(eur)
         return {
             "id": list(TYPES).index(name) + 100,
             "name": name,
@@ -304,61 +312,6 @@ class FakeHetzner:
                 for place in locations
             ],
         }
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Head and body in one packet; two would wait for each other (Nagle).
-    wbufsize = 1 << 20
-
-    def log_message(self, *_: object) -> None:
-        """The tests' output is not for this."""
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_DELETE(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
-        fake: FakeHetzner = self.server.fake  # type: ignore[attr-defined]
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        url = urlsplit(self.path)
-        path = url.path.removeprefix("/v1")
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        fake.requests.append((self.command, path))
-        try:
-            held(self.command, path, query, body)
-        except ContractError as error:
-            fake.violations.append(f"{self.command} {path}: {error}")
-        fault = fake.take_fault(self.command, path)
-        if fault is not None and fault.cut == "before":
-            return self._cut()
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            status, answer = _error("unauthorized")
-        elif fault is not None and fault.code is not None:
-            status, answer = _error(fault.code)
-        else:
-            status, answer = fake.answer(self.command, path, query, json.loads(body or b"{}"))
-        if fault is not None and fault.cut == "after":
-            return self._cut()
-        text = b"" if answer is None else json.dumps(_public(answer)).encode()
-        try:
-            held(self.command, path, query, body, (status, text))
-        except ContractError as error:
-            fake.violations.append(f"{self.command} {path} -> {status}: {error}")
-        self.send_response(status)
-        if answer is not None:
-            self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def _cut(self) -> None:
-        self.close_connection = True
 
 
 @cache
@@ -419,14 +372,6 @@ def _checked(method: str, path: str, query: str, body: bytes, answer: tuple[int,
     return None
 
 
-def held(
-    method: str, path: str, query: Mapping[str, str], body: bytes, answer: tuple[int, bytes] | None = None
-) -> None:
-    """Hold a request, or its answer, against the description; raises ContractError."""
-    if fault := _checked(method, path, json.dumps(query), body, answer):
-        raise ContractError(fault)
-
-
 def _page(kind: str, entries: list[Any], query: Mapping[str, str]) -> dict[str, Any]:
     size, page = int(query.get("per_page", 25)), int(query.get("page", 1))
     last = max(1, -(-len(entries) // size))
@@ -484,11 +429,8 @@ def _location(name: str) -> dict[str, Any]:
     }
 
 
-def _public(answer: Any) -> Any:
-    """An answer without what only the fake needs."""
-    if isinstance(answer, dict):
-        return {name: _public(value) for name, value in answer.items() if not name.startswith("_")}
-    return [_public(each) for each in answer] if isinstance(answer, list) else answer
+def _price(eur: float) -> dict[str, str]:
+    return {"net": f"{eur / 1.19:.10f}", "gross": f"{eur:.10f}"}
 
 
 def _now() -> str:

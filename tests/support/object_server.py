@@ -1,6 +1,10 @@
-"""A real S3 server on loopback: SeaweedFS's `weed mini`, with identities that may read, write or neither."""
+"""A real S3 server on loopback: SeaweedFS's `weed mini`, with identities that may read, write or neither.
+
+It is an Iceberg REST catalog as well, which grants tokens to the same identities and vends credentials per table.
+"""
 
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -9,14 +13,20 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 from dataflows.object_store import Bucket
 
 START_TIMEOUT_S = 40.0
 BUCKET = "raw"
-CANARY = "c4n4ryS3cr3tK3yThatMustNeverBeSeen"
+WAREHOUSE = "lake"
+# Of its own for every process of tests, as some of them look through all processes of the machine.
+_OURS = secrets.token_hex(4)
+CANARY = f"c4n4ryS3cr3tK3yThatMustNeverBeSeen{_OURS}"
 """The writer's secret key: whatever a test provokes, this text may appear nowhere."""
-CANARY_ID = "c4n4ryAcc3ssK3yId"
+CANARY_ID = f"c4n4ryAcc3ssK3yId{_OURS}"
 
 
 @dataclass(frozen=True)
@@ -33,20 +43,66 @@ WRITER = Identity("writer", CANARY_ID, CANARY, ("Admin", "Read", "Write", "List"
 READER = Identity("reader", "r34d0nly", "r34d0nlyS3cr3tK3y", ("Read", "List"))
 
 
+_VENDED_ROLE = "arn:aws:iam::role/lake"
+_VENDING = {
+    "sts": {
+        "tokenDuration": "1h",
+        "maxSessionLength": "2h",
+        "issuer": "tests",
+        "signingKey": "dGhlc2UgdGVzdHMgb25seSwgbG9vcGJhY2sgb25seQ==",
+    },
+    "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+    "roles": [
+        {
+            "roleName": "lake",
+            "roleArn": _VENDED_ROLE,
+            "trustPolicy": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"Federated": "iceberg-catalog"},
+                        "Action": ["sts:AssumeRoleWithCredentials"],
+                    }
+                ],
+            },
+            "attachedPolicies": ["lake"],
+        }
+    ],
+    "policies": [
+        {
+            "name": "lake",
+            "document": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Action": ["s3:*"],
+                        "Resource": [f"arn:aws:s3:::{WAREHOUSE}", f"arn:aws:s3:::{WAREHOUSE}/*"],
+                    }
+                ],
+            },
+        }
+    ],
+}
+"""The role that the catalog takes on when it vends credentials; without one it vends none."""
+
+
 class ObjectServer:
-    """`weed mini` with one bucket; ended by its own pid."""
+    """`weed mini` with one bucket and one warehouse; ended by its own pid."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._ports = _free_ports(6)
         self.endpoint = f"http://127.0.0.1:{self._ports[3]}"
+        self.catalog_uri = f"http://127.0.0.1:{self._ports[4]}"
         self._process: subprocess.Popen[bytes] | None = None
         self.client = self._client()
 
     def __enter__(self) -> Self:
         data, iam = self._directory / "data", self._directory / "iam.json"
         data.mkdir(parents=True, exist_ok=True)
-        iam.write_text(json.dumps({"identities": [_record(identity) for identity in (WRITER, READER)]}))
+        iam.write_text(json.dumps({"identities": [_record(identity) for identity in (WRITER, READER)], **_VENDING}))
         master, volume, filer, s3, iceberg, admin = self._ports
         command = [
             str(shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"),
@@ -69,6 +125,8 @@ class ObjectServer:
             f"-s3.iam.config={iam}",
             f"-s3.externalUrl={self.endpoint}",
             f"-bucket={BUCKET}",
+            f"-tableBucket={WAREHOUSE}",
+            f"-s3.iceberg.credentialRole={_VENDED_ROLE}",
         ]
         with (self._directory / "weed.log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
@@ -111,12 +169,21 @@ class ObjectServer:
             try:
                 self.client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
                 self.client.delete_object(Bucket=BUCKET, Key="ready")
+                self._ask_catalog()
                 return
-            except (BotoCoreError, ClientError):
+            except (BotoCoreError, ClientError, URLError):
                 assert self._process is not None
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+
+    def _ask_catalog(self) -> None:
+        """Raise URLError until the warehouse is there for somebody with a token."""
+        form = {"grant_type": "client_credentials", "client_id": CANARY_ID, "client_secret": CANARY}
+        with urlopen(f"{self.catalog_uri}/v1/oauth/tokens", urlencode(form).encode()) as answer:
+            token = json.load(answer)["access_token"]
+        listing = Request(f"{self.catalog_uri}/v1/{WAREHOUSE}/namespaces", headers={"Authorization": f"Bearer {token}"})
+        urlopen(listing).close()
 
 
 def _record(identity: Identity) -> dict[str, object]:

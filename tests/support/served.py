@@ -73,8 +73,11 @@ CREATE TABLE serving.obt_commodity_metrics AS SELECT commodity_code, commodity_n
 """
 
 
-def serve(data_dir: Path) -> Generation:
-    """Publish the next generation of these facts; `serving.marker` holds its number in each of 1,000 rows."""
+def serve(data_dir: Path, *, without: str | None = None) -> Generation:
+    """Publish the next generation of these facts; `serving.marker` holds its number in each of 1,000 rows.
+
+    `without` names a table that it lacks, as one of other code would.
+    """
     store = ServingStore(data_dir / "serving.duckdb")
     number = store.next_number()
     facts = GenerationFacts(
@@ -97,6 +100,8 @@ def serve(data_dir: Path) -> Generation:
         con.execute(f"CREATE TABLE serving.marker AS SELECT {number} AS generation FROM range(1000)")
         for statement in asof_macros("serving"):
             con.execute(statement)
+        if without:
+            con.execute(f"DROP TABLE serving.{without}")
         write_generation_table(con, facts)
         con.execute("CHECKPOINT built")
     finally:

@@ -1,13 +1,15 @@
 """Data directories with a fixed past, so that a screen always looks the same."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from dataflows.serving.generation import Generation, sidecar_of
 from ops.journal_file import open_to_write
 from ops.settings import Settings
+from ops.workers.view import WorkerRow
 from tui.app import ConsoleApp
 from tui.config import TuiConfig
 from tui.context import ConsoleContext, context_of
@@ -15,6 +17,18 @@ from tui.context import ConsoleContext, context_of
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 EXTRACT_NODES = ("candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot")
 EXPORT_NODES = ("landed", "transformed", "audited", "built", "verified", "gated", "generation")
+WORKER = WorkerRow(
+    id="materia-7",
+    provider="hetzner",
+    type="ccx13",
+    location="fsn1",
+    state="running",
+    created_at=NOW - timedelta(hours=3),
+    eur_per_h=0.0205,
+    eur_so_far=0.0615,
+    expires_at=NOW + timedelta(hours=1),
+    run_id=12,
+)
 
 
 class Past:
@@ -129,6 +143,9 @@ def healthy(folder: Path) -> Path:
     for hours in range(48, 0, -6):
         _run_all(past, timedelta(hours=hours), extract_s=1.2 + hours % 5 * 0.1)
     past.close()
+    settings.log_dir.mkdir()
+    (settings.log_dir / "supervisor.log").write_text("".join(_supervised_lines()))
+    os.utime(settings.log_dir / "supervisor.log", (NOW.timestamp() - 60,) * 2)
     serve_at(settings, 12, date(2026, 11, 10), timedelta(hours=42))
     return folder
 
@@ -142,7 +159,7 @@ def failing(folder: Path) -> Path:
     _run_all(past, timedelta(hours=26), extract_s=14.8)
     error = "generation 13 was refused, generation 12 stays served: fct_psd has 1,012,881 rows, 2,171,402 are served"
     parent = past.run(
-        "run-all", "failed", timedelta(hours=3), 19.0, error=error, log="".join(_log_lines(15)), result=None
+        "run-all", "failed", timedelta(hours=3), 19.0, error=error, log="".join(_log_lines(6)), result=None
     )
     past.run("extract", "done", timedelta(hours=3), 1.1, parent_id=parent, steps=dict.fromkeys(EXTRACT_NODES, 0.15))
     past.run(
@@ -155,7 +172,7 @@ def failing(folder: Path) -> Path:
         broken_step="gated",
         error=error,
         error_detail='Traceback (most recent call last):\n  File "export.py", line 123, in gated\nGateError: refused',
-        log="".join(_log_lines(16)),
+        log="".join(_log_lines(8)),
     )
     past.close()
     serve_at(settings, 12, date(2026, 10, 9), timedelta(days=3))
@@ -173,6 +190,19 @@ def _run_all(past: Past, began: timedelta, *, extract_s: float) -> None:
         result="nothing new: 2026-11 was landed before",
         steps=dict.fromkeys(EXTRACT_NODES, extract_s / len(EXTRACT_NODES)),
     )
+
+
+def _supervised_lines() -> Iterator[str]:
+    """Two days of a supervisor that starts what is due."""
+    for hours in range(48, 0, -6):
+        began = NOW - timedelta(hours=hours)
+        yield f"{_stamp(began)} INFO run-all is due\n"
+        yield f"{_stamp(began + timedelta(seconds=2))} INFO run-all ended: nothing new\n"
+        yield f"{_stamp(began + timedelta(seconds=2))} DEBUG next look in 60 s\n"
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
 def _log_lines(run_id: int) -> list[str]:

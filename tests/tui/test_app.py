@@ -1,10 +1,12 @@
 """The shell: screens, the registry of actions and what is made of it, read-only mode, the way between screens."""
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from dataflows.errors import SettingsError
+from tests.support.consoles import until
 from tests.tui.building import console_on, context_in
 from tui.actions import ActionSpec, Registry
 from tui.app import ConsoleApp
@@ -87,13 +89,10 @@ async def test_palette_offers_what_can_be_done_here(healthy_dir: Path) -> None:
         provider = ActionProvider(app.screen)
         offered = [hit.text or str(hit.match_display) async for hit in provider.search("start")]
         assert any("runs: start" in text for text in offered)
-        await pilot.press("ctrl+p")
-        await pilot.pause()
-        await pilot.press(*"go to the screen workers")
-        await pilot.pause(0.5)
+        await pilot.press("ctrl+p", *"screen workers")
+        await until(pilot, lambda: app.screen.query("CommandList") and app.screen.query_one("CommandList").option_count)
         await pilot.press("enter")
-        await pilot.pause(0.2)
-        assert app.shown_pane.PANE_ID == "workers"
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "workers")
 
 
 async def test_help_shows_the_actions_of_the_screen_in_view(healthy_dir: Path) -> None:
@@ -150,11 +149,20 @@ async def test_a_key_is_remapped_by_the_action_s_id(healthy_dir: Path) -> None:
         assert len(app.screen_stack) == 2
 
 
-def test_a_key_for_an_action_that_is_not_there_is_refused() -> None:
-    registry = Registry({"app.fly": "f"})
+@pytest.mark.parametrize("name", ["app.fly", "cellar.fly"])
+def test_a_key_for_an_action_that_is_not_there_is_refused(name: str) -> None:
+    registry = Registry({name: "f", "logs.fly": "g"})
     registry.add([ActionSpec("app.quit", "q", "quit", "Leave")])
-    with pytest.raises(SettingsError, match=r"app\.fly"):
-        registry.check_all_known()
+    with pytest.raises(SettingsError, match=name):
+        registry.check_all_known(("app", "logs"))
+
+
+async def test_a_wrong_key_of_a_screen_that_is_made_later_is_told_there(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, keys={"workers.fly": "f"})
+    async with app.run_test() as pilot:
+        await pilot.press("6")
+        assert app.shown_pane.PANE_ID == "workers"
+        assert any("workers.fly" in note.message for note in app._notifications)
 
 
 def test_config_names_keys_and_theme(tmp_path: Path) -> None:
@@ -182,11 +190,10 @@ async def test_a_message_opens_the_run_it_names(failing_dir: Path) -> None:
     app = console_on(failing_dir)
     async with app.run_test(size=(120, 40)) as pilot:
         app.shown_pane.post_message(OpenRun(8))
-        await pilot.pause(0.4)
-        await app.workers.wait_for_complete()
-        await pilot.pause()
+        await until(
+            pilot, lambda: app.query("#facts-panel") and app.query_one("#facts-panel", Panel).border_title == "Run 8"
+        )
         assert app.shown_pane.PANE_ID == "runs"
-        assert app.query_one("#facts-panel", Panel).border_title == "Run 8"
 
 
 async def test_trouble_of_one_panel_stays_there(healthy_dir: Path) -> None:
@@ -218,3 +225,27 @@ def test_a_failure_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ValueError("the token hunter2hunter2 was refused")
 
     assert "hunter2" not in str(attempt(look))
+
+
+# The garbage collector
+
+
+async def test_a_console_that_has_its_process_to_itself_spares_the_collector_what_stays(healthy_dir: Path) -> None:
+    frozen, size = gc.get_freeze_count(), len(gc.get_objects())
+    app = ConsoleApp(context_in(healthy_dir), alone=True)
+    gc.disable()
+    try:
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: gc.get_freeze_count() > frozen)
+            assert gc.get_freeze_count() >= frozen + size / 2 and gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+async def test_a_console_among_others_leaves_the_collector_alone(healthy_dir: Path) -> None:
+    frozen = gc.get_freeze_count()
+    async with console_on(healthy_dir).run_test() as pilot:
+        await pilot.press("2")
+        await pilot.pause()
+        assert gc.get_freeze_count() <= frozen  # what was frozen may be freed

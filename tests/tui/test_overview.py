@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from tests.support.consoles import until
 from tests.tui.building import Past, console_on, context_in, settings_in, timedelta
 from tui.app import ConsoleApp
 from tui.command import CommandScreen
@@ -13,6 +14,10 @@ from tui.table import Table
 
 def _alerts(app: ConsoleApp) -> list[str]:
     return [row.cells[1].text for row in app.query_one("#alerts", Table).rows]
+
+
+def _shown_run(app: ConsoleApp) -> str:
+    return str(app.query_one("#facts-panel", Panel).border_title) if app.query("#facts-panel") else ""
 
 
 async def test_the_worst_alert_comes_first(failing_dir: Path) -> None:
@@ -26,19 +31,15 @@ async def test_enter_on_an_alert_opens_the_run_that_explains_it(failing_dir: Pat
     app = console_on(failing_dir)
     async with app.run_test(size=(140, 40)) as pilot:
         await pilot.press("enter")
-        await pilot.pause(0.4)
-        await app.workers.wait_for_complete()
-        await pilot.pause()
+        await until(pilot, lambda: _shown_run(app) == "Run 8")
         assert app.shown_pane.PANE_ID == "runs"
-        assert app.query_one("#facts-panel", Panel).border_title == "Run 8"
 
 
 async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:
     app = console_on(tmp_path)
     async with app.run_test(size=(140, 40)) as pilot:
         await pilot.press("f")
-        await pilot.pause(0.2)
-        assert isinstance(app.screen, CommandScreen)
+        await until(pilot, lambda: isinstance(app.screen, CommandScreen))
         table = app.screen.query_one(Table)
         assert table.current.cells[1].text == "materia pipeline run run-all"
 
@@ -47,8 +48,8 @@ async def test_fix_starts_nothing_in_read_only_mode(tmp_path: Path) -> None:
     app = console_on(tmp_path, read_only=True)
     async with app.run_test(size=(140, 40)) as pilot:
         await pilot.press("f")
-        await pilot.pause(0.2)
-        assert len(app.screen_stack) == 1 and len(app._notifications) == 1
+        await until(pilot, lambda: len(app._notifications) == 1)
+        assert len(app.screen_stack) == 1
 
 
 async def test_enter_on_a_pipeline_opens_its_last_run(healthy_dir: Path) -> None:
@@ -56,10 +57,7 @@ async def test_enter_on_a_pipeline_opens_its_last_run(healthy_dir: Path) -> None
     async with app.run_test(size=(140, 40)) as pilot:
         app.query_one("#pipelines", Table).focus()
         await pilot.press("down", "enter")
-        await pilot.pause(0.4)
-        await app.workers.wait_for_complete()
-        await pilot.pause()
-        assert app.query_one("#facts-panel", Panel).border_title == "Run 16"
+        await until(pilot, lambda: _shown_run(app) == "Run 16")
 
 
 async def test_what_happens_meanwhile_is_shown_and_nothing_else_is_looked_up(healthy_dir: Path) -> None:

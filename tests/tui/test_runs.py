@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from textual.pilot import Pilot
 from ops.history import take_history
 from ops.journal import Journal
 from ops.run import RunStatus
+from tests.support.consoles import until
 from tests.tui.building import NOW, console_on, settings_in
 from tui.app import ConsoleApp
 from tui.command import CommandScreen
@@ -38,13 +38,6 @@ with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as 
         print("running", flush=True)
         time.sleep(60)
 """
-
-
-async def _until(pilot: Pilot[None], met: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not met():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await pilot.pause(0.1)
 
 
 def _ids(app: ConsoleApp) -> list[int]:
@@ -73,12 +66,12 @@ async def test_the_filter_takes_words_pipelines_and_statuses(failing_dir: Path) 
         await _shown(pilot)
         await pilot.press("slash", *"extract")
         await _shown(pilot)
-        await _until(pilot, lambda: _ids(app) == [7, 5, 3, 2])
+        await until(pilot, lambda: _ids(app) == [7, 5, 3, 2])
         await pilot.press(*" died", "enter")
-        await _until(pilot, lambda: _ids(app) == [3])
+        await until(pilot, lambda: _ids(app) == [3])
         assert app.focused.id == "history"
         await pilot.press("escape")
-        await _until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
+        await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
 
 
 def test_typed_words_are_told_apart() -> None:
@@ -92,9 +85,9 @@ async def test_failed_shows_only_failures_and_then_everything_again(failing_dir:
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
         await pilot.press("x")
-        await _until(pilot, lambda: _ids(app) == [6])
+        await until(pilot, lambda: _ids(app) == [6])
         await pilot.press("x")
-        await _until(pilot, lambda: len(_ids(app)) == 4)
+        await until(pilot, lambda: len(_ids(app)) == 4)
 
 
 # One run
@@ -105,11 +98,11 @@ async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> N
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
         assert "generation 13 was refused" in app.query_one("#error").visual.plain
-        assert "ERROR" in app.query_one("#log-tail").visual.plain
+        assert "✗ 09:00:16 run=" in app.query_one("#log-tail").visual.plain
         steps = [row.cells[1].text.strip() for row in app.query_one("#steps", Table).rows]
         assert steps[0] == "extract" and steps[-1] == "gated"
         await pilot.press("down")
-        await _until(pilot, lambda: app.query_one("#facts-panel", Panel).border_title == "Run 4")
+        await until(pilot, lambda: app.query_one("#facts-panel", Panel).border_title == "Run 4")
         assert not app.query_one("#error-panel").display
 
 
@@ -121,15 +114,16 @@ async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: 
     ) as pilot:
         await _shown(pilot)
         await pilot.press("enter", "enter")
-        await _until(pilot, lambda: bool(opened))
+        await until(pilot, lambda: bool(opened))
         assert (opened[0].path.name, opened[0].run_id, opened[0].at_line) == ("run-6.log", 6, 4)
 
 
 def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
     log = settings_in(failing_dir).log_dir / "run-8.log"
-    assert line_of_step(log, "gated") == 4
-    assert line_of_step(log, "transformed") == 2
-    assert line_of_step(log, "landed") is None
+    assert line_of_step(log, "gated", failed=True) == 4
+    assert line_of_step(log, "transformed", failed=False) == 2
+    assert line_of_step(log, "landed", failed=False) is None
+    assert line_of_step(log, "landed", failed=True) == 4
 
 
 async def test_a_log_that_is_gone_is_only_the_log_s_trouble(failing_dir: Path) -> None:
@@ -212,10 +206,10 @@ async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeyp
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
         await pilot.press("s", "down", "down", "enter")  # transform, of nothing: it fails and says why
-        await _until(pilot, lambda: bool(app._notifications), timeout_s=60)
+        await until(pilot, lambda: bool(app._notifications))
         assert "materia pipeline run transform" in [note.title for note in app._notifications]
-        await _until(pilot, lambda: _ids(app) == [1])
-        await _until(pilot, lambda: "no snapshot" in app.query_one("#error").visual.plain)
+        await until(pilot, lambda: _ids(app) == [1])
+        await until(pilot, lambda: "no snapshot" in app.query_one("#error").visual.plain)
 
 
 @contextmanager
@@ -248,7 +242,7 @@ async def test_interrupt_reaches_the_run_only_after_a_yes(tmp_path: Path) -> Non
             assert process.poll() is None
             await pilot.press("i", "enter")
             assert process.wait(timeout=20) == -signal.SIGINT
-            await _until(pilot, lambda: "■ interrupted" in app.query_one("#facts").visual.plain)
+            await until(pilot, lambda: "■ interrupted" in app.query_one("#facts").visual.plain)
 
 
 async def test_what_has_ended_is_not_interrupted(healthy_dir: Path) -> None:

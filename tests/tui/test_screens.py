@@ -1,21 +1,43 @@
 """Every screen as a picture, empty, healthy and failing, at two sizes."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App
 from textual.pilot import Pilot
 
-from tests.tui.building import console_on
+from ops.workers.view import Workers
+from tests.support.consoles import until
+from tests.tui.building import NOW, WORKER, console_on
 from tests.tui.conftest import STATES
+from tui.logs.pane import LogsPane
+from tui.panel import Panel
+from tui.table import Table
 
 SIZES = {"80x24": (80, 24), "140x40": (140, 40), "60x20": (60, 20)}
 
 
 async def _settle(pilot: Pilot[None]) -> None:
     await pilot.app.workers.wait_for_complete()
-    await pilot.pause(0.3)  # exact times come once the cursor has settled
+    await pilot.pause()
+    await until(pilot, lambda: _is_all_told(pilot.app))
+    await pilot.pause()
+
+
+def _is_all_told(app: App[None]) -> bool:
+    """Whether the exact times of the row under the cursor are shown, which come once it has settled, and the log."""
+    table, reading = app.focused, [pane._reading for pane in app.query(LogsPane) if not pane._drawing]
+    if app.query(LogsPane) and not all(reading) and app.query_one(LogsPane)._sources:
+        return False
+    if any(each and each.document.line_count is None for each in reading):
+        return False
+    exact = table.current.exact if isinstance(table, Table) and table.current else ""
+    panels = [each for each in table.ancestors if isinstance(each, Panel)] if table else []
+    return not panels or panels[0].border_subtitle == exact
 
 
 def _settled_then(key: str) -> Callable[[Pilot[None]], Awaitable[None]]:
@@ -29,11 +51,38 @@ def _settled_then(key: str) -> Callable[[Pilot[None]], Awaitable[None]]:
     return press
 
 
-@pytest.mark.parametrize("screen", ["overview", "runs"])
+@pytest.fixture(autouse=True)
+def _without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether systemd runs on this machine or not, the screens are the same."""
+    monkeypatch.setattr("tui.logs.sources.has_system_journal", lambda _: False)
+
+
+@pytest.mark.parametrize("screen", ["overview", "runs", "logs"])
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("size", ["80x24", "140x40"])
 def test_screen_looks_as_it_did(snap_compare: Any, tmp_path: Path, screen: str, state: str, size: str) -> None:
     app = console_on(STATES[state](tmp_path), first=screen)
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=_settle)
+
+
+@pytest.mark.parametrize("size", ["80x24", "140x40"])
+def test_a_log_that_is_gone_is_told_beside_those_that_are_there(
+    snap_compare: Any, failing_dir: Path, size: str
+) -> None:
+    (failing_dir / "logs" / "run-8.log").unlink()
+    app = console_on(failing_dir, first="logs")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=_settle)
+
+
+@pytest.mark.parametrize("state", ["healthy", "failing"])
+@pytest.mark.parametrize("size", ["80x24", "140x40"])
+def test_workers_and_what_they_cost_are_seen(
+    snap_compare: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str, state: str
+) -> None:
+    late = replace(WORKER, id="materia-4", state="off", expires_at=NOW - timedelta(minutes=20), run_id=9)
+    found = Workers((WORKER,) if state == "healthy" else (late, WORKER))
+    monkeypatch.setattr("tui.workers.pane.worker_rows", lambda _: found)
+    app = console_on(tmp_path, first="workers")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=_settle)
 
 

@@ -1,8 +1,10 @@
 """The console as a person meets it: a real terminal, typed keys, a real run, on the demo's data."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,10 +24,10 @@ class Terminal:
     def __init__(self, socket: Path) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
 
-    def start(self, data_dir: Path) -> None:
+    def start(self, data_dir: Path, command: str = str(BIN / "materia-tui")) -> None:
         environ = {**os.environ, "MATERIA_DATA_DIR": str(data_dir), "TERM": "xterm-256color"}
-        command = [*self._tmux, "new-session", "-d", "-x", "120", "-y", "36", str(BIN / "materia-tui")]
-        subprocess.run(command, check=True, env=environ)
+        session = [*self._tmux, "new-session", "-d", "-x", "120", "-y", "36", command]
+        subprocess.run(session, check=True, env=environ)
 
     def type(self, *keys: str) -> None:
         subprocess.run([*self._tmux, "send-keys", *keys], check=True)
@@ -33,6 +35,12 @@ class Terminal:
     def screen(self) -> str:
         done = subprocess.run([*self._tmux, "capture-pane", "-p"], capture_output=True, text=True)
         return done.stdout
+
+    def colour_of(self, text: str) -> str:
+        """The number of the colour that a text on the screen is drawn in; empty where it has none of its own."""
+        done = subprocess.run([*self._tmux, "capture-pane", "-p", "-e"], capture_output=True, text=True)
+        found = re.search(rf"\x1b\[(?:\d+;)*(\d+)m{re.escape(text)}", done.stdout)
+        return found[1] if found else ""
 
     def shows(self, *texts: str) -> None:
         """Wait until every one of the texts is on the screen."""
@@ -92,3 +100,30 @@ def test_a_run_started_in_the_console_is_followed_to_its_end(served_demo: Served
         console.shows("materia pipeline run")
         console.type("Down", "Down", "Enter")
         console.until(lambda: "transform" in console.screen() and "nothing new" in console.screen(), "the run in\n")
+
+
+@pytest.mark.parametrize(("answer", "opens"), [("Enter", True), ("n", False), ("C-c", False), ("C-d", False)])
+def test_the_demo_ends_by_offering_the_console_on_its_data(
+    served_demo: ServedDemo, tmp_path: Path, answer: str, opens: bool
+) -> None:
+    code = tmp_path / "exit-code"
+    offer = "from ops.cli import demo; demo.offer_console(demo.Settings.from_environ())"
+    with terminal(tmp_path) as console:
+        console.start(served_demo.data_dir, f"{sys.executable} -c '{offer}'; echo $? > {code}")
+        console.shows("open the console? [Y/n]")
+        console.type(answer)
+        if answer == "n":
+            console.type("Enter")
+        if opens:
+            console.shows("generation 3", "Needs a person")
+            console.type("q")
+        console.until(console.is_over, "the end, but there is\n")
+    assert code.read_text() == "0\n"
+
+
+def test_a_terminal_of_sixteen_colours_tells_good_from_bad(failing_dir: Path, tmp_path: Path) -> None:
+    with terminal(tmp_path) as console:
+        console.start(failing_dir, f"env -u COLORTERM -u NO_COLOR TERM=xterm {BIN / 'materia-tui'}")
+        console.shows("✗ failed", "● done")
+        assert console.colour_of("✗ failed") in {"31", "91"}
+        assert console.colour_of("● done") in {"32", "92"}

@@ -5,25 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.workers.view import WorkerRow, Workers
-from tests.tui.building import NOW, console_on
+from ops.workers.view import Workers
+from tests.tui.building import NOW, WORKER, console_on
 from tui.command import CommandScreen
 from tui.panel import Found
 from tui.table import Table
 from tui.workers.pane import WorkersPane, WorkersSeen, row_of
-
-WORKER = WorkerRow(
-    id="materia-7",
-    provider="hetzner",
-    type="ccx13",
-    location="fsn1",
-    state="running",
-    created_at=NOW - timedelta(hours=3),
-    eur_per_h=0.0205,
-    eur_so_far=0.0615,
-    expires_at=NOW + timedelta(hours=1),
-    run_id=12,
-)
 
 
 def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
@@ -39,6 +26,18 @@ async def test_without_a_token_the_command_that_brings_one_is_shown(tmp_path: Pa
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert "esc run beanflows/prod" in app.query_one("#workers-table", Table)._empty.text
+
+
+async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_others(tmp_path: Path) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        pane = app.shown_pane
+        assert isinstance(pane, WorkersPane)
+        pane.draw(WorkersSeen(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",))), NOW))
+        shown = app.query_one("#workers-total").visual.plain
+        assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
 
 
 @pytest.mark.parametrize(("key", "command"), [("d", "materia worker destroy materia-7"), ("p", "materia worker reap")])

@@ -91,17 +91,22 @@ class Follower:
         """The file was truncated in place. What was there lives on in a copy, if whoever did it made one."""
         file, gone_bytes = segment.file, segment.size
         newest = segment is self.segments[-1]
-        copies = reversed(self._siblings())
-        copy = next((sibling.file for sibling in copies if segment.continues_in(sibling.file)), None)
-        if copy is None:
+        siblings = self._siblings()
+        at = next((at for at in reversed(range(len(siblings))) if segment.continues_in(siblings[at].file)), None)
+        if at is None:
             notice = f"truncated here: the {gone_bytes:,} bytes before are gone"
             self.segments = tuple(kept for kept in self.segments if kept is not segment)
+            later_copies = []
         else:
             notice = "truncated here: the lines before are read from a copy"
-            segment.file = copy
-            segment.grow(copy.status().st_size)
-            self._passed_by.add(_Sibling(Path(), copy).state)
+            segment.file = siblings[at].file
+            segment.grow(segment.file.status().st_size)
+            later_copies = [sibling for sibling in siblings[at + 1 :] if not _begin_alike(sibling.file, file)]
+            self._passed_by |= {sibling.state for sibling in siblings[at:]}
         if newest:
+            # Truncated more than once since the last look: each time left a copy of its own.
+            for sibling in later_copies:
+                self._add(sibling.file, notice)
             self._add(file, notice)
 
     def _follow_path(self) -> None:
@@ -112,10 +117,10 @@ class Follower:
                 return
             file = OpenFile(self.path)
         except FileNotFoundError:
-            self.trouble = f"{self.path} {'is gone' if newest else 'does not exist yet'}; waiting for it"
+            self.trouble = f"{self.path.name} {'is gone' if newest else 'is not there'}; waiting for it"
             return
         except OSError as error:
-            self.trouble = f"{self.path} cannot be read: {error.strerror or error}"
+            self.trouble = f"{self.path.name} cannot be read: {error.strerror or error}"
             return
         self.trouble = ""
         # What the old file got until now belongs before the new one.
@@ -206,6 +211,11 @@ def _opened(path: Path) -> OpenFile | None:
 def _identity(file: OpenFile) -> tuple[int, int]:
     status = file.status()
     return status.st_dev, status.st_ino
+
+
+def _begin_alike(one: OpenFile, other: OpenFile) -> bool:
+    """Whether one is a copy of the other, perhaps one that is still being made."""
+    return one.read(0, _MARK_BYTES) == other.read(0, min(_MARK_BYTES, one.status().st_size))
 
 
 def _is_at(path: Path, file: OpenFile) -> bool:

@@ -4,6 +4,7 @@ A line ends after a newline. Where a whole chunk holds none (a dump, a file of z
 well: so no question about a line reads more than two chunks, however long the "line" is.
 """
 
+import errno
 import os
 import stat
 import weakref
@@ -25,7 +26,7 @@ class OpenFile:
         self._hold(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         if not stat.S_ISREG(self.status().st_mode):
             self.close()
-            raise OSError(f"{path} is not a regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
 
     @classmethod
     def of(cls, fd: int) -> "OpenFile":

@@ -1,6 +1,7 @@
 """The screen Logs: every log there is, followed, searched, and rid of what doesn't matter now."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -30,6 +31,9 @@ from tui.words import TONES
 _RUN = re.compile(r"(?<!\S)run=(\d{1,18})(?!\S)")
 _LEVEL_STEPS = ("", *LEVELS[1:4])
 _DRAW_S = 0.1
+_EVENT_LINES = 200
+_LINE_BYTES = 4 << 10
+_NO_LOG = Cell("? no log yet\n  next: materia run-all", "quiet")
 
 _QUESTIONS = {
     "search": "search for a text, or /an expression/",
@@ -54,7 +58,7 @@ class LogsPane(PolledPane):
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, LogsPane.Stirred)
 
-    _COLUMNS: ClassVar = (Column("log", flexible=True), Column("when", right=True, rank=1))
+    _COLUMNS: ClassVar = (Column(""), Column("log", flexible=True), Column("when", right=True, rank=1))
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
@@ -73,6 +77,8 @@ class LogsPane(PolledPane):
             ActionSpec("logs.previous", "N", "previous", "Go to the line before that was searched for", show=False),
             ActionSpec("logs.hide", "h", "hide", "Hide the lines without a text or /an expression/"),
             ActionSpec("logs.level", "l", "level", "Hide what is below a level: INFO, WARNING, ERROR, nothing"),
+            ActionSpec("logs.sources", "s", "logs", "Show the list of logs, or hide it"),
+            ActionSpec("logs.source", "o", "source", "Open the SQL or the Python behind this line"),
             ActionSpec("logs.run_only", "r", "run", "Show only the run of this line, or every run again"),
             ActionSpec("logs.time", "t", "time", "Go to a time"),
             ActionSpec("logs.line", "colon", "line", "Go to the line of a number", show=False),
@@ -82,7 +88,6 @@ class LogsPane(PolledPane):
             ActionSpec("logs.wrap", "w", "wrap", "Wrap long lines, or cut them"),
             ActionSpec("logs.copy", "y", "copy", "Copy this line, without secrets, to the clipboard (OSC 52)"),
             ActionSpec("logs.open_run", "enter", "open run", "Go to the run of this line", show=False),
-            ActionSpec("logs.sources", "s", "logs", "Show the list of logs, or hide it"),
             ActionSpec("logs.clear", "escape", "clear", "Drop the search, then what is hidden", show=False),
         )
 
@@ -116,9 +121,10 @@ class LogsPane(PolledPane):
         self._sources = {source.key: source for source in snapshot.value}
         now = self.context.clock()
         rows = [_row(source, now) for source in snapshot.value]
-        self._table.show(rows, empty="no log yet\n  next: materia run-all")
+        self._table.show(rows, empty=_NO_LOG)
         if self._source is None and snapshot.value:
-            self._open(snapshot.value[0])
+            # The system's journal says nothing of a supervisor that it does not run.
+            self._open(next((source for source in snapshot.value if source.path), snapshot.value[0]))
 
     @on(Table.Opened)
     def _chosen(self, message: Table.Opened) -> None:
@@ -177,8 +183,10 @@ class LogsPane(PolledPane):
         return self.query_one("#logs-list", Table)
 
     def _stir(self) -> None:
-        """Called from threads."""
-        self.post_message(self.Stirred())
+        """Called from threads, up to a thousand times a second."""
+        # A draw that is due has not read anything yet: it will see this, too.
+        if not self._drawing:
+            self.post_message(self.Stirred())
 
     @on(Stirred)
     def _stirred(self) -> None:
@@ -209,8 +217,9 @@ class LogsPane(PolledPane):
         facts = self.query_one("#logs-facts", Static)
         chips = self.query_one("#logs-filter", Static)
         if self._reading is None or self._source is None:
-            facts.update("no log is open")
+            facts.update("no log yet · next: materia run-all")
             return
+        facts.set_class(bool(self._reading.document.trouble), "-trouble")
         # Both are one line high whatever they say: nothing needs to be laid out anew.
         facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow), layout=False)
         text = self._reading.filter_facts(self._view.cursor)
@@ -392,6 +401,34 @@ class LogsPane(PolledPane):
         else:
             self.post_message(OpenRun(run_id))
 
+    def action_source(self) -> None:
+        from tui.source import SourceScreen, place_of
+
+        up, down = self._event(-1), self._event(1)
+        # A traceback ends with the innermost call: from its head that is the last place, from within the nearest.
+        places = [*filter(None, map(place_of, up)), *reversed([*filter(None, map(place_of, down))])]
+        place = places[0] if places else None
+        if place is None:
+            self.notify("this line names no model, no step and no file of ours")
+        else:
+            self.app.push_screen(SourceScreen(place))
+
+    def _event(self, direction: int) -> Iterator[str]:
+        """The line under the cursor, and the others of its event from there: up to its head, or down to its end."""
+        if self._reading is None:
+            return
+        document, position = self._reading.document, self._view.cursor
+        step = document.next if direction > 0 else document.previous
+        for number in range(_EVENT_LINES):
+            data = document.read(position, _LINE_BYTES)[0] if position else b""
+            is_head = not data.startswith((b" ", b"\t"))
+            if position is None or (is_head and number and direction > 0):
+                return
+            yield data.decode("utf-8", "replace")
+            if is_head and direction < 0:
+                return
+            position = step(position, self._reading.all_places)
+
     def _run_of_line(self) -> int | None:
         found = _RUN.search(self._view.copied_line())
         return int(found[1]) if found else None
@@ -407,4 +444,4 @@ def _row(source: Source, now: datetime) -> Row:
     glyph, tone = TONES[source.status] if source.status else (" ", "")
     when = ago_text(source.at, now) if source.at else ""
     exact = f"{source.at:%Y-%m-%d %H:%M:%S} UTC" if source.at else ""
-    return Row(source.key, (Cell(f"{glyph} {source.title}", tone), Cell(when, "quiet")), exact)
+    return Row(source.key, (Cell(glyph, tone), Cell(source.title), Cell(when, "quiet")), exact)

@@ -111,9 +111,13 @@ class Reading:
         """The log, its size, where in it the cursor is: a line."""
         document = self.document
         size, count = document.size_bytes, document.line_count
-        parts = [title, "▼ following" if following else "▪ standing"]
+        parts = [title]
         if document.trouble:
             parts.append(f"▲ {document.trouble}")
+            if not size:
+                return " · ".join(parts)
+        else:
+            parts.append("▼ following" if following else "▪ standing")
         number = document.line_number(cursor) if cursor else None
         if count is None:
             parts.extend([f"line {number:,}"] if number else [])

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,8 @@ SPOOL_BYTES = 256 << 20
 """What the matches of one process may take on disk: 67 million lines."""
 
 _CONTEXT_BYTES = 64 << 10
+_REPORT_EVERY_S = 0.05
+_NICENESS = 5
 _REQUEST = struct.Struct("<QQQQ?")
 _REPORT = struct.Struct("<QQQQQB?")
 REPORT_BYTES = _REPORT.size
@@ -73,6 +76,7 @@ def main(channel: socket.socket, spool_fd: int) -> None:
     """Answer requests until the other side closes the channel."""
     (length,) = struct.unpack("<I", _received(channel, 4))
     matcher = Matcher(LineFilter.from_json(json.loads(_received(channel, length))))
+    reports = _Reports(channel)
     spooled_bytes = 0
     while True:
         data, fds, _, _ = socket.recv_fds(channel, _REQUEST.size, 1)
@@ -83,13 +87,31 @@ def main(channel: socket.socket, spool_fd: int) -> None:
         for start, stop in _stretches(request):
             places = array("I", _places(file, matcher, start, stop))
             if spooled_bytes + 4 * len(places) > SPOOL_BYTES:
-                _report(channel, Report(request.segment, start, stop, 0, 0, FULL, request.backward))
+                reports.send(Report(request.segment, start, stop, 0, 0, FULL, request.backward), now=True)
                 return
             os.write(spool_fd, places)
-            _report(channel, Report(request.segment, start, stop, len(places), spooled_bytes, FOUND, request.backward))
+            reports.send(Report(request.segment, start, stop, len(places), spooled_bytes, FOUND, request.backward))
             spooled_bytes += 4 * len(places)
-        _report(channel, Report(request.segment, request.start, request.stop, 0, 0, FINISHED, request.backward))
+        finished = Report(request.segment, request.start, request.stop, 0, 0, FINISHED, request.backward)
+        reports.send(finished, now=True)
         file.close()
+
+
+class _Reports:
+    """Sends reports some at a time: each one sent wakes the console, which has a person to answer."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._kept = b""
+        self._sent_at = 0.0
+
+    def send(self, report: Report, *, now: bool = False) -> None:
+        """Send a report together with those kept back, or keep it back unless it is wanted `now`."""
+        self._kept += _REPORT.pack(*astuple(report))
+        moment = time.monotonic()
+        if now or moment - self._sent_at >= _REPORT_EVERY_S:
+            self._channel.sendall(self._kept)
+            self._kept, self._sent_at = b"", moment
 
 
 def _stretches(request: Request) -> list[tuple[int, int]]:
@@ -112,10 +134,6 @@ def _places(file: OpenFile, matcher: Matcher, start: int, stop: int) -> Iterator
     return (context + place - chunk for place in found)
 
 
-def _report(channel: socket.socket, report: Report) -> None:
-    channel.sendall(_REPORT.pack(*astuple(report)))
-
-
 def _received(channel: socket.socket, length: int) -> bytes:
     data = b""
     while len(data) < length:
@@ -127,6 +145,8 @@ def _received(channel: socket.socket, length: int) -> bytes:
 
 
 if __name__ == "__main__":
+    # Whoever looks at the console comes first, on every core.
+    os.nice(_NICENESS)
     # The console goes away, or ends this process, whenever it likes.
     with suppress(BrokenPipeError, ConnectionResetError, EOFError), socket.socket(fileno=int(sys.argv[1])) as given:
         main(given, int(sys.argv[2]))

@@ -94,6 +94,7 @@ class QueryBody(Vertical):
 
     def show(self) -> None:
         """The screen has come into view."""
+        self._session.prepare()
         if self._watch:
             self._watch.resume()
         self._read_catalog()

@@ -2,21 +2,18 @@
 
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dataflows.errors import DiskSpaceError, MateriaError, QueryError, QueryRefusedError
-from tui.query.spill import BATCH_ROWS, Spill
+from dataflows.errors import DiskSpaceError, MateriaError, QueryError
+from tui.query.spill import Spill
 from tui.query.sql import View, shaped
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from duckdb import DuckDBPyConnection
-
-    from dataflows.serving import Generation, ServingReader
-    from dataflows.serving.deadlines import Deadlines
+    from dataflows.serving import Generation
+    from dataflows.serving.cell import Cell
 
 MIB: Final = 1 << 20
 
@@ -32,20 +29,14 @@ class QueryLimits:
 
 
 class Pin:
-    """One generation held open, so that a result can be sorted and filtered within it after a swap."""
+    """A cell held for one result, so that it can be sorted and filtered within its generation after a swap."""
 
-    def __init__(self, reader: "ServingReader") -> None:
-        """Holds the newest generation; raises ServingError when there is none."""
-        self._stack = ExitStack()
-        self._root, self.generation = self._stack.enter_context(reader.cursor())
+    def __init__(self, cell: "Cell", give_back: "Callable[[Cell], None]") -> None:
+        self.cell = cell
+        self.generation: Generation | None = None
+        self._give_back = give_back
         self._lock = threading.Lock()
         self._users = 1
-
-    def cursor(self) -> "DuckDBPyConnection":
-        """A cursor of its own on this generation; the caller closes it."""
-        from dataflows.serving.database import new_cursor
-
-        return new_cursor(self._root)
 
     def keep(self) -> "Pin":
         """Hold it once more; every `keep` wants its own `close`."""
@@ -54,12 +45,12 @@ class Pin:
         return self
 
     def close(self) -> None:
-        """Let go once; the last one lets the reader close the generation."""
+        """Let go once; the last one gives the cell back."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
         if last:
-            self._stack.close()
+            self._give_back(self.cell)
 
 
 class QueryRun:
@@ -81,7 +72,7 @@ class QueryRun:
         self._directory = directory
         self.pin = pin.keep() if pin else None
         self._lock = threading.Lock()
-        self._cursor: DuckDBPyConnection | None = None
+        self._cell: Cell | None = None
         self._closed = False
 
     @property
@@ -97,16 +88,15 @@ class QueryRun:
     def elapsed_s(self) -> float:
         return (self.ended_at or time.monotonic()) - self.started_at
 
-    def execute(self, reader: "ServingReader", deadlines: "Deadlines") -> None:
+    def execute(self, take_pin: "Callable[[], Pin]") -> None:
         """Run to the end, or to the first limit; raises nothing, `error` says what went wrong. Blocks."""
         try:
             text = shaped(self.sql, self.view)
             if self.pin is None:
-                self.pin = Pin(reader)
-            reader.check(text)
-            self._stream(text, deadlines)
+                self.pin = take_pin()
+            self._stream(text, self.pin)
         except MateriaError as error:
-            self.error = error
+            self.error = None if self.cancelled else error
         except MemoryError:
             self.error = QueryError("the machine has no memory left for this query; narrow it")
         except OSError as error:
@@ -120,8 +110,8 @@ class QueryRun:
         """Stop it: what has arrived stays. Returns at once, from any thread."""
         with self._lock:
             self.cancelled = True
-            if self._cursor:
-                self._cursor.interrupt()
+            if self._cell:
+                self._cell.interrupt()
 
     def close(self) -> None:
         """Stop it and give back its disk and its generation, when its thread has ended; idempotent.
@@ -144,54 +134,18 @@ class QueryRun:
         if pin:
             pin.close()
 
-    def _stream(self, text: str, deadlines: "Deadlines") -> None:
-        import duckdb
-
-        cursor = self.pin.cursor()  # type: ignore[union-attr]
-        with self._lock:
-            self._cursor = cursor
-        deadline = deadlines.start(cursor, self.limits.timeout_s)
-        try:
-            if not self.cancelled:
-                self._spill(cursor.execute(text).to_arrow_reader(BATCH_ROWS))
-        except duckdb.InterruptException:
-            if not self.cancelled:
-                self.error = self._timed_out()
-        except duckdb.PermissionException as error:
-            self.error = QueryRefusedError(str(error))
-        except duckdb.OutOfMemoryException as error:
-            self.error = QueryError(
-                f"the query needs more than its {self.limits.memory_bytes // MIB} MiB of memory; "
-                f"narrow it, or raise the limit ({_first_line(error)})"
-            )
-        except duckdb.Error as error:
-            self.error = QueryError(str(error))
-        except OSError as error:  # how Arrow reports what DuckDB says in mid-stream
-            if "INTERRUPT" not in str(error):
-                self.error = QueryError(_first_line(error))
-            elif not self.cancelled:
-                self.error = self._timed_out()
-        finally:
-            deadlines.stop(deadline)
+    def _stream(self, text: str, pin: Pin) -> None:
+        with pin.cell.answer(text, timeout_s=self.limits.timeout_s, within=pin.generation) as answer:
+            pin.generation = answer.generation
             with self._lock:
-                self._cursor = None
-                cursor.interrupt()  # a stream that was left halfway; close() would wait for all of it
-            cursor.close()
-
-    def _spill(self, batches: "pa.RecordBatchReader") -> None:
-        spill = self.spill = Spill(self._directory, batches.schema, self.limits.spill_bytes)
-        try:
-            for batch in batches:
-                if batch.num_rows:
-                    spill.append(batch)
+                self._cell = pin.cell
                 if self.cancelled:
-                    break
-        finally:
-            batches.close()  # frees a sorted result without Python's lock; forgetting it would hold that
-
-    def _timed_out(self) -> QueryError:
-        return QueryError(f"the query was stopped after {self.limits.timeout_s:g} s; narrow it, or raise the limit")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+                    return
+            try:
+                schema, batches = answer.read()
+                self.spill = Spill(self._directory, schema, self.limits.spill_bytes)
+                for batch in batches:
+                    self.spill.append(batch)
+            finally:
+                with self._lock:
+                    self._cell = None

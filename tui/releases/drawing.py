@@ -13,12 +13,13 @@ KIND_LEGEND = "± revised  + new  - removed  ⟲ restated"
 STANDINGS = {"certain": ("●", ""), "uncertain": ("◐", "warn"), "unknown": ("?", "quiet"), "absent": ("·", "quiet")}
 STANDING_LEGEND = "● certain  ◐ uncertain  ? unknown  · not in the sheet"
 ORDERS: dict[Order, str] = {
+    "weight": "by share of the world's production",
     "share": "by share of the old value",
     "size": "by size",
     "name": "by commodity and country",
 }
 COMMODITY_COLUMNS = (
-    Column("commodity", flexible=True),
+    Column("commodity", flexible=True, least=12),
     Column("revised", right=True),
     Column("new", right=True, rank=2),
     Column("removed", right=True, rank=2),
@@ -26,15 +27,16 @@ COMMODITY_COLUMNS = (
 )
 REVISION_COLUMNS = (
     Column(""),
-    Column("commodity", flexible=True, rank=1),
-    Column("country", flexible=True),
+    Column("commodity", flexible=True, least=12),
+    Column("country", flexible=True, least=13),
     Column("year", right=True),
-    Column("attribute", flexible=True),
-    Column("before", right=True, rank=3),
-    Column("now", right=True),
+    Column("attribute", flexible=True, least=15),
+    Column("before", right=True, rank=4),
+    Column("now", right=True, rank=1),
     Column("change", right=True),
-    Column("%", right=True, rank=2),
-    Column("unit", right=True, rank=4),
+    Column("%", right=True, rank=3),
+    Column("% world", right=True, rank=2),
+    Column("unit", right=True, rank=5),
 )
 VERSION_COLUMNS = (
     Column("from"),
@@ -74,6 +76,13 @@ def percent(share: float | None) -> str:
     return f"{share:+,.1%}".removesuffix("%") if abs(share) < 1 else f"{share:+,.0%}".removesuffix("%")
 
 
+def world_percent(weight: float | None) -> str:
+    """A change's share of the world's production, without a sign; empty where the world makes none of that."""
+    if weight is None:
+        return ""
+    return f"{100 * weight:.1f}" if weight >= 0.01 else f"{100 * weight:.2f}" if weight >= 0.0001 else "<0.01"
+
+
 def release_text(release: Release) -> str:
     """A release in a line."""
     if release.compared_with is None:
@@ -92,7 +101,7 @@ def commodity_rows(changes: Sequence[CommodityChange]) -> list[Row]:
     """A row a commodity under one for all of them."""
     total = CommodityChange(
         ALL,
-        "all commodities",
+        "all",
         *(sum(getattr(change, name) for change in changes) for name in _COUNTS),
     )
     return [_commodity_row(change) for change in (total, *changes)] if changes else []
@@ -120,6 +129,8 @@ def revision_rows(revisions: Sequence[Revision]) -> list[Row]:
 def _revision_row(key: str, revision: Revision) -> Row:
     glyph, tone = KINDS.get(revision.change_kind, ("?", "quiet"))
     exact = f"{revision.change_kind}: {number(revision.previous_value)} → {number(revision.value)} {revision.unit_name}"
+    if weight := world_percent(revision.weight):
+        exact += f", {weight} % of the world's production"
     if revision.change_kind == "restated":
         exact = f"restated: market year {revision.previous_market_year} → {revision.key.market_year}, same value"
     return Row(
@@ -134,6 +145,7 @@ def _revision_row(key: str, revision: Revision) -> Row:
             Cell(number(revision.value)),
             Cell(signed(revision.change)),
             Cell(percent(revision.share)),
+            Cell(world_percent(revision.weight), "quiet"),
             Cell(revision.unit_name, "quiet"),
         ),
         exact,

@@ -16,7 +16,7 @@ from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.context import ConsoleContext
 from tui.messages import Navigation, OpenFact, OpenRelease, RunQuery
-from tui.panel import Found, Panel
+from tui.panel import Failure, Found, Panel, attempt
 from tui.picker import Choice, Picker
 from tui.polled import PolledPane
 from tui.releases import drawing, questions
@@ -26,7 +26,9 @@ from tui.releases.snapshot import Changes, ReleasesSeen, Wanted, take_releases
 from tui.table import Table
 
 _NOTHING: Final = "nothing is served yet: run `materia run-all` or `materia demo`"
-_ORDERS: Final[tuple[Order, ...]] = ("share", "size", "name")
+_NO_CHANGES: Final = "no changes"
+_UNREADABLE: Final = "what is served cannot be read"
+_ORDERS: Final[tuple[Order, ...]] = ("weight", "share", "size", "name")
 
 
 class ReleasesPane(PolledPane):
@@ -48,7 +50,12 @@ class ReleasesPane(PolledPane):
         return (
             ActionSpec("releases.release", "r", "release", "Choose another release"),
             ActionSpec("releases.pick", "p", "pick", "Pick a fact: commodity, country, market year, attribute"),
-            ActionSpec("releases.order", "o", "order", "Order by share of the old value, by size, by name"),
+            ActionSpec(
+                "releases.order",
+                "o",
+                "order",
+                "Order by share of the world, by share of the old value, by size, by name",
+            ),
             ActionSpec("releases.earlier", "comma", "earlier", "The sheet on an earlier day"),
             ActionSpec("releases.later", "full_stop", "later", "The sheet on a later day"),
             ActionSpec("releases.day", "d", "day", "The sheet on a day that you type"),
@@ -60,12 +67,12 @@ class ReleasesPane(PolledPane):
         yield Static(id="release-line", markup=False)
         with Container(id="changes"):
             yield Panel(
-                Table(drawing.COMMODITY_COLUMNS, empty="no changes", id="commodities"),
+                Table(drawing.COMMODITY_COLUMNS, empty="", id="commodities"),
                 title="Commodities",
                 id="commodities-panel",
             )
             yield Panel(
-                Table(drawing.REVISION_COLUMNS, empty="no changes", id="revisions"),
+                Table(drawing.REVISION_COLUMNS, empty="", id="revisions"),
                 title="Revisions",
                 id="revisions-panel",
             )
@@ -85,7 +92,9 @@ class ReleasesPane(PolledPane):
         looked_at = (self.wanted, served, today)
         if looked_at == self._looked_at:
             return self._seen  # drawn again for the age it says
-        seen = take_releases(self.context.reader(), self.wanted, today)
+        wanted = self.wanted
+        found = attempt(lambda: take_releases(self.context.reader(), wanted, today))
+        seen = found.value if isinstance(found, Found) else ReleasesSeen(wanted, None, found, None)
         self._looked_at = looked_at
         return seen
 
@@ -94,7 +103,8 @@ class ReleasesPane(PolledPane):
             return  # overtaken by another wish
         self._seen = snapshot
         self._draw_line(snapshot)
-        shown = snapshot.generation is not None
+        is_broken = isinstance(snapshot.changes, Failure)
+        shown = snapshot.generation is not None or is_broken
         is_fact = shown and snapshot.fact is not None
         self.query_one("#changes").display = shown and not is_fact
         self.query_one("#fact").display = is_fact
@@ -103,6 +113,8 @@ class ReleasesPane(PolledPane):
         if not shown:
             return
         part = snapshot.changes
+        # One panel is enough to say why there is nothing in either.
+        self.query_one("#commodities-panel").display = not is_broken
         self.query_one("#commodities-panel", Panel).show(part, self._draw_commodities)
         self.query_one("#revisions-panel", Panel).show(part, self._draw_revisions)
         if snapshot.fact is not None:
@@ -112,7 +124,7 @@ class ReleasesPane(PolledPane):
     def _draw_line(self, seen: ReleasesSeen) -> None:
         line = self.query_one("#release-line", Static)
         if seen.generation is None:
-            line.update(_NOTHING)
+            line.update(_UNREADABLE if isinstance(seen.changes, Failure) else _NOTHING)
             return
         age = ago_text(seen.generation.created_at, self.context.clock())
         changes = seen.changes.value if isinstance(seen.changes, Found) else None
@@ -120,7 +132,8 @@ class ReleasesPane(PolledPane):
         line.update(f"generation {seen.generation.number}, {age} · {said}")
 
     def _draw_commodities(self, changes: Changes | None) -> None:
-        self.query_one("#commodities", Table).show(drawing.commodity_rows(changes.commodities if changes else ()))
+        rows = drawing.commodity_rows(changes.commodities if changes else ())
+        self.query_one("#commodities", Table).show(rows, empty=_NO_CHANGES)
 
     def _draw_revisions(self, changes: Changes | None) -> None:
         panel = self.query_one("#revisions-panel", Panel)
@@ -128,7 +141,7 @@ class ReleasesPane(PolledPane):
         of = next((c.commodity_name for c in changes.commodities if c.commodity_code == self.wanted.commodity_code), "")
         most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
         panel.border_title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
-        self.query_one("#revisions", Table).show(drawing.revision_rows(revisions))
+        self.query_one("#revisions", Table).show(drawing.revision_rows(revisions), empty=_NO_CHANGES)
 
     def _focus_inside(self, *, is_fact: bool) -> None:
         """When the view changes, the focus goes to the table that says most, unless it is elsewhere."""

@@ -17,8 +17,17 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 30.0
 MOST_REVISIONS: Final = 500
 
-Order = Literal["share", "size", "name"]
-"""Revisions by their share of the old value, by their size, or by commodity, country and market year."""
+Order = Literal["weight", "share", "size", "name"]
+"""How revisions are ordered.
+
+By weight: by what share of the world's production of that commodity the change is. On release day this puts first
+what moves a market, in whatever unit: Brazil's soybeans before a small stock that has doubled, which is what comes
+first by share of the old value. What only adds others up (total supply, the stocks that last year left, trade
+years) comes after what it is the sum of. The others: by share of the old value, by the bare number, by commodity,
+country and market year.
+"""
+_MAIN_ATTRIBUTES: Final = ("028", "057", "088", "125", "176")
+"""Production, trade, consumption, ending stocks: what USDA estimates, and does not just add up."""
 Standing = Literal["certain", "uncertain", "unknown", "absent"]
 """What is known of a fact on a day; absent: it was not in USDA's sheet."""
 
@@ -77,6 +86,8 @@ class Revision:
     previous_value: float | None
     value: float | None
     change: float | None
+    weight: float | None
+    """The change's share of the world's production in that market year; None where there is none in that unit."""
 
     @property
     def share(self) -> float | None:
@@ -263,10 +274,15 @@ WHERE released_on = {day}
 ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commodity_name
 """
 _REVISIONS = """
+WITH world AS (
+  SELECT commodity_code, market_year, unit_name, value AS produced
+  FROM serving.agg_world_balance WHERE attribute_id = '028' AND value > 0
+)
 SELECT r.commodity_code, r.country_code, r.market_year, r.attribute_id, r.unit_id,
-  commodity_name, country_name, attribute_name, unit_name, change_kind, previous_market_year, previous_value, value,
-  change
+  commodity_name, country_name, attribute_name, r.unit_name, change_kind, previous_market_year, previous_value,
+  r.value, change, abs(change) / produced AS weight
 FROM serving.fct_psd_revision AS r
+LEFT JOIN world USING (commodity_code, market_year, unit_name)
 JOIN serving.dim_commodity USING (commodity_code)
 JOIN serving.dim_country USING (country_code)
 JOIN serving.dim_attribute USING (attribute_id)
@@ -275,8 +291,10 @@ ORDER BY {order}, commodity_name, country_name, market_year DESC, attribute_id
 LIMIT {most}
 """
 _ORDERS: Final[dict[Order, str]] = {
-    "share": "change_kind <> 'revised', abs(change / nullif(previous_value, 0)) DESC NULLS LAST, abs(value) DESC",
-    "size": "change_kind <> 'revised', abs(change) DESC NULLS LAST, abs(coalesce(value, previous_value)) DESC",
+    "weight": f"change_kind <> 'revised', attribute_id NOT IN {_MAIN_ATTRIBUTES}, weight DESC NULLS LAST,"
+    " abs(change) DESC NULLS LAST",
+    "share": "change_kind <> 'revised', abs(change / nullif(previous_value, 0)) DESC NULLS LAST, abs(r.value) DESC",
+    "size": "change_kind <> 'revised', abs(change) DESC NULLS LAST, abs(coalesce(r.value, previous_value)) DESC",
     "name": "change_kind = 'restated'",
 }
 _STORY = """

@@ -24,7 +24,7 @@ class Wanted:
     released_on: date | None = None
     """None for the newest release."""
     commodity_code: str | None = None
-    order: Order = "share"
+    order: Order = "weight"
     fact: FactKey | None = None
     day: date | None = None
     """The day of the balance sheet; None for the day of the release before the one shown."""

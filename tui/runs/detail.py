@@ -12,12 +12,12 @@ from tui.panel import Panel
 from tui.runs import drawing
 from tui.runs.dag import dags_of
 from tui.runs.snapshot import Detail
-from tui.table import Table
+from tui.table import Row, Table
 
 _LOG_LINES = 12
 
 
-class RunDetail(VerticalScroll, can_focus=False):
+class RunDetail(VerticalScroll):
     """Panels below each other; those that have nothing to say are not there."""
 
     def compose(self) -> ComposeResult:
@@ -51,11 +51,20 @@ class RunDetail(VerticalScroll, can_focus=False):
         """Put the dataflow in the place of the steps, or the other way round."""
         graph, steps = self.query_one("#graph-panel"), self.query_one("#steps-panel")
         graph.display, steps.display = not graph.display, graph.display
+        self.call_after_refresh((graph if graph.display else steps).scroll_visible, animate=False, top=True)
         if story is not None:
             self._show_steps(story, now)
 
+    @property
+    def step(self) -> Row | None:
+        """The step under the cursor."""
+        return self.query_one("#steps", Table).current
+
     def focus_steps(self) -> None:
-        """Go to the first step that failed, else to where the cursor was."""
+        """Go to the first step that failed, else to where the cursor was; where the dataflow is shown, to that."""
+        if self.query_one("#graph-panel").display:
+            self.focus()
+            return
         steps = self.query_one("#steps", Table)
         failed = [row.key for row in steps.rows if row.cells[0].tone == "bad"]
         broken = next((key for key in failed if not key.startswith("run/")), next(iter(failed), None))

@@ -7,6 +7,7 @@ from pathlib import Path
 from ops.history import History, RunStory
 from ops.run import Run, RunStatus, Step
 from ops.words import ago_text, duration_text
+from tui.logs.paint import GLYPHS, shown_line
 from tui.runs.dag import Dag, NodeState
 from tui.runs.lanes import drawn
 from tui.table import Bar, Cell, Column, Row
@@ -50,8 +51,10 @@ def _history_row(run: Run, unrepaired: bool, now: datetime) -> Row:
 
 
 def times_text(entry: Run | Step) -> str:
-    ended = f", ended {exact(entry.ended_at)}" if entry.ended_at else ""
-    return f"began {exact(entry.started_at)}{ended}"
+    began, ended = exact(entry.started_at), exact(entry.ended_at)
+    if entry.ended_at and entry.ended_at.date() == entry.started_at.date():
+        ended = f"{entry.ended_at:%H:%M:%S}"
+    return f"began {began}, ended {ended}" if ended else f"began {began}"
 
 
 def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
@@ -162,12 +165,15 @@ def _dag_text(dag: Dag, states: Mapping[str, NodeState]) -> str:
 
 
 def log_text(lines: Sequence[str], count: int) -> str:
-    return "\n".join(toned(line, _tone_of(line)) for line in lines[-count:])
+    """The last lines of a log, redacted already: the time of day in place of date, time and level."""
+    return "\n".join(map(_log_line, lines[-count:]))
 
 
-def _tone_of(line: str) -> str:
-    level = line.split(" ", 2)[1:2]
-    return {"ERROR": "bad", "CRITICAL": "bad", "WARNING": "warn"}.get(level[0] if level else "", "quiet")
+def _log_line(line: str) -> str:
+    data = line.encode()
+    shown = shown_line(data, len(data), b"", lambda text: text, compact=True)
+    glyph, tone = GLYPHS.get(shown.level, (" ", "quiet"))
+    return toned(f"{glyph} {shown.text}", tone)
 
 
 def _below(path: Path, data_dir: Path) -> str:

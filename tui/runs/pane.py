@@ -58,6 +58,7 @@ class RunsPane(PolledPane):
             ActionSpec("runs.failed", "x", "failed", "Show only what failed, or everything again"),
             ActionSpec("runs.graph", "d", "dag", "Show the dataflow of the run, or its steps again"),
             ActionSpec("runs.log", "l", "log", "Open the log of the run"),
+            ActionSpec("runs.source", "o", "source", "Open the function behind the step under the cursor", show=False),
             ActionSpec("runs.refresh", "r", "refresh", "Look at everything again", show=False),
         )
 
@@ -162,7 +163,9 @@ class RunsPane(PolledPane):
         if kind == "run":
             self._choose(int(rest))
         elif story is not None and story.run.log_path is not None:
-            self._open_log(story, step=rest.rpartition("/")[0])
+            current = message.table.current
+            failed = current is not None and current.cells[0].tone == "bad"
+            self._open_log(story, step=rest.rpartition("/")[0], failed=failed)
 
     # Filtering
 
@@ -205,6 +208,16 @@ class RunsPane(PolledPane):
         self._marks = None
         self.look_again()
 
+    def action_source(self) -> None:
+        from tui.source import SourceScreen, place_of_step
+
+        row = self.query_one(RunDetail).step
+        place = place_of_step(row.cells[1].text.strip()) if row else None
+        if place is None:
+            self.notify("no step with a function of its own is under the cursor; ⏎ goes to the steps")
+        else:
+            self.app.push_screen(SourceScreen(place))
+
     def action_log(self) -> None:
         story = self._story
         if story is None or story.run.log_path is None:
@@ -212,12 +225,12 @@ class RunsPane(PolledPane):
         else:
             self._open_log(story, step=None)
 
-    def _open_log(self, story: RunStory, step: str | None) -> None:
+    def _open_log(self, story: RunStory, step: str | None, *, failed: bool = False) -> None:
         path = Path(str(story.run.log_path))
 
         def search() -> None:
             try:
-                line = line_of_step(path, step) if step else None
+                line = line_of_step(path, step, failed=failed) if step else None
             except OSError as error:
                 self.app.call_from_thread(self.notify, f"{path.name}: {error.strerror}", severity="warning")
                 return

@@ -1,6 +1,7 @@
 """The screen Runs as one frozen snapshot: the history, and one run in full."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tui.table import Row
 
 LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 100
+_ERROR = re.compile(rb"\S+ (?:ERROR|CRITICAL) ")
 _SEARCHED_BYTES = 32 << 20
 
 
@@ -84,18 +86,25 @@ def parse_wanted(text: str, pipelines: frozenset[str]) -> Wanted:
     return Wanted(tuple(words), pipeline, status)
 
 
-def line_of_step(path: Path, step: str) -> int | None:
-    """The line (from 1) where a step says what went wrong, else where it first speaks; None when nowhere."""
-    mark, first = f" step={step} ".encode(), None
+def line_of_step(path: Path, step: str, *, failed: bool) -> int | None:
+    """The line (from 1) where a step says what went wrong, else where it first speaks; None when nowhere.
+
+    Of one that failed without a word, what its run says of that: the last error there is.
+    """
+    mark = f" step={step} ".encode()
+    first: int | None = None
+    error: int | None = None
     with path.open("rb") as log:
         for number, line in enumerate(log, 1):
             if mark in line:
                 first = first or number
                 if b" ERROR " in line:
                     return number
+            if failed and _ERROR.match(line):
+                error = number
             if log.tell() > _SEARCHED_BYTES:
                 break
-    return first
+    return error or first
 
 
 def _matching(history: History, wanted: Wanted) -> History:

@@ -80,7 +80,8 @@ class WorkersPane(PolledPane):
             empty = Cell(f"? {found.unavailable}\n  next: {found.next_step}", "quiet")
         self.query_one("#workers-table", Table).show([row_of(row, now) for row in found.rows], empty=empty)
         total = f"{plural(len(found.rows), 'worker')}, {found.eur_per_h:.3f} EUR/h" if found.rows else ""
-        self.query_one("#workers-total", Lines).show(toned(total, "quiet"))
+        troubles = [toned(f"▲ {shortened(trouble)}", "warn") for trouble in found.troubles]
+        self.query_one("#workers-total", Lines).show("\n".join([toned(total, "quiet"), *troubles]))
 
     @on(Table.Opened, "#workers-table")
     def _open(self, message: Table.Opened) -> None:

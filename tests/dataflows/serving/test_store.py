@@ -261,7 +261,7 @@ store.publish(store.building_path(number), facts_of(number))
 def test_a_publish_killed_at_any_step_leaves_a_whole_generation_served(tmp_path: Path) -> None:
     store = published_store(tmp_path)
     used = {1}
-    outcomes = []
+    outcomes, served_late = [], False
     with ServingReader(store.serving_path) as reader:
         for last_step in range(60):
             before = store.served()
@@ -285,12 +285,16 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_generation_served(tmp_path:
             answer = reader.query("SELECT min(value) AS low, max(value) AS high FROM serving.fct_psd")
             assert answer.table.to_pylist() == [{"low": served.number, "high": served.number}]
             assert answer.generation == served == store.check(served.number)
+            newest = store.generations()[-1].number
+            served_late |= newest != served.number
+            assert store.unserved() == (None if newest == served.number else newest)
             outcomes.append((code, served.number == number))
             if code == 0:
                 break
     assert outcomes[0] == (-signal.SIGKILL, False)
     assert (-signal.SIGKILL, True) in outcomes  # killed after the swap, before it was known to be durable
     assert outcomes[-1] == (0, True)
+    assert served_late, "killed when it was complete and not yet served"
     assert len(outcomes) > 12
     newest = publish(store)
     store.prune(keep=1, grace_s=0)
@@ -299,6 +303,23 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_generation_served(tmp_path:
         f"serving-{newest.number}.duckdb",
         f"serving-{newest.number}.json",
     }
+
+
+def test_what_was_rolled_back_is_not_taken_for_never_served(tmp_path: Path) -> None:
+    store = published_store(tmp_path, generations=3)
+    assert store.unserved() is None
+    store.rollback(1)
+    assert store.unserved() is None
+    swap = tmp_path / "serving.duckdb.swap"
+    swap.symlink_to("serving-2.duckdb")  # a rollback that died
+    assert store.unserved() is None
+    store.prune()
+    assert not os.path.lexists(swap)
+    swap.symlink_to("serving-3.duckdb")  # as a publish leaves it that died
+    store.prune()
+    assert store.unserved() == 3
+    assert store.rollback(3).number == 3
+    assert store.unserved() is None
 
 
 def test_status_learns_what_is_served_without_opening_a_database(tmp_path: Path) -> None:

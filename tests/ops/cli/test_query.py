@@ -94,7 +94,7 @@ def test_nothing_served_is_told_with_the_next_step(tmp_path: Path) -> None:
 
 def test_a_query_needs_no_pandas(served_demo: ServedDemo) -> None:
     modules = modules_of(served_demo.data_dir, "query", "--json", "FROM serving.dim_release")
-    assert "duckdb" in modules and not modules & {"pandas", "sqlmesh", "hamilton"}
+    assert "pyarrow" in modules and not modules & {"duckdb", "pandas", "sqlmesh", "hamilton"}
 
 
 def test_a_reader_who_has_enough_makes_no_error(served_demo: ServedDemo) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from ops.workers import hetzner as module
+from ops.workers.code import committed_code
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
 from tests.support.fake_hetzner import DESCRIPTION, TOKEN, FakeHetzner
@@ -47,7 +49,7 @@ def an_order(name: str = "materia-box-abc123-extract", host_key: str = "k1", run
     )
 
 
-AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.012, True)
+AN_OFFER = Offer("cpx22", "fsn1", 2, 8.0, 0.013, True)
 
 
 @pytest.fixture(scope="session")
@@ -63,9 +65,16 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         }
 
 
+bundled_once = cache(committed_code)
+"""The same commit for every test of a session; each worker installs it for itself all the same."""
+
+
 @pytest.fixture
-def world(described: None, tmp_path: Path, storage: dict[str, str]) -> Iterator[WorkerWorld]:
+def world(
+    described: None, tmp_path: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerWorld]:
     """A fake provider whose machines are real OpenSSH servers."""
+    monkeypatch.setattr("ops.workers.lifecycle.committed_code", bundled_once)
     with WorkerWorld(tmp_path / "world", storage) as made:
         yield made
         assert made.hetzner.violations == []

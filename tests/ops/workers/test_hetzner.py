@@ -8,13 +8,29 @@ from ops.workers import hetzner as module
 from ops.workers.errors import ForeignError, NoCapacityError, WorkerError
 from ops.workers.provider import Provider
 from tests.ops.workers.conftest import AN_OFFER, PAUSE_S, an_order
-from tests.support.fake_hetzner import TOKEN, TYPES, FakeHetzner, Fault
+from tests.support.fake_cloud import Fault
+from tests.support.fake_hetzner import ADDRESS_EUR, TOKEN, TYPES, FakeHetzner
 
 
 def test_offers_are_every_type_at_every_location_with_its_price_now(hetzner: Provider):
     offers = hetzner.offers()
     assert len(offers) == sum(len(locations) for *_, locations in TYPES.values())
     assert AN_OFFER in offers
+
+
+def test_the_price_holds_the_address_too(hetzner: Provider):
+    prices = {(offer.type, offer.location): offer.eur_per_hour for offer in hetzner.offers()}
+    assert prices == {
+        (name, place): pytest.approx(eur + ADDRESS_EUR)
+        for name, (_, _, eur, places) in TYPES.items()
+        for place in places
+    }
+
+
+def test_a_project_that_is_billed_in_another_currency_is_refused(fake: FakeHetzner, hetzner: Provider):
+    fake.currency = "USD"
+    with pytest.raises(WorkerError, match="in USD"):
+        hetzner.offers()
 
 
 def test_an_offer_that_is_out_of_stock_says_so(fake: FakeHetzner, hetzner: Provider):
@@ -26,7 +42,7 @@ def test_a_created_server_has_its_labels_key_and_firewall(fake: FakeHetzner, het
     made = hetzner.create_instance(an_order(), AN_OFFER)
     assert hetzner.list_instances() == (made,)
     assert made.labels == an_order().labels
-    assert (made.type, made.location, made.eur_per_hour) == ("cpx22", "fsn1", 0.012)
+    assert (made.type, made.location, made.eur_per_hour) == ("cpx22", "fsn1", 0.013)
     assert {each.kind for each in hetzner.list_belongings()} == {"SSH key", "firewall"}
     (firewall,) = fake.state.firewalls.values()
     (rule,) = firewall["rules"]

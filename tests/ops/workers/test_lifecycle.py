@@ -15,7 +15,7 @@ from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError
 from ops.workers.keys import new_key
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
-from tests.support.fake_hetzner import Fault
+from tests.support.fake_cloud import Fault
 from tests.support.object_server import CANARY
 from tests.support.worker_world import WorkerWorld
 

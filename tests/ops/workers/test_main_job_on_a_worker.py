@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
 from ops.journal import Journal
 from ops.run import RunStatus
+from tests.support.command_line import materia
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.object_server import CANARY, CANARY_ID
 from tests.support.worker_world import WorkerWorld
@@ -64,9 +64,7 @@ def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_
         assert secret not in said + errors
         assert not [path for path in world.root.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
         assert not any(secret in each for each in world.user_data)
-    listed = subprocess.run(
-        ["materia", "worker", "list", "--json"], env={**os.environ, **world.environ}, capture_output=True, text=True
-    )
+    listed = materia(world.data_dir, "worker", "list", "--json", **world.environ)
     assert json.loads(listed.stdout) == []
 
 

@@ -14,7 +14,7 @@ from ops.run import RunStatus
 from ops.workers.hiring import leftovers
 from ops.workers.wire import Patience
 from tests.ops.workers.test_lifecycle import found_in_files, run
-from tests.support.fake_hetzner import Fault
+from tests.support.fake_cloud import Fault
 from tests.support.object_server import CANARY
 from tests.support.worker_world import WorkerWorld
 

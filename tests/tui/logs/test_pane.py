@@ -12,6 +12,7 @@ from textual.widgets import Input
 from ops.journal import Journal
 from ops.recorder import run_recorded
 from ops.settings import Settings
+from tests.support.consoles import until
 from tests.tui.logs.writing import event
 from tui.app import ConsoleApp
 from tui.context import ConsoleContext
@@ -98,11 +99,7 @@ async def test_the_first_log_is_shown_at_its_end_and_followed(settings: Settings
         assert shown(pilot)[-1].endswith("number=399")
         with (settings.log_dir / "supervisor.log").open("a") as log:
             log.write(event(COUNT))
-        for _ in range(100):
-            await pilot.pause(0.05)
-            if shown(pilot)[-1].endswith("number=400"):
-                break
-        assert shown(pilot)[-1].endswith("number=400")
+        await until(pilot, lambda: shown(pilot)[-1].endswith("number=400"))
 
 
 async def test_follow_stays_where_it_is_when_turned_off(settings: Settings) -> None:
@@ -111,9 +108,8 @@ async def test_follow_stays_where_it_is_when_turned_off(settings: Settings) -> N
         before = shown(pilot)
         with (settings.log_dir / "supervisor.log").open("a") as log:
             log.write(event(COUNT))
-        await pilot.pause(0.6)
+        await until(pilot, lambda: f"of {LINES + 1}" in facts(pilot))
         assert shown(pilot) == before
-        assert f"of {LINES + 1}" in facts(pilot)
         await pilot.press("f")
         assert shown(pilot)[-1].endswith("number=400")
 
@@ -232,8 +228,7 @@ async def test_copy_takes_the_line_without_its_secret(settings: Settings, monkey
 async def test_open_run_goes_to_the_run_of_the_line(settings: Settings) -> None:
     async with console(settings) as pilot:
         await pilot.press("enter")
-        await pilot.pause(0.2)
-        assert pilot.app.shown_pane.PANE_ID == "runs"
+        await until(pilot, lambda: pilot.app.shown_pane.PANE_ID == "runs")
 
 
 async def test_the_list_opens_the_log_of_a_run(settings: Settings) -> None:
@@ -263,13 +258,9 @@ async def test_another_screen_opens_a_log_at_a_line(settings: Settings) -> None:
     other.write_text("".join(event(number) for number in range(5_000)))
     async with console(settings) as pilot:
         pilot.app.screen.post_message(OpenLog(other, 3, at_line=1_234))
-        await pilot.pause(0.3)
-        await settled(pilot)
-        assert "line 1,234 of 5,000" in facts(pilot)
+        await until(pilot, lambda: "line 1,234 of 5,000" in facts(pilot))
         pilot.app.screen.post_message(OpenLog(settings.log_dir / "supervisor.log", 3))
-        await pilot.pause(0.3)
-        await settled(pilot)
-        assert "run 3: 40 lines" in filter_facts(pilot)
+        await until(pilot, lambda: "run 3: 40 lines" in filter_facts(pilot))
 
 
 async def test_a_rotation_is_said_where_it_happened(settings: Settings) -> None:
@@ -277,10 +268,7 @@ async def test_a_rotation_is_said_where_it_happened(settings: Settings) -> None:
     async with console(settings) as pilot:
         log.rename(f"{log}.1")
         log.write_text(event(COUNT))
-        for _ in range(100):
-            await pilot.pause(0.05)
-            if "rotated here" in " ".join(shown(pilot)):
-                break
+        await until(pilot, lambda: "rotated here" in " ".join(shown(pilot)))
         rows = shown(pilot)
         assert (rows[-3][-3:], rows[-2].strip(), rows[-1][-3:]) == ("399", "── rotated here ──", "400")
         await pilot.press("up")
@@ -292,10 +280,7 @@ async def test_truncation_under_the_cursor_leaves_a_log_to_read(settings: Settin
     async with console(settings) as pilot:
         await typed(pilot, "colon", "100")
         log.write_text(event(7))
-        for _ in range(100):
-            await pilot.pause(0.05)
-            if "truncated" in " ".join(shown(pilot)):
-                break
+        await until(pilot, lambda: "truncated" in " ".join(shown(pilot)))
         assert [row[-3:] for row in shown(pilot)][-1] == "r=7"
 
 
@@ -315,10 +300,10 @@ async def test_no_log_says_what_makes_one(tmp_path: Path) -> None:
     async with ConsoleApp(ConsoleContext(settings, True, lambda: pytest.fail(""), lambda: NOW), first="logs").run_test(
         size=(120, 30)
     ) as pilot:
-        await pilot.pause(0.3)
         table = pilot.app.query_one(Table)
-        text = " ".join(table.render_line(y).text for y in range(table.size.height))
-        assert "materia run-all" in text
+        await until(
+            pilot, lambda: any("materia run-all" in table.render_line(y).text for y in range(table.size.height))
+        )
         for key in ("f", "g", "G", "w", "y", "n", "l", "r", "escape", "enter", "down", "pageup"):
             await pilot.press(key)
 

@@ -1,13 +1,13 @@
 """The parts of the Query screen that need no terminal."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from dataflows.serving import ServingReader
-from tests.support.served import serve
 from tui.query.cells import plain
 from tui.query.chart import chart_data
 from tui.query.export import ExportError, export
@@ -18,10 +18,9 @@ from tui.query.sql import View, literal, shaped
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> ServingReader:
-    directory = tmp_path_factory.mktemp("served")
-    serve(directory)
-    return ServingReader(directory / "serving.duckdb")
+def reader(served_once: Path) -> Iterator[ServingReader]:
+    with ServingReader(served_once / "serving.duckdb") as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("saved", SAVED, ids=lambda saved: saved.name)
@@ -64,8 +63,10 @@ def test_a_spill_gives_back_every_row_in_order_and_nothing_is_left_behind(tmp_pa
 
 def test_history_is_bounded_keeps_a_query_once_and_passes_over_broken_lines(tmp_path: Path) -> None:
     history = QueryHistory(tmp_path / "state" / "queries.jsonl")
-    for number in range(KEPT_QUERIES + 5):
+    for number in range(3):
         history.add(PastQuery(f"SELECT {number}", "2025-08-12"))
+    with history.path.open("a") as file:
+        file.writelines(f'{{"sql": "SELECT {n}", "at": "2025-08-12"}}\n' for n in range(3, KEPT_QUERIES + 5))
     history.add(PastQuery("SELECT 7", "2025-08-13"))
     kept = history.read()
     assert len(kept) == KEPT_QUERIES

@@ -1,6 +1,6 @@
 """The Releases screen: what a release changed, a fact over the days, a balance sheet as of a day."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,9 @@ from textual.widgets import Input, Static
 
 from tests.support.consoles import type_text, until
 from tests.support.served import Served, serve, served_console
+from tests.tui.building import console_on
 from tui.app import ConsoleApp
+from tui.lines import Lines
 from tui.messages import OpenFact, OpenRelease
 from tui.panel import Panel
 from tui.picker import Picker
@@ -23,16 +25,6 @@ from tui.releases.questions import FactKey
 from tui.table import Table
 
 PRODUCTION = FactKey("0410000", "US", 2025, "028", "08")
-
-
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    serve(tmp_path)
-    console = served_console(tmp_path)
-    yield console
-    console.context.reader().close()
 
 
 class Driven:
@@ -77,7 +69,7 @@ async def test_the_newest_release_is_summed_up_and_re_keyings_are_flagged(served
         assert screen.line == (
             "generation 1, 30 min ago · 2025-08-12 against 2025-07-11: 1 revised, 1 new, 1 ⟲ restated"
         )
-        assert screen.table("commodities")[0][:2] == ("all commodities", "1")
+        assert screen.table("commodities")[0][:2] == ("all", "1")
         kinds = [row[0] for row in screen.table("revisions")]
         assert sorted(kinds) == sorted("±+⟲")
         restated = next(row for row in screen.table("revisions") if row[0] == "⟲")
@@ -102,13 +94,26 @@ async def test_another_release_is_chosen_by_typing(served: Served) -> None:
         await until(screen.pilot, lambda: "2025-07-11 against 2025-06-12: 2 revised" in screen.line)
 
 
-async def test_the_order_goes_round_share_size_and_name(served: Served) -> None:
+async def test_the_order_goes_round_weight_share_size_and_name(served: Served) -> None:
     async with driven(served) as screen:
         titles = []
-        for _ in range(3):
-            await screen.press("o")
+        for _ in range(4):
             titles.append(str(screen.app.query_one("#revisions-panel", Panel).border_title))
-        assert ["by size" in titles[0], "by commodity" in titles[1], "by share" in titles[2]] == [True] * 3
+            await screen.press("o")
+    for title, order in zip(titles, ("share of the world", "share of the old", "by size", "by commodity"), strict=True):
+        assert order in title
+
+
+async def test_what_weighs_most_in_the_world_comes_first_and_what_only_adds_up_last(served: Served) -> None:
+    async with driven(served) as screen:
+        screen.app.post_message(OpenRelease(date(2025, 7, 11)))
+        await until(screen.pilot, lambda: "2025-07-11 against" in screen.line)
+        weights = [(row[4], row[9]) for row in screen.table("revisions")]
+        # Of 52,450: 230 more produced, 210 less in stock.
+        assert weights == [("Production", "0.44"), ("Ending Stocks", "0.40")]
+        by_order = {order: questions.revisions_sql(date(2025, 7, 11), order) for order in ("weight", "share")}
+        shares = served.context.reader().query(by_order["share"]).table["attribute_name"].to_pylist()
+        assert shares == ["Ending Stocks", "Production"]
 
 
 async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
@@ -214,6 +219,16 @@ async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> No
         assert not screen.app.query_one("#changes").display
 
 
+async def test_a_file_that_is_no_database_is_told_and_harms_no_other_screen(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="releases")
+    async with app.run_test() as pilot:
+        trouble = app.query_one("#revisions-panel .trouble", Lines)
+        await until(pilot, lambda: trouble.display)
+        assert "cannot be opened" in trouble.visual.plain and "materia serving rollback" in trouble.visual.plain
+        await pilot.press("1")
+        await until(pilot, lambda: app.query_one("#alerts", Table).rows)
+
+
 async def test_trouble_with_one_table_stays_in_its_panel(served: Served) -> None:
     import duckdb
 
@@ -253,11 +268,15 @@ def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
-@pytest.mark.parametrize("state", ["empty", "release", "fact"])
+@pytest.mark.parametrize("state", ["empty", "failing", "release", "fact"])
 def test_it_looks_as_it_should(
     served: Served, tmp_path: Path, snap_compare: Any, size: tuple[int, int], state: str
 ) -> None:
-    console = served if state != "empty" else served_console(tmp_path / "nothing")
+    data_dir = served.data_dir if state in ("release", "fact") else tmp_path / "other"
+    if state == "failing":
+        data_dir.mkdir()
+        serve(data_dir, without="dim_release")
+    console = served_console(data_dir)
     app = ConsoleApp(console.context, first="releases")
 
     async def prepare(pilot: Pilot[Any]) -> None:

@@ -1,0 +1,157 @@
+"""Publishes a whole generation: every table, then a look whether all of them are there."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from dataflows.errors import IcebergConflictError, IcebergError
+from dataflows.files import require_space
+from dataflows.iceberg.care import care_for
+from dataflows.iceberg.catalog import CatalogAddress, catalog_trouble, open_catalog
+from dataflows.iceberg.commit import Committed, Publication, publish_table
+from dataflows.iceberg.contents import Contents, contents_of, opened, tables_of
+from dataflows.iceberg.state import Published, check_forward, check_ours, published_of
+from dataflows.serving.build import SERVING_TABLES
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from pyiceberg.catalog.rest import RestCatalog
+    from pyiceberg.table import Table
+
+ROUNDS = 3
+"""How often the catalog is looked over for tables that another publisher changed meanwhile."""
+
+log = logging.getLogger(__name__)
+
+
+class Note(Protocol):
+    """What a step remembers."""
+
+    detail: str
+
+
+Step = Callable[[str], AbstractContextManager[Note]]
+"""Records what happens inside under a name."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What publishing a generation came to, per table."""
+
+    number: int
+    tables: Mapping[str, Committed] = field(hash=False)
+
+    def __str__(self) -> str:
+        changed = [each for each in self.tables.values() if each.changed]
+        size_mb = sum(each.size_bytes for each in changed) / 1e6
+        written = f"{len(changed)} of {len(self.tables)} tables changed, {size_mb:.1f} MB" if changed else "no change"
+        return f"generation {self.number} is in Iceberg: {written}"
+
+
+def publish(address: CatalogAddress, path: Path, publication: Publication, now: datetime, step: Step) -> Outcome:
+    """Bring every table of the catalog up to the generation at `path`, each in one atomic commit.
+
+    May be called again after any failure: it takes up what is missing. Raises MissingToolError without pyiceberg,
+    IcebergConflictError when another machine published something later, IcebergError and what is below it.
+    """
+    with _workshop(publication.work_dir, path), opened(path, publication.work_dir) as connection:
+        with step("catalog_opened") as note:
+            catalog = open_catalog(address)
+            there = _looked_over(catalog, address, publication)
+            note.detail = str(address)
+        done: dict[str, Committed] = {}
+        wanted: dict[str, Contents] = {}
+        for name in tables_of(connection):
+            with step(name) as note:
+                wanted[name] = contents_of(connection, name)
+                table, done[name] = publish_table(
+                    catalog, address, connection, wanted[name], publication, there.get(name)
+                )
+                note.detail = str(done[name])
+                if done[name].changed:
+                    _care(table, now, address)
+        with step("confirmed") as note:
+            note.detail = f"{len(there)} tables were there before, {len(wanted)} are now"
+            _confirm(catalog, address, connection, wanted, publication)
+    return Outcome(publication.generation.number, done)
+
+
+def published_tables(address: CatalogAddress) -> dict[str, Published | None]:
+    """What every table of our namespace says it holds; empty when there is none yet."""
+    catalog = open_catalog(address)
+    return {name: published_of(table) for name, table in _tables(catalog, address).items()}
+
+
+def _looked_over(catalog: "RestCatalog", address: CatalogAddress, publication: Publication) -> dict[str, "Table"]:
+    """The tables that are there, none of them a stranger's or later than ours; the namespace is made if need be."""
+    with catalog_trouble(str(address)):
+        catalog.create_namespace_if_not_exists(address.namespace)
+    found = {name: table for name, table in _tables(catalog, address).items() if name in SERVING_TABLES}
+    for name, table in found.items():
+        check_ours(table, publication.dataset)
+        check_forward(f"{address.namespace}.{name}", published_of(table), publication.generation, publication.known)
+    return found
+
+
+def _tables(catalog: "RestCatalog", address: CatalogAddress) -> dict[str, "Table"]:
+    from pyiceberg.exceptions import NoSuchNamespaceError
+
+    with catalog_trouble(str(address)):
+        try:
+            names = catalog.list_tables(address.namespace)
+        except NoSuchNamespaceError:
+            return {}
+        return {name[-1]: catalog.load_table(name) for name in sorted(names)}
+
+
+def _confirm(
+    catalog: "RestCatalog",
+    address: CatalogAddress,
+    connection: "DuckDBPyConnection",
+    wanted: Mapping[str, Contents],
+    publication: Publication,
+) -> None:
+    """Look once more: a slower publisher of something older may have come in between, and is put right."""
+    for _ in range(ROUNDS):
+        there = _looked_over(catalog, address, publication)
+        behind = [
+            contents
+            for name, contents in wanted.items()
+            if name not in there or _slices(there[name]) != dict(contents.slices)
+        ]
+        if not behind:
+            return
+        for contents in behind:
+            publish_table(catalog, address, connection, contents, publication, there.get(contents.table))
+    raise IcebergConflictError(f"another publisher keeps changing {address}; let only one host have its settings")
+
+
+def _slices(table: "Table") -> dict[str, str] | None:
+    published = published_of(table)
+    return dict(published.slices) if published is not None and published.slices is not None else None
+
+
+def _care(table: "Table", now: datetime, address: CatalogAddress) -> None:
+    """Clean up behind a commit; what cannot be cleaned now is cleaned another time."""
+    try:
+        with catalog_trouble(".".join(table.name())):
+            care_for(table, now, timedelta(days=address.keep_days))
+    except IcebergError as error:
+        log.warning("could not clean up", extra={"table": table.name()[-1], "error": str(error)})
+
+
+@contextmanager
+def _workshop(work_dir: Path, path: Path) -> Iterator[None]:
+    """An empty folder for what is being written and for what DuckDB spills; gone afterwards."""
+    shutil.rmtree(work_dir, ignore_errors=True)  # what a killed publisher left
+    work_dir.mkdir(parents=True)
+    require_space(work_dir, path.stat().st_size + (64 << 20), "publishing to Iceberg")
+    try:
+        yield
+    finally:
+        shutil.rmtree(work_dir, ignore_errors=True)

@@ -1,0 +1,86 @@
+"""`materia iceberg`: what the Iceberg catalog has, and bringing it what is served."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ops.cli.exits import Exit
+from ops.cli.output import ago_text, print_json, table
+from ops.run import utc_now
+from ops.settings import Settings
+
+if TYPE_CHECKING:
+    from dataflows.iceberg.state import Published
+    from dataflows.serving.generation import Generation
+
+
+@click.group(short_help="Show what the Iceberg catalog has, or publish to it.")
+def iceberg() -> None:
+    """Show what the Iceberg catalog has, or bring it what is served."""
+
+
+@iceberg.command(short_help="Show which generation each table of the catalog holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Ask the catalog which generation each of its tables holds.
+
+    A table whose rows did not change keeps the generation that changed them last. Exits with 3 when the catalog
+    lacks what is served.
+    """
+    from dataflows.iceberg.publish import published_tables
+    from ops.iceberg import lag_of, required_address, required_generation
+    from ops.journal import Journal
+
+    settings = Settings.from_environ()
+    address, served = required_address(settings), required_generation(settings)
+    found = published_tables(address)
+    is_behind = lag_of(address, served, Journal(settings.journal_path)) is not None
+    if as_json:
+        tables = [_record(name, published) for name, published in found.items()]
+        print_json({"ok": not is_behind, "catalog": str(address), "served": served.number, "tables": tables})
+    else:
+        click.echo(_text(found, served, is_behind))
+    ctx.exit(Exit.UNWELL if is_behind else Exit.DONE)
+
+
+@iceberg.command(short_help="Bring the catalog what is served, now.")
+@click.pass_obj
+def publish(session: Any) -> None:
+    """Bring every table of the catalog up to the served generation.
+
+    Every run does this by itself; it is for trying the settings, and after a failure. What is there already is
+    not written again.
+    """
+    from ops.iceberg import publish_now
+    from ops.logs import log_to_terminal
+    from ops.redact import Redactor
+
+    log_to_terminal(Redactor.from_environ(), debug=session.debug, console=None)
+    click.echo(publish_now(Settings.from_environ()))
+
+
+def _record(name: str, published: "Published | None") -> dict[str, Any]:
+    if published is None:
+        return {"table": name, "generation": None}
+    return {
+        "table": name,
+        "generation": published.number,
+        "made_at": published.created_at,
+        "newest_released_on": published.newest_released_on,
+        "sha256": published.sha256,
+    }
+
+
+def _text(found: "dict[str, Published | None]", served: "Generation", is_behind: bool) -> str:
+    now = utc_now()
+    rows = [
+        (name, str(each.number), ago_text(each.created_at, now), each.newest_released_on)
+        if each
+        else (name, "not ours", "-", "-")
+        for name, each in found.items()
+    ]
+    verdict = f"generation {served.number} is served, and {'not yet ' if is_behind else ''}in Iceberg"
+    next_step = "; next: materia iceberg publish" if is_behind else ""
+    head = ("table", "generation", "made", "newest release")
+    return f"{table(head, rows, right=('generation',)) or 'no table yet'}\n\n{verdict}{next_step}"

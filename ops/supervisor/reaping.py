@@ -1,0 +1,69 @@
+"""Reaping: whatever workers left behind is destroyed while the supervisor ticks, whoever made them and then died.
+
+In a process of its own, with a deadline, and with the secrets that a run has: a provider that hangs or is down holds
+no tick, and its client's memory is not kept for weeks. What went wrong is a problem of `materia status`.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from ops.redact import Redactor
+from ops.settings import PROJECT_DIR, Settings
+from ops.supervisor.child import Ended, run_child
+from ops.supervisor.command import environ_of, reaping_command
+from ops.supervisor.heartbeat import BEAT_EVERY_S
+from ops.supervisor.memory import Reaping, recall, remember
+from ops.workers.needs import complete
+
+EVERY = timedelta(minutes=5)
+DEADLINE_S = 120.0
+
+log = logging.getLogger(__name__)
+
+
+def reap(
+    settings: Settings,
+    now: datetime,
+    alive: Callable[[], None],
+    command: Callable[[Settings], Sequence[str]] = reaping_command,
+    deadline_s: float = DEADLINE_S,
+) -> None:
+    """Reap, if it is time to and any provider's credentials may be had; never raises for what a provider does."""
+    memory = recall(settings.supervisor_dir)
+    if not complete(os.environ) and settings.supervision.esc_environment is None:
+        if memory.reaping is not None:
+            remember(settings.supervisor_dir, replace(memory, reaping=None))
+        return
+    waited = now - memory.reaping.at if memory.reaping else EVERY
+    if timedelta(0) <= waited < EVERY:
+        return
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        ended = run_child(
+            command(settings),
+            cwd=PROJECT_DIR,
+            environ=environ_of(settings),
+            output_path=settings.log_dir / "scheduled-reap.log",
+            deadline_s=deadline_s,
+            alive=alive,
+            alive_every_s=BEAT_EVERY_S,
+        )
+    except OSError as error:
+        ended = Ended(-1, False, str(error))
+    remember(
+        settings.supervisor_dir, replace(recall(settings.supervisor_dir), reaping=_outcome(ended, now, memory.reaping))
+    )
+
+
+def _outcome(ended: Ended, now: datetime, before: Reaping | None) -> Reaping:
+    said = Redactor.from_environ()(ended.last_line)
+    if ended.exit_code == 0 and not ended.timed_out:
+        log.info("workers reaped", extra={"said": said})
+        return Reaping(now)
+    said = "it took too long" if ended.timed_out else said or f"exit code {ended.exit_code}"
+    log.warning("workers could not be reaped; it is tried again", extra={"said": said})
+    since = before.failing_since if before else None
+    return Reaping(now, since or now, said)

@@ -1,0 +1,299 @@
+"""What is alike at every provider: find by name and label, make once, wait for an address, delete until it is gone.
+
+A provider's module says in a `Cloud` how its own client does each of these; nothing here knows any of them.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+from typing import Any, TypeVar
+
+from ops.workers.errors import ForeignError, NoCapacityError, RefusedError, WorkerError
+from ops.workers.labels import Labels
+from ops.workers.provider import Belonging, Instance, Offer, Order, Provider
+
+_TRIES = 4
+_ADDRESS_WITHIN_S = 300.0
+_GONE_WITHIN_S = 300.0
+_SLOWEST_PAUSES = 8
+
+T = TypeVar("T")
+
+
+class Trouble(Enum):
+    """What an error of a provider's client means for what is to be done next."""
+
+    PASSING = auto()
+    """Asking again may help."""
+    TAKEN = auto()
+    """Something of that name is there: look for it, then ask again."""
+    BUSY = auto()
+    """In use, or about to change: deleting it may be asked again."""
+    GONE = auto()
+    NO_CAPACITY = auto()
+    REFUSED = auto()
+    """The credentials are wrong, or are not allowed to do this."""
+    FINAL = auto()
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that a provider holds; `labels` is None when it is not ours, `place` a location or empty."""
+
+    id: str
+    name: str
+    labels: Labels | None
+    raw: Any
+    place: str = ""
+    is_leaving: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of thing: a server, a firewall."""
+
+    what: str
+    named: Callable[[str], Iterable[Thing]]
+    """Those that bear the name, whosoever's they are."""
+    ours: Callable[[], Iterable[Thing]]
+    """Those that carry our label."""
+    delete: Callable[[Thing], object]
+    is_there: Callable[[Thing], bool]
+    """Asked after it was deleted; an error that means GONE says no, too."""
+
+
+@dataclass(frozen=True)
+class Supply:
+    """A kind of thing that a server needs beside it; `make` is asked where `fits` finds none of this order's."""
+
+    kind: Kind
+    make: Callable[[Order, Offer], Thing]
+    complete: Callable[[Thing, Order], object] = lambda thing, order: None
+    """Brings it into the state that is wanted; may be repeated."""
+    place: Callable[[Offer], str] = lambda offer: ""
+    """Where the supply must be for that offer; empty where one serves every location."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """How one provider's client does what every provider must."""
+
+    name: str
+    title: str
+    credentials: str
+    """What to check when it refuses us: names of environment variables."""
+    user: str
+    servers: Kind
+    supplies: tuple[Supply, ...]
+    remnants: tuple[Kind, ...]
+    """What a server may leave behind, and is deleted after it: its disk."""
+    offers: Callable[[], tuple[Offer, ...]]
+    create: Callable[[Order, Offer, Mapping[str, Thing]], Thing]
+    """Asks for a server; the mapping holds the supplies by their `what`."""
+    instance: Callable[[Thing], Instance]
+    """A server of ours as everybody knows it."""
+    trouble: Callable[[Exception], Trouble]
+    start: Callable[[Thing, Order], object] = lambda thing, order: None
+    """What must still be done to a server that was made; may be repeated."""
+    again: Callable[[Thing], Thing] = lambda thing: thing
+    """The same server as it is now."""
+    said: Callable[[Exception], str] = str
+    """What an error says, for people."""
+    failure: Callable[[Thing], str | None] = lambda thing: None
+    """Why it will never run: the provider found no room for it after all. None as long as it may."""
+    pause_s: float = 1.0
+
+
+def provider_from(cloud: Cloud) -> Provider:
+    """The provider that the rest of Materia knows."""
+    return Provider(
+        name=cloud.name,
+        user=cloud.user,
+        offers=partial(asked, cloud, cloud.offers),
+        create_instance=partial(_create, cloud),
+        destroy_instance=partial(_destroy, cloud),
+        list_instances=partial(_instances, cloud),
+        list_belongings=partial(_belongings, cloud),
+    )
+
+
+def asked(cloud: Cloud, ask: Callable[[], T], *, also: Trouble | None = None, telling: tuple[Trouble, ...] = ()) -> T:
+    """Ask again, a few times, when what went wrong will pass; errors that are `telling` are raised as they came."""
+    for attempt in range(_TRIES):
+        try:
+            return ask()
+        except WorkerError:
+            raise
+        except Exception as error:
+            trouble = cloud.trouble(error)
+            if trouble in telling:
+                raise
+            if trouble not in (Trouble.PASSING, also) or attempt == _TRIES - 1:
+                raise _typed(cloud, error, "answer") from error
+            time.sleep(cloud.pause_s * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
+    # What an earlier life left under this name stands in the way: nobody has its keys any longer.
+    if _made(cloud, order) is None:
+        for kind in (cloud.servers, *cloud.remnants):
+            _delete(cloud, kind, order.name)
+    supplies = {supply.kind.what: _supplied(cloud, supply, order, offer) for supply in cloud.supplies}
+    last: Exception | None = None
+    for attempt in range(_TRIES):
+        # An answer that got lost may have made the machine: it is looked for before it is asked for again.
+        if (made := _made(cloud, order)) is not None:
+            return _running(cloud, made, order, offer)
+        try:
+            made = cloud.create(order, offer, supplies)
+        except WorkerError:
+            raise
+        except Exception as error:
+            trouble = cloud.trouble(error)
+            if trouble is Trouble.NO_CAPACITY:
+                raise _no_capacity(offer, cloud.said(error)) from error
+            if trouble not in (Trouble.TAKEN, Trouble.PASSING):
+                raise _typed(cloud, error, f"create {order.name} ({offer.type} at {offer.location})") from error
+            last = error
+            time.sleep(cloud.pause_s * 2**attempt)
+            continue
+        if made.labels is None:
+            raise WorkerError(f"{order.name} was created without the labels it was given; remove it by hand")
+        return _running(cloud, made, order, offer)
+    if (made := _made(cloud, order)) is not None:
+        return _running(cloud, made, order, offer)
+    raise _typed(cloud, last, f"create {order.name}") from last
+
+
+def _made(cloud: Cloud, order: Order) -> Thing | None:
+    """The machine of that name if it is this very order's; ForeignError when none of that name is ours."""
+    found = _named(cloud, cloud.servers, order.name)
+    _ours(cloud.servers, found)
+    return next((each for each in found if each.labels == order.labels and not each.is_leaving), None)
+
+
+def _running(cloud: Cloud, made: Thing, order: Order, offer: Offer) -> Instance:
+    """The machine as soon as it has an address; what finds no room after all is destroyed, and is NoCapacityError."""
+    deadline, pause_s = time.monotonic() + _ADDRESS_WITHIN_S, cloud.pause_s
+    ask = partial(asked, cloud, telling=(Trouble.GONE, Trouble.NO_CAPACITY))
+    try:
+        ask(partial(cloud.start, made, order))
+        while (why := cloud.failure(made)) is None:
+            instance = ask(partial(cloud.instance, made))
+            if instance.ip is not None:
+                return instance
+            if time.monotonic() > deadline:
+                raise WorkerError(f"{order.name} has no address after {_ADDRESS_WITHIN_S:.0f} s; it is given up")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _SLOWEST_PAUSES * cloud.pause_s)
+            made = ask(partial(cloud.again, made))
+    except WorkerError:
+        raise
+    except Exception as error:
+        why = "it vanished before it ran" if cloud.trouble(error) is Trouble.GONE else cloud.said(error)
+    for kind in (cloud.servers, *cloud.remnants):
+        _delete(cloud, kind, order.name)
+    raise _no_capacity(offer, why)
+
+
+def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Thing:
+    """This order's key or firewall; what an earlier life left under the name is replaced."""
+
+    def have() -> Thing:
+        found = list(supply.kind.named(order.name))
+        place = supply.place(offer)
+        mine = next((each for each in found if each.labels == order.labels and each.place == place), None)
+        if mine is None:
+            _delete(cloud, supply.kind, order.name, keep=order.labels)
+            mine = supply.make(order, offer)
+        supply.complete(mine, order)
+        return mine
+
+    return asked(cloud, have, also=Trouble.TAKEN)
+
+
+def _destroy(cloud: Cloud, name: str) -> None:
+    """The machine first: a firewall in use cannot be deleted."""
+    for kind in (cloud.servers, *_kinds_beside(cloud)):
+        _delete(cloud, kind, name)
+
+
+def _delete(cloud: Cloud, kind: Kind, name: str, keep: Labels | None = None) -> None:
+    """Delete what bears that name and our label, but for what carries just the labels to `keep`."""
+    for thing in _ours(kind, _named(cloud, kind, name)):
+        if keep is None or thing.labels != keep:
+            _delete_one(cloud, kind, thing)
+
+
+def _delete_one(cloud: Cloud, kind: Kind, thing: Thing) -> None:
+    deadline, pause_s = time.monotonic() + _GONE_WITHIN_S, cloud.pause_s
+    while True:
+        try:
+            asked(cloud, partial(kind.delete, thing), also=Trouble.BUSY, telling=(Trouble.GONE,))
+            if not kind.is_there(thing):
+                return
+        except WorkerError:
+            raise
+        except Exception as error:
+            trouble = cloud.trouble(error)
+            if trouble is Trouble.GONE:
+                return
+            if trouble not in (Trouble.PASSING, Trouble.BUSY):
+                raise _typed(cloud, error, f"delete the {kind.what} {thing.name}") from error
+        if time.monotonic() > deadline:
+            raise WorkerError(
+                f"the {kind.what} {thing.name} (id {thing.id}) is still there {_GONE_WITHIN_S:.0f} s after it was "
+                f"deleted, and may cost money; look into {cloud.title}'s console, then `materia worker reap`"
+            )
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _SLOWEST_PAUSES * cloud.pause_s)
+
+
+def _instances(cloud: Cloud) -> tuple[Instance, ...]:
+    return tuple(
+        asked(cloud, partial(cloud.instance, each))
+        for each in asked(cloud, lambda: list(cloud.servers.ours()))
+        if each.labels is not None
+    )
+
+
+def _belongings(cloud: Cloud) -> tuple[Belonging, ...]:
+    return tuple(
+        Belonging(kind.what, each.name, each.labels)
+        for kind in _kinds_beside(cloud)
+        for each in asked(cloud, lambda kind=kind: list(kind.ours()))  # type: ignore[misc]
+        if each.labels is not None
+    )
+
+
+def _kinds_beside(cloud: Cloud) -> tuple[Kind, ...]:
+    return (*(supply.kind for supply in cloud.supplies), *cloud.remnants)
+
+
+def _named(cloud: Cloud, kind: Kind, name: str) -> list[Thing]:
+    return asked(cloud, lambda: list(kind.named(name)))
+
+
+def _ours(kind: Kind, found: list[Thing]) -> list[Thing]:
+    """Those of ours; ForeignError when there are only others."""
+    ours = [each for each in found if each.labels is not None]
+    if found and not ours:
+        raise ForeignError(
+            f"the {kind.what} {found[0].name} (id {found[0].id}) bears a worker's name and not our label, and is left "
+            "alone; rename or remove it yourself"
+        )
+    return ours
+
+
+def _no_capacity(offer: Offer, why: object) -> NoCapacityError:
+    return NoCapacityError(f"{offer.type} at {offer.location} is not to be had now ({why})")
+
+
+def _typed(cloud: Cloud, error: Exception | None, what: str) -> WorkerError:
+    said = cloud.said(error) if error else "no answer"
+    if error is not None and cloud.trouble(error) is Trouble.REFUSED:
+        return RefusedError(f"{cloud.title} did not {what}: {said}; check {cloud.credentials}")
+    return WorkerError(f"{cloud.title} did not {what}: {said}; try again later")

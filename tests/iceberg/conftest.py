@@ -1,0 +1,11 @@
+"""A namespace of its own on the real Iceberg catalog for each of these tests."""
+
+import pytest
+
+from tests.support.lake import Lake
+from tests.support.object_server import ObjectServer
+
+
+@pytest.fixture
+def lake(server: ObjectServer) -> Lake:
+    return Lake.of(server)

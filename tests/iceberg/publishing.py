@@ -1,0 +1,73 @@
+"""Generations to publish, and publishing them without a command line."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+
+from dataflows.iceberg.catalog import CatalogAddress
+from dataflows.iceberg.commit import Publication
+from dataflows.iceberg.publish import Outcome, publish
+from dataflows.serving.generation import Generation, GenerationFacts
+from dataflows.serving.generation_table import write_generation_table
+from dataflows.serving.store import ServingStore
+from ops.recorder import StepNote
+from tests.support.served import serve
+
+
+@dataclass(frozen=True)
+class Host:
+    """A data directory with generations, and whoever publishes from it."""
+
+    data_dir: Path
+
+    @property
+    def store(self) -> ServingStore:
+        return ServingStore(self.data_dir / "serving.duckdb")
+
+    def served(self) -> Generation:
+        served = self.store.served()
+        assert served is not None
+        return served
+
+    def path(self) -> Path:
+        return self.store.path(self.served().number)
+
+    def publish(self, address: CatalogAddress, now: datetime | None = None, dataset: str = "psd_alldata") -> Outcome:
+        publication = Publication(
+            self.served(), dataset, {each.sha256 for each in self.store.generations()}, self.data_dir / "work"
+        )
+        return publish(address, self.path(), publication, now or datetime.now(UTC), _step)
+
+
+def host_with(data_dir: Path) -> Host:
+    """Ten facts served, as generation 1."""
+    data_dir.mkdir()
+    serve(data_dir)
+    return Host(data_dir)
+
+
+def next_generation(host: Host, *statements: str, days_later: int = 1) -> Generation:
+    """Serve what is served after some SQL, as the next generation."""
+    store, served = host.store, host.served()
+    number = store.next_number()
+    building = store.building_path(number)
+    shutil.copy(host.path(), building)
+    building.chmod(0o644)
+    known = {field.name: getattr(served, field.name) for field in fields(GenerationFacts)}
+    facts = replace(GenerationFacts(**known), number=number, created_at=served.created_at + timedelta(days=days_later))
+    with duckdb.connect(str(building)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        write_generation_table(connection, facts)
+        connection.execute("CHECKPOINT")
+    return store.publish(building, facts)
+
+
+@contextmanager
+def _step(name: str) -> Iterator[StepNote]:
+    yield StepNote()

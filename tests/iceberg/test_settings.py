@@ -1,0 +1,86 @@
+"""The settings of the Iceberg catalog: together or not at all, and never told."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dataflows.errors import MissingToolError, SettingsError
+from dataflows.iceberg.catalog import CatalogAddress, open_catalog
+from ops.redact import Redactor
+from ops.secrets import check, for_worker
+from ops.settings import Settings
+from tests.support.command_line import HEAVY, materia
+from tests.support.object_server import CANARY
+
+WHOLE = {"ICEBERG_CATALOG_URI": "http://127.0.0.1:9/", "ICEBERG_WAREHOUSE": "lake", "ICEBERG_TOKEN": CANARY}
+
+
+def test_no_setting_means_no_catalog():
+    assert Settings.from_environ({"ICEBERG_NAMESPACE": "serving"}).iceberg is None
+
+
+def test_three_settings_name_a_catalog():
+    found = Settings.from_environ({**WHOLE, "ICEBERG_KEEP_DAYS": "7"}).iceberg
+    assert found == CatalogAddress("http://127.0.0.1:9", "lake", "serving", 7, token=CANARY)
+    assert CANARY not in f"{found!r} {found}"
+
+
+def test_client_credentials_stand_for_a_token():
+    given = {**WHOLE, "ICEBERG_TOKEN": "", "ICEBERG_CREDENTIAL": f"me:{CANARY}", "ICEBERG_NAMESPACE": "psd"}
+    found = Settings.from_environ(given).iceberg
+    assert found == CatalogAddress("http://127.0.0.1:9", "lake", "psd", credential=f"me:{CANARY}")
+    assert CANARY not in f"{found!r} {found}"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ICEBERG_TOKEN": ""}, "set are ICEBERG_CATALOG_URI, ICEBERG_WAREHOUSE;"),
+        ({"ICEBERG_CATALOG_URI": ""}, "set are ICEBERG_WAREHOUSE, ICEBERG_TOKEN;"),
+        ({"ICEBERG_WAREHOUSE": ""}, "ICEBERG_WAREHOUSE"),
+        ({"ICEBERG_CREDENTIAL": f"me:{CANARY}"}, "either ICEBERG_TOKEN or ICEBERG_CREDENTIAL"),
+        ({"ICEBERG_CATALOG_URI": "s3://lake"}, "ICEBERG_CATALOG_URI='s3://lake' is not an http"),
+        ({"ICEBERG_TOKEN": "", "ICEBERG_CREDENTIAL": CANARY}, "is not `client-id:client-secret`"),
+        ({"ICEBERG_NAMESPACE": "a.b"}, "ICEBERG_NAMESPACE='a.b'"),
+        ({"ICEBERG_NAMESPACE": "serving_"}, "ICEBERG_NAMESPACE='serving_'"),
+        ({"ICEBERG_KEEP_DAYS": "0"}, "ICEBERG_KEEP_DAYS='0'"),
+    ],
+)
+def test_half_a_catalog_is_refused_by_name_and_without_a_value(change, said):
+    with pytest.raises(SettingsError, match=said) as refused:
+        Settings.from_environ({**WHOLE, **change})
+    assert CANARY not in str(refused.value)
+
+
+def test_secrets_check_tells_what_is_missing_and_no_value(tmp_path):
+    done = materia(tmp_path, "secrets", "check", ICEBERG_CATALOG_URI="http://127.0.0.1:9", ICEBERG_TOKEN=CANARY)
+    assert done.returncode == 2
+    assert "ICEBERG_WAREHOUSE" in done.stderr
+    assert CANARY not in done.stdout + done.stderr
+    presence = {each.name: each for each in check(WHOLE)}
+    assert presence["ICEBERG_TOKEN"].is_secret and presence["ICEBERG_CREDENTIAL"].is_secret
+    assert presence["ICEBERG_TOKEN"].wanted_by == ("export_serving", "run-all")
+
+
+def test_a_worker_that_publishes_gets_the_catalog_and_one_that_extracts_does_not():
+    given = {**WHOLE, "ICEBERG_NAMESPACE": "psd"}
+    assert for_worker("run-all", given) == given
+    assert for_worker("extract", given).keys() & WHOLE.keys() == set()
+
+
+def test_both_parts_of_client_credentials_are_redacted():
+    redact = Redactor.from_environ({"ICEBERG_CREDENTIAL": f"client:{CANARY}"})
+    assert redact(f"sent client_secret={CANARY} of client:{CANARY}") == "sent client_secret=*** of ***"
+
+
+def test_a_missing_pyiceberg_is_named_with_what_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiceberg.catalog.rest", None)
+    with pytest.raises(MissingToolError, match="uv sync --extra iceberg"):
+        open_catalog(CatalogAddress("http://127.0.0.1:9", "lake", token=CANARY))
+
+
+def test_settings_and_status_import_nothing_heavy():
+    code = "import sys, ops.status, ops.iceberg; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & set(HEAVY) == set()

@@ -1,0 +1,106 @@
+"""What is played on the stage: the command line, and parts of pipelines that can do without SQLMesh's five seconds.
+
+Each takes the writer's lock and is recorded, as it is in its pipeline, and returns an exit code.
+"""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from dataflows import export
+from dataflows.errors import MateriaError, TransformError
+from dataflows.transform import Transformed
+from ops import handover, pipelines, run
+from ops.cli import main
+from ops.journal import Journal
+from ops.pipelines import Job, Request
+from ops.recorder import run_recorded
+from ops.settings import Settings
+
+
+def materia(*arguments: str) -> int:
+    """`materia` as it is typed."""
+    return main(arguments)
+
+
+def at(moment: str, name: str, *arguments: str) -> int:
+    """Another act while the machine's clock tells another time, and goes on from there."""
+    real, ahead = run.utc_now, datetime.fromisoformat(moment) - run.utc_now()
+    for module in tuple(sys.modules.values()):
+        if getattr(module, "utc_now", None) is real:
+            module.utc_now = lambda: real() + ahead
+    return globals()[name](*arguments)
+
+
+def publish() -> int:
+    """What export_serving does but for SQLMesh: nothing if it is served; else copy, verify, gate, publish, share."""
+
+    def work(job: Job) -> None:
+        if pipelines._is_current(job):
+            return
+        ready = Transformed(releases_processed=0, models_changed=False, audited=True)
+        landed = export.landed(job.landing, pipelines._export_inputs(job)["lakehouse"])
+        pipelines._publish(job, {"landed": landed, "transformed": ready, "audited": ready})
+
+    return _recorded("publish", work)
+
+
+def hand_over() -> int:
+    """What every transform does around SQLMesh: fetch the bucket's lakehouse, work on it, bring it back."""
+
+    def work(job: Job) -> None:
+        import duckdb
+
+        with handover.lakehouse_handed_over(job.remote, job.recorder):
+            try:
+                with duckdb.connect(str(job.settings.lakehouse_path)) as lakehouse:
+                    lakehouse.execute("CREATE SCHEMA IF NOT EXISTS work")
+                    lakehouse.execute("CREATE OR REPLACE TABLE work.done AS SELECT range AS n FROM range(1000)")
+            except duckdb.Error as error:  # SQLMesh's process would tell it so
+                raise TransformError(str(error)) from error
+
+    return _recorded("transform", work)
+
+
+def share() -> int:
+    """What every export does before and after: the bucket's newest generation here, or ours there."""
+    return _recorded(
+        "share",
+        lambda job: handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder),
+    )
+
+
+def remember(log_dir: str) -> int:
+    """The journal alone: a run with a run in it, steps, and the oldest forgotten."""
+
+    def work() -> None:
+        with Journal(Settings.from_environ().journal_path) as journal:
+            with run_recorded(journal, "outer", log_dir=Path(log_dir)) as outer, outer.child("inner") as inner:
+                for step in "abc":
+                    with inner.step(step):
+                        pass
+            journal.forget(3)
+
+    return _told(work)
+
+
+def _recorded(name: str, work: Callable[[Job], None]) -> int:
+    def begun() -> None:
+        with pipelines.job(name, Settings.from_environ(), Request(), ()) as job:
+            work(job)
+
+    return _told(begun)
+
+
+def _told(work: Callable[[], None]) -> int:
+    """Errors as the command line tells them."""
+    try:
+        work()
+    except MateriaError as error:
+        print(f"error: {error}")
+        return error.exit_code
+    except Exception as error:
+        print(f"error: unexpected {type(error).__name__}: {error}")
+        return 1
+    return 0
