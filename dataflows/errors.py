@@ -33,6 +33,10 @@ class TransformError(MateriaError):
     """SQLMesh failed, or an audit found rows that must not be there."""
 
 
+class LakehouseError(MateriaError):
+    """The lakehouse could not be opened, moved or looked after."""
+
+
 class GateError(MateriaError):
     """A new generation was refused; the served one stays."""
 

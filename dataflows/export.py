@@ -74,7 +74,7 @@ def built(
     path = serving.building_path(number)
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = build_generation(
-        lakehouse.path,
+        lakehouse.store,
         path,
         lambda connection: GenerationFacts(
             number=number,

@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,17 @@ class Order:
 
     action: str
     dataset: str
-    landed: list[tuple[str, int]]
+    settings: dict[str, str]
+    """What SQLMesh's configuration is to find in the environment, and nobody else."""
+    landed: list[tuple[str, int]] = field(default_factory=list)
     """Release days that are landed, oldest first, and how many rows each has."""
-    keys: list[str]
+    keys: list[str] = field(default_factory=list)
     """Every landed snapshot, also those that do not count for their day."""
-    rows_a_batch: int
+    rows_a_batch: int = 0
+    can_start_anew: bool = False
+    """Whether a lakehouse that only this machine uses may be removed and built again."""
+    state_draft: str = ""
+    """The file by way of which SQLMesh's state travels."""
 
 
 def main() -> None:
@@ -67,12 +74,14 @@ def main() -> None:
 def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
     """Do what the parent asks for and tell the result; True when it failed."""
     console, context = sqlmesh_report.installed_console(), None
+    os.environ.update(order.settings)
     try:
         context = _context()
-        if order.action == "transform" and _is_long_work(context, order):
+        if order.action == "transform" and order.can_start_anew and _is_long_work(context, order):
             result = {START_ANEW: True}
         else:
-            result = asdict({"transform": _transform, "audit": _audit}[order.action](context, order))
+            answer = _ACTIONS[order.action](context, order)
+            result = asdict(answer) if answer else {}
     except Exception as error:
         traceback.print_exc()
         result = {"error": sqlmesh_report.reason(error, console.failed, context)}
@@ -182,6 +191,22 @@ def _audit(context: "Context", order: Order) -> Transformed:
             f"{told}\nThe lakehouse is made of the landing alone: move its file away, and the next run builds it anew"
         )
     return Transformed(releases_processed=0, models_changed=False, audited=True)
+
+
+def _export_state(context: "Context", order: Order) -> None:
+    context.export_state(Path(order.state_draft), confirm=False)
+
+
+def _import_state(context: "Context", order: Order) -> None:
+    context.import_state(Path(order.state_draft), clear=True, confirm=False)
+
+
+_ACTIONS = {
+    "transform": _transform,
+    "audit": _audit,
+    "export_state": _export_state,
+    "import_state": _import_state,
+}
 
 
 def _processed_to(context: "Context", dataset: str) -> date | None:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dataflows.ducklake import DuckLake
 from dataflows.errors import TransformError
+from dataflows.lakehouse import LakehouseFile, LakehouseStore
 from dataflows.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -25,16 +27,26 @@ PROJECT_DIR = Path(__file__).resolve().parents[1] / "transform" / "sqlmesh_mater
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """The lakehouse file and how a child process is told of it."""
+    """The lakehouse and how a child process is told of it."""
 
     path: Path
+    """The file, where it is one."""
     dataset: str
     environ: Mapping[str, str] = field(repr=False)
     """The child's environment; the SQLMesh configuration reads the same settings as everybody else from it."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More settings, told to the child over its standard input: no list of processes shows them."""
     inherited_fds: tuple[int, ...] = ()
     """File handles that the child keeps open: the writer's lock lives as long as the child, whatever ends first."""
     waiting: subprocess.Popen[str] | None = field(default=None, repr=False, compare=False)
     """A child that `warmed_up` started, for the first run to use."""
+    ducklake: DuckLake | None = None
+    """What takes the file's place, where the settings name one."""
+
+    @property
+    def store(self) -> LakehouseStore:
+        """What holds the tables."""
+        return self.ducklake or LakehouseFile(self.path)
 
 
 @dataclass(frozen=True)
@@ -79,17 +91,35 @@ def run(
     """
     rows_of_day = {snapshot.released_on: snapshot.row_count for snapshot in snapshots}
     order = {
-        "action": action,
-        "dataset": lakehouse.dataset,
         "landed": [(day.isoformat(), rows) for day, rows in sorted(rows_of_day.items())],
         "keys": [snapshot.key for snapshot in snapshots],
         "rows_a_batch": rows_a_batch,
+        "can_start_anew": lakehouse.ducklake is None,
     }
+    answer = _answered(action, lakehouse, order)
+    if START_ANEW in answer:
+        _remove(lakehouse)
+        answer = _answered(action, lakehouse, order)
+    return Transformed(**answer)
+
+
+def move_state(lakehouse: Lakehouse, other: Lakehouse, draft: Path) -> None:
+    """Make what SQLMesh remembers of one lakehouse what it remembers of the other, by way of the file `draft`.
+
+    Raises TransformError. Done twice, it is the same.
+    """
+    for action, where in (("export_state", lakehouse), ("import_state", other)):
+        _answered(action, where, {"state_draft": str(draft)})
+
+
+def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
+    """What the child says to an order; raises TransformError when it fails."""
+    whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), **order}
     process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
         try:
             with suppress(BrokenPipeError):  # it died before; how is told below
-                process.stdin.write(json.dumps(order) + "\n")
+                process.stdin.write(json.dumps(whole) + "\n")
                 process.stdin.close()
             result, lines = _follow(process.stdout)
         except BaseException:
@@ -97,10 +127,7 @@ def run(
             raise
     if process.returncode != 0 or result is None:
         raise TransformError(_explained(action, process.returncode, result, lines))
-    if START_ANEW in result:
-        _remove(lakehouse)
-        return run(action, lakehouse, snapshots, rows_a_batch)
-    return Transformed(**result)
+    return result
 
 
 def _remove(lakehouse: Lakehouse) -> None:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from dataflows.ducklake import CATALOG, DuckLake
 from dataflows.errors import LockHeldError, MateriaError, SettingsError
 from ops.run import utc_now
 from ops.settings import Settings
@@ -52,7 +53,11 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     except SettingsError as error:
         yield Finding("settings", Verdict.FAILED, str(error), "mend the setting; the others wait for it")
         return
-    yield Finding("settings", Verdict.OK, f"data directory {settings.data_dir}, dataset {settings.dataset}")
+    yield Finding(
+        "settings",
+        Verdict.OK,
+        f"data directory {settings.data_dir}, dataset {settings.dataset}, gateway {settings.gateway}",
+    )
     checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
         ("versions", _versions),
         ("code", _code),
@@ -128,6 +133,8 @@ def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     """The lakehouse opens; looked at only while no run is writing to it."""
     from ops.lock import writer_lock
 
+    if settings.used_ducklake:
+        return _ducklake(settings.used_ducklake)
     if not settings.lakehouse_path.exists():
         return Finding("lakehouse", Verdict.OK, "not there yet: the first transform makes it")
     try:
@@ -139,6 +146,37 @@ def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
         step = f"restore {settings.lakehouse_path}, or remove it with its state: the next transform makes it anew"
         return Finding("lakehouse", Verdict.FAILED, str(error), step)
     return Finding("lakehouse", Verdict.OK, f"{settings.lakehouse_path} opens, {tables} tables and views")
+
+
+def _ducklake(lake: DuckLake) -> Finding:
+    """What it needs is installed, its catalog answers, its data can be reached; reading waits for no writer."""
+    import duckdb
+
+    from ops.lakehouse_lock import is_catalog_there
+
+    if missing := lake.missing_packages():
+        return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", "uv sync --extra ducklake")
+    _see_data(lake)
+    if not is_catalog_there(lake):
+        return Finding("lakehouse", Verdict.OK, f"{lake}: not there yet, the first transform makes it")
+    with duckdb.connect() as connection:
+        lake.attach(connection, read_only=True)
+        (tables,) = connection.execute(f"SELECT COUNT(*) FROM ducklake_table_info('{CATALOG}')").fetchone() or (0,)
+    return Finding("lakehouse", Verdict.OK, f"{lake}: opens, {tables} tables")
+
+
+def _see_data(lake: DuckLake) -> None:
+    """Raises what is wrong with the place of a DuckLake's files."""
+    if lake.bucket is not None:
+        from dataflows.object_store import ObjectStore
+
+        prefix = lake.data.removeprefix(f"s3://{lake.bucket.name}").strip("/")
+        next(iter(ObjectStore(lake.bucket).list(f"{prefix}/")), None)
+        return
+    folder = Path(lake.data)
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SettingsError(f"{place} cannot be written to; chown it to {os.getuid()}, or set another DUCKLAKE_DATA")
 
 
 def _serving(settings: Settings, _environ: Mapping[str, str]) -> Finding:

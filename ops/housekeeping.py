@@ -3,13 +3,15 @@
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dataflows.errors import JournalError, LockHeldError
+from dataflows.errors import JournalError, LockHeldError, MateriaError
 from dataflows.serving.store import ServingStore
+from ops.ducklake_care import care_in_a_process
 from ops.journal import Journal
+from ops.lakehouse_lock import lakehouse_lock
 from ops.lock import writer_lock
 from ops.settings import PROJECT_DIR, Settings
 from ops.supervisor.memory import recall, remember
@@ -44,6 +46,7 @@ def keep_house(settings: Settings, now: datetime, limits: Limits = Limits(), sql
     try:
         with writer_lock(settings.lock_path, "housekeeping"):
             removed = clean(settings, now, limits, sqlmesh_dir)
+            look_after_ducklake(settings, now)
     except LockHeldError:
         return
     if removed:
@@ -67,6 +70,25 @@ def clean(settings: Settings, now: datetime, limits: Limits, sqlmesh_dir: Path) 
     except JournalError as error:
         log.warning("the journal stays as it is", extra={"error": str(error)})
     return removed
+
+
+def look_after_ducklake(settings: Settings, now: datetime) -> None:
+    """Where a DuckLake is the gateway: merge small files, forget old snapshots, remove what nothing needs any more.
+
+    Left for the next time while another machine works on it; what goes wrong is logged, and tried again then.
+    """
+    lake = settings.used_ducklake
+    if lake is None:
+        return
+    try:
+        with lakehouse_lock(lake, "housekeeping") as handles:
+            cared = care_in_a_process(lake, now, settings.ducklake_kept_for, handles)
+    except LockHeldError as held:
+        log.info("the DuckLake is looked after another time", extra={"reason": str(held)})
+    except MateriaError as error:
+        log.warning("the DuckLake could not be looked after", extra={"error": str(error)})
+    else:
+        log.info("looked after the DuckLake", extra=asdict(cared))
 
 
 def _old_logs(log_dir: Path, now: datetime, limits: Limits) -> Iterator[Path]:

@@ -6,24 +6,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflows.archive import Archive, Patience
+from dataflows.ducklake import DuckLake
 from dataflows.errors import SettingsError
 from dataflows.files import disk_refusal
 from dataflows.landing import Landing
 from dataflows.release import Month
 from dataflows.serving.store import ServingStore
 from dataflows.snapshot import Snapshot
-from ops import handover, iceberg
+from ops import ducklake, handover, iceberg
 from ops.handover import Remote
 from ops.journal import Journal
+from ops.lakehouse_lock import lakehouse_lock
 from ops.lock import WriterLock, writer_lock
 from ops.recorder import Recorder, run_recorded
 from ops.redact import Redactor, is_secret
 from ops.run import utc_now
 from ops.settings import Settings
 from ops.version import code_version
+
+if TYPE_CHECKING:
+    from dataflows.transform import Lakehouse
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,8 @@ class Job:
     serving: ServingStore
     remote: Remote | None = None
     """The bucket's side of everything, where settings name one."""
+    shared_lock_fds: tuple[int, ...] = ()
+    """The lock of a lakehouse that other machines share, while it is held."""
 
     def execute(
         self, dataflow: Any, wanted: str, inputs: Mapping[str, Any], given: Mapping[str, Any] | None = None
@@ -84,6 +91,18 @@ class Job:
         asked = self.request.arguments if arguments is None else arguments
         with self.recorder.child(pipeline, arguments=asked) as recorder:
             yield replace(self, recorder=recorder)
+
+    @contextmanager
+    def holding_lakehouse(self) -> Iterator["Job"]:
+        """The same job while nobody else, on whatever machine, writes to the lakehouse; raises LockHeldError."""
+        with self.holding(self.settings.used_ducklake) as holding:
+            yield holding
+
+    @contextmanager
+    def holding(self, lake: DuckLake | None) -> Iterator["Job"]:
+        """The same for a DuckLake that need not be the gateway."""
+        with lakehouse_lock(lake, self.recorder.run.pipeline) as fds:
+            yield replace(self, shared_lock_fds=fds)
 
 
 def run(pipeline: str, settings: Settings, request: Request) -> str:
@@ -163,12 +182,14 @@ def _already(snapshot: Snapshot) -> str:
 def _transform(job: Job) -> None:
     if _is_current(job):
         return
-    _transformed(job)
+    with job.holding_lakehouse() as holding:
+        _transformed(holding)
 
 
 def _export_serving(job: Job) -> None:
     if not _is_current(job) or job.request.forced_reason is not None:
-        _publish(job, _transformed(job))
+        with job.holding_lakehouse() as holding:
+            _publish(holding, _transformed(holding))
     iceberg.keep_up(job)
 
 
@@ -191,10 +212,11 @@ def _brought_up_to_date(job: Job) -> bool:
     """Whether there was anything to transform and publish, as runs inside this one."""
     if _is_current(job) and job.request.forced_reason is None:
         return False
-    with job.inside("transform") as transforming:
-        given = _transformed(transforming)
-    with job.inside("export_serving") as exporting:
-        _publish(exporting, given)
+    with job.holding_lakehouse() as holding:
+        with holding.inside("transform") as transforming:
+            given = _transformed(transforming)
+        with holding.inside("export_serving") as exporting:
+            _publish(exporting, given)
     job.recorder.result = exporting.recorder.result
     return True
 
@@ -218,7 +240,10 @@ def _transformed(job: Job) -> Mapping[str, Any]:
 
     inputs = _export_inputs(job)
     # The child's imports take seconds; what this process has to import and fetch goes on meanwhile.
-    with warmed_up(inputs["lakehouse"]) as lakehouse, handover.lakehouse_handed_over(job.remote, job.recorder):
+    with (
+        warmed_up(inputs["lakehouse"]) as lakehouse,
+        handover.lakehouse_handed_over(_file_handed_over(job), job.recorder),
+    ):
         inputs = {**inputs, "lakehouse": lakehouse}
         landed = job.execute(export, "landed", inputs)
         audited = job.execute(export, "audited", inputs, {"landed": landed})
@@ -244,16 +269,10 @@ def _publish(job: Job, given: Mapping[str, Any]) -> None:
 
 def _export_inputs(job: Job) -> Mapping[str, Any]:
     from dataflows.gate import Gate
-    from dataflows.transform import Lakehouse
 
     return {
         "landing": job.landing,
-        "lakehouse": Lakehouse(
-            path=job.settings.lakehouse_path,
-            dataset=job.settings.dataset,
-            environ=_child_environ(job.settings),
-            inherited_fds=(job.lock.fileno(),),
-        ),
+        "lakehouse": lakehouse_of(job, job.settings.used_ducklake),
         "serving": job.serving,
         "gate": Gate(job.settings.max_row_loss, job.request.forced_reason),
         "code_version": code_version(),
@@ -261,15 +280,37 @@ def _export_inputs(job: Job) -> Mapping[str, Any]:
     }
 
 
+def lakehouse_of(job: Job, lake: DuckLake | None) -> "Lakehouse":
+    """The lakehouse in that DuckLake or, without one, in its file, as a child process is told of it."""
+    from dataflows.transform import Lakehouse
+
+    return Lakehouse(
+        path=job.settings.lakehouse_path,
+        dataset=job.settings.dataset,
+        environ=_child_environ(job.settings),
+        secrets=ducklake.environ_of(lake) if lake else {},
+        inherited_fds=(job.lock.fileno(), *job.shared_lock_fds),
+        ducklake=lake,
+    )
+
+
+def _file_handed_over(job: Job) -> Remote | None:
+    """The bucket through which a lakehouse's file travels; a DuckLake is shared as it is."""
+    return None if job.settings.used_ducklake else job.remote
+
+
 def _child_environ(settings: Settings) -> Mapping[str, str]:
     """What SQLMesh's process gets: these very settings, no secret, and nothing of a bucket that it cannot use."""
     inherited = {
-        name: value for name, value in os.environ.items() if not is_secret(name) and not name.startswith("R2_")
+        name: value
+        for name, value in os.environ.items()
+        if not is_secret(name) and not name.startswith(("R2_", "DUCKLAKE_"))
     }
     return inherited | {
         "MATERIA_DATA_DIR": str(settings.data_dir),
         "LAKEHOUSE_DUCKDB_PATH": str(settings.lakehouse_path),
         "PSD_DATASET": settings.dataset,
+        "MATERIA_GATEWAY": "duckdb",  # until it is told of a DuckLake, with the secrets
     }
 
 

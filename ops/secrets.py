@@ -11,11 +11,13 @@ from ops.workers.needs import PROVIDERS
 R2_NAMES = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
 WORKERS = "workers"
 
+LAKEHOUSE_NAMES = ("MATERIA_GATEWAY", "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD", "DUCKLAKE_DATA")
+
 DECLARED: Mapping[str, tuple[str, ...]] = {
     "extract": R2_NAMES,
-    "transform": R2_NAMES,
-    "export_serving": (*R2_NAMES, *ICEBERG_NAMES),
-    "run-all": (*R2_NAMES, *ICEBERG_NAMES),
+    "transform": (*R2_NAMES, *LAKEHOUSE_NAMES),
+    "export_serving": (*R2_NAMES, *LAKEHOUSE_NAMES, *ICEBERG_NAMES),
+    "run-all": (*R2_NAMES, *LAKEHOUSE_NAMES, *ICEBERG_NAMES),
 }
 """What a pipeline needs of the secret store; nothing else reaches a worker."""
 
@@ -42,13 +44,15 @@ class Presence:
 
 
 def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
-    """Every name that the secret store should hold."""
+    """Every name that the secret store should hold; those of a DuckLake where one is the gateway."""
+    unused = () if environ.get("MATERIA_GATEWAY", "").strip() == "ducklake" else LAKEHOUSE_NAMES
 
     def presence(name: str, who: tuple[str, ...], provider: str | None = None) -> Presence:
         return Presence(name, bool(environ.get(name, "").strip()), is_secret(name), who, provider)
 
     def wanted() -> Iterator[Presence]:
-        names = dict.fromkeys(name for declared in DECLARED.values() for name in declared)
+        declared_names = (name for declared in DECLARED.values() for name in declared)
+        names = dict.fromkeys(name for name in declared_names if name not in unused)
         for name in names:
             yield presence(name, tuple(pipeline for pipeline, declared in DECLARED.items() if name in declared))
         # What only this machine needs to have workers; it never reaches one.

@@ -4,11 +4,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
+from dataflows.ducklake import DuckLake, SqliteCatalog
 from dataflows.errors import SettingsError
 from dataflows.iceberg.catalog import CatalogAddress
-from ops import iceberg_settings
+from ops import ducklake, iceberg_settings
 from ops.supervisor import config
 from ops.supervisor.config import Supervision, supervision_of
 
@@ -26,6 +28,7 @@ DOCUMENTED = {
     "R2_BUCKET": "object storage: the bucket",
     "R2_ACCESS_KEY": "object storage: the access key's id",
     "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
+    **ducklake.DOCUMENTED,
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
     **iceberg_settings.DOCUMENTED,
@@ -87,6 +90,16 @@ class Settings:
     r2: R2Settings | None
     supervision: Supervision = field(default_factory=Supervision)
     iceberg: CatalogAddress | None = None
+    gateway: str = "duckdb"
+    """Where transforms write and exports read: `duckdb`, the file, or `ducklake`."""
+    ducklake: DuckLake | None = None
+    """The DuckLake that is named, whichever gateway is used."""
+    ducklake_kept_for: timedelta = timedelta(days=7)
+
+    @property
+    def used_ducklake(self) -> DuckLake | None:
+        """The DuckLake when it is the gateway."""
+        return self.ducklake if self.gateway == "ducklake" else None
 
     @property
     def landing_dir(self) -> Path:
@@ -95,6 +108,14 @@ class Settings:
     @property
     def sqlmesh_state_path(self) -> Path:
         return self.lakehouse_path.with_name(f"{self.lakehouse_path.stem}-state.duckdb")
+
+    @property
+    def ducklake_state_path(self) -> Path | None:
+        """SQLMesh's state for a DuckLake of one host; one in PostgreSQL has it in the same database."""
+        if self.ducklake is None or not isinstance(self.ducklake.catalog, SqliteCatalog):
+            return None
+        path = self.ducklake.catalog.path
+        return path.with_name(f"{path.stem}-ducklake-state.duckdb")
 
     @property
     def journal_path(self) -> Path:
@@ -123,6 +144,7 @@ class Settings:
         archive_url = given.get("PSD_ARCHIVE_URL", USDA_ARCHIVE_URL)
         if not config.is_address(archive_url):
             raise SettingsError(f"PSD_ARCHIVE_URL={archive_url!r} is not an http(s) address")
+        r2 = _r2(given)
         return cls(
             data_dir=data_dir,
             lakehouse_path=_path(given, "LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"),
@@ -130,9 +152,12 @@ class Settings:
             archive_url=archive_url,
             dataset=dataset,
             max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
-            r2=_r2(given),
+            r2=r2,
             supervision=supervision_of(given),
             iceberg=iceberg_settings.iceberg_of(given),
+            gateway=ducklake.gateway_of(given),
+            ducklake=ducklake.ducklake_of(given, r2),
+            ducklake_kept_for=ducklake.kept_for(given),
         )
 
 

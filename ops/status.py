@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from dataflows.ducklake import SqliteCatalog
 from dataflows.errors import JournalError, MateriaError, ServingError
 from dataflows.release import Month
 from dataflows.serving.generation import Generation
@@ -66,6 +67,10 @@ class Status:
     expected_release: Month
     pipelines: tuple[PipelineState, ...]
     problems: tuple[Problem, ...]
+    gateway: str = "duckdb"
+    """Where transforms write: `duckdb`, a file of this data directory, or `ducklake`."""
+    lakehouse: str = ""
+    """What and where it is; shows no secret."""
 
     @property
     def ok(self) -> bool:
@@ -97,9 +102,11 @@ def take_status(settings: Settings, now: datetime) -> Status:
         problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
     except JournalError as error:
         problems.append(_problem_of(error, "journal-broken"))
+    problems.extend(_lakehouse_problems(settings))
     problems.extend(_disk_problems(settings))
     problems.extend(_supervisor_problems(settings, now))
-    return Status(now, generation, expected_release(now), pipelines, tuple(problems))
+    lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
+    return Status(now, generation, expected_release(now), pipelines, tuple(problems), settings.gateway, lakehouse)
 
 
 def served_release(settings: Settings) -> Month | None:
@@ -186,6 +193,20 @@ def _extract_problems(
         what = f"extract has not succeeded for more than {hours} h"
         next_step = "materia run-all, and see that it is scheduled"
         yield Problem(Severity.STALE, what, success.ended_at, next_step, key="extract-stale")
+
+
+def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
+    """What a DuckLake lacks, as far as a look at this machine tells; `materia doctor` asks catalog and bucket."""
+    lake = settings.used_ducklake
+    if lake is None:
+        return
+    if missing := lake.missing_packages():
+        what = f"the gateway is ducklake, and {', '.join(missing)} is not installed"
+        yield Problem(Severity.MISSING, what, None, "uv sync --extra ducklake", key="ducklake-packages")
+    is_made = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()
+    if is_made and lake.data_dir is not None and not lake.data_dir.is_dir():
+        what = f"the DuckLake's catalog is there and its data is not: {lake.data_dir}"
+        yield Problem(Severity.MISSING, what, None, "mount or restore it, or see DUCKLAKE_DATA", key="ducklake-data")
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.object_server import ObjectServer
+from tests.support.postgres_server import PostgresServer
 from tests.support.real_files import SHARED_PSD
 from tests.support.served_demo import ServedDemo, run_demo
 from tests.support.torture import (  # noqa: F401
@@ -29,6 +30,13 @@ def shared_psd() -> Path:
 def archive() -> Iterator[FaultyArchive]:
     """An empty loopback archive that can be told to misbehave."""
     with FaultyArchive() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server; each test asks it for a database of its own."""
+    with PostgresServer() as server:
         yield server
 
 

@@ -113,7 +113,7 @@ def test_hostile_names_in_a_workers_script_stay_what_they_are(tmp_path: Path) ->
         program.chmod(0o755)
     home = tmp_path / "home"
     home.mkdir()
-    script = scripts.prepare(4, HOSTILE, HOSTILE)
+    script = scripts.prepare(4, HOSTILE, HOSTILE, ())
     done = subprocess.run(
         ["bash", "-c", f"exec 3<&0\nset -eu\n{script}"],
         input=b"code",

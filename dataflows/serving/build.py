@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.errors import TransformError
 from dataflows.files import raise_if_refused, require_space
+from dataflows.lakehouse import LakehouseStore
 from dataflows.serving.asof import asof_macros
 from dataflows.serving.generation import GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
@@ -28,28 +29,30 @@ SERVING_TABLES = (
 
 
 def build_generation(
-    lakehouse_path: Path, building_path: Path, describe: Callable[["DuckDBPyConnection"], GenerationFacts]
+    store: LakehouseStore, building_path: Path, describe: Callable[["DuckDBPyConnection"], GenerationFacts]
 ) -> GenerationFacts:
     """Copy the serving tables, their comments and the as-of macros to a new file at `building_path`.
 
     `describe` is called with the finished tables and says what generation they are. On return the file is
-    closed and has no write-ahead log. Raises TransformError when the lakehouse lacks a table, DiskSpaceError or
-    DiskError when the disk refuses to take it.
+    closed and has no write-ahead log. Raises LakehouseError when the lakehouse can't be opened, TransformError
+    when it lacks a table, DiskSpaceError or DiskError when the disk refuses to take it.
     """
     import duckdb
 
-    require_space(building_path.parent, lakehouse_path.stat().st_size + (64 << 20), "building a generation")
     for leftover in (building_path, building_path.with_name(building_path.name + ".wal")):
         leftover.unlink(missing_ok=True)
     connection = None
     try:
         connection = duckdb.connect(str(building_path))
-        # Under this very name: the lakehouse's views spell their catalog out.
-        connection.execute(f"ATTACH '{_escaped(lakehouse_path)}' AS lakehouse (READ_ONLY)")
+        store.attach(connection, read_only=True)
+        require_space(building_path.parent, store.size_bytes(connection) + (64 << 20), "building a generation")
+        # One transaction sees one state, also of a lakehouse that other machines write to.
+        connection.execute("BEGIN")
         connection.execute("CREATE SCHEMA serving")
         for table in SERVING_TABLES:
             connection.execute(f"CREATE TABLE serving.{table} AS FROM lakehouse.serving.{table}")
             _copy_comments(connection, table)
+        connection.execute("COMMIT")
         connection.execute("DETACH lakehouse")
         for statement in asof_macros("serving"):
             connection.execute(statement)
@@ -57,12 +60,10 @@ def build_generation(
         write_generation_table(connection, facts)
         connection.execute("CHECKPOINT")
     except duckdb.CatalogException as error:
-        raise TransformError(
-            f"{lakehouse_path} is not complete: {error}; run `materia pipeline run transform`"
-        ) from error
+        raise TransformError(f"{store} is not complete: {error}; run `materia pipeline run transform`") from error
     except (duckdb.IOException, duckdb.FatalException) as error:
         raise_if_refused(error, building_path)
-        raise TransformError(f"{lakehouse_path} can't be copied: {error}; is it open in another program?") from error
+        raise TransformError(f"{store} can't be copied: {error}; is it open in another program?") from error
     finally:
         if connection is not None:
             connection.close()
@@ -77,16 +78,8 @@ def row_counts(connection: "DuckDBPyConnection") -> dict[str, int]:
 
 def _copy_comments(connection: "DuckDBPyConnection", table: str) -> None:
     comments = connection.execute(
-        "SELECT NULL, comment FROM duckdb_views() WHERE database_name = 'lakehouse'"
-        " AND schema_name = 'serving' AND view_name = $table AND comment IS NOT NULL"
-        " UNION ALL SELECT column_name, comment FROM duckdb_columns() WHERE database_name = 'lakehouse'"
-        " AND schema_name = 'serving' AND table_name = $table AND comment IS NOT NULL",
-        {"table": table},
+        "SELECT column_name, comment FROM lakehouse.serving.column_comment WHERE table_name = $table", {"table": table}
     ).fetchall()
     for column, comment in comments:
         what = f'COLUMN serving.{table}."{column}"' if column else f"TABLE serving.{table}"
         connection.execute(f"COMMENT ON {what} IS '{comment.replace(chr(39), chr(39) * 2)}'")
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "ops.cli.demo:demo",
     "doctor": "ops.cli.doctor:doctor",
     "iceberg": "ops.cli.iceberg:iceberg",
+    "lakehouse": "ops.cli.lakehouse:lakehouse",
     "landing": "ops.cli.landing:landing",
     "pipeline": "ops.cli.pipeline:pipeline",
     "query": "ops.cli.query:query",

@@ -33,6 +33,8 @@ def _record(found: Status) -> dict[str, Any]:
         "ok": found.ok,
         "generation": found.generation,
         "expected_release": str(found.expected_release),
+        "gateway": found.gateway,
+        "lakehouse": found.lakehouse,
         "pipelines": [_pipeline_record(state, found) for state in found.pipelines],
         "problems": found.problems,
     }
@@ -56,7 +58,8 @@ def _pipeline_record(state: PipelineState, found: Status) -> dict[str, Any]:
 def _text(found: Status) -> str:
     rows = [_pipeline_row(state, found) for state in found.pipelines]
     head = ("pipeline", "last run", "status", "took", "run", "outcome")
-    parts = [_generation_text(found), table(head, rows, right=("took", "run")), _problems_text(found)]
+    served = f"{_generation_text(found)}\ngateway: {found.gateway}, {found.lakehouse}"
+    parts = [served, table(head, rows, right=("took", "run")), _problems_text(found)]
     return "\n\n".join(part for part in parts if part)
 
 

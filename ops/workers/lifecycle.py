@@ -55,6 +55,11 @@ def run_on(
             "a worker shares its data with this machine through object storage, and none is set; "
             "set R2_ENDPOINT, R2_BUCKET, R2_ACCESS_KEY and R2_SECRET_KEY, or run it with `--on local`"
         )
+    if settings.used_ducklake and not settings.used_ducklake.is_shared:
+        raise SettingsError(
+            "a worker can't reach a DuckLake of this machine alone; DUCKLAKE_CATALOG=postgres:… and "
+            "DUCKLAKE_DATA=s3://… can be shared, or run it with `--on local`"
+        )
     code = committed_code(PROJECT_DIR)
     name = worker_name(hire.owner, pipeline)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,8 @@ def run_on(
             lock.name_run(recorder.run.id)
             reap(hire, journal, utc_now())
             order = _order(pipeline, request, environ)
-            _work(hire, name, pipeline, recorder, Mirror(recorder, redact), code, order, patience or Patience())
+            mirror = Mirror(recorder, redact)
+            _work(hire, name, pipeline, recorder, mirror, code, _extras(settings), order, patience or Patience())
             # What the worker published lies in the bucket, and is served here from now on.
             remote = handover.remote_of(settings)
             handover.share_generations(remote, ServingStore(settings.serving_path), settings.max_row_loss, recorder)
@@ -87,6 +93,7 @@ def _work(
     recorder: Recorder,
     mirror: Mirror,
     code: Code,
+    extras: tuple[str, ...],
     order: bytes,
     patience: Patience,
 ) -> None:
@@ -103,7 +110,7 @@ def _work(
             with recorder.step("worker_reached"):
                 wire.reach(patience.boot_s)
             with recorder.step("code_sent") as note:
-                script = scripts.prepare(len(code.bundle), code.commit, code.shallow)
+                script = scripts.prepare(len(code.bundle), code.commit, code.shallow, extras)
                 wire.insist("install the code", script, timeout_s=patience.code_s, stdin=code.bundle)
                 note.detail = f"commit {code.commit[:12]}"
             _run(wire, name, pipeline, mirror, order, deadline, patience)
@@ -169,6 +176,12 @@ def _order(pipeline: str, request: Request, environ: Mapping[str, str]) -> bytes
         "environ": for_worker(pipeline, environ),
     }
     return json.dumps(told).encode() + b"\n"
+
+
+def _extras(settings: Settings) -> tuple[str, ...]:
+    """What a worker installs beyond the usual."""
+    wanted = {"iceberg": settings.iceberg, "ducklake": settings.used_ducklake}
+    return tuple(extra for extra, used in wanted.items() if used)
 
 
 def _address(made: Instance) -> str:

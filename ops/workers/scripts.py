@@ -1,6 +1,7 @@
 """What is said to a worker, as bash. No secret is in any of it; what a script reads comes as its descriptor 3."""
 
 import shlex
+from collections.abc import Sequence
 
 PREPARE = """
 if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null || true; fi
@@ -20,7 +21,7 @@ if ! command -v uv >/dev/null; then
   export PATH="$HOME/materia/uv/bin:$PATH"
   command -v uv >/dev/null || {{ python3 -m venv ../uv && ../uv/bin/pip install -q uv; }}
 fi
-uv sync -q --no-dev --extra iceberg >&2
+uv sync -q --no-dev{extras} >&2
 """
 
 START = """
@@ -66,9 +67,14 @@ pkill -KILL -s "$leader" || true
 """
 
 
-def prepare(size_bytes: int, commit: str, shallow: str) -> str:
+def prepare(size_bytes: int, commit: str, shallow: str, extras: Sequence[str]) -> str:
     """Unpack the bundle that comes on descriptor 3, of exactly that commit, and install what it needs."""
-    return PREPARE.format(size_bytes=size_bytes, commit=shlex.quote(commit), shallow=shlex.quote(shallow))
+    return PREPARE.format(
+        size_bytes=size_bytes,
+        commit=shlex.quote(commit),
+        shallow=shlex.quote(shallow),
+        extras="".join(f" --extra {extra}" for extra in extras),
+    )
 
 
 def start(timeout_s: float) -> str:

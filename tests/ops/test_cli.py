@@ -74,6 +74,8 @@ def test_status_as_json_has_its_shape(filled: Path) -> None:
         "ok",
         "generation",
         "expected_release",
+        "gateway",
+        "lakehouse",
         "pipelines",
         "problems",
     }

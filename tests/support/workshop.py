@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from dataflows import export, psd_zip, transform
+from dataflows.ducklake import DuckLake
 from dataflows.gate import Gate
 from dataflows.landing import LocalLanding
 from dataflows.serving.build import SERVING_TABLES
@@ -20,6 +21,7 @@ from dataflows.serving.store import ServingStore
 from dataflows.snapshot import Snapshot, key_of_etag
 from dataflows.transform import Lakehouse, Transformed
 from ops.demo.generator import GeneratedRelease
+from ops.ducklake import environ_of
 
 LANDED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -33,6 +35,8 @@ class Workshop:
 
     data_dir: Path
     dataset: str = "psd_alldata"
+    lake: DuckLake | None = None
+    """What takes the place of the lakehouse's file."""
 
     @property
     def landing(self) -> LocalLanding:
@@ -50,11 +54,17 @@ class Workshop:
 
     @property
     def lakehouse(self) -> Lakehouse:
-        return Lakehouse(self.data_dir / "lakehouse.duckdb", self.dataset, self.environ)
+        secrets = environ_of(self.lake) if self.lake else {}
+        path = self.data_dir / "lakehouse.duckdb"
+        return Lakehouse(path, self.dataset, self.environ, secrets, ducklake=self.lake)
 
     def copy(self, data_dir: Path) -> "Workshop":
         shutil.copytree(self.data_dir, data_dir, symlinks=True)
         return Workshop(data_dir, self.dataset)
+
+    def copy_landing(self, other: "Workshop") -> None:
+        """Give another data directory what is landed here."""
+        shutil.copytree(self.data_dir / "landing", other.data_dir / "landing")
 
     def land(self, release: GeneratedRelease, **differently: Any) -> Snapshot:
         """Land a generated release as an extract would, but for the fields named in `differently`."""
@@ -108,7 +118,9 @@ class Workshop:
 
     def query(self, sql: str, *parameters: Any) -> list[tuple]:
         """Rows from the lakehouse, read-only, under the name that its views spell out."""
-        with duckdb.connect(str(self.lakehouse.path), read_only=True) as connection:
+        with duckdb.connect() as connection:
+            self.lakehouse.store.attach(connection, read_only=True)
+            connection.execute("USE lakehouse")
             return connection.execute(sql, list(parameters)).fetchall()
 
     def tables(self, schema: str = "serving") -> dict[str, list[tuple]]:

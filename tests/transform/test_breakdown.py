@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from dataflows import export, gate
-from dataflows.errors import GateError, LandingError, LockHeldError, TransformError
+from dataflows.errors import GateError, LakehouseError, LandingError, LockHeldError, TransformError
 from dataflows.transform import PROJECT_DIR
 from ops.demo.generator import GeneratedRelease
 from ops.lock import writer_lock
@@ -164,7 +164,7 @@ def test_a_lakehouse_open_elsewhere_is_a_typed_error(served: Workshop, copied: C
     command = [sys.executable, "-c", holding, workshop.lakehouse.path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline()
-        with pytest.raises(TransformError, match="lock"):
+        with pytest.raises(LakehouseError, match="lock"):
             workshop.publish()
         holder.stdin.close()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dataflows.ducklake import DuckLake, SqliteCatalog
+from dataflows.lakehouse import LakehouseFile
 from dataflows.landing import LocalLanding
 from dataflows.release import Month
 from dataflows.serving.build import SERVING_TABLES
@@ -17,6 +19,8 @@ from ops.pipelines import Request
 from ops.settings import Settings
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.real_files import EU_AREA, EU_AREA_MONTH, GRAINS, GRAINS_MONTHS, post_real_eu_area, post_real_grains
+from tests.support.table_by_table import differences, written_out
+from tests.support.workshop import Workshop
 
 SUMMER, SPRING, AUTUMN = GRAINS_MONTHS
 KNOWN_FROM_ITS_SUCCESSOR = 483_555
@@ -75,6 +79,16 @@ def test_american_corn_was_what_the_files_of_the_day_said(in_order: Settings) ->
     assert len({value for ((value, _),) in served}) == 3, "USDA revised it twice"
     # Between two landed releases lie others that nobody kept.
     assert [certain for ((_, certain),) in served] == [False, False, True]
+
+
+def test_on_a_ducklake_every_table_comes_out_the_same(in_order: Settings, tmp_path: Path) -> None:
+    lake = DuckLake(SqliteCatalog(tmp_path / "lake.sqlite"), str(tmp_path / "lake"))
+    workshop = Workshop(tmp_path / "data", dataset=GRAINS, lake=lake)
+    Workshop(in_order.data_dir, dataset=GRAINS).copy_landing(workshop)
+    assert workshop.transform().releases_processed == len(GRAINS_MONTHS)
+    embedded = LakehouseFile(in_order.lakehouse_path)
+    files = (written_out(store, tmp_path / name) for store, name in ((embedded, "one"), (lake, "other")))
+    assert differences(*files) == {}
 
 
 def test_each_file_stands_on_its_own_day(in_order: Settings) -> None:

@@ -8,7 +8,7 @@ def create_psd_asof(evaluator):
     """What did USDA say on day X?"""
     from dataflows.serving.asof import asof_macros
 
-    return asof_macros(f"lakehouse.{_serving_schema(evaluator)}")[0]
+    return asof_macros(f"lakehouse.{serving_schema(evaluator)}")[0]
 
 
 @macro()
@@ -16,9 +16,10 @@ def create_psd_asof_coverage(evaluator):
     """How much of it is certain, uncertain, unknown?"""
     from dataflows.serving.asof import asof_macros
 
-    return asof_macros(f"lakehouse.{_serving_schema(evaluator)}")[1]
+    return asof_macros(f"lakehouse.{serving_schema(evaluator)}")[1]
 
 
-def _serving_schema(evaluator):
+def serving_schema(evaluator):
+    """The schema of the environment that is planned."""
     environment = evaluator.locals.get("this_env", "prod")
     return "serving" if environment == "prod" else f"serving__{environment}"

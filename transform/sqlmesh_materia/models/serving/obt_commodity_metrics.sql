@@ -43,7 +43,7 @@ SELECT
   sheet.country_code::TEXT,
   country.country_name::TEXT,
   sheet.market_year::SMALLINT,
-  MAKE_DATE(sheet.market_year::BIGINT, 1, 1)::DATE AS market_date,
+  CONCAT(sheet.market_year::TEXT, '-01-01')::DATE AS market_date,
   sheet.released_on::DATE,
   sheet.last_changed_on::DATE,
   @attribute_columns(sheet, sheet_unit)

@@ -44,7 +44,10 @@ WITH release AS (
     released_on,
     key,
     previous_released_on,
-    previous_key
+    previous_key,
+    COALESCE((
+      previous_released_on + INTERVAL '1' DAY
+    )::DATE, '0001-01-01'::DATE) AS free_from /* The first day on which the release before no longer stood */
   FROM staging.stg_psdalldata__release
   WHERE
     released_on BETWEEN @start_date AND @end_date
@@ -78,8 +81,8 @@ WITH release AS (
     AND fact.key = release.previous_key
 ), changed AS (
   SELECT
-    ingest_date,
-    hkey,
+    COALESCE(shown.ingest_date, shown_before.ingest_date) AS ingest_date,
+    COALESCE(shown.hkey, shown_before.hkey) AS hkey,
     COALESCE(shown.commodity_code, shown_before.commodity_code) AS commodity_code,
     COALESCE(shown.country_code, shown_before.country_code) AS country_code,
     COALESCE(shown.market_year, shown_before.market_year) AS market_year,
@@ -90,7 +93,7 @@ WITH release AS (
     shown_before.value AS previous_value
   FROM shown
   FULL JOIN shown_before
-    USING (ingest_date, hkey)
+    ON shown.ingest_date = shown_before.ingest_date AND shown.hkey = shown_before.hkey
   WHERE
     shown.value IS DISTINCT FROM shown_before.value
 ), final AS (
@@ -110,10 +113,13 @@ WITH release AS (
       WHEN changed.value IS NULL
       THEN changed.ingest_date
       ELSE GREATEST(
-        LEAST(changed.ingest_date, LAST_DAY(changed.reported_month)),
-        release.previous_released_on + 1
+        LEAST(
+          changed.ingest_date,
+          COALESCE(LAST_DAY(changed.reported_month), changed.ingest_date)
+        ),
+        release.free_from
       )
-    END AS valid_from /* Public on the release day at the latest; at the end of the stamp's month when that is earlier; but never on a day on which the release before, which did not say so, still stood. LEAST and GREATEST pass over NULL */
+    END AS valid_from /* Public on the release day at the latest; at the end of the stamp's month when that is earlier; but never on a day on which the release before, which did not say so, still stood */
   FROM changed
   JOIN release
     ON changed.ingest_date = release.released_on

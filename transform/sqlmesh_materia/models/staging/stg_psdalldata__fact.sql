@@ -28,6 +28,6 @@ SELECT
   market_year::SMALLINT AS market_year,
   attribute_id::TEXT AS attribute_id,
   unit_id::TEXT AS unit_id,
-  CASE WHEN month <> '00' THEN MAKE_DATE(calendar_year::BIGINT, month::BIGINT, 1) END::DATE AS reported_month,
+  CASE WHEN month <> '00' THEN CONCAT(calendar_year, '-', month, '-01')::DATE END::DATE AS reported_month,
   value::DECIMAL(18, 4) AS value
 FROM raw.psd_alldata

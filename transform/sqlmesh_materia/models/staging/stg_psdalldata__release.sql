@@ -26,7 +26,7 @@ WITH source AS (
     release_month,
     released_on,
     row_count,
-    TRY_STRPTIME(last_modified, '%a, %d %b %Y %H:%M:%S GMT') AS last_modified_at
+    last_modified_at
   FROM raw.psd_snapshot
 ), last_of_day AS (
   SELECT
@@ -43,7 +43,7 @@ WITH source AS (
     released_on,
     key,
     etag,
-    MAKE_DATE(release_year, release_month, 1) AS release_month,
+    CONCAT(release_year::TEXT, '-', LPAD(release_month::TEXT, 2, '0'), '-01')::DATE AS release_month,
     row_count,
     LAG(released_on) OVER (ORDER BY released_on) AS previous_released_on,
     LAG(key) OVER (ORDER BY released_on) AS previous_key

@@ -1,0 +1,76 @@
+"""What a release costs on each kind of lakehouse: `uv run python -m bench.scaling --rows 535000 --releases 3`.
+
+The same generated releases, one after the other, on the file, on a DuckLake of one host and on one in PostgreSQL.
+Processor seconds are what compares on a busy machine; wall seconds and sizes stand beside them.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.processes import Weighed, materia, weigh
+from bench.rows import Row, as_table
+from dataflows.ducklake import DuckLake
+from dataflows.release import Month
+from ops.demo.archive_server import ArchiveServer
+from ops.demo.generator import generate
+from ops.demo.history import HistorySpec
+from ops.ducklake import environ_of
+from tests.support.postgres_server import PostgresServer
+
+DATASET = "psd_alldata"
+STORES = ("file", "sqlite", "postgres")
+
+
+def rows(releases: int, facts: int, stores: tuple[str, ...] = STORES) -> Iterator[Row]:
+    """A row per kind of store: the processor seconds of its last release against the file's."""
+    spec = HistorySpec(DATASET, rows=facts, releases=releases, first_month=Month(2024, 1), compress_level=1)
+    with TemporaryDirectory() as folder, ArchiveServer(DATASET) as server:
+        for release in generate(spec):
+            server.post(release.month, release.zip_bytes, release.published_at, release.etag)
+        ours = 0.0
+        for store in stores:
+            here = Path(folder) / store
+            with settings_of(store, here) as settings:
+                environ = {"PSD_ARCHIVE_URL": server.url, "MATERIA_DATA_DIR": str(here / "data"), **settings}
+                first, *_, last = costs = [
+                    weigh(materia("run-all", "--as-of", str(month)), environ) for month in spec.months
+                ]
+            ours = ours or last.cpu_s
+            yield Row(f"{store}, {facts:,} facts", last.cpu_s / ours, "x", 2.0, told(first, last, costs, size_mb(here)))
+
+
+@contextmanager
+def settings_of(store: str, folder: Path) -> Iterator[Mapping[str, str]]:
+    """What makes a process use that kind of store."""
+    if store == "postgres":
+        with PostgresServer() as server:
+            yield environ_of(DuckLake(server.new_catalog(), str(folder / "lake")))
+    elif store == "sqlite":
+        catalog = f"sqlite:{folder}/lake.sqlite"
+        yield {"MATERIA_GATEWAY": "ducklake", "DUCKLAKE_CATALOG": catalog, "DUCKLAKE_DATA": str(folder / "lake")}
+    else:
+        yield {}
+
+
+def size_mb(folder: Path) -> float:
+    """The tables of the lakehouse, without catalog and state."""
+    kept = [*(folder / "data").glob("lakehouse.duckdb"), *(folder / "lake").rglob("*.parquet")]
+    return sum(path.stat().st_size for path in kept) / 1e6
+
+
+def told(first: Weighed, last: Weighed, costs: list[Weighed], size: float) -> str:
+    peak = max(cost.peak_mb for cost in costs)
+    cpu, wall = f"{first.cpu_s:.1f} → {last.cpu_s:.1f} s processor", f"{first.wall_s:.1f} → {last.wall_s:.1f} s wall"
+    return f"{cpu}, {wall}, peak {peak:.0f} MB, tables {size:.0f} MB"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--releases", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=535_000)
+    parser.add_argument("--stores", nargs="*", default=STORES, choices=STORES)
+    given = parser.parse_args()
+    print(as_table(rows(given.releases, given.rows, tuple(given.stores))))
