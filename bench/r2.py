@@ -30,7 +30,7 @@ from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import ObjectServer
 
 ROUNDS = 5
-SIZE_MIB = 64
+SIZE_MIB = 256  # four times what is under way at once: of a smaller file, all parts end together
 SMALL_MIB, LARGE_MIB = 32, 256  # both more than the parts under way
 DATASET = "psd_coffee"
 

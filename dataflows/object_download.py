@@ -18,7 +18,7 @@ from dataflows.errors import ObjectDamagedError, ObjectUnavailableError
 from dataflows.files import move_durably, require_space
 from dataflows.object_store import ObjectStore
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 20
 _SPARE_BYTES = 64 << 20
 
 

@@ -33,6 +33,9 @@ _PENDING = """
     ORDER BY 1
 """
 
+_LINES = ("raw.psd_alldata", "staging.stg_psdalldata__fact")
+"""The models that are views of every line of every landed snapshot."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -113,13 +116,20 @@ def _is_long_work(context: "Context", order: Order) -> bool:
     begins = [
         start
         for missing in plan.missing_intervals
-        if context.snapshots[missing.snapshot_id.name].is_incremental_by_time_range
+        if _reads_lines(context, missing.snapshot_id.name)
         for start, _ in missing.intervals
     ]
     if not begins:
         return False
     first = datetime.fromtimestamp(min(begins) / 1000, UTC).date()
     return sum(rows for day, rows in _days(order) if first <= day <= processed_to) > order.rows_a_batch
+
+
+def _reads_lines(context: "Context", name: str) -> bool:
+    """Whether a model is computed, release by release, from the landing's lines; others cost little to make anew."""
+    model = context.snapshots[name]
+    lines = {context.get_model(each, raise_if_missing=True).fqn for each in _LINES}
+    return model.is_incremental_by_time_range and bool(model.node.depends_on & lines)
 
 
 def _differs(context: "Context") -> bool:

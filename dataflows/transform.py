@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,8 @@ def warmed_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
 
 
 def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
+    # What a killed transform had put aside; a finished one leaves nothing.
+    shutil.rmtree(lakehouse.path.with_name(f"{lakehouse.path.name}.tmp"), ignore_errors=True)
     return subprocess.Popen(
         [sys.executable, "-m", "dataflows.sqlmesh_child", str(os.getpid())],
         cwd=PROJECT_DIR.parents[1],

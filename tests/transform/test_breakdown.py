@@ -194,7 +194,7 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
     sqlmesh(ROOT, workshop.environ, "run")
     assert workshop.tables() == before
 
-    assert transformed_by(checkout, workshop) == [
+    assert transformed_by(checkout, workshop, HISTORY.rows) == [
         "Transformed(releases_processed=0, models_changed=True, audited=True)",
         "False",
     ]

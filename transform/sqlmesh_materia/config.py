@@ -31,6 +31,8 @@ settings = Settings.from_environ()
 CONNECTOR = {
     # Without it DuckDB keeps row order through every large insert, which costs memory.
     "preserve_insertion_order": False,
+    # Where a query puts what exceeds its memory; DuckDB's own choice is the folder of the code.
+    "temp_directory": str(settings.lakehouse_path.with_name(f"{settings.lakehouse_path.name}.tmp")),
     # Views name the landing's files relative to it: the lakehouse may move between machines.
     "file_search_path": str(settings.landing_dir),
 }

@@ -1,0 +1,31 @@
+"""What one more release costs after many: the figures that are kept, and, in the long form, a history of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.scale import FULL_FACTS, RELEASES, Measured, measure, rows
+from dataflows.release import Month
+from ops.demo.history import HistorySpec
+from ops.settings import PROJECT_DIR
+from tests.support.torture import Figure
+
+KEPT = PROJECT_DIR / "docs" / f"scale-{RELEASES}-releases.jsonl"
+
+
+def test_the_kept_figures_meet_their_bars() -> None:
+    kept = [Measured(**json.loads(line)) for line in KEPT.open()]
+    assert [release.number for release in kept] == list(range(1, RELEASES + 1))
+    assert min(release.facts for release in kept) >= 0.99 * FULL_FACTS
+    missed = [row.what for row in rows(kept) if not row.met and "wall" not in row.what]
+    assert missed == []  # wall seconds are those of a crowded machine
+
+
+@pytest.mark.long
+def test_the_last_release_costs_what_the_second_did(tmp_path: Path, figure: Figure) -> None:
+    spec = HistorySpec(rows=100_000, releases=RELEASES, first_month=Month(2016, 1), compress_level=1)
+    for row in rows(measure(spec, tmp_path)):
+        figure(row.what, f"{row.figure:.2f} {row.unit} ({row.note})")
+        # A lakehouse this small is mostly empty blocks, and time is the machine's: memory must be flat.
+        assert row.met or "memory" not in row.what
