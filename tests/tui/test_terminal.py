@@ -78,7 +78,7 @@ def test_a_person_finds_every_screen_alive_and_runs_a_pipeline(served_demo: Serv
         console.type("4")
         console.shows("Commodities", "restated", "Coffee, Green")
         console.type("5")
-        console.shows("run 1 run-all")
+        console.shows("following", "run began")
         console.type("6")
         console.shows("no token")
         console.type("3")

@@ -6,9 +6,12 @@ from macros.attribute_list import COLUMN_OF_ATTRIBUTE, RATE_UNITS, RATES
 
 
 @macro()
-def attribute_values(evaluator, value_of):
-    """A column per attribute: its value on the balance sheet, out of a map from attributes to values."""
-    return [f'{value_of}[{number}] AS "{column}"' for number, column in COLUMN_OF_ATTRIBUTE.items()]
+def attribute_values(evaluator, attribute_id, value):
+    """A column per attribute: its value on the balance sheet."""
+    return [
+        f'MAX({value}) FILTER (WHERE {attribute_id} = {number}) AS "{column}"'
+        for number, column in COLUMN_OF_ATTRIBUTE.items()
+    ]
 
 
 @macro()

@@ -22,37 +22,22 @@ WITH source AS (
     country_code,
     market_year,
     attribute_id::SMALLINT AS attribute_id,
-    MAX(value) AS value,
-    MAX(first_seen_on) AS first_seen_on,
-    MAX(last_seen_on) AS last_seen_on
+    value,
+    first_seen_on,
+    last_seen_on
   FROM cleaned.cln_psdalldata__fact_version
   WHERE
     valid_to IS NULL
-  GROUP BY
-    commodity_code,
-    country_code,
-    market_year,
-    attribute_id
-), sheet AS (
-  /* A map of the dozen attributes that a sheet has costs a third of an aggregate for each of all attributes */
-  SELECT
-    commodity_code,
-    country_code,
-    market_year,
-    MAX(last_seen_on) AS released_on,
-    MAX(first_seen_on) AS last_changed_on,
-    MAP(ARRAY_AGG(attribute_id), ARRAY_AGG(value)) AS value_of
-  FROM source
-  GROUP BY
-    commodity_code,
-    country_code,
-    market_year
 )
 SELECT
   commodity_code::TEXT,
   country_code::TEXT,
   market_year::SMALLINT,
-  released_on::DATE,
-  last_changed_on::DATE,
-  @attribute_values(value_of)
-FROM sheet
+  MAX(last_seen_on)::DATE AS released_on,
+  MAX(first_seen_on)::DATE AS last_changed_on,
+  @attribute_values(attribute_id, value)
+FROM source
+GROUP BY
+  commodity_code,
+  country_code,
+  market_year
