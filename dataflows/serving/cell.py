@@ -7,6 +7,7 @@ kernel bounds its memory and where it can be killed, and whoever asked gets a ty
 """
 
 import json
+import resource
 import struct
 import subprocess
 import sys
@@ -30,6 +31,8 @@ FRAME = struct.Struct(">cQ")
 GENERATION, SCHEMA, ROWS, ERROR, END = b"G", b"S", b"R", b"E", b"Z"
 GRACE_S = 2.0
 """A query that was asked to stop is killed so much later."""
+WORN_BYTES = 256 << 20
+"""A process with so much resident memory is worn; a fresh one takes 100 MiB."""
 START_S = 60.0
 """The longest that a process may take to open what is served."""
 
@@ -50,6 +53,10 @@ class _Asked:
     timeout_s: float
     is_late: bool = False
     is_over: bool = False
+
+
+class _ProcessLostError(QueryError):
+    """The process ended of itself."""
 
 
 class Cell:
@@ -78,10 +85,9 @@ class Cell:
         the batches are read. What has not been read when the block ends is given up.
         """
         with self._busy:
-            asked, pieces = self._ask({"sql": sql, "timeout_s": timeout_s, "within": within and within.sha256})
+            order = {"sql": sql, "timeout_s": timeout_s, "within": within and within.sha256}
+            asked, pieces, told = self._opened(order)
             try:
-                with self._ended_after(START_S, asked):
-                    told = self._next(asked, pieces)
                 generation = Generation.from_json(told, self.serving_path)
                 with self._ended_after(timeout_s + GRACE_S, asked):
                     yield CellAnswer(generation, partial(self._read, asked, pieces))
@@ -98,6 +104,15 @@ class Cell:
                 self._tell({"interrupt": True})
                 _later(GRACE_S, self._end, asked)
 
+    @property
+    def is_worn(self) -> bool:
+        """Whether earlier queries left so much memory taken that a new process serves better; False off Linux."""
+        try:
+            pages = int(Path(f"/proc/{self._child.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            return False
+        return pages * resource.getpagesize() > WORN_BYTES
+
     def close(self) -> None:
         """End the process, and with it the query that runs; idempotent."""
         with self._lock:
@@ -109,6 +124,21 @@ class Cell:
         return subprocess.Popen(
             self._command, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+
+    def _opened(self, order: dict[str, Any]) -> tuple[_Asked, IO[bytes], bytes]:
+        """The query, and the generation that its process has opened for it.
+
+        What earlier queries left may leave too little memory for that, so a process that is lost here is replaced once.
+        """
+        try:
+            return self._asked_and_opened(order)
+        except _ProcessLostError:
+            return self._asked_and_opened(order)
+
+    def _asked_and_opened(self, order: dict[str, Any]) -> tuple[_Asked, IO[bytes], bytes]:
+        asked, pieces = self._ask(order)
+        with self._ended_after(START_S, asked):
+            return asked, pieces, self._next(asked, pieces)
 
     def _ask(self, order: dict[str, Any]) -> tuple[_Asked, IO[bytes]]:
         with self._lock:
@@ -160,7 +190,7 @@ class Cell:
             return QueryTimeoutError(f"the query was stopped after {asked.timeout_s:g} s; narrow it")
         if self._closed:
             return ReaderClosedError(f"the cell of {self.serving_path} was closed")
-        return QueryError(
+        return _ProcessLostError(
             f"the query ended the process that ran it (exit code {code}), most likely for want of memory or by a "
             "text nested too deeply; write it more simply"
         )

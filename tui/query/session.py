@@ -89,11 +89,13 @@ class QuerySession:
 
     def _take_back(self, cell: "Cell") -> None:
         with self._lock:
-            if self._closed or len(self._idle) == _MOST_CELLS or cell.memory_bytes != self._limits.memory_bytes:
+            is_spare = len(self._idle) == _MOST_CELLS
+            if self._closed or is_spare or cell.is_worn or cell.memory_bytes != self._limits.memory_bytes:
                 self._made -= 1
                 cell.close()
             else:
                 self._idle.append(cell)
+        self.prepare()
 
     def _empty(self) -> None:
         self._made -= len(self._idle)

@@ -221,6 +221,23 @@ def test_any_words_are_answered_or_refused(cell: Cell, store: ServingStore, sql:
     assert sorted(path.name for path in store.serving_path.parent.iterdir()) == before
 
 
+def test_a_cell_that_a_sort_has_worn_answers_from_what_is_served_next(tmp_path: Path) -> None:
+    """What the sort left in its process was too much to open another generation in it."""
+    store = published_store(tmp_path)
+    cell = Cell(store.serving_path, memory_bytes=1 << 30, threads=1)
+    try:
+        assert rows_of(cell, "SELECT 1") == 1
+        assert not cell.is_worn
+        assert rows_of(cell, "SELECT md5(i::TEXT) AS m FROM range(5000000) AS t(i) ORDER BY m", 120) == 5_000_000
+        assert cell.is_worn
+        publish(store)
+        with cell.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30) as answer:
+            assert answer.generation.number == 2
+            answer.read()
+    finally:
+        cell.close()
+
+
 def test_a_stopped_query_leaves_its_cell_on_the_same_generation(tmp_path: Path) -> None:
     store = published_store(tmp_path)
     cell = Cell(store.serving_path, memory_bytes=MEMORY_BYTES)
