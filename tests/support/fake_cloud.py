@@ -7,6 +7,7 @@ A subclass speaks one provider's dialect. Operations (`create server`) and error
 import json
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,7 +57,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class FakeCloud:
+class FakeCloud(ABC):
     """The server; `with` starts it on a free port."""
 
     OPERATIONS: Mapping[str, tuple[str, str]]
@@ -120,29 +121,29 @@ class FakeCloud:
         return Fault(*self.OPERATIONS[operation], code=code, cut=cut)
 
     @property
+    @abstractmethod
     def held(self) -> list[tuple[str, str]]:
         """Kind and id of everything that is there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def foreign(self, name: str, kind: str = "servers") -> Any:
         """Put something there that another person made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_known(self, asked: Asked) -> bool:
         """Whether whoever asks may."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, asked: Asked) -> Answer:
         """What the provider answers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def error(self, code: str) -> Answer:
         """How the provider says that something is wrong."""
-        raise NotImplementedError
 
+    @abstractmethod
     def faults_of(self, asked: Asked, answer: Answer | None) -> str | None:
         """How a request, or its answer, differs from the published description."""
-        raise NotImplementedError
 
     def checked(self, asked: Asked, answer: Answer | None = None) -> None:
         if wrong := self.faults_of(asked, answer):
