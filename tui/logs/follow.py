@@ -35,20 +35,22 @@ class Segment:
     def indexed(self) -> bool:
         return self.index.indexed_bytes >= self.size
 
-    def grow(self, size: int) -> bool:
+    def look(self) -> tuple[int, bytes]:
+        """How large the file is, and the last bytes of that; nothing while it is being truncated."""
+        size = self.file.status().st_size
+        mark = self.file.read(max(size - _MARK_BYTES, 0), size)
+        return (size, mark) if len(mark) == min(size, _MARK_BYTES) else (0, b"")
+
+    def grow(self, size: int, mark: bytes) -> bool:
         """Take note of new bytes, up to `size`; whether there were any."""
         if size <= self.size:
             return False
-        self.size = size
-        self.mark = self._bytes_before(size)
+        self.size, self.mark = size, mark
         return True
 
     def continues_in(self, file: OpenFile) -> bool:
         """Whether `file` holds what is known of this segment, in the same place."""
         return file.status().st_size >= self.size and file.read(self.size - len(self.mark), self.size) == self.mark
-
-    def _bytes_before(self, size: int) -> bytes:
-        return self.file.read(max(size - _MARK_BYTES, 0), size)
 
 
 class Follower:
@@ -77,22 +79,23 @@ class Follower:
             segment.file.close()
 
     def _grow(self) -> bool:
-        grown = False
-        for segment in self.segments[-_STILL_GROWING:]:
-            size = segment.file.status().st_size
-            if size != segment.size and not segment.continues_in(segment.file):
-                self._begin_again(segment)
-                grown = True
-            else:
-                grown |= segment.grow(size)
-        return grown
+        # Every one of them, also after one that has grown.
+        return True in [self._grown(segment) for segment in self.segments[-_STILL_GROWING:]]
+
+    def _grown(self, segment: Segment) -> bool:
+        size, mark = segment.look()
+        # Whatever its size, which may be just what it was; and after that look: so it was no other file then.
+        if segment.continues_in(segment.file) and not self._left_a_copy(segment, size):
+            return segment.grow(size, mark)
+        self._begin_again(segment)
+        return True
 
     def _begin_again(self, segment: Segment) -> None:
         """The file was truncated in place. What was there lives on in a copy, if whoever did it made one."""
         file, gone_bytes = segment.file, segment.size
         newest = segment is self.segments[-1]
         siblings = self._siblings()
-        at = next((at for at in reversed(range(len(siblings))) if segment.continues_in(siblings[at].file)), None)
+        at = self._copy_of(segment, siblings)
         if at is None:
             notice = f"truncated here: the {gone_bytes:,} bytes before are gone"
             self.segments = tuple(kept for kept in self.segments if kept is not segment)
@@ -100,14 +103,43 @@ class Follower:
         else:
             notice = "truncated here: the lines before are read from a copy"
             segment.file = siblings[at].file
-            segment.grow(segment.file.status().st_size)
+            segment.grow(*segment.look())
             later_copies = [sibling for sibling in siblings[at + 1 :] if not _begin_alike(sibling.file, file)]
             self._passed_by |= {sibling.state for sibling in siblings[at:]}
         if newest:
             # Truncated more than once since the last look: each time left a copy of its own.
             for sibling in later_copies:
                 self._add(sibling.file, notice)
-            self._add(file, notice)
+            # It may have been truncated again since the copies were listed: taken for empty, it is looked at for that.
+            self._add(file, notice, empty=True)
+            self._grown(self.segments[-1])
+
+    def _left_a_copy(self, segment: Segment, size: int) -> bool:
+        """Whether a file that was empty and has `size` bytes was filled, copied and truncated in between."""
+        if segment.size or not size:
+            return False
+        copy = self._copy_of(segment, self._siblings())
+        # A file that was renamed away left no copies: what has its name now comes after it.
+        return copy is not None and _is_at(self.path, segment.file)
+
+    def _copy_of(self, segment: Segment, siblings: list["_Sibling"]) -> int | None:
+        """Which of the siblings, the oldest first, holds the segment as far as it is known, and goes on from there."""
+        if segment.size:
+            return next((at for at in reversed(range(len(siblings))) if segment.continues_in(siblings[at].file)), None)
+        # Of an empty one any copy goes on that came since, and not by the name of a segment.
+        held = {_identity(each.file) for each in self.segments}
+        earliest = max((each.file.status().st_mtime_ns for each in self.segments if each is not segment), default=0)
+        return next(
+            (
+                at
+                for at, sibling in enumerate(siblings)
+                if sibling.state not in self._passed_by
+                and sibling.identity not in held
+                and sibling.modified_ns >= earliest
+                and not _begin_alike(sibling.file, segment.file)
+            ),
+            None,
+        )
 
     def _follow_path(self) -> None:
         newest = self.segments[-1].file if self.segments else None
@@ -169,9 +201,10 @@ class Follower:
         files = ((path, _opened(path)) for path in paths if path.suffix not in _COMPRESSED)
         return [_Sibling(path, file) for path, file in files if file]
 
-    def _add(self, file: OpenFile, notice: str) -> None:
+    def _add(self, file: OpenFile, notice: str, *, empty: bool = False) -> None:
         segment = Segment(self._serial, file, notice)
-        segment.grow(file.status().st_size)
+        if not empty:
+            segment.grow(*segment.look())
         self._serial += 1
         self.segments = (*self.segments, segment)[-MAX_SEGMENTS:]
 
@@ -219,5 +252,8 @@ def _begin_alike(one: OpenFile, other: OpenFile) -> bool:
 
 
 def _is_at(path: Path, file: OpenFile) -> bool:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
     return (status.st_dev, status.st_ino) == _identity(file)

@@ -1,6 +1,7 @@
 """Following a log: nothing is lost when it is rotated, and nobody is fooled when it is truncated."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,30 @@ def test_truncations_between_two_looks_lose_no_line_that_is_in_a_copy(log: Path)
     follower.poll()
     follower.poll()
     assert numbers_of(follower) == [0, *range(20_000)]
+
+
+def test_a_log_truncated_and_filled_to_the_size_it_had_is_begun_again(log: Path) -> None:
+    log.write_bytes(b"1\n2\n")
+    follower = Follower(log)
+    follower.poll()
+    shutil.copyfile(log, f"{log}.1")
+    log.write_bytes(b"3\n4\n")
+    follower.poll()
+    assert numbers_of(follower) == [1, 2, 3, 4]
+
+
+def test_what_an_empty_log_got_before_it_was_truncated_is_read_from_its_copy(log: Path) -> None:
+    log.write_bytes(b"")
+    Path(f"{log}.1").write_bytes(b"long ago\n")
+    follower = Follower(log)
+    follower.poll()
+    for turn in (2, 3):
+        log.write_bytes(f"{turn}\n".encode())
+        shutil.copyfile(log, f"{log}-{turn}")
+    log.write_bytes(b"4\n")
+    follower.poll()
+    follower.poll()
+    assert numbers_of(follower) == [2, 3, 4]
 
 
 def test_what_the_writer_still_adds_after_the_rename_is_read(log: Path) -> None:
