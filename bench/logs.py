@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from ops.settings import Settings
 from tui.app import ConsoleApp
@@ -96,25 +97,29 @@ async def _measure(settings: Settings, log: Path, needles: int) -> dict[str, flo
             figures["key_to_drawn_p95_idle_ms"] = _p95(await _keys(pilot, view, lambda: time.perf_counter() < still))
             await asyncio.sleep(_IDLE_S)
         figures["idle_stall_max_ms"] = max(stalls)
-        figures |= await _search(pane, memory, needles)
+        figures |= await _search(pilot, pane, memory, needles)
         figures["memory_growth_mb"] = memory.growth_mb
         figures["search_processes_mb"] = memory.children_mb
         return {name: round(figure, 2) for name, figure in figures.items()}
 
 
-async def _search(pane: LogsPane, memory: "_Memory", needles: int) -> dict[str, float]:
+async def _search(pilot: Pilot[None], pane: LogsPane, memory: "_Memory", needles: int) -> dict[str, float]:
     reading = pane._reading
     assert reading is not None
+    await pilot.press("slash")
+    pilot.app.query_one("#logs-prompt", Input).value = NEEDLE
+    await _drawn(pane.query_one(LogView))
     async with _stalls() as stalls:
         began, cpu = time.perf_counter(), _children_cpu_s()
-        pane._answer_search(NEEDLE)
+        pilot.app.post_message(events.Key("enter", None))
+        await _until(lambda: reading._found is not None)
         found = reading._found
         assert found is not None
         await _until(lambda: found.finished, lambda: memory.look(found))
         search_s = time.perf_counter() - began
         search_cpu_s = _children_cpu_s() - cpu
     assert found.count == needles, f"{needles} needles, found {found.count}"
-    pane._answer_search("")
+    await pilot.press("escape")
     async with _stalls() as hide_stalls:
         began = time.perf_counter()
         pane._filter(LineFilter(level="ERROR"))

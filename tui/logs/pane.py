@@ -10,7 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Input, Static
+from textual.widgets import ContentSwitcher, Input, Static
 
 from ops.words import ago_text
 from tui.actions import ActionSpec
@@ -96,13 +96,13 @@ class LogsPane(PolledPane):
             yield Table(self._COLUMNS, empty="", id="logs-list")
         with Vertical(id="logs-reading"):
             yield Static(id="logs-facts", markup=False)
-            yield Static(id="logs-filter", markup=False)
             yield LogView(id="logs-view")
-            yield Input(id="logs-prompt", compact=True)
+            # One line for both, and always there: a question, its answer and its end leave the log where it is.
+            with ContentSwitcher(initial="logs-filter", id="logs-line"):
+                yield Static(id="logs-filter", markup=False)
+                yield Input(id="logs-prompt", compact=True)
 
     def on_mount(self) -> None:
-        self.query_one("#logs-prompt").display = False
-        self.query_one("#logs-filter").display = False
         self._draw_reading()
 
     def on_unmount(self) -> None:
@@ -182,6 +182,10 @@ class LogsPane(PolledPane):
     def _table(self) -> Table:
         return self.query_one("#logs-list", Table)
 
+    @property
+    def _line(self) -> ContentSwitcher:
+        return self.query_one("#logs-line", ContentSwitcher)
+
     def _stir(self) -> None:
         """Called from threads, up to a thousand times a second."""
         # A draw that is due has not read anything yet: it will see this, too.
@@ -215,17 +219,13 @@ class LogsPane(PolledPane):
 
     def _draw_reading(self) -> None:
         facts = self.query_one("#logs-facts", Static)
-        chips = self.query_one("#logs-filter", Static)
         if self._reading is None or self._source is None:
             facts.update("no log yet · next: materia run-all")
             return
         facts.set_class(bool(self._reading.document.trouble), "-trouble")
         # Both are one line high whatever they say: nothing needs to be laid out anew.
         facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow), layout=False)
-        text = self._reading.filter_facts(self._view.cursor)
-        if chips.display != bool(text):
-            chips.display = bool(text)
-        chips.update(text, layout=False)
+        self.query_one("#logs-filter", Static).update(self._reading.filter_facts(self._view.cursor), layout=False)
 
     # Asking
 
@@ -244,11 +244,12 @@ class LogsPane(PolledPane):
     def _ask(self, kind: str) -> None:
         prompt = self.query_one("#logs-prompt", Input)
         self._asked = kind
-        prompt.placeholder, prompt.value, prompt.display = _QUESTIONS[kind], "", True
+        prompt.placeholder, prompt.value = _QUESTIONS[kind], ""
+        self._line.current = prompt.id
         prompt.focus()
 
     def _asked_no_more(self) -> None:
-        self.query_one("#logs-prompt").display = False
+        self._line.current = "logs-filter"
         self._view.focus()
 
     @on(Input.Submitted, "#logs-prompt")
@@ -261,21 +262,21 @@ class LogsPane(PolledPane):
             return
         self._asked_no_more()
 
+    # First the screen, then the processes that look through gigabytes: beside them it takes twice as long to paint.
+
     def _answer_search(self, text: str) -> None:
-        if self._reading:
-            self._reading.search(_term(text) if text else None, self._view.cursor)
-            self._view.terms = self._reading.marked
-            self._view.draw()
+        self.call_after_refresh(self._search, _term(text) if text else None)
 
     def _answer_hide(self, text: str) -> None:
         if self._reading:
-            self._filter(replace(self._reading.wanted, terms=(_term(text),) if text else ()))
+            wanted = replace(self._reading.wanted, terms=(_term(text),) if text else ())
+            self.call_after_refresh(self._filter, wanted)
 
     def _answer_run_only(self, text: str) -> None:
         if text and not text.isdecimal():
             raise ValueError(f"{text!r} is not a run's number")
         if self._reading:
-            self._filter(replace(self._reading.wanted, run_id=int(text) if text else None))
+            self.call_after_refresh(self._filter, replace(self._reading.wanted, run_id=int(text) if text else None))
 
     def _answer_time(self, text: str) -> None:
         if self._reading is None:
@@ -310,6 +311,12 @@ class LogsPane(PolledPane):
         return self.context.clock()
 
     # Hiding and finding
+
+    def _search(self, term: Term | None) -> None:
+        if self._reading:
+            self._reading.search(term, self._view.cursor)
+            self._view.terms = self._reading.marked
+            self._view.draw()
 
     def _filter(self, wanted: LineFilter) -> None:
         if self._reading is None:
@@ -354,12 +361,10 @@ class LogsPane(PolledPane):
             self.notify(f"no match further {'down' if direction > 0 else 'up'}")
 
     def action_clear(self) -> None:
-        if self.query_one("#logs-prompt").display:
+        if self._line.current == "logs-prompt":
             self._asked_no_more()
         elif self._reading and self._reading.search_term is not None:
-            self._reading.search(None, None)
-            self._view.terms = self._reading.marked
-            self._view.draw()
+            self._search(None)
         elif self._reading and self._reading.wanted:
             self._filter(LineFilter())
 

@@ -138,7 +138,19 @@ async def test_search_goes_to_the_nearest_match_and_on_from_there(settings: Sett
         await typed(pilot, "slash", "/number=\\d00$/")
         assert "3 lines" in filter_facts(pilot)
         await pilot.press("escape")
-        assert not pilot.app.query_one("#logs-filter").display
+        assert filter_facts(pilot) == ""
+
+
+async def test_a_question_its_answer_and_its_end_leave_the_log_where_it_is(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        before, region = shown(pilot), view_of(pilot).region
+        await pilot.press("slash")
+        assert (view_of(pilot).region, shown(pilot)) == (region, before)
+        await pilot.press(*"number=399", "enter")
+        await until(pilot, lambda: "1 line" in filter_facts(pilot))
+        assert (view_of(pilot).region, shown(pilot)) == (region, before)
+        await pilot.press("escape", "h", "escape")
+        assert (view_of(pilot).region, shown(pilot), filter_facts(pilot)) == (region, before, "")
 
 
 async def test_hide_shows_only_what_matches(settings: Settings) -> None:
