@@ -65,8 +65,9 @@ def _write_log(path: Path, size_bytes: int) -> int:
 
 
 async def _measure(settings: Settings, log: Path, needles: int) -> dict[str, float]:
-    app = ConsoleApp(context_of(settings, read_only=True), first="logs", alone=True)
+    app = ConsoleApp(context_of(settings, read_only=True), alone=True)
     async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("5")
         pane, view = app.query_one(LogsPane), app.query_one(LogView)
         await _until(lambda: view.document is not None)
         memory = _Memory()

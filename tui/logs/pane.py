@@ -1,9 +1,10 @@
 """The screen Logs: every log there is, followed, searched, and rid of what doesn't matter now."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import ClassVar
 
 from textual import on
@@ -248,53 +249,60 @@ class LogsPane(PolledPane):
         self._line.current = prompt.id
         prompt.focus()
 
-    def _asked_no_more(self) -> None:
-        self._line.current = "logs-filter"
+    def _asked_no_more(self, then: Callable[[], None] = lambda: None) -> None:
+        """Give the log the keys back, take the question away, and then go on: one picture after the other.
+
+        All in one would halt the keys; and beside processes that look through gigabytes painting takes twice as long.
+        """
         self._view.focus()
+        self.call_after_refresh(self._take_question_away, then)
+
+    def _take_question_away(self, then: Callable[[], None]) -> None:
+        self._line.current = "logs-filter"
+        self.call_after_refresh(then)
 
     @on(Input.Submitted, "#logs-prompt")
     def _answered(self, message: Input.Submitted) -> None:
         message.stop()
+        if self._reading is None:
+            self._asked_no_more()
+            return
         try:
-            getattr(self, f"_answer_{self._asked}")(message.value.strip())
+            go_on = getattr(self, f"_answer_{self._asked}")(self._reading, message.value.strip())
         except ValueError as error:
             self.notify(str(error), severity="warning", markup=False)
-            return
-        self._asked_no_more()
+        else:
+            self._asked_no_more(go_on)
 
-    # First the screen, then the processes that look through gigabytes: beside them it takes twice as long to paint.
+    # Each says what is to be done, or raises ValueError for an answer that is none.
 
-    def _answer_search(self, text: str) -> None:
-        self.call_after_refresh(self._search, _term(text) if text else None)
+    def _answer_search(self, reading: Reading, text: str) -> Callable[[], None]:
+        return partial(self._search, _term(text) if text else None)
 
-    def _answer_hide(self, text: str) -> None:
-        if self._reading:
-            wanted = replace(self._reading.wanted, terms=(_term(text),) if text else ())
-            self.call_after_refresh(self._filter, wanted)
+    def _answer_hide(self, reading: Reading, text: str) -> Callable[[], None]:
+        return partial(self._filter, replace(reading.wanted, terms=(_term(text),) if text else ()))
 
-    def _answer_run_only(self, text: str) -> None:
+    def _answer_run_only(self, reading: Reading, text: str) -> Callable[[], None]:
         if text and not text.isdecimal():
             raise ValueError(f"{text!r} is not a run's number")
-        if self._reading:
-            self.call_after_refresh(self._filter, replace(self._reading.wanted, run_id=int(text) if text else None))
+        return partial(self._filter, replace(reading.wanted, run_id=int(text) if text else None))
 
-    def _answer_time(self, text: str) -> None:
-        if self._reading is None:
-            return
-        position = self._reading.document.at_time(parse_time(text, self._newest()))
+    def _answer_time(self, reading: Reading, text: str) -> Callable[[], None]:
+        position = reading.document.at_time(parse_time(text, self._newest()))
         if position is None:
             raise ValueError("this log is empty")
-        self._view.go(position)
+        return partial(self._view.go, position)
 
-    def _answer_line(self, text: str) -> None:
+    def _answer_line(self, reading: Reading, text: str) -> Callable[[], None]:
         if not text.isdecimal() or int(text) < 1:
             raise ValueError(f"{text!r} is not a line's number")
-        if self._reading is None:
-            return
-        count = self._reading.document.line_count
+        count = reading.document.line_count
         if count is not None and int(text) > count:
             raise ValueError(f"this log has {count:,} lines")
-        self._wanted_line = int(text)
+        return partial(self._to_line, int(text))
+
+    def _to_line(self, number: int) -> None:
+        self._wanted_line = number
         self._stirred()
 
     def _newest(self) -> datetime:
