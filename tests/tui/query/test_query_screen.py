@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -302,6 +303,30 @@ async def test_names_of_the_catalog_are_completed(served: Served) -> None:
         await until(screen.pilot, lambda: screen.body.editor.completion_list.is_open)
         await screen.press("enter")
         await until(screen.pilot, lambda: screen.body.editor.text == "from serving.psd_asof(")
+
+
+async def test_keys_that_arrive_at_once_leave_the_list_of_the_last_one(served: Served) -> None:
+    async with driven(served) as screen:
+        editor = screen.body.editor
+        await until(screen.pilot, lambda: editor.catalog.tables)
+        editor.text = ""
+        for key in "SELECT commodity_name, cou":
+            editor.text_input.post_message(Key({" ": "space", ",": "comma"}.get(key, key), key))
+        await until(screen.pilot, lambda: editor.completion_list.is_open and editor.text.endswith("cou"))
+        await screen.pilot.pause(0.5)
+        offered = [str(option.prompt) for option in editor.completion_list.options]
+        assert offered and all("cou" in each for each in offered)
+        await screen.press("tab")
+        await until(screen.pilot, lambda: editor.text == "SELECT commodity_name, country_code")
+
+
+async def test_enter_after_a_whole_word_breaks_the_line(served: Served) -> None:
+    async with driven(served) as screen:
+        await until(screen.pilot, lambda: screen.body.editor.catalog.tables)
+        screen.body.editor.text = ""
+        await type_text(screen.pilot, "select")
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.body.editor.text == "select\n")
 
 
 async def test_limits_are_set_in_their_dialog(served: Served) -> None:
