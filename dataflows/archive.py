@@ -4,6 +4,7 @@ No public record of the archive's ETags exists, so any form and none are expecte
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -231,7 +232,7 @@ def _extent(response: httpx.Response, have_bytes: int, url: str) -> _Extent:
         return _Extent(0, _length(response))
     content_range = response.headers.get("Content-Range", "")
     total = content_range.rpartition("/")[2]
-    named = content_range.startswith(f"bytes {have_bytes}-") and total.isascii() and total.isdigit()
+    named = content_range.startswith(f"bytes {have_bytes}-") and re.fullmatch("[0-9]{1,19}", total)
     if not named:
         raise ArchiveError(f"{url} answered a request from byte {have_bytes} on with {content_range!r}")
     return _Extent(have_bytes, int(total))

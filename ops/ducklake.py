@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.ducklake import DuckLake, PostgresCatalog, SqliteCatalog
 from dataflows.errors import SettingsError
+from ops.numbers import whole_number
 
 if TYPE_CHECKING:
     from dataflows.object_store import Bucket
@@ -54,10 +55,7 @@ def ducklake_of(given: Mapping[str, str], r2: "R2Settings | None") -> DuckLake |
 
 def kept_for(given: Mapping[str, str]) -> timedelta:
     """For how long a DuckLake keeps what was replaced."""
-    text = given.get("DUCKLAKE_KEEP_DAYS", "7")
-    if not text.isdecimal() or not 1 <= int(text) <= 3650:
-        raise SettingsError(f"DUCKLAKE_KEEP_DAYS={text!r} is not a number of days from 1 to 3650")
-    return timedelta(days=int(text))
+    return timedelta(days=whole_number(given.get("DUCKLAKE_KEEP_DAYS", "7"), "DUCKLAKE_KEEP_DAYS", 1, 3650))
 
 
 def environ_of(lake: DuckLake) -> Mapping[str, str]:
@@ -101,11 +99,9 @@ def _postgres(text: str, password: str) -> PostgresCatalog:
         raise SettingsError(f"DUCKLAKE_CATALOG=postgres:… lacks {', '.join(missing)}")
     if not password:
         raise SettingsError("a DuckLake in PostgreSQL needs DUCKLAKE_PASSWORD, for example from `esc run`")
-    port = parts.get("port", "5432")
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise SettingsError("DUCKLAKE_CATALOG=postgres:… has a port that is none")
+    port = whole_number(parts.get("port", "5432"), "DUCKLAKE_CATALOG=postgres:… port", 1, 65_535)
     return PostgresCatalog(
-        parts["host"], int(port), parts["dbname"], parts["user"], password, parts.get("sslmode", "prefer")
+        parts["host"], port, parts["dbname"], parts["user"], password, parts.get("sslmode", "prefer")
     )
 
 

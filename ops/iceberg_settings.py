@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from dataflows.errors import SettingsError
 from dataflows.iceberg.catalog import CatalogAddress
+from ops.numbers import whole_number
 
 DOCUMENTED = {
     "ICEBERG_CATALOG_URI": "Iceberg REST catalog that gets the served tables, too; default none",
@@ -36,7 +37,5 @@ def iceberg_of(given: Mapping[str, str]) -> CatalogAddress | None:
     namespace = given.get("ICEBERG_NAMESPACE", "serving")
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9_]*[a-z0-9])?", namespace):
         raise SettingsError(f"ICEBERG_NAMESPACE={namespace!r} is not a namespace's name, such as serving")
-    days = given.get("ICEBERG_KEEP_DAYS", "30")
-    if not (days.isdecimal() and 1 <= int(days) <= 3650):
-        raise SettingsError(f"ICEBERG_KEEP_DAYS={days!r} is not a number of days from 1 to 3650")
-    return CatalogAddress(uri.rstrip("/"), warehouse, namespace, int(days), token, credential)
+    keep_days = whole_number(given.get("ICEBERG_KEEP_DAYS", "30"), "ICEBERG_KEEP_DAYS", 1, 3650)
+    return CatalogAddress(uri.rstrip("/"), warehouse, namespace, keep_days, token, credential)

@@ -58,6 +58,9 @@ MIGRATIONS: tuple[str, ...] = (
 """What brings `user_version` N to N + 1, oldest first. Never edit a released one: add the next."""
 
 
+_SET_ASIDE = "move it away with its -wal and -shm: a new one begins, and only the memory of past runs is lost, no data"
+
+
 def open_to_write(path: Path) -> sqlite3.Connection:
     """A connection that writes, to a journal that exists afterwards and has the newest tables."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,6 +159,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version < 0:
+        raise JournalError(f"the run journal {path} is damaged: its version is {version}; {_SET_ASIDE}")
     if version > len(MIGRATIONS):
         raise JournalError(
             f"the run journal {path} was written by a newer Materia (its version {version}, ours "
@@ -168,8 +173,5 @@ def _next_step(error: Exception) -> str:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
         return f"another process has been writing to it for more than {BUSY_TIMEOUT_S:.0f} s; try again"
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return (
-            "if it is damaged, move it away with its -wal and -shm: a new one begins, and only the memory "
-            "of past runs is lost, no data"
-        )
+        return f"if it is damaged, {_SET_ASIDE}"
     return "check that its directory can be written to and that its disk is not full"

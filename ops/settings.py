@@ -11,6 +11,7 @@ from dataflows.ducklake import DuckLake, SqliteCatalog
 from dataflows.errors import SettingsError
 from dataflows.iceberg.catalog import CatalogAddress
 from ops import ducklake, iceberg_settings
+from ops.numbers import number
 from ops.supervisor import config
 from ops.supervisor.config import Supervision, supervision_of
 
@@ -151,7 +152,7 @@ class Settings:
             serving_path=_path(given, "SERVING_DUCKDB_PATH", data_dir / "serving.duckdb"),
             archive_url=archive_url,
             dataset=dataset,
-            max_row_loss=_share(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS"),
+            max_row_loss=number(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS", 0, 1),
             r2=r2,
             supervision=supervision_of(given),
             iceberg=iceberg_settings.iceberg_of(given),
@@ -171,16 +172,6 @@ def _path(given: Mapping[str, str], name: str, default: Path) -> Path:
         why = getattr(error, "strerror", None) or error
         raise SettingsError(f"{name} is no path that can be used: {why}") from error
     return path
-
-
-def _share(text: str, name: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise SettingsError(f"{name}={text!r} is not a share between 0 and 1")
-    return share
 
 
 def _r2(given: Mapping[str, str]) -> R2Settings | None:

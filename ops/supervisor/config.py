@@ -7,6 +7,7 @@ from datetime import time, timedelta
 from urllib.parse import urlsplit
 
 from dataflows.errors import SettingsError
+from ops.numbers import whole_number
 from ops.schedule import Schedule
 
 DOCUMENTED = {
@@ -49,7 +50,7 @@ def supervision_of(given: Mapping[str, str]) -> Supervision:
     poll_from, poll_to = _range(given, "MATERIA_POLL_HOURS", "12:00-14:00")
     first_day, last_day = _range(given, "MATERIA_POLL_DAYS", "8-14")
     hours = _time(poll_from, "MATERIA_POLL_HOURS"), _time(poll_to, "MATERIA_POLL_HOURS")
-    days = tuple(_whole(day, "MATERIA_POLL_DAYS", 1, 31) for day in (first_day, last_day))
+    days = tuple(whole_number(day, "MATERIA_POLL_DAYS", 1, 31) for day in (first_day, last_day))
     if hours[0] > hours[1] or days[0] > days[1]:
         raise SettingsError("MATERIA_POLL_HOURS and MATERIA_POLL_DAYS go from the earlier to the later")
     return Supervision(
@@ -72,14 +73,7 @@ def supervision_of(given: Mapping[str, str]) -> Supervision:
 
 
 def _number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
-    return _whole(given.get(name, str(default)), name, least, most)
-
-
-def _whole(text: str, name: str, least: int, most: int) -> int:
-    number = int(text) if re.fullmatch(r"[0-9]{1,12}", text) else -1
-    if not least <= number <= most:
-        raise SettingsError(f"{name}={text!r} is not a whole number from {least} to {most}")
-    return number
+    return whole_number(given.get(name, str(default)), name, least, most)
 
 
 def _time(text: str, name: str) -> time:

@@ -6,7 +6,6 @@ that key (the deploy job, from Pulumi ESC) knows the one host key to accept.
 """
 
 import os
-import re
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import SettingsError
+from ops.numbers import number
 from ops.workers.errors import HostKeyError, NoCapacityError, WorkerError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels
@@ -80,15 +80,13 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) ->
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     if missing := [name for name in ("MATERIA_REMOTE", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY") if name not in given]:
         raise SettingsError(f"`materia supervisor up` needs {' and '.join(missing)}; see docs/supervisor.md")
-    text = given.get("MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH", "15")
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text):
-        raise SettingsError(f"MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH={text!r} is not an amount")
+    most_eur = given.get("MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH", "15")
     return Plan(
         remote=given["MATERIA_REMOTE"],
         branch=given.get("MATERIA_BRANCH", "main"),
         client_key=client_key_of(given["MATERIA_SUPERVISOR_SSH_PRIVATE_KEY"]),
         read_token=given.get("GITLAB_READ_TOKEN"),
-        most_eur_per_hour=float(text) / HOURS_A_MONTH,
+        most_eur_per_hour=number(most_eur, "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH", 0, 1_000_000) / HOURS_A_MONTH,
         locations=workers.locations,
         ssh_port=workers.ssh_port,
         ssh_from=workers.ssh_from,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from dataflows.errors import MateriaError, SettingsError
+from ops.numbers import number
 from ops.workers.caps import Caps
 from ops.workers.needs import PROVIDERS, complete
 from ops.workers.provider import Provider
@@ -172,14 +173,7 @@ def _and(names: tuple[str, ...]) -> str:
 
 
 def _number(given: Mapping[str, str], name: str, default: float, *, least: float = 0, most: float) -> float:
-    text = given.get(name, str(default))
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not least <= number <= most:
-        raise SettingsError(f"{name}={text!r} is not a number from {least:g} to {most:g}")
-    return number
+    return number(given.get(name, str(default)), name, least, most)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -93,6 +93,9 @@ SERVERS = {
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\nabcde"
     ),
     "sends a part of nothing": says(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\n\r\nabcde"),
+    "sends a part of what has 5,000 digits": says(
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/%s\r\nContent-Length: 5\r\n\r\nabcde" % (b"9" * 5000)
+    ),
     "sends a part of everything": says(
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/9999999999999\r\nContent-Length: 5\r\n\r\nabcde"
     ),

@@ -36,6 +36,7 @@ values = st.sampled_from(RUBBISH) | st.text(st.characters(blacklist_characters="
 @example(
     {"MATERIA_REMOTE": "x", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": "x", "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH": "²"}
 )
+@example({"DUCKLAKE_KEEP_DAYS": "9" * 5000, "DUCKLAKE_CATALOG": "sqlite:x", "DUCKLAKE_DATA": "x"})
 def test_any_environment_is_read_or_refused(environ: dict[str, str]) -> None:
     for read in READERS:
         try:

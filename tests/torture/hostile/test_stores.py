@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import JournalError, MateriaError, ServingError
@@ -175,6 +175,7 @@ def test_a_row_that_makes_no_sense_is_a_journal_error(tmp_path: Path, column: st
 
 @quietly
 @given(st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=64)), min_size=1, max_size=8))
+@example([(60, (-7).to_bytes(4, "big", signed=True))])  # where SQLite keeps `user_version`
 def test_a_spoiled_journal_is_an_error_or_still_a_journal(tmp_path: Path, spots: list[tuple[int, bytes]]) -> None:
     journal = Journal(tmp_path / "runs.sqlite")
     for path in tmp_path.iterdir():
