@@ -18,6 +18,7 @@ from tui.app import ConsoleApp
 from tui.messages import RunQuery
 from tui.picker import Picker
 from tui.query.body import QueryBody
+from tui.query.editor import SqlEditor
 from tui.query.run import MIB, QueryLimits
 from tui.query.sql import View
 
@@ -305,19 +306,36 @@ async def test_names_of_the_catalog_are_completed(served: Served) -> None:
         await until(screen.pilot, lambda: screen.body.editor.text == "from serving.psd_asof(")
 
 
+def press_at_once(editor: SqlEditor, text: str) -> None:
+    names = {" ": "space", ",": "comma", ".": "full_stop", "\n": "enter"}
+    for character in text:
+        editor.text_input.post_message(Key(names.get(character, character), character))
+
+
 async def test_keys_that_arrive_at_once_leave_the_list_of_the_last_one(served: Served) -> None:
     async with driven(served) as screen:
         editor = screen.body.editor
         await until(screen.pilot, lambda: editor.catalog.tables)
         editor.text = ""
-        for key in "SELECT commodity_name, cou":
-            editor.text_input.post_message(Key({" ": "space", ",": "comma"}.get(key, key), key))
+        press_at_once(editor, "SELECT commodity_name, cou")
         await until(screen.pilot, lambda: editor.completion_list.is_open and editor.text.endswith("cou"))
-        await screen.pilot.pause(0.5)
+        await screen.pilot.pause()
         offered = [str(option.prompt) for option in editor.completion_list.options]
         assert offered and all("cou" in each for each in offered)
         await screen.press("tab")
         await until(screen.pilot, lambda: editor.text == "SELECT commodity_name, country_code")
+
+
+async def test_keys_that_arrive_at_once_write_what_they_say(served: Served) -> None:
+    wanted = "SELECT cou\nFROM\nserving.fct_ps\nAS f LIMIT 5"
+    async with driven(served) as screen:
+        editor = screen.body.editor
+        await until(screen.pilot, lambda: editor.catalog.tables)
+        editor.text = ""
+        press_at_once(editor, wanted)
+        await until(screen.pilot, lambda: editor.text.endswith("5"))
+        await screen.pilot.pause(0.2)
+        assert (editor.text, editor.completion_list.is_open) == (wanted, False)
 
 
 async def test_enter_after_a_whole_word_breaks_the_line(served: Served) -> None:
