@@ -89,8 +89,9 @@ def take_status(settings: Settings, now: datetime) -> Status:
     problems: list[Problem] = []
     generation = None
     try:
-        generation = ServingStore(settings.serving_path).served()
-        problems.extend(_generation_problems(generation, now))
+        store = ServingStore(settings.serving_path)
+        generation = store.served()
+        problems.extend(_generation_problems(store, generation, now))
     except ServingError as error:
         problems.append(_problem_of(error, "serving-broken"))
     pipelines: tuple[PipelineState, ...] = ()
@@ -130,7 +131,7 @@ def expected_release(now: datetime) -> Month:
     return month if now.astimezone(UTC).day > LAST_USUAL_RELEASE_DAY else month.back(1)
 
 
-def _generation_problems(generation: Generation | None, now: datetime) -> Iterator[Problem]:
+def _generation_problems(store: ServingStore, generation: Generation | None, now: datetime) -> Iterator[Problem]:
     expected = expected_release(now)
     due = datetime(expected.year, expected.month, LAST_USUAL_RELEASE_DAY, tzinfo=UTC) + timedelta(days=1)
     if generation is None:
@@ -141,7 +142,18 @@ def _generation_problems(generation: Generation | None, now: datetime) -> Iterat
     elif Month.of(generation.newest_released_on) < expected:
         what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
         next_step = "materia run-all; if USDA has not posted it, wait"
+        if newer := _rolled_back_from(store, generation):
+            what = f"generation {generation.number} serves by a rollback, {newer.number} has {newer.newest_released_on}"
+            next_step = f"materia serving rollback {newer.number}, if it is good; a new release ends the rollback, too"
         yield Problem(Severity.STALE, what, due, next_step, key="release-stale")
+
+
+def _rolled_back_from(store: ServingStore, served: Generation) -> Generation | None:
+    """The newest kept generation, if it holds a later release than the served one: a run would find nothing new."""
+    newest = max(store.generations(), key=lambda each: each.number, default=served)
+    if newest.number <= served.number or not newest.newest_released_on or not served.newest_released_on:
+        return None
+    return newest if newest.newest_released_on > served.newest_released_on else None
 
 
 def _failures(journal: Journal) -> Iterator[Problem]:

@@ -90,6 +90,17 @@ def test_a_served_release_older_than_expected_is_stale_since_it_was_due(settings
     assert stale.since == datetime(2026, 11, 16, tzinfo=UTC)
 
 
+def test_after_a_rollback_the_way_forward_is_named_and_not_a_run_that_finds_nothing_new(settings: Settings) -> None:
+    serve(settings.serving_path, 4, released_on=date(2026, 11, 10))
+    serve(settings.serving_path, 3, released_on=date(2026, 10, 9))
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    [stale] = [p for p in take_status(settings, now).problems if p.key == "release-stale"]
+    assert stale.what == "generation 3 serves by a rollback, 4 has 2026-11-10"
+    assert stale.next_step.startswith("materia serving rollback 4")
+    serve(settings.serving_path, 4, released_on=date(2026, 11, 10))
+    assert not [p for p in take_status(settings, now).problems if p.key == "release-stale"]
+
+
 def test_extract_is_stale_when_it_has_not_succeeded_for_36_hours(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 1, released_on=utc_now().date())
     assert _problems(settings) == [(Severity.STALE, "extract has never succeeded here")]
