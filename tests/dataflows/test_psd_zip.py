@@ -47,6 +47,15 @@ def refusal(tmp_path: Path, content: bytes) -> str:
     return str(refused.value)
 
 
+def test_a_field_too_many_is_named_by_its_row_wherever_chunks_meet(tmp_path: Path) -> None:
+    whole = rows(20_000)
+    for at in (1, 9_000, 19_999):
+        changed = [*whole[:at], f"{whole[at]},", *whole[at + 1 :]]
+        (tmp_path / "release.zip").write_bytes(zipped(csv(changed)))
+        with pytest.raises(SnapshotError, match=f"row {at + 2} ends in an empty field"):
+            unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
+
+
 def test_rows_are_kept_as_text_in_the_files_order(tmp_path):
     path = unpacked(tmp_path, release_zip([row("BR", "-1.5000"), row("AO", "0.0000", month="00")]))
     first, second = rows_of(path)
@@ -129,7 +138,7 @@ def test_the_real_eu_file_is_read(shared_psd, tmp_path):
         (zipped(csv([*rows(2), row(unit="")])), "row 4: unit_id is None"),
         (zipped(csv([*rows(2), row(country_name='""')])), "row 4: country_name is"),
         *(
-            (zipped(csv([*rows(2), row(value=value)])), "row 4: value is")
+            (zipped(csv([*rows(2), row(value=value)])), "row 4: value is" if value else "row 4 ends in an empty field")
             for value in ("", "n/a", "1e5", "NaN", "inf", "1..5", "1.00001", " 1.0", "+1", "9" * 14)
         ),
     ],
