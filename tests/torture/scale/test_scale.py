@@ -11,15 +11,17 @@ from ops.demo.history import HistorySpec
 from ops.settings import PROJECT_DIR
 from tests.support.torture import Figure
 
-KEPT = PROJECT_DIR / "docs" / f"scale-{RELEASES}-releases.jsonl"
+KEPT_RELEASES = 120
+KEPT = PROJECT_DIR / "docs" / f"scale-{KEPT_RELEASES}-releases.jsonl"
 
 
 def test_the_kept_figures_meet_their_bars() -> None:
     kept = [Measured(**json.loads(line)) for line in KEPT.open()]
-    assert [release.number for release in kept] == list(range(1, RELEASES + 1))
+    assert [release.number for release in kept] == list(range(1, KEPT_RELEASES + 1))
     assert min(release.facts for release in kept) >= 0.99 * FULL_FACTS
-    missed = [row.what for row in rows(kept) if not row.met and "wall" not in row.what]
-    assert missed == []  # wall seconds are those of a crowded machine
+    # Wall seconds are those of a crowded machine. Time has its bar after two years: ten bring a fifth more facts.
+    assert [row.what for row in rows(kept[:RELEASES]) if not row.met and "wall" not in row.what] == []
+    assert [row.what for row in rows(kept) if not row.met and "seconds" not in row.what] == []
 
 
 @pytest.mark.long
