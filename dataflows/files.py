@@ -11,6 +11,8 @@ from dataflows.errors import DiskError, DiskSpaceError, LandingError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_FREE_SPACE = "free some space and run again"
+_SEE_RIGHTS = "see that Materia may read and write there"
 
 
 def write_durably(path: Path, text: str) -> None:
@@ -80,12 +82,20 @@ def disk_refusal(path: Path) -> Iterator[None]:
 def raise_if_refused(error: Exception, path: Path) -> None:
     """The same for what DuckDB raises, which keeps the system's words and drops its number; otherwise do nothing."""
     told = str(error)
+    next_step = after_refusal(told)
+    if next_step == _FREE_SPACE:
+        raise DiskSpaceError(f"{path}: the disk is full; {next_step}") from error
+    if next_step is not None:
+        raise DiskError(f"{told.splitlines()[0]}; {next_step}") from error
+
+
+def after_refusal(told: str) -> str | None:
+    """What helps when a disk refused what these words tell of; None when no disk did."""
     if any(os.strerror(number) in told for number in _FULL):
-        raise DiskSpaceError(f"{path}: the disk is full; free some space and run again") from error
-    if any(os.strerror(number) in told for number in _REFUSED):
-        raise DiskError(f"{told.splitlines()[0]}; see that Materia may read and write there") from error
+        return _FREE_SPACE
+    return _SEE_RIGHTS if any(os.strerror(number) in told for number in _REFUSED) else None
 
 
 def _raise_if_full(error: OSError, path: Path) -> None:
     if error.errno in _FULL:
-        raise DiskSpaceError(f"{error.filename or path}: the disk is full; free some space and run again") from error
+        raise DiskSpaceError(f"{error.filename or path}: the disk is full; {_FREE_SPACE}") from error

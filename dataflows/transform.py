@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from dataflows.ducklake import DuckLake
 from dataflows.errors import TransformError
+from dataflows.files import after_refusal
 from dataflows.lakehouse import LakehouseFile, LakehouseStore
 from dataflows.snapshot import Snapshot
 
@@ -202,5 +203,5 @@ def _explained(action: str, returncode: int, result: dict[str, Any] | None, line
     how = f"was ended by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
     return (
         f"SQLMesh's {action} {how}; the served generation is untouched.\n  {tail}\n"
-        "The run's log has the whole story; the next run takes up what is missing"
+        f"The run's log has the whole story; {after_refusal(tail) or 'the next run takes up what is missing'}"
     )

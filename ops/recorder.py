@@ -160,7 +160,10 @@ def _original_first(error: BaseException | None) -> Iterator[None]:
     except JournalError as trouble:
         if error is None:
             raise
-        error.add_note(f"and it could not be recorded: {trouble}")
+        note = f"and it could not be recorded: {trouble}"
+        # A step and its run fail alike: once is enough.
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ privilege is needed, and no step is left out. A real full file system and real p
 """
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -67,10 +68,14 @@ def test_a_disk_that_fails_at_any_step_is_told_and_the_next_run_ends_as_if_nothi
 def _assert_told(exit_code: int, output: str) -> None:
     """Told in our own words; done only where what failed was not needed any more."""
     assert exit_code in (0, 1), output
-    assert "Traceback" not in output
-    assert "unexpected" not in output
+    # What SQLMesh said stands in the run's log, whose lines begin with their time: that is no error of ours.
+    told = "\n".join(line for line in output.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT\S+Z [A-Z]+ run=", line))
+    assert "Traceback" not in told
+    assert "unexpected" not in told
+    assert told.count("could not be recorded") <= 1
     if exit_code == 1:
-        assert "error: " in output
+        assert "error: " in told
+        assert any(step in told for step in ("free some space", "see that", "check that")), "no next step"
 
 
 @contextmanager
