@@ -207,7 +207,9 @@ class _Watch:
 
     def _everybody(self) -> list[int]:
         """The act's process first: what it would say of a child's death is not to be said."""
-        return [self._main, *sorted(_descendants(self._main) | self._processes - {self._main})]
+        # One that has called nothing yet may hold the lock as well: its end is awaited, too.
+        self._processes |= _descendants(self._main)
+        return [self._main, *sorted(self._processes - {self._main})]
 
     def _kill(self, *processes: int | None) -> None:
         for process in processes:

@@ -32,6 +32,15 @@ class Bucket:
             "R2_SECRET_KEY": WRITER.secret_key,
         }
 
+    def remove(self) -> None:
+        """Give back its volumes, of which the server has so many: not enough for the buckets of a hundred kills."""
+        unfinished = self.server.client.list_multipart_uploads(Bucket=self.name).get("Uploads", ())
+        for upload in unfinished:
+            self.server.client.abort_multipart_upload(Bucket=self.name, Key=upload["Key"], UploadId=upload["UploadId"])
+        for key in self.listed():
+            self.server.client.delete_object(Bucket=self.name, Key=key)
+        self.server.client.delete_bucket(Bucket=self.name)
+
     def listed(self) -> list[str]:
         listed = self.server.client.list_objects_v2(Bucket=self.name)
         return [each["Key"] for each in listed.get("Contents", ())]

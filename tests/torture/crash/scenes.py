@@ -1,5 +1,6 @@
 """What is killed and starved: every pipeline, from a state in which it has something to do."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,12 @@ class Setting:
     data_dir: Path
     act: Act
     bucket: Bucket | None
+
+    def clear(self) -> None:
+        """Remove what the scene was played on."""
+        shutil.rmtree(self.data_dir)
+        if self.bucket is not None:
+            self.bucket.remove()
 
 
 def begin(scene: Scene, world: World, request: pytest.FixtureRequest, data_dir: Path) -> Setting:

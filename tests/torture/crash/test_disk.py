@@ -58,7 +58,7 @@ def test_a_disk_that_fails_at_any_step_is_told_and_the_next_run_ends_as_if_nothi
             assert again.exit_code == 0, again.output
             assert_sound(setting.data_dir, setting.bucket)
             assert outcome_of(setting.data_dir, setting.bucket) == expected
-            shutil.rmtree(setting.data_dir)
+            setting.clear()
         except Exception as error:
             troubles.append(f"{where}\n{error}")
     assert not troubles, "\n\n".join([f"{len(troubles)} of {number + 1} failures", *troubles[:5]])

@@ -3,7 +3,6 @@
 No step is listed anywhere: the first, undisturbed performance counts them, call by call (tests/support/stage.py).
 """
 
-import shutil
 import signal
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def test_a_run_that_is_killed_anywhere_harms_nothing_and_the_next_one_ends_as_if
         setting = begin(scene, world, request, tmp_path / f"struck-{number}")
         try:
             struck += _killed_and_taken_up(scene, world, setting, strike, expected)
-            shutil.rmtree(setting.data_dir)
+            setting.clear()
         except AssertionError as trouble:  # the others are worth knowing as well
             troubles.append(str(trouble))
     assert not troubles, "\n\n".join([f"{len(troubles)} of {number + 1} kills", *troubles[:5]])
