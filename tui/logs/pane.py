@@ -258,7 +258,9 @@ class LogsPane(PolledPane):
         self.call_after_refresh(self._take_question_away, then)
 
     def _take_question_away(self, then: Callable[[], None]) -> None:
-        self._line.current = "logs-filter"
+        # By now somebody may be asking the next one.
+        if not self.query_one("#logs-prompt").has_focus:
+            self._line.current = "logs-filter"
         self.call_after_refresh(then)
 
     @on(Input.Submitted, "#logs-prompt")

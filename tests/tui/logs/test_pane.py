@@ -153,6 +153,17 @@ async def test_a_question_its_answer_and_its_end_leave_the_log_where_it_is(setti
         assert (view_of(pilot).region, shown(pilot), filter_facts(pilot)) == (region, before, "")
 
 
+async def test_a_question_asked_right_after_another_stays(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        pane, prompt = pilot.app.query_one(LogsPane), pilot.app.query_one("#logs-prompt", Input)
+        await pilot.press("slash")
+        pane.action_clear()
+        pane.action_time()
+        await settled(pilot)
+        assert prompt.display and prompt.has_focus
+        assert "go to" in prompt.placeholder
+
+
 async def test_hide_shows_only_what_matches(settings: Settings) -> None:
     async with console(settings) as pilot:
         await typed(pilot, "h", "/number=3[0-3]$/")
