@@ -39,9 +39,10 @@ def test_an_offer_that_is_out_of_stock_says_so(fake: FakeHetzner, hetzner: Provi
 
 
 def test_a_created_server_has_its_labels_key_and_firewall(fake: FakeHetzner, hetzner: Provider):
-    made = hetzner.create_instance(an_order(), AN_OFFER)
+    order = an_order()
+    made = hetzner.create_instance(order, AN_OFFER)
     assert hetzner.list_instances() == (made,)
-    assert made.labels == an_order().labels
+    assert made.labels == order.labels
     assert (made.type, made.location, made.eur_per_hour) == ("cpx22", "fsn1", 0.013)
     assert {each.kind for each in hetzner.list_belongings()} == {"SSH key", "firewall"}
     (firewall,) = fake.state.firewalls.values()
