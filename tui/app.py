@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, ComposeResult
 from textual.containers import Container
 from textual.widget import Widget
@@ -15,6 +15,7 @@ from tui.actions import APP, APP_ACTIONS, ActionSpec, Registry
 from tui.bars import ActionBar, TopBar
 from tui.config import TuiConfig
 from tui.context import ConsoleContext
+from tui.keys import KeyQueue
 from tui.messages import Navigation
 from tui.pane import PANES, Pane, make_pane
 from tui.theme import MATERIA, MATERIA_16, THEME_NAME
@@ -74,6 +75,7 @@ class ConsoleApp(App[None]):
         self._panes: dict[str, Pane] = {}
         self._shown: str | None = None
         self._focus: dict[str, Widget | None] = {}
+        self._keys = KeyQueue(self, super().on_event, self._drawn)
         self.register_theme(MATERIA)
         self.register_theme(MATERIA_16)
         if config.theme is not None and config.theme not in self.available_themes:
@@ -91,6 +93,16 @@ class ConsoleApp(App[None]):
     async def on_mount(self) -> None:
         await self.show_pane(self._first)
         self._keep_for_good()
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self._keys.put(event)
+        else:
+            await super().on_event(event)
+
+    async def _drawn(self) -> None:
+        if self.shown_pane:
+            await self.shown_pane.drawn.wait()
 
     # Panes
 

@@ -1,5 +1,6 @@
 """A pane: one of the console's screens. The app imports a pane's module when it is first shown."""
 
+import asyncio
 from importlib import import_module
 from typing import ClassVar
 
@@ -36,6 +37,8 @@ class Pane(Widget):
         super().__init__(id=self.PANE_ID, classes="pane")
         self.context = context
         """The app replaces it when read-only mode is switched."""
+        self.drawn = asyncio.Event()
+        """Set once there is something in view for keys to act on."""
 
     def actions(self) -> tuple[ActionSpec, ...]:
         """What can be done here; `runs.start` calls `action_start`."""
@@ -67,6 +70,7 @@ class MissingPane(Pane):
     def __init__(self, context: ConsoleContext, pane_id: str, error: Exception) -> None:
         self.PANE_ID = pane_id  # type: ignore[misc]
         super().__init__(context)
+        self.drawn.set()
         self._text = f"✗ {pane_id.title()} is not built into this console: {type(error).__name__}: {error}"
 
     def compose(self) -> ComposeResult:

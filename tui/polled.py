@@ -66,6 +66,7 @@ class PolledPane(Pane):
                 f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error", markup=False
             )
         self._told = message.trouble
+        self.drawn.set()
         if self._in_view:
             self._stop_timer()
             self._timer = self.set_timer(self.POLL_S, self.look_again)

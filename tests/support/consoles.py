@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from textual._xterm_parser import XTermParser
 from textual.pilot import Pilot
 
 _WAIT_S = 30.0
@@ -21,3 +22,9 @@ async def type_text(pilot: Pilot[Any], text: str) -> None:
     """Press the keys of `text`."""
     names = {" ": "space", ".": "full_stop", "'": "apostrophe", "=": "equals_sign", "/": "slash", "-": "minus"}
     await pilot.press(*(names.get(character, character) for character in text))
+
+
+def packet(pilot: Pilot[Any], text: str) -> None:
+    """Send what a terminal sends for these characters, all at once, and wait for nothing."""
+    for event in XTermParser().feed(text):
+        pilot.app.post_message(event)

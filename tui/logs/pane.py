@@ -11,6 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Input, Static
 
 from ops.words import ago_text
@@ -68,6 +69,7 @@ class LogsPane(PolledPane):
         self._system: SystemJournal | None = None
         self._reading: Reading | None = None
         self._asked = ""
+        self._answering = False
         self._wanted_line: int | None = None
         self._drawing = False
 
@@ -247,27 +249,36 @@ class LogsPane(PolledPane):
         self._asked = kind
         prompt.placeholder, prompt.value = _QUESTIONS[kind], ""
         self._line.current = prompt.id
-        prompt.focus()
+        self._give_keys_to(prompt)
+
+    def _give_keys_to(self, widget: Widget) -> None:
+        # At once, not a turn of the loop later as `Widget.focus`: whether the question has the keys is asked soon.
+        self.screen.set_focus(widget)
 
     def _asked_no_more(self, then: Callable[[], None] = lambda: None) -> None:
         """Give the log the keys back, take the question away, and then go on: one picture after the other.
 
         All in one would halt the keys; and beside processes that look through gigabytes painting takes twice as long.
         """
-        self._view.focus()
+        self._answering = True
+        self._give_keys_to(self._view)
         self.call_after_refresh(self._take_question_away, then)
 
     def _take_question_away(self, then: Callable[[], None]) -> None:
         # By now somebody may be asking the next one.
         if not self.query_one("#logs-prompt").has_focus:
             self._line.current = "logs-filter"
-        self.call_after_refresh(then)
+        self.call_after_refresh(self._go_on, then)
+
+    def _go_on(self, then: Callable[[], None]) -> None:
+        self._answering = False
+        then()
 
     @on(Input.Submitted, "#logs-prompt")
     def _answered(self, message: Input.Submitted) -> None:
         message.stop()
         if self._reading is None:
-            self._asked_no_more()
+            self.notify("there is no log to ask", severity="warning")
             return
         try:
             go_on = getattr(self, f"_answer_{self._asked}")(self._reading, message.value.strip())
@@ -324,7 +335,8 @@ class LogsPane(PolledPane):
 
     def _search(self, term: Term | None) -> None:
         if self._reading:
-            self._reading.search(term, self._view.cursor)
+            # While nothing is shown yet, of what is hidden, there is no cursor.
+            self._reading.search(term, self._view.cursor or self._reading.document.last())
             self._view.terms = self._reading.marked
             self._view.draw()
 
@@ -359,14 +371,18 @@ class LogsPane(PolledPane):
         self._to_match(-1)
 
     def _to_match(self, direction: int) -> None:
+        if self._answering:
+            # A key in the same packet as the answer: the search has yet to begin.
+            self.call_after_refresh(self._to_match, direction)
+            return
         if self._reading is None or self._reading.search_term is None:
             self.notify("nothing was searched for; / searches", severity="warning")
             return
         position = self._reading.match_from(self._view.cursor, direction)
-        if position is not None:
-            self._view.go(position)
-        elif self._reading.looking:
+        if self._reading.is_wanting or (position is None and self._reading.looking):
             self._reading.want_match(self._view.cursor, direction)
+        elif position is not None:
+            self._view.go(position)
         else:
             self.notify(f"no match further {'down' if direction > 0 else 'up'}")
 

@@ -22,6 +22,7 @@ class Reading:
         self._shown: Scan | None = None
         self._found: Scan | None = None
         self._want: tuple[Position | None, int] | None = None
+        self._steps: list[int] = []
 
     def close(self) -> None:
         """Stop reading and looking."""
@@ -66,6 +67,7 @@ class Reading:
         wanted = LineFilter((*self.wanted.terms, term), self.wanted.level, self.wanted.run_id) if term else LineFilter()
         self._found = self._instead_of(self._found, wanted)
         self._want = (Position(cursor.segment, cursor.offset + 1), -1) if term and cursor else None
+        self._steps = []
 
     @property
     def looking(self) -> bool:
@@ -82,9 +84,17 @@ class Reading:
             position = step(position, self._found.of)
         return position
 
+    @property
+    def is_wanting(self) -> bool:
+        """Whether a match is wanted that is not known yet."""
+        return self._want is not None
+
     def want_match(self, cursor: Position | None, direction: int) -> None:
-        """Have that match told by `wanted_match` once it is known."""
-        self._want = (cursor, direction)
+        """Have that match told by `wanted_match` once it is known; it is seen from the one that is wanted already."""
+        if self._want is None:
+            self._want = (cursor, direction)
+        else:
+            self._steps.append(direction)
 
     def wanted_match(self) -> Position | None:
         """The match that was wanted, once; None while it is not known."""
@@ -92,12 +102,13 @@ class Reading:
             return None
         cursor, direction = self._want
         position = self.match_from(cursor, direction)
-        if position is None and not self.looking:
-            # None before the cursor: the first one after it will do.
-            position = self.match_from(cursor, -direction)
-            self._want = None
-        if position is not None:
-            self._want = None
+        if position is None and self.looking:
+            return None
+        # None before the cursor: the first one after it will do.
+        position = position or self.match_from(cursor, -direction)
+        steps, self._want, self._steps = self._steps, None, []
+        for step in steps:
+            position = self.match_from(position, step) or position
         return position
 
     def _instead_of(self, scan: Scan | None, wanted: LineFilter) -> Scan | None:

@@ -93,6 +93,7 @@ class QueryPane(Pane):
         body = await self.opened()
         if self._in_view:
             body.show()
+            self.drawn.set()
 
     action_run = _acting("run")
     action_stop = _acting("stop")

@@ -1,0 +1,95 @@
+"""Keys that arrive in one packet, as they do over a slow line, do what they do when they are typed one by one."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from textual.app import App
+from textual.widgets import Input
+
+from tests.support.consoles import packet, until
+from tests.support.served import Served
+from tests.tui.building import console_on
+from tui.app import ConsoleApp
+from tui.help import HelpScreen
+from tui.logs.pane import LogsPane
+from tui.logs.view import LogView
+from tui.query.body import QueryBody
+from tui.workers.pane import WorkersPane
+
+
+@pytest.fixture
+def logs_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    lines = (f"2026-11-21T21:00:{n:02d}.000Z INFO run={n} number={n}\n" for n in range(60))
+    (folder / "supervisor.log").write_text("".join(lines))
+    return tmp_path
+
+
+def line_of(app: App[None]) -> str:
+    return app.query_one(LogView).copied_line()
+
+
+@pytest.mark.parametrize(
+    ("keys", "line", "facts"),
+    [
+        ("5/number=2\r", "number=29", '"number=2": 11 of 11 lines'),
+        ("5/number=2\rNN", "number=27", '"number=2": 9 of 11 lines'),
+        ("5:12\r", "number=11", ""),
+        ("5hnumber=5\r/number=52\r", "number=52", '"number=52": 1 of 1 line'),
+        ("5t21:00:07\r", "number=7", ""),
+        ("5/sor\x1b[27ug", "number=0", ""),
+    ],
+)
+async def test_a_log_is_asked_what_was_typed(logs_dir: Path, keys: str, line: str, facts: str) -> None:
+    app = console_on(logs_dir)
+    async with app.run_test(size=(120, 36)) as pilot:
+        packet(pilot, keys)
+        await until(pilot, lambda: app.query(LogView) and line_of(app).endswith(line))
+        await until(pilot, lambda: facts in str(app.query_one("#logs-filter").render()))
+        await until(pilot, lambda: not app.query_one("#logs-prompt").display)
+        assert app.query_one(LogView).has_focus
+        assert app.shown_pane is app.query_one(LogsPane)
+        assert not app._notifications
+
+
+async def test_letters_of_a_filter_start_nothing(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(120, 36)) as pilot:
+        packet(pilot, "2/sextract\r")
+        await until(
+            pilot, lambda: app.query("#runs-filter") and app.query_one("#runs-filter", Input).value == "sextract"
+        )
+        assert app.screen is app.screen_stack[0], "the s of a word asked to start a pipeline"
+
+
+async def test_a_screen_that_a_key_opens_has_the_keys_after_it(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test() as pilot:
+        packet(pilot, "?\x1b[27u2?")
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "runs" and isinstance(app.screen, HelpScreen))
+        assert len(app.screen_stack) == 2
+
+
+async def test_a_statement_is_typed_and_run(served: Served) -> None:
+    app = ConsoleApp(served.context)
+    async with app.run_test(size=(120, 36)) as pilot:
+        packet(pilot, "3\x01SELECT 40 +\r 2\x1b[106;5u")
+        await until(pilot, lambda: app.query(QueryBody) and app.query_one(QueryBody).shown)
+        assert app.query_one(QueryBody).shown.sql == "SELECT 40 +\n 2"
+
+
+async def test_a_look_that_hangs_holds_keys_up_for_a_moment_only(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(WorkersPane, "look", lambda _: (over.wait(30), None)[1])
+    app = console_on(healthy_dir)
+    try:
+        async with app.run_test() as pilot:
+            packet(pilot, "6?")
+            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            assert app.shown_pane.PANE_ID == "workers"
+    finally:
+        over.set()
