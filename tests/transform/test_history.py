@@ -6,6 +6,7 @@ import itertools
 import logging
 import zipfile
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_a_history_in_batches_is_summarised_as_the_generator_made_it(served: Wor
     assert {(day, commodity): tuple(counts) for day, commodity, *counts in rows} == expected
     assert sum(counts[3] for counts in expected.values()) > 100, "a commodity was re-keyed"
     assert all(any(counts[kind] for counts in expected.values()) for kind in range(4))
+
+
+def test_facts_lie_in_the_order_of_their_keys_also_when_many_releases_were_compared_at_once(served: Workshop) -> None:
+    rows = served.query("SELECT ingest_date, hkey FROM staging.stg_psdalldata__commodity")
+    for _, release in itertools.groupby(rows, key=itemgetter(0)):
+        keys = [key for _, key in release]
+        assert keys == sorted(keys)
+    assert len(list(itertools.groupby(rows, key=itemgetter(0)))) == len({day for day, _ in rows})
 
 
 def test_revisions_name_the_very_facts_that_changed(served: Workshop, releases: Releases) -> None:

@@ -138,3 +138,7 @@ SELECT
   previous_value::DECIMAL(18, 4),
   valid_from::DATE
 FROM final
+/* Several releases at once come out of the join in no order, and a column in no order takes three times the disk */
+ORDER BY
+  ingest_date,
+  hkey
