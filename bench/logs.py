@@ -16,7 +16,9 @@ from pathlib import Path
 
 import psutil
 from textual import events
+from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.strip import Strip
 from textual.widgets import Input
 
 from ops.settings import Settings
@@ -141,17 +143,26 @@ async def _search(pilot: Pilot[None], pane: LogsPane, memory: "_Memory", needles
 
 
 async def _keys(pilot: Pilot[None], view: LogView, going_on: Callable[[], bool]) -> list[float]:
-    """Milliseconds from a key to its screen, for keys pressed while something goes on."""
+    """Milliseconds from a key until the lines it changed are painted, for keys pressed while something goes on."""
+    painted, render_lines = asyncio.Event(), view.render_lines
+
+    def seen(crop: Region) -> list[Strip]:
+        painted.set()
+        return render_lines(crop)
+
+    view.render_lines = seen  # type: ignore[method-assign]
     taken = []
     for key in ["pageup", "up", "up", "pagedown", "down"] * 1000:
         if not going_on() and len(taken) > 20:
             break
         began, cursor = time.perf_counter(), view.cursor
         pilot.app.post_message(events.Key(key, None))
-        await _until(lambda cursor=cursor: view.cursor != cursor)
-        await _drawn(view)
+        while view.cursor == cursor or not painted.is_set():
+            painted.clear()
+            await asyncio.wait_for(painted.wait(), _TIMEOUT_S)
         taken.append(1000 * (time.perf_counter() - began))
         await asyncio.sleep(0.02)
+    view.render_lines = render_lines  # type: ignore[method-assign]
     return taken
 
 
