@@ -7,10 +7,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Tree:
     def watch(self) -> None:
         """Weigh, again and again, until `stop`."""
         while not self._done.wait(_EVERY_S):
-            for pid in _descendants(os.getpid()):
+            for process in psutil.Process().children(recursive=True):
+                pid = process.pid
                 try:
                     self._seen[pid] = _command(pid), _share(pid)
                 except (FileNotFoundError, ProcessLookupError, KeyError):
@@ -79,24 +83,14 @@ _EVERY_S = 0.1
 def watched() -> Iterator[Tree]:
     """Weigh, one by one, every process that is started inside."""
     tree = Tree()
-    thread = threading.Thread(target=tree.watch, name="tree", daemon=True)
-    thread.start()
-    try:
-        yield tree
-    finally:
-        tree.stop()
-        thread.join()
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+    with ThreadPoolExecutor(1) as executor:
+        watching = executor.submit(tree.watch)
         try:
-            children = [int(child) for child in listed.read_text().split()]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        for child in children:
-            yield child
-            yield from _descendants(child)
+            yield tree
+        finally:
+            tree.stop()
+        # Figures of a watch that failed midway would say that nothing was used.
+        watching.result()
 
 
 def _command(pid: int) -> str:

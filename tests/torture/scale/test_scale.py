@@ -1,10 +1,12 @@
 """What one more release costs after many: the figures that are kept, and, in the long form, a history of its own."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from bench.processes import watched
 from bench.scale import FULL_FACTS, RELEASES, Measured, measure, rows
 from dataflows.release import Month
 from ops.demo.history import HistorySpec
@@ -22,6 +24,14 @@ def test_the_kept_figures_meet_their_bars() -> None:
     # Wall seconds are those of a crowded machine. Time has its bar after two years: ten bring a fifth more facts.
     assert [row.what for row in rows(kept[:RELEASES]) if not row.met and "wall" not in row.what] == []
     assert [row.what for row in rows(kept) if not row.met and "seconds" not in row.what] == []
+
+
+def test_processes_are_weighed_among_others_that_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.processes._EVERY_S", 0.001)
+    with watched() as tree:
+        subprocess.run(["sh", "-c", "for n in $(seq 200); do sh -c 'sh -c true; true'; done"], check=True)
+        subprocess.run(["sleep", "0.3"], check=True)
+    assert tree.share("sleep 0.3").peak_mb > 0
 
 
 @pytest.mark.long
