@@ -41,13 +41,17 @@ class KeyQueue:
             self._app.run_worker(self._work(), name="keys", group="keys")
 
     async def _work(self) -> None:
+        was_text = False
         try:
             while self._waiting:
                 key = self._waiting.popleft()
                 is_text = self._is_text(key)
+                if was_text and not is_text:
+                    await self._done()
                 await self._hand_on(key)
                 if not is_text:
                     await self._done()
+                was_text = is_text
         finally:
             self._busy = False
 

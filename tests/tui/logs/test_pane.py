@@ -329,6 +329,11 @@ async def test_no_log_says_what_makes_one(tmp_path: Path) -> None:
         )
         for key in ("f", "g", "G", "w", "y", "n", "l", "r", "escape", "enter", "down", "pageup"):
             await pilot.press(key)
+        prompt = pilot.app.query_one("#logs-prompt", Input)
+        await pilot.press("slash", *"lost", "enter")
+        assert (prompt.value, prompt.has_focus) == ("lost", True), "what was typed is not thrown away"
+        await pilot.press("escape")
+        await until(pilot, lambda: not prompt.display)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40), (60, 20)])
