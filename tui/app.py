@@ -1,5 +1,6 @@
 """The console: panes that are made when first shown, one registry of what can be done, and the way between them."""
 
+import asyncio
 import gc
 from collections.abc import Iterable
 from dataclasses import replace
@@ -96,13 +97,12 @@ class ConsoleApp(App[None]):
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            self._keys.put(event)
+            await self._keys.put(event)
         else:
             await super().on_event(event)
 
-    async def _drawn(self) -> None:
-        if self.shown_pane:
-            await self.shown_pane.drawn.wait()
+    def _drawn(self) -> asyncio.Event:
+        return (self.shown_pane or self._panes[self._first]).drawn
 
     # Panes
 

@@ -25,7 +25,7 @@ class KeyQueue:
         self,
         app: App[None],
         hand_on: Callable[[events.Key | events.Paste], Awaitable[None]],
-        drawn: Callable[[], Awaitable[None]],
+        drawn: Callable[[], asyncio.Event],
     ) -> None:
         self._app = app
         self._hand_on = hand_on
@@ -33,27 +33,30 @@ class KeyQueue:
         self._waiting: deque[events.Key | events.Paste] = deque()
         self._busy = False
 
-    def put(self, key: events.Key | events.Paste) -> None:
-        """Hand the key, or what is pasted between keys, on as soon as it is its turn."""
+    async def put(self, key: events.Key | events.Paste) -> None:
+        """Hand the key, or what is pasted between keys, on: now, or when it is its turn."""
         self._waiting.append(key)
         if not self._busy:
             self._busy = True
-            self._app.run_worker(self._work(), name="keys", group="keys")
+            is_text = await self._next()
+            self._app.run_worker(self._rest(is_text), name="keys", group="keys")
 
-    async def _work(self) -> None:
-        was_text = False
+    async def _rest(self, is_text: bool) -> None:
         try:
+            if not is_text:
+                await self._done()
             while self._waiting:
-                key = self._waiting.popleft()
-                is_text = self._is_text(key)
-                if was_text and not is_text:
+                if not await self._next():
                     await self._done()
-                await self._hand_on(key)
-                if not is_text:
-                    await self._done()
-                was_text = is_text
         finally:
             self._busy = False
+
+    async def _next(self) -> bool:
+        """Hand the next key on; returns whether it is only written down."""
+        key = self._waiting.popleft()
+        is_text = self._is_text(key)
+        await self._hand_on(key)
+        return is_text
 
     def _is_text(self, key: events.Key | events.Paste) -> bool:
         """Whether it is only written down where it goes: what is pasted as keys goes as fast as it comes."""
@@ -65,8 +68,9 @@ class KeyQueue:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._settled()
-                await self._drawn()
-                await self._settled()
+                if not self._drawn().is_set():
+                    await self._drawn().wait()
+                    await self._settled()
         except TimeoutError:
             self._app.log.warning("a key goes on before the one before it is done")
 
