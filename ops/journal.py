@@ -104,7 +104,7 @@ class Journal:
             ).lastrowid
             if log_dir is not None:
                 db.execute("UPDATE runs SET log_path = ? WHERE id = ?", (str(log_dir / f"run-{row_id}.log"), row_id))
-            return Run.from_row(db.execute(f"{_RUNS} WHERE id = ?", (row_id,)).fetchone())
+            return self._read(Run, db.execute(f"{_RUNS} WHERE id = ?", (row_id,)).fetchone())
 
     def finish(
         self,
@@ -136,7 +136,7 @@ class Journal:
                 "INSERT INTO steps (run_id, name, status, started_at, detail) VALUES (?, ?, ?, ?, ?)",
                 (run_id, name, RunStatus.RUNNING, utc_now().isoformat(), detail),
             ).lastrowid
-            return Step.from_row(db.execute(f"{_STEPS} WHERE id = ?", (step_id,)).fetchone())
+            return self._read(Step, db.execute(f"{_STEPS} WHERE id = ?", (step_id,)).fetchone())
 
     def finish_step(self, step_id: int, status: RunStatus, detail: str = "") -> None:
         """Record how a step ended."""
@@ -231,13 +231,14 @@ class Journal:
         last_word = next((self._read(Run, row) for row in self._rows(f"{_RUNS} WHERE id = ?", (run.id,))), run)
         return last_word.died() if last_word.status is RunStatus.RUNNING else last_word
 
-    def _read(self, kind: type[_Entry], row: Sequence[Any]) -> _Entry:
+    def _read(self, kind: type[_Entry], row: Sequence[Any] | None) -> _Entry:
+        """Raises JournalError for a row that makes no sense, or that is not there though it was just written."""
         try:
-            return kind.from_row(row)
+            return kind.from_row(row or ())
         except (ValueError, TypeError, RecursionError) as error:
+            which = f"row {row[0]}" if row else "its newest row"
             raise JournalError(
-                f"the run journal {self.path}: row {row[0]} makes no sense ({error}); "
-                "move the file away, a new one is begun"
+                f"the run journal {self.path}: {which} makes no sense ({error}); move the file away, a new one is begun"
             ) from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:

@@ -173,8 +173,21 @@ def test_a_row_that_makes_no_sense_is_a_journal_error(tmp_path: Path, column: st
         journal.last_by_pipeline()
 
 
+def test_a_row_that_a_damaged_table_fills_in_is_a_journal_error(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "runs.sqlite")
+    journal.begin("extract")
+    journal.close()
+    with sqlite3.connect(journal.path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("UPDATE sqlite_schema SET sql = replace(sql, ?, ?)", ("DEFAULT '[]'", "DEFAULT 'x]'"))
+    db.close()
+    with pytest.raises(JournalError, match=r"runs\.sqlite: row 2 makes no sense.*; move"):
+        journal.begin("extract")
+
+
 @quietly
 @given(st.lists(st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=64)), min_size=1, max_size=8))
+@example([(3989, b"\x01")])  # in what a table fills in
 @example([(60, (-7).to_bytes(4, "big", signed=True))])  # where SQLite keeps `user_version`
 def test_a_spoiled_journal_is_an_error_or_still_a_journal(tmp_path: Path, spots: list[tuple[int, bytes]]) -> None:
     journal = Journal(tmp_path / "runs.sqlite")
