@@ -23,7 +23,8 @@ from dataflows.object_store import ObjectStore
 from dataflows.object_upload import upload
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
-from ops.pipelines import Request, run
+from ops.job import Request
+from ops.pipelines import run
 from ops.settings import Settings
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.faulty_proxy import FaultyProxy

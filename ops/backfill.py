@@ -10,7 +10,8 @@ from enum import StrEnum
 from dataflows.archive import Archive
 from dataflows.errors import MateriaError, NotPostedError, SettingsError
 from dataflows.release import Month, release_of
-from ops.pipelines import Job, Request, bring_up_to_date, described, job
+from ops.job import Job, Request, job
+from ops.pipelines import bring_up_to_date, described
 from ops.run import utc_now
 from ops.settings import Settings
 

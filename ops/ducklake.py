@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from dataflows.ducklake import DuckLake, PostgresCatalog, SqliteCatalog
 from dataflows.errors import SettingsError
 from ops.numbers import whole_number
+from ops.r2_settings import R2Settings
 
 if TYPE_CHECKING:
     from dataflows.object_store import Bucket
-    from ops.settings import R2Settings
 
 DOCUMENTED = {
     "MATERIA_GATEWAY": "what the lakehouse is: `duckdb` (default), one file, or `ducklake`, which machines can share",
@@ -37,7 +37,7 @@ def gateway_of(given: Mapping[str, str]) -> str:
     return gateway
 
 
-def ducklake_of(given: Mapping[str, str], r2: "R2Settings | None") -> DuckLake | None:
+def ducklake_of(given: Mapping[str, str], r2: R2Settings | None) -> DuckLake | None:
     """The DuckLake that the settings name; None when they name none. Raises SettingsError when they do by halves."""
     names = ("DUCKLAKE_CATALOG", "DUCKLAKE_DATA")
     missing = [name for name in names if name not in given]
@@ -105,7 +105,7 @@ def _postgres(text: str, password: str) -> PostgresCatalog:
     )
 
 
-def _bucket(data: str, r2: "R2Settings | None") -> "Bucket":
+def _bucket(data: str, r2: R2Settings | None) -> "Bucket":
     from dataflows.object_store import Bucket
 
     if r2 is None:

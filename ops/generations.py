@@ -6,7 +6,7 @@ from dataflows.errors import ServingBrokenError, ServingMissingError
 from dataflows.serving.generation import FOREIGN_NUMBER, Generation
 from dataflows.serving.store import ServingStore
 from ops import iceberg
-from ops.pipelines import Request, job
+from ops.job import Request, job
 from ops.settings import Settings
 
 

@@ -19,7 +19,7 @@ from ops.run import Run, utc_now
 from ops.settings import Settings
 
 if TYPE_CHECKING:
-    from ops.pipelines import Job
+    from ops.job import Job
 
 PIPELINE = "publish_iceberg"
 
@@ -75,7 +75,7 @@ def publish_now(settings: Settings) -> str:
     Raises SettingsError without a catalog, ServingMissingError when nothing is served, LockHeldError, IcebergError
     and what is below it.
     """
-    from ops.pipelines import Request, job
+    from ops.job import Request, job
 
     address = required_address(settings)
     served = required_generation(settings)

@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 
 from dataflows.errors import SettingsError
 from ops import handover
-from ops.pipelines import Job, Request, job, lakehouse_of
+from ops.job import Job, Request, job
+from ops.pipelines import lakehouse_of
 from ops.settings import Settings
 
 Told = Callable[[str, int], None]

@@ -10,8 +10,9 @@ from pathlib import Path
 from dataflows.ducklake import DuckLake, SqliteCatalog
 from dataflows.errors import SettingsError
 from dataflows.iceberg.catalog import CatalogAddress
-from ops import ducklake, iceberg_settings
+from ops import ducklake, iceberg_settings, r2_settings
 from ops.numbers import number
+from ops.r2_settings import R2Settings, r2_of
 from ops.supervisor import config
 from ops.supervisor.config import Supervision, supervision_of
 
@@ -25,10 +26,7 @@ DOCUMENTED = {
     "PSD_ARCHIVE_URL": "where releases are posted; default USDA's archive",
     "PSD_DATASET": "which file of a release is kept; default `psd_alldata`",
     "MATERIA_MAX_ROW_LOSS": "share of a table's rows that a new generation may lack, 0 to 1; default `0.02`",
-    "R2_ENDPOINT": "object storage: `https://<account>.r2.cloudflarestorage.com`",
-    "R2_BUCKET": "object storage: the bucket",
-    "R2_ACCESS_KEY": "object storage: the access key's id",
-    "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
+    **r2_settings.DOCUMENTED,
     **ducklake.DOCUMENTED,
     "HETZNER_TOKEN": "Hetzner Cloud API token, for workers",
     "HETZNER_API_URL": "Hetzner Cloud API; default its public address",
@@ -66,16 +64,6 @@ DOCUMENTED = {
     "MATERIA_TUI_CONFIG": "the console's keys and theme; default `~/.config/materia/tui.toml`",
 }
 """Every setting and what it means; the README's table and `materia doctor` read from here."""
-
-
-@dataclass(frozen=True)
-class R2Settings:
-    """Object storage; all four parts or none."""
-
-    endpoint: str
-    bucket: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -145,7 +133,7 @@ class Settings:
         archive_url = given.get("PSD_ARCHIVE_URL", USDA_ARCHIVE_URL)
         if not config.is_address(archive_url):
             raise SettingsError(f"PSD_ARCHIVE_URL={archive_url!r} is not an http(s) address")
-        r2 = _r2(given)
+        r2 = r2_of(given)
         return cls(
             data_dir=data_dir,
             lakehouse_path=_path(given, "LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"),
@@ -172,16 +160,3 @@ def _path(given: Mapping[str, str], name: str, default: Path) -> Path:
         why = getattr(error, "strerror", None) or error
         raise SettingsError(f"{name} is no path that can be used: {why}") from error
     return path
-
-
-def _r2(given: Mapping[str, str]) -> R2Settings | None:
-    names = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
-    missing = [name for name in names if name not in given]
-    if len(missing) == len(names):
-        return None
-    if missing:
-        raise SettingsError(
-            f"object storage needs {', '.join(names)}: {', '.join(missing)} missing; "
-            "set all four, or none to keep everything local"
-        )
-    return R2Settings(*(given[name] for name in names))

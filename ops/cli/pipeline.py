@@ -79,7 +79,7 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
     May be interrupted and repeated; what is landed is not downloaded again.
     """
     from ops import backfill as backfilling
-    from ops.pipelines import Request
+    from ops.job import Request
 
     def told(done: backfilling.MonthDone) -> None:
         click.echo(f"{done.month}  {done.outcome:<13}  {done.detail}")
@@ -92,7 +92,8 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
 
 def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None, on: str, trigger: str) -> None:
     from ops.cli.progress import download_progress
-    from ops.pipelines import Request, run
+    from ops.job import Request
+    from ops.pipelines import run
 
     settings = Settings.from_environ()
     request = Request(trigger=trigger, as_of=as_of, forced_reason=forced_reason)

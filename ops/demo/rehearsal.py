@@ -72,7 +72,8 @@ def demo_settings(data_dir: Path, dataset: str, archive_url: str) -> Settings:
 def acts(archive: ArchiveServer, settings: Settings, spec: HistorySpec) -> Iterator[Act]:
     """The demo from the first generated release to the last published one; each act is to be performed in turn."""
     from ops.backfill import backfill
-    from ops.pipelines import Request, run
+    from ops.job import Request
+    from ops.pipelines import run
 
     months = spec.months
     first, last = months[0], months[-1]

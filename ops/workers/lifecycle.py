@@ -10,9 +10,10 @@ from dataflows.errors import SettingsError
 from dataflows.serving.store import ServingStore
 from ops import handover
 from ops.cli.exits import Exit
+from ops.job import Request
 from ops.journal import Journal
 from ops.lock import writer_lock
-from ops.pipelines import PIPELINES, Request
+from ops.pipelines import PIPELINES
 from ops.recorder import Recorder, run_recorded
 from ops.redact import Redactor
 from ops.run import utc_now

@@ -128,7 +128,8 @@ def main() -> int:
 def _run(order: Mapping[str, Any], environ: Mapping[str, str], events: Events, redact: Redactor) -> int:
     try:
         from dataflows.release import Month
-        from ops.pipelines import Request, run
+        from ops.job import Request
+        from ops.pipelines import run
         from ops.settings import Settings
 
         request = Request(

@@ -17,9 +17,9 @@ from dataflows.release import Month
 from ops import backfill as backfilling
 from ops.backfill import AT_A_TIME, Outcome, backfill
 from ops.cli.exits import Exit
+from ops.job import Request
 from ops.journal import Journal
 from ops.lock import writer_lock
-from ops.pipelines import Request
 from ops.run import RunStatus
 from ops.settings import Settings
 from tests.support.faulty_archive import Fault, FaultyArchive

@@ -15,7 +15,8 @@ from dataflows.errors import MateriaError
 from dataflows.serving import ServingReader
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
-from ops.pipelines import Request, run
+from ops.job import Request
+from ops.pipelines import run
 from ops.settings import Settings
 from tests.r2.test_object_store import WRONG_SECRET
 from tests.support.faulty_archive import FaultyArchive
@@ -204,7 +205,8 @@ def test_some_but_not_all_settings_are_an_error(tmp_path: Path) -> None:
 LOCAL = """
 import sys
 from dataflows.release import Month
-from ops.pipelines import Request, run
+from ops.job import Request
+from ops.pipelines import run
 from ops.settings import Settings
 print(run("extract", Settings.from_environ(), Request(as_of=Month.parse(sys.argv[1]))))
 print(sorted({"boto3", "botocore"} & {name.partition(".")[0] for name in sys.modules}))

@@ -15,7 +15,7 @@ from dataflows.serving.build import SERVING_TABLES
 from dataflows.snapshot import Snapshot
 from ops import pipelines
 from ops.backfill import backfill
-from ops.pipelines import Request
+from ops.job import Request
 from ops.settings import Settings
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.real_files import EU_AREA, EU_AREA_MONTH, GRAINS, GRAINS_MONTHS, post_real_eu_area, post_real_grains

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from textual.pilot import Pilot
 
-from ops.pipelines import Request
+from ops.job import Request
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
 from tests.support.worker_world import WorkerWorld

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
+from ops.job import Request
 from ops.journal import Journal
-from ops.pipelines import Request
 from ops.run import RunStatus
 from ops.settings import Settings
 from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError, WorkerError

@@ -13,8 +13,8 @@ from dataflows.errors import MateriaError, TransformError
 from dataflows.transform import Transformed
 from ops import handover, pipelines, run
 from ops.cli import main
+from ops.job import Job, Request, job
 from ops.journal import Journal
-from ops.pipelines import Job, Request
 from ops.recorder import run_recorded
 from ops.settings import Settings
 
@@ -86,11 +86,11 @@ def remember(log_dir: str) -> int:
 
 
 def _recorded(name: str, work: Callable[[Job], None]) -> int:
-    def begun() -> None:
-        with pipelines.job(name, Settings.from_environ(), Request(), ()) as job:
-            work(job)
+    def recorded() -> None:
+        with job(name, Settings.from_environ(), Request(), ()) as begun:
+            work(begun)
 
-    return _told(begun)
+    return _told(recorded)
 
 
 def _told(work: Callable[[], None]) -> int:
