@@ -45,7 +45,7 @@ class KeyQueue:
         try:
             if not is_text:
                 await self._done()
-            while self._waiting:
+            while self._waiting and self._app.is_running:
                 if not await self._next():
                     await self._done()
         finally:

@@ -5,17 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 from textual._xterm_parser import XTermParser
+from textual.css.query import NoMatches
 from textual.pilot import Pilot
 
 _WAIT_S = 30.0
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:
-    """Let the console work until `holds`; fails after half a minute."""
+    """Let the console work until `holds`, also of a widget that is yet to be made; fails after half a minute."""
     deadline = time.monotonic() + _WAIT_S
-    while not holds():
+    while not _already(holds):
         assert time.monotonic() < deadline, "what was waited for never came"
         await pilot.pause(0.02)
+
+
+def _already(holds: Callable[[], object]) -> bool:
+    try:
+        return bool(holds())
+    except NoMatches:
+        return False
 
 
 async def type_text(pilot: Pilot[Any], text: str) -> None:

@@ -1,9 +1,11 @@
 """Keys that arrive in one packet, as they do over a slow line, do what they do when they are typed one by one."""
 
+import asyncio
 import threading
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.app import App
 from textual.widgets import Input
 
@@ -46,12 +48,26 @@ async def test_a_log_is_asked_what_was_typed(logs_dir: Path, keys: str, line: st
     app = console_on(logs_dir)
     async with app.run_test(size=(120, 36)) as pilot:
         packet(pilot, keys)
-        await until(pilot, lambda: app.query(LogView) and line_of(app).endswith(line))
+        await until(pilot, lambda: line_of(app).endswith(line))
         await until(pilot, lambda: facts in str(app.query_one("#logs-filter").render()))
         await until(pilot, lambda: not app.query_one("#logs-prompt").display)
         assert app.query_one(LogView).has_focus
         assert app.shown_pane is app.query_one(LogsPane)
         assert not app._notifications
+
+
+async def test_a_question_goes_away_however_late_it_learns_that_it_has_the_keys_no_more(
+    logs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(prompt: Input, event: events.Blur) -> None:
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(Input, "_on_blur", late)
+    app = console_on(logs_dir)
+    async with app.run_test(size=(120, 36)) as pilot:
+        packet(pilot, "5/number=2\r")
+        await until(pilot, lambda: line_of(app).endswith("number=29"))
+        await until(pilot, lambda: not app.query_one("#logs-prompt").display)
 
 
 async def test_letters_of_a_filter_start_nothing(failing_dir: Path) -> None:
@@ -76,8 +92,16 @@ async def test_a_statement_is_typed_and_run(served: Served) -> None:
     app = ConsoleApp(served.context)
     async with app.run_test(size=(120, 36)) as pilot:
         packet(pilot, "3\x01SELECT 40 +\r 2\x1b[106;5u")
-        await until(pilot, lambda: app.query(QueryBody) and app.query_one(QueryBody).shown)
+        await until(pilot, lambda: app.query_one(QueryBody).shown)
         assert app.query_one(QueryBody).shown.sql == "SELECT 40 +\n 2"
+
+
+async def test_the_console_can_be_left_while_a_screen_opens(served: Served) -> None:
+    app = ConsoleApp(served.context)
+    async with app.run_test() as pilot:
+        packet(pilot, "3")
+        while not app.query(QueryBody):
+            await asyncio.sleep(0)
 
 
 async def test_a_look_that_hangs_holds_keys_up_for_a_moment_only(

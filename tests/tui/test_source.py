@@ -79,9 +79,7 @@ async def test_a_failed_step_leads_to_its_log_line_and_on_to_its_function(failin
         await pilot.press("enter", "o")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         await pilot.press("escape", "enter")
-        await until(
-            pilot, lambda: app.query(LogView) and "step=gated run failed" in app.query_one(LogView).copied_line()
-        )
+        await until(pilot, lambda: "step=gated run failed" in app.query_one(LogView).copied_line())
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         shown = app.screen.query_one(Static).visual.plain

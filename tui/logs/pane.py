@@ -265,8 +265,8 @@ class LogsPane(PolledPane):
         self.call_after_refresh(self._take_question_away, then)
 
     def _take_question_away(self, then: Callable[[], None]) -> None:
-        # By now somebody may be asking the next one.
-        if not self.query_one("#logs-prompt").has_focus:
+        # By now somebody may be asking the next one. Its own `has_focus` may be a message behind.
+        if self.screen.focused is not self.query_one("#logs-prompt"):
             self._line.current = "logs-filter"
         self.call_after_refresh(self._go_on, then)
 

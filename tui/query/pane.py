@@ -91,7 +91,8 @@ class QueryPane(Pane):
 
     async def _show_body(self) -> None:
         body = await self.opened()
-        if self._in_view:
+        # Somebody may have left in the meantime: the console, or this screen.
+        if self._in_view and self.app.is_running:
             body.show()
             self.drawn.set()
 

@@ -195,7 +195,7 @@ async def test_the_query_behind_it_opens_in_the_query_screen(served: Served) -> 
 
     async with driven(served) as screen:
         await screen.pilot.press("x")
-        await until(screen.pilot, lambda: screen.app.query(QueryBody) and screen.app.query_one(QueryBody).shown)
+        await until(screen.pilot, lambda: screen.app.query_one(QueryBody).shown)
         shown = screen.app.query_one(QueryBody).shown
         assert shown.error is None
         assert "fct_psd_revision" in shown.sql
