@@ -76,7 +76,7 @@ class ConsoleApp(App[None]):
         self._panes: dict[str, Pane] = {}
         self._shown: str | None = None
         self._focus: dict[str, Widget | None] = {}
-        self._keys = KeyQueue(self, super().on_event, self._drawn)
+        self._keys = KeyQueue(self, super().on_event, self._drawn, self._is_everywhere)
         self.register_theme(MATERIA)
         self.register_theme(MATERIA_16)
         if config.theme is not None and config.theme not in self.available_themes:
@@ -103,6 +103,9 @@ class ConsoleApp(App[None]):
 
     def _drawn(self) -> asyncio.Event:
         return (self.shown_pane or self._panes[self._first]).drawn
+
+    def _is_everywhere(self, key: str) -> bool:
+        return any(key in spec.key.split(",") for spec in self.registry.available((APP,), read_only=False))
 
     # Panes
 

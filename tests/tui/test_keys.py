@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from textual import events
 from textual.app import App
 from textual.widgets import Input
 
+import tui.keys
 from tests.support.consoles import packet, until
 from tests.support.served import Served
 from tests.tui.building import console_on
@@ -104,16 +107,34 @@ async def test_the_console_can_be_left_while_a_screen_opens(served: Served) -> N
             await asyncio.sleep(0)
 
 
-async def test_a_look_that_hangs_holds_keys_up_for_a_moment_only(
-    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def hanging_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The screen of workers shows nothing meanwhile."""
     over = threading.Event()
-    monkeypatch.setattr(WorkersPane, "look", lambda _: (over.wait(30), None)[1])
-    app = console_on(healthy_dir)
+    monkeypatch.setattr(WorkersPane, "look", lambda _: (over.wait(60), None)[1])
     try:
-        async with app.run_test() as pilot:
+        yield
+    finally:
+        over.set()
+
+
+async def test_a_screen_that_shows_nothing_yet_can_be_left(healthy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tui.keys, "_PATIENCE_S", 600)
+    app = console_on(healthy_dir)
+    async with app.run_test() as pilot:
+        with hanging_look(monkeypatch):
             packet(pilot, "6?")
             await until(pilot, lambda: isinstance(app.screen, HelpScreen))
             assert app.shown_pane.PANE_ID == "workers"
-    finally:
-        over.set()
+
+
+async def test_a_look_that_hangs_holds_keys_up_for_a_moment_only(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tui.keys, "_PATIENCE_S", 0.5)
+    app = console_on(healthy_dir)
+    async with app.run_test() as pilot:
+        with hanging_look(monkeypatch):
+            packet(pilot, "6/?")
+            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            assert app.shown_pane.PANE_ID == "workers"
