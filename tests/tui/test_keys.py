@@ -118,23 +118,16 @@ def hanging_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         over.set()
 
 
-async def test_a_screen_that_shows_nothing_yet_can_be_left(healthy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tui.keys, "_PATIENCE_S", 600)
-    app = console_on(healthy_dir)
-    async with app.run_test() as pilot:
-        with hanging_look(monkeypatch):
-            packet(pilot, "6?")
-            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-            assert app.shown_pane.PANE_ID == "workers"
-
-
-async def test_a_look_that_hangs_holds_keys_up_for_a_moment_only(
-    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("keys", "patience_s"), [("6?", 600), ("6/?", 0.5)], ids=["left at once", "a key for it waits for a moment only"]
+)
+async def test_a_screen_that_never_shows_anything_can_be_left(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch, keys: str, patience_s: float
 ) -> None:
-    monkeypatch.setattr(tui.keys, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(tui.keys, "_PATIENCE_S", patience_s)
     app = console_on(healthy_dir)
     async with app.run_test() as pilot:
         with hanging_look(monkeypatch):
-            packet(pilot, "6/?")
+            packet(pilot, keys)
             await until(pilot, lambda: isinstance(app.screen, HelpScreen))
             assert app.shown_pane.PANE_ID == "workers"
