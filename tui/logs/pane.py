@@ -11,18 +11,18 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Input, Static
+from textual.widgets import Static
 
 from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.context import ConsoleContext
 from tui.logs.document import Document
 from tui.logs.match import LEVELS, LineFilter, Term
+from tui.logs.question import QuestionLine
 from tui.logs.reading import Reading
 from tui.logs.sources import JOURNAL_KEY, Source, source_of, sources
 from tui.logs.systemd import SystemJournal
-from tui.logs.times import FORMS, parse_time, time_of
+from tui.logs.times import parse_time, time_of
 from tui.logs.view import LogView
 from tui.messages import Navigation, OpenLog, OpenRun
 from tui.panel import Failure, Found, Part, attempt
@@ -36,14 +36,6 @@ _DRAW_S = 0.1
 _EVENT_LINES = 200
 _LINE_BYTES = 4 << 10
 _NO_LOG = Cell("? no log yet\n  next: materia run-all", "quiet")
-
-_QUESTIONS = {
-    "search": "search for a text, or /an expression/",
-    "hide": "show only lines with a text, or /an expression/; empty shows all",
-    "run_only": "show only the lines of a run: its number; empty shows all",
-    "time": f"go to {FORMS}",
-    "line": "go to the line of a number",
-}
 
 
 class LogsPane(PolledPane):
@@ -68,8 +60,6 @@ class LogsPane(PolledPane):
         self._source: Source | None = None
         self._system: SystemJournal | None = None
         self._reading: Reading | None = None
-        self._asked = ""
-        self._answering = False
         self._wanted_line: int | None = None
         self._drawing = False
 
@@ -100,10 +90,7 @@ class LogsPane(PolledPane):
         with Vertical(id="logs-reading"):
             yield Static(id="logs-facts", markup=False)
             yield LogView(id="logs-view")
-            # One line for both, and always there: a question, its answer and its end leave the log where it is.
-            with ContentSwitcher(initial="logs-filter", id="logs-line"):
-                yield Static(id="logs-filter", markup=False)
-                yield Input(id="logs-prompt", compact=True)
+            yield QuestionLine()
 
     def on_mount(self) -> None:
         self._draw_reading()
@@ -186,8 +173,8 @@ class LogsPane(PolledPane):
         return self.query_one("#logs-list", Table)
 
     @property
-    def _line(self) -> ContentSwitcher:
-        return self.query_one("#logs-line", ContentSwitcher)
+    def _line(self) -> QuestionLine:
+        return self.query_one(QuestionLine)
 
     def _stir(self) -> None:
         """Called from threads, up to a thousand times a second."""
@@ -226,66 +213,36 @@ class LogsPane(PolledPane):
             facts.update("no log yet · next: materia run-all")
             return
         facts.set_class(bool(self._reading.document.trouble), "-trouble")
-        # Both are one line high whatever they say: nothing needs to be laid out anew.
+        # It is one line high whatever it says: nothing needs to be laid out anew.
         facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow), layout=False)
-        self.query_one("#logs-filter", Static).update(self._reading.filter_facts(self._view.cursor), layout=False)
+        self._line.say(self._reading.filter_facts(self._view.cursor))
 
     # Asking
 
     def action_search(self) -> None:
-        self._ask("search")
+        self._line.ask("search")
 
     def action_hide(self) -> None:
-        self._ask("hide")
+        self._line.ask("hide")
 
     def action_time(self) -> None:
-        self._ask("time")
+        self._line.ask("time")
 
     def action_line(self) -> None:
-        self._ask("line")
+        self._line.ask("line")
 
-    def _ask(self, kind: str) -> None:
-        prompt = self.query_one("#logs-prompt", Input)
-        self._asked = kind
-        prompt.placeholder, prompt.value = _QUESTIONS[kind], ""
-        self._line.current = prompt.id
-        self._give_keys_to(prompt)
-
-    def _give_keys_to(self, widget: Widget) -> None:
-        # At once, not a turn of the loop later as `Widget.focus`: whether the question has the keys is asked soon.
-        self.screen.set_focus(widget)
-
-    def _asked_no_more(self, then: Callable[[], None] = lambda: None) -> None:
-        """Give the log the keys back, take the question away, and then go on: one picture after the other.
-
-        All in one would halt the keys; and beside processes that look through gigabytes painting takes twice as long.
-        """
-        self._answering = True
-        self._give_keys_to(self._view)
-        self.call_after_refresh(self._take_question_away, then)
-
-    def _take_question_away(self, then: Callable[[], None]) -> None:
-        # By now somebody may be asking the next one. Its own `has_focus` may be a message behind.
-        if self.screen.focused is not self.query_one("#logs-prompt"):
-            self._line.current = "logs-filter"
-        self.call_after_refresh(self._go_on, then)
-
-    def _go_on(self, then: Callable[[], None]) -> None:
-        self._answering = False
-        then()
-
-    @on(Input.Submitted, "#logs-prompt")
-    def _answered(self, message: Input.Submitted) -> None:
+    @on(QuestionLine.Answered)
+    def _answered(self, message: QuestionLine.Answered) -> None:
         message.stop()
         if self._reading is None:
             self.notify("there is no log to ask", severity="warning")
             return
         try:
-            go_on = getattr(self, f"_answer_{self._asked}")(self._reading, message.value.strip())
+            go_on = getattr(self, f"_answer_{message.question}")(self._reading, message.text)
         except ValueError as error:
             self.notify(str(error), severity="warning", markup=False)
         else:
-            self._asked_no_more(go_on)
+            self._line.leave(self._view, go_on)
 
     # Each says what is to be done, or raises ValueError for an answer that is none.
 
@@ -362,7 +319,7 @@ class LogsPane(PolledPane):
         elif run_id is not None:
             self._filter(replace(self._reading.wanted, run_id=run_id))
         else:
-            self._ask("run_only")
+            self._line.ask("run_only")
 
     def action_next(self) -> None:
         self._to_match(1)
@@ -371,7 +328,7 @@ class LogsPane(PolledPane):
         self._to_match(-1)
 
     def _to_match(self, direction: int) -> None:
-        if self._answering:
+        if self._line.is_leaving:
             # A key in the same packet as the answer: the search has yet to begin.
             self.call_after_refresh(self._to_match, direction)
             return
@@ -387,8 +344,8 @@ class LogsPane(PolledPane):
             self.notify(f"no match further {'down' if direction > 0 else 'up'}")
 
     def action_clear(self) -> None:
-        if self._line.current == "logs-prompt":
-            self._asked_no_more()
+        if self._line.is_asking:
+            self._line.leave(self._view, lambda: None)
         elif self._reading and self._reading.search_term is not None:
             self._search(None)
         elif self._reading and self._reading.wanted:
