@@ -1,13 +1,14 @@
 """What every pane is given: settings, the shared reader, and whether anything may be changed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
 from ops.run import utc_now
 from ops.settings import Settings
+from tui.workers.watch import WorkersWatch
 
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader
@@ -23,6 +24,8 @@ class ConsoleContext:
     """One reader for the console's life; the first call imports DuckDB, so never before the first paint."""
     clock: Callable[[], datetime] = utc_now
     """What time it is (UTC); tests stop it."""
+    workers: WorkersWatch = field(default_factory=WorkersWatch)
+    """What the providers say: one for the console's life, so that nobody is asked twice."""
 
 
 def context_of(settings: Settings, *, read_only: bool) -> ConsoleContext:

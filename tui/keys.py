@@ -7,6 +7,7 @@ key that asks for it. So of "/error" and Enter in one packet it would do what e,
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from textual import events
 from textual.app import App
@@ -44,7 +45,7 @@ class KeyQueue:
         if not self._busy:
             self._busy = True
             is_text = self._can_act(key) and await self._next()
-            self._app.run_worker(self._rest(is_text), name="keys", group="keys")
+            self._app.run_worker(partial(self._rest, is_text), name="keys", group="keys")
 
     async def _rest(self, is_text: bool) -> None:
         try:

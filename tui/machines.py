@@ -1,18 +1,14 @@
-"""What `ops` knows of schedule, supervisor and workers, in the shape that the console draws.
+"""What `ops` knows of schedule and supervisor, in the shape that the console draws.
 
 One small function each: when `ops` learns more, only this module changes.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ops.status import served_release
 from ops.supervisor.heartbeat import read_heartbeat
 from tui.context import ConsoleContext
-
-if TYPE_CHECKING:
-    from ops.workers.view import Workers
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,3 @@ def heartbeat(context: ConsoleContext) -> Heartbeat | None:
     """The supervisor's last sign of life; None when none has run here."""
     found = read_heartbeat(context.settings.supervisor_dir)
     return None if found is None else Heartbeat(found.at, found.is_late(context.clock()), found.doing)
-
-
-def worker_rows(context: ConsoleContext) -> "Workers":
-    """The workers that carry our label, as the provider says now."""
-    from ops.workers.settings import WorkerSettings
-    from ops.workers.view import take_workers
-
-    return take_workers(WorkerSettings.from_environ(), context.clock())

@@ -1,5 +1,6 @@
 """The workers as they stand, in frozen rows for `materia worker list` and the console; asks each provider once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,6 +46,9 @@ class Workers:
         return sum(row.eur_per_h for row in self.rows)
 
 
+NO_TOKEN = Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
+
+
 def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
     """Ask every provider whose credentials are set which machines carry our label; without any, says so.
 
@@ -52,18 +56,27 @@ def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
     """
     names = present(workers)
     if not names:
-        return Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
+        return NO_TOKEN
     rows: list[WorkerRow] = []
     troubles: list[MateriaError] = []
     for name in names:
         try:
-            rows += rows_of(provider_of(name, workers), now)
+            rows += ask(name, workers, now)
         except (WorkerError, SettingsError) as error:
             troubles.append(error)
     if len(troubles) == len(names):
         raise troubles[0]
-    rows.sort(key=lambda row: (row.created_at, row.id))
-    return Workers(tuple(rows), troubles=tuple(map(str, troubles)))
+    return Workers(oldest_first(rows), troubles=tuple(map(str, troubles)))
+
+
+def ask(name: str, workers: WorkerSettings, now: datetime) -> tuple[WorkerRow, ...]:
+    """Ask one provider which machines carry our label; raises WorkerError, SettingsError."""
+    return rows_of(provider_of(name, workers), now)
+
+
+def oldest_first(rows: Iterable[WorkerRow]) -> tuple[WorkerRow, ...]:
+    """The order in which machines are shown, whoever they are of."""
+    return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
 
 
 def rows_of(provider: Provider, now: datetime) -> tuple[WorkerRow, ...]:

@@ -15,8 +15,9 @@ from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, console_on
 from tests.tui.conftest import STATES
 from tui.logs.pane import LogsPane
-from tui.panel import Panel
+from tui.panel import Found, Panel
 from tui.table import Table
+from tui.workers.watch import WorkersSeen, WorkersWatch
 
 SIZES = {"80x24": (80, 24), "140x40": (140, 40), "60x20": (60, 20)}
 
@@ -81,7 +82,7 @@ def test_workers_and_what_they_cost_are_seen(
 ) -> None:
     late = replace(WORKER, id="materia-4", state="off", expires_at=NOW - timedelta(minutes=20), run_id=9)
     found = Workers((WORKER,) if state == "healthy" else (late, WORKER))
-    monkeypatch.setattr("tui.workers.pane.worker_rows", lambda _: found)
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(found)))
     app = console_on(tmp_path, first="workers")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=_settle)
 

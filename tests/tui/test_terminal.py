@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.command_line import BIN
 from tests.support.served_demo import ServedDemo
+from tests.support.silent_server import silent_server
 
 _WAIT_S = 60.0
 
@@ -87,6 +88,36 @@ def test_a_person_finds_every_screen_alive_and_runs_a_pipeline(served_demo: Serv
         console.shows("rows in", "generation 3", "Coffee, Green")
         console.type("C-q")
         console.until(console.is_over, "the console's end, but there is\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("1", "Needs a person"), ("3", "F5 runs the query"), ("5", "following")], ids=lambda text: text
+)
+def test_whoever_leaves_finds_the_terminal_without_a_word(
+    served_demo: ServedDemo, tmp_path: Path, key: str, shown: str
+) -> None:
+    with terminal(tmp_path) as console:
+        console.start(served_demo.data_dir, f"sh -c '{BIN / 'materia-tui'}; echo left with $?; sleep 60'")
+        console.shows("generation 3")
+        console.type(key)
+        console.shows(shown)
+        console.type("C-q")
+        console.shows("left with")
+        assert console.screen().strip() == "left with 0"
+
+
+def test_a_provider_that_says_nothing_holds_up_neither_the_first_screen_nor_whoever_leaves(
+    served_demo: ServedDemo, tmp_path: Path
+) -> None:
+    with silent_server() as url, terminal(tmp_path) as console:
+        asking = f"env HETZNER_TOKEN=a-token HETZNER_API_URL={url}/v1"
+        console.start(served_demo.data_dir, f"sh -c '{asking} {BIN / 'materia-tui'}; echo left with $?; sleep 60'")
+        console.shows("generation 3", "waiting for hetzner")
+        console.type("6")
+        console.shows("no worker is known of", "waiting for hetzner")
+        console.type("C-q")
+        console.shows("left with")
+        assert console.screen().strip() == "left with 0"
 
 
 def test_a_run_started_in_the_console_is_followed_to_its_end(served_demo: ServedDemo, tmp_path: Path) -> None:

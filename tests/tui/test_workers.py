@@ -10,7 +10,9 @@ from tests.tui.building import NOW, WORKER, console_on
 from tui.command import CommandScreen
 from tui.panel import Found
 from tui.table import Table
-from tui.workers.pane import WorkersPane, WorkersSeen, row_of
+from tui.workers.drawing import row_of, summary
+from tui.workers.pane import WorkersPane
+from tui.workers.watch import WorkersSeen
 
 
 def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
@@ -18,6 +20,23 @@ def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
     assert texts == ["materia-7", "● running", "hetzner", "ccx13", "fsn1", "3 h", "0.021", "0.06", "in 1 h", "12"]
     late = row_of(WORKER, NOW + timedelta(hours=2))
     assert late.cells[8].text == "▲ overdue"
+
+
+def test_no_worker_is_sure_only_when_every_provider_said_so() -> None:
+    nothing, waiting = Found(Workers()), ("ovh, asked at 12:00:00 UTC",)
+    assert "nothing is paid for" in summary(WorkersSeen(nothing), NOW)
+    for unsure in (
+        WorkersSeen(None, waiting),
+        WorkersSeen(nothing, waiting),
+        WorkersSeen(Found(Workers(troubles=("OVH did not answer: 503",)))),
+    ):
+        assert "nothing is paid for" not in summary(unsure, NOW)
+        assert "ovh" in summary(unsure, NOW).lower()
+
+
+def test_a_worker_that_should_have_ended_is_seen_on_the_overview() -> None:
+    assert "▲ 1 overdue" in summary(WorkersSeen(Found(Workers((WORKER,)))), NOW + timedelta(hours=2))
+    assert "overdue" not in summary(WorkersSeen(Found(Workers((WORKER,)))), NOW)
 
 
 async def test_without_a_token_the_command_that_brings_one_is_shown(tmp_path: Path) -> None:
@@ -35,7 +54,7 @@ async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_ot
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSeen(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",))), NOW))
+        pane.draw(WorkersSeen(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",)))))
         shown = app.query_one("#workers-total").visual.plain
         assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
 
@@ -48,7 +67,7 @@ async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, ke
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSeen(Found(Workers((WORKER,))), NOW))
+        pane.draw(WorkersSeen(Found(Workers((WORKER,)))))
         await pilot.press(key)
         assert isinstance(app.screen, CommandScreen)
         assert app.screen.query_one(Table).rows[0].cells[1].text == command

@@ -1,7 +1,6 @@
 """What the overview looks like: rows and lines made of a snapshot, without a widget in sight."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ops.run import Run, RunStatus
 from ops.status import PipelineState, Problem, Severity, Status
@@ -12,9 +11,6 @@ from tui.panel import Found
 from tui.table import Cell, Column, Row
 from tui.tones import toned
 from tui.words import TONES, due_text, exact, plural, sparkline
-
-if TYPE_CHECKING:
-    from ops.workers.view import Workers
 
 ALERT_COLUMNS = (
     Column(""),
@@ -127,14 +123,6 @@ def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
         return f"{toned('? no supervisor has run here', 'quiet')}\n{toned('  next: materia supervisor run', 'quiet')}"
     mark = toned("▲ late", "warn") if beat.is_late else toned("● alive", "ok")
     return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
-
-
-def workers(found: "Workers") -> str:
-    if found.unavailable:
-        return f"{toned('? ' + found.unavailable, 'quiet')}\n{toned('  next: ' + found.next_step, 'quiet')}"
-    if not found.rows:
-        return f"{toned('● none, nothing is paid for', 'ok')}"
-    return f"{toned('◌ ' + plural(len(found.rows), 'worker'), 'busy')}  {found.eur_per_h:.3f} EUR/h"
 
 
 def _sorted(status: Status) -> tuple[Problem, ...]:

@@ -17,6 +17,7 @@ from tui.panel import Found, Panel
 from tui.polled import PolledPane
 from tui.table import Table
 from tui.traces import traces
+from tui.workers import drawing as workers_drawing
 
 _ROUND_S = 15
 """How often relative times are brought up to date while nothing happens."""
@@ -56,7 +57,11 @@ class OverviewPane(PolledPane):
 
     def look(self) -> Overview | None:
         now = self.context.clock()
-        marks = traces(self.context.settings), int(now.timestamp()) // _ROUND_S
+        marks = (
+            traces(self.context.settings),
+            self.context.workers.latest(now),
+            int(now.timestamp()) // _ROUND_S,
+        )
         if marks == self._seen and not self._running:
             return None
         self._seen = marks
@@ -78,7 +83,8 @@ class OverviewPane(PolledPane):
             snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Lines).show(drawing.heartbeat(beat, now))
         )
         self.query_one("#workers-panel", Panel).show(
-            snapshot.workers, lambda found: self.query_one("#workers-summary", Lines).show(drawing.workers(found))
+            workers_drawing.part_of(snapshot.workers),
+            lambda seen: self.query_one("#workers-summary", Lines).show(workers_drawing.summary(seen, now)),
         )
 
     def _draw_alerts(self, status: Status, now: datetime) -> None:
@@ -119,6 +125,7 @@ class OverviewPane(PolledPane):
 
     def action_refresh(self) -> None:
         self._seen = ()
+        self.context.workers.ask_again()
         self.look_again()
 
     def _go_to(self, problem: Problem) -> None:

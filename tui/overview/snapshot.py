@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ops.journal import Journal
 from ops.status import Status, take_status
 from tui.context import ConsoleContext
-from tui.machines import Heartbeat, heartbeat, next_due, worker_rows
+from tui.machines import Heartbeat, heartbeat, next_due
 from tui.panel import Part, attempt
-
-if TYPE_CHECKING:
-    from ops.workers.view import Workers
+from tui.workers.watch import WorkersSeen
 
 DURATIONS_SHOWN = 30
 
@@ -32,7 +29,7 @@ class Overview:
     status: Part[Status]
     pipelines: Part[Pipelines]
     heartbeat: Part[Heartbeat | None]
-    workers: "Part[Workers]"
+    workers: WorkersSeen
 
 
 def take_overview(context: ConsoleContext) -> Overview:
@@ -41,7 +38,7 @@ def take_overview(context: ConsoleContext) -> Overview:
         status=attempt(lambda: take_status(context.settings, context.clock())),
         pipelines=attempt(lambda: _pipelines(context)),
         heartbeat=attempt(lambda: heartbeat(context)),
-        workers=attempt(lambda: worker_rows(context)),
+        workers=context.workers.latest(context.clock()),
     )
 
 

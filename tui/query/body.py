@@ -199,7 +199,7 @@ class QueryBody(Vertical):
         self._view(View())
 
     def do_chart(self) -> None:
-        self.run_worker(self.result.toggle_chart(), group="chart", exclusive=True)
+        self.run_worker(self.result.toggle_chart, group="chart", exclusive=True)
 
     def do_copy(self) -> None:
         if self.shown and self.shown.spill:

@@ -66,7 +66,7 @@ class QueryPane(Pane):
 
     def on_show_pane(self) -> None:
         self._in_view = True
-        self.run_worker(self._show_body(), exclusive=True, group="show")
+        self.run_worker(self._show_body, exclusive=True, group="show")
 
     def on_hide_pane(self) -> None:
         self._in_view = False

@@ -1,8 +1,9 @@
-"""The console on a run that works on a worker: it shows what happens there while it happens."""
+"""The console on workers: it shows what happens there while it happens, whatever their providers do."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from textual.pilot import Pilot
@@ -10,12 +11,18 @@ from textual.pilot import Pilot
 from ops.job import Request
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
+from tests.ops.workers.conftest import an_order
+from tests.support.clouds import cloud_under_test
+from tests.support.silent_server import silent_server
 from tests.support.worker_world import WorkerWorld
 from tui.app import ConsoleApp
 from tui.config import TuiConfig
 from tui.context import context_of
 from tui.table import Table
+from tui.workers.drawing import found_in
+from tui.workers.watch import WorkersSeen, WorkersWatch
 
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(boot_s=20, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=20, stop_s=3, losses=3)
 
 
@@ -64,3 +71,69 @@ async def test_runs_and_workers_show_a_remote_run_live(world: WorkerWorld, monke
             go.touch()
             working.join(60)
     assert world.left() == []
+
+
+def the_answer(watch: WorkersWatch) -> WorkersSeen:
+    """What it knows once somebody has answered."""
+    deadline = time.monotonic() + 60
+    while (seen := watch.latest(NOW)).workers is None:
+        assert time.monotonic() < deadline, "nobody answered"
+        time.sleep(0.05)
+    return seen
+
+
+def set_up(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_nobody_waits_for_an_answer_and_the_next_look_has_it(described: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cloud_under_test("hetzner") as cloud:
+        cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
+        set_up(monkeypatch, cloud.environ)
+        watch = WorkersWatch()
+        assert watch.latest(NOW) == WorkersSeen(None, ("hetzner, asked at 12:00:00 UTC",))
+        seen = the_answer(watch)
+        assert [row.id for row in found_in(seen).rows] == [order.name]
+        asked = len(cloud.fake.requests)
+        assert watch.latest(NOW) == seen and len(cloud.fake.requests) == asked, "asked again at once"
+
+
+def test_one_provider_that_says_nothing_hides_no_worker_of_another(
+    described: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other, silent_server() as url:
+        cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
+        set_up(monkeypatch, {**cloud.environ, **other.environ, "SCW_API_URL": url})
+        seen = the_answer(WorkersWatch())
+        assert [row.id for row in found_in(seen).rows] == [order.name]
+        assert seen.waiting == ("scaleway, asked at 12:00:00 UTC",)
+
+
+def test_workers_stay_in_view_while_their_provider_says_nothing_more_and_that_is_told(
+    described: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.workers.watch._PATIENCE_S", 0.0)
+    with cloud_under_test("hetzner") as cloud, silent_server() as url:
+        cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
+        set_up(monkeypatch, cloud.environ)
+        watch = WorkersWatch()
+        assert not the_answer(watch).waiting
+        monkeypatch.setenv("HETZNER_API_URL", url)
+        watch.ask_again()
+        seen = watch.latest(NOW + timedelta(seconds=11))
+        assert [row.id for row in found_in(seen).rows] == [order.name]
+        assert seen.waiting == ("hetzner, asked at 12:00:11 UTC",)
+
+
+def test_a_provider_s_refusal_is_its_own_trouble(described: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other:
+        set_up(monkeypatch, {**cloud.environ, **other.environ, "HETZNER_TOKEN": "another-token"})
+        watch = WorkersWatch()
+        the_answer(watch)
+        deadline = time.monotonic() + 60
+        while (seen := watch.latest(NOW)).waiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (trouble,) = found_in(seen).troubles
+        assert "Hetzner" in trouble and "another-token" not in trouble
