@@ -2,10 +2,11 @@
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
-from dataflows.errors import MateriaError
+from dataflows.errors import MateriaError, SettingsError
 from ops.process import only_the_owner_writes
 from ops.settings import Settings
 
@@ -34,6 +35,7 @@ def _run(asked: argparse.Namespace) -> int:
     from tui.theme import THEME_16_NAME
 
     settings = Settings.from_environ()
+    _see_to_a_terminal()
     context = context_of(settings, read_only=asked.read_only or asked.locked)
     config = read_config(config_path())
     app = ConsoleApp(context, config, first=asked.screen, locked=asked.locked, alone=True)
@@ -41,6 +43,13 @@ def _run(asked: argparse.Namespace) -> int:
         app.theme = THEME_16_NAME
     app.run()
     return app.return_code or 0
+
+
+def _see_to_a_terminal() -> None:
+    """Raise SettingsError where nobody could see the console or press a key: it would wait for one forever."""
+    in_a_browser = os.environ.get("TEXTUAL_DRIVER")
+    if not in_a_browser and not (os.isatty(0) and os.isatty(2)):
+        raise SettingsError("the console needs a terminal; in a script, ask `materia status --json`")
 
 
 def _serve(asked: argparse.Namespace) -> int:

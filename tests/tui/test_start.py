@@ -50,3 +50,16 @@ def test_a_wrong_setting_is_told_without_a_traceback() -> None:
     )
     assert told.returncode == 2
     assert "PSD_ARCHIVE_URL" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_without_a_terminal_it_says_so_and_ends(healthy_dir: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "tui.main"],
+        env=os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 2
+    assert told.stderr == "error: the console needs a terminal; in a script, ask `materia status --json`\n"
