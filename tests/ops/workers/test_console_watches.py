@@ -73,13 +73,24 @@ async def test_runs_and_workers_show_a_remote_run_live(world: WorkerWorld, monke
     assert world.left() == []
 
 
-def the_answer(watch: WorkersWatch) -> WorkersSeen:
-    """What it knows once somebody has answered."""
+def seen_when(watch: WorkersWatch, holds: Callable[[WorkersSeen], bool], now: datetime = NOW) -> WorkersSeen:
+    """What it knows as soon as that holds."""
     deadline = time.monotonic() + 60
-    while (seen := watch.latest(NOW)).workers is None:
-        assert time.monotonic() < deadline, "nobody answered"
+    while not holds(seen := watch.latest(now)):
+        assert time.monotonic() < deadline, f"it did not come to that: {seen}"
         time.sleep(0.05)
     return seen
+
+
+def has_heard(seen: WorkersSeen) -> bool:
+    return seen.workers is not None
+
+
+@pytest.fixture
+def asked_once(described: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nobody is asked again for being asked long ago."""
+    monkeypatch.setattr("tui.workers.watch.EVERY_S", 3600.0)
+    return monkeypatch
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
@@ -87,53 +98,46 @@ def set_up(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_nobody_waits_for_an_answer_and_the_next_look_has_it(described: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_waits_for_an_answer_and_the_next_look_has_it(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud:
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
-        set_up(monkeypatch, cloud.environ)
+        set_up(asked_once, cloud.environ)
         watch = WorkersWatch()
         assert watch.latest(NOW) == WorkersSeen(None, ("hetzner, asked at 12:00:00 UTC",))
-        seen = the_answer(watch)
+        seen = seen_when(watch, has_heard)
         assert [row.id for row in found_in(seen).rows] == [order.name]
         asked = len(cloud.fake.requests)
-        assert watch.latest(NOW) == seen and len(cloud.fake.requests) == asked, "asked again at once"
+        assert found_in(watch.latest(NOW)) == found_in(seen)
+        assert len(cloud.fake.requests) == asked, "asked again at once"
 
 
-def test_one_provider_that_says_nothing_hides_no_worker_of_another(
-    described: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_provider_that_says_nothing_hides_no_worker_of_another(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other, silent_server() as url:
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
-        set_up(monkeypatch, {**cloud.environ, **other.environ, "SCW_API_URL": url})
-        seen = the_answer(WorkersWatch())
+        set_up(asked_once, {**cloud.environ, **other.environ, "SCW_API_URL": url})
+        seen = seen_when(WorkersWatch(), has_heard)
         assert [row.id for row in found_in(seen).rows] == [order.name]
-        assert seen.waiting == ("scaleway, asked at 12:00:00 UTC",)
+        assert "scaleway, asked at 12:00:00 UTC" in seen.waiting
 
 
 def test_workers_stay_in_view_while_their_provider_says_nothing_more_and_that_is_told(
-    described: None, monkeypatch: pytest.MonkeyPatch
+    asked_once: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tui.workers.watch._PATIENCE_S", 0.0)
     with cloud_under_test("hetzner") as cloud, silent_server() as url:
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
-        set_up(monkeypatch, cloud.environ)
+        set_up(asked_once, cloud.environ)
         watch = WorkersWatch()
-        assert not the_answer(watch).waiting
-        monkeypatch.setenv("HETZNER_API_URL", url)
+        seen_when(watch, has_heard)
+        asked_once.setenv("HETZNER_API_URL", url)
+        asked_once.setattr("tui.workers.watch._PATIENCE_S", 0.0)
         watch.ask_again()
-        seen = watch.latest(NOW + timedelta(seconds=11))
+        late = ("hetzner, asked at 12:00:11 UTC",)
+        seen = seen_when(watch, lambda seen: seen.waiting == late, NOW + timedelta(seconds=11))
         assert [row.id for row in found_in(seen).rows] == [order.name]
-        assert seen.waiting == ("hetzner, asked at 12:00:11 UTC",)
 
 
-def test_a_provider_s_refusal_is_its_own_trouble(described: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_s_refusal_is_its_own_trouble(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other:
-        set_up(monkeypatch, {**cloud.environ, **other.environ, "HETZNER_TOKEN": "another-token"})
-        watch = WorkersWatch()
-        the_answer(watch)
-        deadline = time.monotonic() + 60
-        while (seen := watch.latest(NOW)).waiting:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        (trouble,) = found_in(seen).troubles
+        set_up(asked_once, {**cloud.environ, **other.environ, "HETZNER_TOKEN": "another-token"})
+        (trouble,) = found_in(seen_when(WorkersWatch(), lambda seen: bool(found_in(seen).troubles))).troubles
         assert "Hetzner" in trouble and "another-token" not in trouble
