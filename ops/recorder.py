@@ -95,6 +95,8 @@ class Recorder:
 
     def said(self, error: BaseException) -> str:
         """An error in one redacted line: our own by their message, others by their type as well."""
+        if isinstance(error, KeyboardInterrupt):
+            return "SIGTERM asked it to end" if isinstance(error, Terminated) else "interrupted by hand (SIGINT)"
         text = str(error)
         if not isinstance(error, MateriaError):
             text = f"{type(error).__name__}: {text}" if text else type(error).__name__

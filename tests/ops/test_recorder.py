@@ -72,11 +72,14 @@ def test_an_unexpected_error_is_recorded_with_its_type_in_one_line(journal: Jour
     assert journal.runs()[0].error == "ZeroDivisionError: one two"
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Terminated])
-def test_an_interruption_is_not_a_failure(journal: Journal, interruption: type[BaseException]) -> None:
+@pytest.mark.parametrize(
+    ("interruption", "said"),
+    [(KeyboardInterrupt, "interrupted by hand (SIGINT)"), (Terminated, "SIGTERM asked it to end")],
+)
+def test_an_interruption_is_not_a_failure(journal: Journal, interruption: type[BaseException], said: str) -> None:
     with pytest.raises(interruption), run_recorded(journal, "extract") as recorder, recorder.step("download"):
         raise interruption
-    assert [run.status for run in journal.runs()] == [RunStatus.INTERRUPTED]
+    assert [(run.status, run.error) for run in journal.runs()] == [(RunStatus.INTERRUPTED, said)]
     assert [step.status for step in journal.steps(1)] == [RunStatus.INTERRUPTED]
 
 
@@ -175,7 +178,7 @@ def test_every_hamilton_node_is_a_step_without_values(journal: Journal) -> None:
     ("error", "status", "detail"),
     [
         (ArchiveError("the archive is away"), RunStatus.FAILED, "the archive is away"),
-        (KeyboardInterrupt(), RunStatus.INTERRUPTED, "KeyboardInterrupt"),
+        (KeyboardInterrupt(), RunStatus.INTERRUPTED, "interrupted by hand (SIGINT)"),
     ],
 )
 def test_a_hamilton_node_that_fails_is_a_failed_step(
