@@ -30,7 +30,7 @@ class WorkersSeen:
     """Whose answer is missing, each with the time (UTC) at which it was asked."""
 
 
-class _Question:
+class _Inquiry:
     """One provider: what it said last, and whether it is being asked."""
 
     def __init__(self, name: str) -> None:
@@ -75,7 +75,7 @@ class WorkersWatch:
     """The last answers of all providers whose credentials are set, for every screen of a console."""
 
     def __init__(self) -> None:
-        self._questions: dict[str, _Question] = {}
+        self._inquiries: dict[str, _Inquiry] = {}
 
     def latest(self, now: datetime) -> WorkersSeen:
         """What is known now (UTC), at once; asks again, for the next time, whoever was not asked for `EVERY_S`."""
@@ -88,17 +88,17 @@ class WorkersWatch:
         names = present(settings.value)
         if not names:
             return WorkersSeen(Found(NO_TOKEN))
-        questions = [self._questions.setdefault(name, _Question(name)) for name in names]
-        for question in questions:
-            if question.age_s >= EVERY_S:
-                question.ask(settings.value, now)
-        waiting = tuple(question.waiting for question in questions if question.waiting)
-        return WorkersSeen(_together([question.answer for question in questions]), waiting)
+        inquiries = [self._inquiries.setdefault(name, _Inquiry(name)) for name in names]
+        for inquiry in inquiries:
+            if inquiry.age_s >= EVERY_S:
+                inquiry.ask(settings.value, now)
+        waiting = tuple(inquiry.waiting for inquiry in inquiries if inquiry.waiting)
+        return WorkersSeen(_together([inquiry.answer for inquiry in inquiries]), waiting)
 
     def ask_again(self) -> None:
         """Have the next look ask, however lately it was done."""
-        for question in self._questions.values():
-            question.forget_when()
+        for inquiry in self._inquiries.values():
+            inquiry.forget_when()
 
 
 def _together(answers: "list[Part[tuple[WorkerRow, ...]] | None]") -> "Part[Workers] | None":
