@@ -68,3 +68,10 @@ class StartPipeline(Navigation):
 
     pipeline: str
     PANE_ID = "runs"
+
+
+@dataclass
+class OpenWorkers(Navigation):
+    """Show the workers there are."""
+
+    PANE_ID = "workers"

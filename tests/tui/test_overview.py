@@ -1,15 +1,20 @@
 """The overview: alerts worst first, and from every row to what explains it."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from ops.workers.view import Workers
 from tests.support.consoles import until
-from tests.tui.building import Past, console_on, context_in, settings_in, timedelta
+from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
 from tui.app import ConsoleApp
 from tui.command import CommandScreen
 from tui.overview.snapshot import take_overview
 from tui.panel import Found, Panel
 from tui.table import Table
+from tui.workers.watch import WorkersSeen, WorkersWatch
 
 
 def _alerts(app: ConsoleApp) -> list[str]:
@@ -42,6 +47,24 @@ async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, CommandScreen))
         table = app.screen.query_one(Table)
         assert table.current.cells[1].text == "materia pipeline run run-all"
+
+
+async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = replace(WORKER, expires_at=NOW - timedelta(minutes=20))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(Workers((late, WORKER)))))
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        (row,) = app.query_one("#alerts", Table).rows
+        assert [cell.text for cell in row.cells] == [
+            "▲",
+            "worker materia-7 should have ended",
+            "20 min ago",
+            "⏎ workers",
+        ]
+        await pilot.press("f")
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "workers")
 
 
 async def test_fix_starts_nothing_in_read_only_mode(tmp_path: Path) -> None:

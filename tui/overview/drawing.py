@@ -1,5 +1,6 @@
 """What the overview looks like: rows and lines made of a snapshot, without a widget in sight."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from ops.run import Run, RunStatus
@@ -11,6 +12,7 @@ from tui.panel import Found
 from tui.table import Cell, Column, Row
 from tui.tones import toned
 from tui.words import TONES, due_text, exact, plural, sparkline
+from tui.workers.drawing import REAP, overdue
 
 ALERT_COLUMNS = (
     Column(""),
@@ -30,9 +32,12 @@ PIPELINE_COLUMNS = (
 _WORST_FIRST = (Severity.FAILED, Severity.MISSING, Severity.STALE)
 
 
-def problems(overview: Overview) -> tuple[Problem, ...]:
-    """What needs a person, the worst first."""
-    return _sorted(overview.status.value) if isinstance(overview.status, Found) else ()
+def problems(overview: Overview, now: datetime) -> tuple[Problem, ...]:
+    """What needs a person, the worst first; workers that cost more than they should are not the worst."""
+    known = overview.status.value.problems if isinstance(overview.status, Found) else ()
+    return tuple(
+        sorted((*known, *overdue(overview.workers, now)), key=lambda problem: _WORST_FIRST.index(problem.severity))
+    )
 
 
 def is_anything_running(overview: Overview) -> bool:
@@ -47,9 +52,10 @@ def last_run_id(overview: Overview, pipeline: str) -> int | None:
     return next((state.last.id for state in states if state.pipeline == pipeline and state.last), None)
 
 
-def alert_rows(status: Status, now: datetime) -> list[Row]:
+def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
+    """A row for each, with the key that leads to what explains or mends it."""
     rows = []
-    for index, problem in enumerate(_sorted(status)):
+    for index, problem in enumerate(problems):
         glyph, tone = TONES[problem.severity]
         cells = (
             Cell(glyph, tone),
@@ -125,14 +131,12 @@ def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
     return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
 
 
-def _sorted(status: Status) -> tuple[Problem, ...]:
-    return tuple(sorted(status.problems, key=lambda problem: _WORST_FIRST.index(problem.severity)))
-
-
 def _key(problem: Problem) -> str:
     if problem.run_id is not None:
         return f"⏎ run {problem.run_id}"
-    return "⏎ run-all" if problem.next_step.startswith("materia run-all") else "⏎ how"
+    if problem.next_step.startswith("materia run-all"):
+        return "⏎ run-all"
+    return "⏎ workers" if problem.next_step == REAP else "⏎ how"
 
 
 def _outcome(run: Run | None) -> str:

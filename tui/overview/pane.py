@@ -10,7 +10,7 @@ from textual.containers import Horizontal, VerticalScroll
 from ops.status import Problem, Status
 from tui.actions import ActionSpec
 from tui.lines import Lines
-from tui.messages import OpenRun, StartPipeline
+from tui.messages import OpenRun, OpenWorkers, StartPipeline
 from tui.overview import drawing
 from tui.overview.snapshot import Overview, Pipelines, take_overview
 from tui.panel import Found, Panel
@@ -18,6 +18,7 @@ from tui.polled import PolledPane
 from tui.table import Table
 from tui.traces import traces
 from tui.workers import drawing as workers_drawing
+from tui.workers.drawing import REAP
 
 _ROUND_S = 15
 """How often relative times are brought up to date while nothing happens."""
@@ -73,8 +74,8 @@ class OverviewPane(PolledPane):
 
     def draw(self, snapshot: Overview) -> None:
         now = self.context.clock()
-        self._overview = snapshot
-        self.query_one("#alerts-panel", Panel).show(snapshot.status, lambda status: self._draw_alerts(status, now))
+        self._overview, self._problems = snapshot, drawing.problems(snapshot, now)
+        self.query_one("#alerts-panel", Panel).show(snapshot.status, lambda _: self._draw_alerts(now))
         self.query_one("#served-panel", Panel).show(snapshot.status, lambda status: self._draw_served(status, now))
         self.query_one("#pipelines-panel", Panel).show(
             snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
@@ -87,8 +88,8 @@ class OverviewPane(PolledPane):
             lambda seen: self.query_one("#workers-summary", Lines).show(workers_drawing.summary(seen, now)),
         )
 
-    def _draw_alerts(self, status: Status, now: datetime) -> None:
-        self.query_one("#alerts", Table).show(drawing.alert_rows(status, now), empty=drawing.ALL_IS_WELL)
+    def _draw_alerts(self, now: datetime) -> None:
+        self.query_one("#alerts", Table).show(drawing.alert_rows(self._problems, now), empty=drawing.ALL_IS_WELL)
 
     def _draw_served(self, status: Status, now: datetime) -> None:
         served = self.query_one("#served", Lines)
@@ -105,7 +106,7 @@ class OverviewPane(PolledPane):
     @on(Table.Opened, "#alerts")
     def _open_alert(self, message: Table.Opened) -> None:
         message.stop()
-        self._go_to(drawing.problems(self._overview)[int(message.key)])
+        self._go_to(self._problems[int(message.key)])
 
     @on(Table.Opened, "#pipelines")
     def _open_pipeline(self, message: Table.Opened) -> None:
@@ -117,9 +118,8 @@ class OverviewPane(PolledPane):
             self.post_message(StartPipeline(message.key))
 
     def action_fix(self) -> None:
-        worst = drawing.problems(self._overview)
-        if worst:
-            self._go_to(worst[0])
+        if self._problems:
+            self._go_to(self._problems[0])
         else:
             self.notify("all is well: nothing to fix")
 
@@ -133,5 +133,7 @@ class OverviewPane(PolledPane):
             self.post_message(OpenRun(problem.run_id))
         elif problem.next_step.startswith("materia run-all") and not self.context.read_only:
             self.post_message(StartPipeline("run-all"))
+        elif problem.next_step == REAP:
+            self.post_message(OpenWorkers())
         else:
             self.notify(problem.next_step, title=problem.what)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from ops.status import Problem, Severity
 from ops.words import ago_text
 from ops.workers.view import WorkerRow, Workers
 from tui.panel import Failure, Found, Part
@@ -22,6 +23,7 @@ COLUMNS = (
     Column("ends", right=True, rank=1),
     Column("run", right=True),
 )
+REAP = "materia worker reap"
 _STATES = {"running": ("●", "ok"), "off": ("▲", "warn"), "initializing": ("◌", "busy"), "starting": ("◌", "busy")}
 
 
@@ -35,6 +37,15 @@ def found_in(seen: WorkersSeen) -> Workers:
     return seen.workers.value if isinstance(seen.workers, Found) else Workers()
 
 
+def overdue(seen: WorkersSeen, now: datetime) -> list[Problem]:
+    """The workers whose time is up: somebody pays for them, and whoever should have destroyed them did not."""
+    return [
+        Problem(Severity.STALE, f"worker {row.id} should have ended", row.expires_at, REAP)
+        for row in found_in(seen).rows
+        if _is_late(row, now)
+    ]
+
+
 def summary(seen: WorkersSeen, now: datetime) -> str:
     """How many there are and what they cost, in a line or a few."""
     found = found_in(seen)
@@ -45,8 +56,8 @@ def summary(seen: WorkersSeen, now: datetime) -> str:
         lines.append(f"{toned('◌ ' + plural(len(found.rows), 'worker'), 'busy')}  {found.eur_per_h:.3f} EUR/h")
     elif _is_sure(seen):
         lines.append(toned("● none, nothing is paid for", "ok"))
-    if late := sum(_is_late(row, now) for row in found.rows):
-        lines.append(toned(f"▲ {late:,} overdue", "warn"))
+    if late := overdue(seen, now):
+        lines.append(toned(f"▲ {len(late):,} overdue", "warn"))
     return "\n".join([*lines, *_notes(seen)])
 
 
