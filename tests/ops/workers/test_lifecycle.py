@@ -1,6 +1,7 @@
 """A worker's whole life, from one call to nothing left: a fake provider, real OpenSSH servers."""
 
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
 from tests.support.fake_cloud import Fault
 from tests.support.object_server import CANARY
+from tests.support.seen_secrets import secrets_in_processes
 from tests.support.worker_world import WorkerWorld
 
 STEPS = ["worker_created", "worker_reached", "code_sent", "generations_shared"]
@@ -61,29 +63,19 @@ def test_only_declared_names_reach_the_worker_and_no_secret_is_written_anywhere(
     given = json.loads(copied.read_text())["environ"]
     copied.unlink()
     assert given == world.storage
-    assert seen == []
+    assert seen == set()
     assert found_in_files(world.root, CANARY) == []
     assert not any(CANARY in each for each in world.user_data)
 
 
-def _secrets_in_processes_during(world: WorkerWorld) -> list[str]:
+def _secrets_in_processes_during(world: WorkerWorld) -> set[str]:
     """Runs, and looks at every process but this one all the while."""
-    import os
-    import threading
-
-    seen: list[str] = []
+    seen: set[str] = set()
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(0.02):
-            for each in Path("/proc").iterdir():
-                if each.name.isdigit() and int(each.name) != os.getpid():
-                    for what in ("cmdline", "environ"):
-                        try:
-                            if CANARY.encode() in (each / what).read_bytes():
-                                seen.append(f"{each.name} {what}")
-                        except OSError:
-                            continue
+            seen.update(secrets_in_processes((CANARY,)))
 
     looking = threading.Thread(target=look)
     looking.start()

@@ -1,7 +1,6 @@
 """The whole main job on a worker, by one command: sshd on loopback, a fake provider, a real S3 server, the real uv."""
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ops.run import RunStatus
 from tests.support.command_line import materia
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.object_server import CANARY, CANARY_ID
+from tests.support.seen_secrets import secrets_in_processes
 from tests.support.worker_world import WorkerWorld
 
 
@@ -40,7 +40,7 @@ def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_
         for run in journal.runs(5):
             if run.status is RunStatus.RUNNING:
                 seen_running |= {run.pipeline, *(step.name for step in journal.steps(run.id))}
-        leaks |= secrets_in_processes(process.pid)
+        leaks |= secrets_in_processes((CANARY, CANARY_ID), process.pid)
         time.sleep(0.2)
     said, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -66,20 +66,3 @@ def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_
         assert not any(secret in each for each in world.user_data)
     listed = materia(world.data_dir, "worker", "list", "--json", **world.environ)
     assert json.loads(listed.stdout) == []
-
-
-def secrets_in_processes(supervisor: int) -> set[str]:
-    """Where a secret shows: in arguments of any process, in the environment of any but the supervisor's."""
-    found = set()
-    for each in Path("/proc").iterdir():
-        if not each.name.isdigit() or int(each.name) in (supervisor, os.getpid()):
-            continue
-        for what in ("cmdline", "environ"):
-            try:
-                content = (each / what).read_bytes()
-                name = (each / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if any(secret.encode() in content for secret in (CANARY, CANARY_ID)):
-                found.add(f"{name} {what}")
-    return found

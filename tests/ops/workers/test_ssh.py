@@ -1,5 +1,6 @@
 """SSH to a worker, against a real OpenSSH server."""
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from ops.workers.errors import HostKeyError, UnreachableError
 from ops.workers.keys import new_key
 from ops.workers.ssh import Access, connect, run_script, wait_for_ssh
+from tests.support.seen_secrets import secrets_in_processes
 from tests.support.ssh_server import SshServer, free_port
 
 SECRET = "canary-7d1f0b3c9e"
@@ -91,25 +93,12 @@ def test_no_secret_is_seen_in_any_process_or_in_the_servers_log(machine):
     server, access = machine
     said = []
     script = f"word={SECRET}; read -r other <&3; sleep 0.3; printf '%s' \"$word$other\" | wc -c"
-    seen = []
-
-    def look() -> None:
-        for each in Path("/proc").iterdir():
-            if each.name.isdigit():
-                for what in ("cmdline", "environ"):
-                    try:
-                        if SECRET.encode() in (each / what).read_bytes():
-                            seen.append(f"{each.name} {what}")
-                    except OSError:
-                        continue
-
-    import threading
-
-    looking = threading.Timer(0.15, look)
+    seen: set[str] = set()
+    looking = threading.Timer(0.15, lambda: seen.update(secrets_in_processes((SECRET,))))
     looking.start()
     with connect(access) as connection:
         ended = run_script(connection, script, timeout_s=10, stdin=f"{SECRET}\n".encode(), told=said.append)
     looking.join()
     assert (ended.exit_code, said) == (0, [str(2 * len(SECRET)).encode()])
-    assert seen == []
+    assert seen == set()
     assert SECRET not in server.log.read_text(errors="replace")
