@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.dataflows.serving.building import ROWS, published_store
 from tests.support.command_line import MATERIA
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.psd_files import DATASET, MEMBER, release_zip, rows
+from tests.support.seen_secrets import secrets_in_processes
 from tests.support.torture import count
 
 HOSTILE = "it's; touch canary #$(touch canary)`touch canary`\"&|>canary\n*?[a-z]{x}\\"
@@ -251,3 +253,17 @@ def test_a_loose_umask_opens_nothing_to_others(tmp_path: Path) -> None:
     assert [path.name for path in made if not path.is_symlink() and path.stat().st_mode & 0o022] == []
     assert [path.name for path in made if path.is_file() and canary.encode() in path.read_bytes()] == []
     assert canary not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("shown_in", ["arguments", "environment"])
+def test_a_secret_that_a_process_shows_is_seen(shown_in: str) -> None:
+    secret = f"k3y-of-process-{os.getpid()}"
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    environ = {"KEY": secret} if shown_in == "environment" else {}
+    showing = subprocess.Popen([*command, secret] if shown_in == "arguments" else command, env=environ)
+    try:
+        assert len(secrets_in_processes((secret,), os.getppid())) == 1
+    finally:
+        showing.kill()
+        showing.wait()
+    assert secrets_in_processes((secret,)) == set()
