@@ -258,12 +258,15 @@ def test_a_loose_umask_opens_nothing_to_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shown_in", ["arguments", "environment"])
 def test_a_secret_that_a_process_shows_is_seen(shown_in: str) -> None:
     secret = f"k3y-of-process-{os.getpid()}"
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    command = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
     environ = {"KEY": secret} if shown_in == "environment" else {}
-    showing = subprocess.Popen([*command, secret] if shown_in == "arguments" else command, env=environ)
+    command += [secret] if shown_in == "arguments" else []
+    showing = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE)
     try:
+        # Just begun it shows nothing yet, not even its name.
+        assert showing.stdout and showing.stdout.readline() == b"up\n"
         assert len(secrets_in_processes((secret,), os.getppid())) == 1
     finally:
         showing.kill()
-        showing.wait()
+        showing.communicate()
     assert secrets_in_processes((secret,)) == set()

@@ -22,10 +22,11 @@ current=$home/current
 state=$data/supervisor
 export MATERIA_DATA_DIR="$data"
 
-# Whoever starts later ends here; so does a restart for as long as a tick of the one before still lives.
+# Whoever starts later ends here; so does a restart for as long as a tick of the one before still lives. What that
+# one's commands had begun may outlive it for a moment: that is waited for.
 mkdir -p "$home/trees" "$state" && cd "$home" || exit 1
 exec 9>"$home/supervisor.lock"
-flock -n 9 || { echo "another supervisor, or a tick of it, works in $home" >&2; exit 4; }
+flock -w 5 9 || { echo "another supervisor, or a tick of it, works in $home" >&2; exit 4; }
 # Nobody else writes to the repository: a lock file in it was left by a git that was killed.
 [ ! -d "$repo" ] || find "$repo" -name '*.lock' -delete
 

@@ -1,5 +1,6 @@
 """The loop that keeps a host up to date, against a real git remote."""
 
+import fcntl
 import random
 import shutil
 import signal
@@ -179,6 +180,16 @@ def test_two_supervisors_do_not_work_at_once(host: Host) -> None:
     assert second.wait(30) == 4 and "another supervisor" in host.said
     host.process = first
     host.ticks_on()
+
+
+def test_what_the_one_before_left_for_a_moment_is_waited_for(host: Host) -> None:
+    commit = host.commit("one")
+    with (host.home / "supervisor.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        started = host.start()
+        with pytest.raises(subprocess.TimeoutExpired):
+            started.wait(1)
+    host.reaches(commit)
 
 
 def test_killed_anywhere_it_takes_up_where_it_was(host: Host) -> None:
