@@ -8,15 +8,20 @@ from textual._xterm_parser import XTermParser
 from textual.css.query import NoMatches
 from textual.pilot import Pilot
 
-_WAIT_S = 30.0
+_WAIT_S = 60.0
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], object]) -> None:
-    """Let the console work until `holds`, also of a widget that is yet to be made; fails after half a minute."""
+    """Let the console work until `holds`, also of a widget that is yet to be made; fails after a minute."""
     deadline = time.monotonic() + _WAIT_S
     while not _already(holds):
-        assert time.monotonic() < deadline, "what was waited for never came"
+        assert time.monotonic() < deadline, f"what was waited for never came; the console shows\n{screen_of(pilot)}"
         await pilot.pause(0.02)
+
+
+def screen_of(pilot: Pilot[Any]) -> str:
+    """What is on the screen, as text."""
+    return "\n".join(strip.text.rstrip() for strip in pilot.app.screen._compositor.render_strips())
 
 
 def _already(holds: Callable[[], object]) -> bool:

@@ -36,6 +36,9 @@ class Places(Protocol):
     def before(self, offset: int) -> int | None:
         """The last one that begins before `offset`."""
 
+    def knows_before(self, offset: int) -> bool:
+        """Whether that is for certain what `before` says of `offset`; it may be looked for still."""
+
 
 class AllPlaces:
     """Every line of a segment."""
@@ -57,6 +60,9 @@ class AllPlaces:
     def before(self, offset: int) -> int | None:
         size = self._segment.size
         return line_start(self._segment.file, min(offset, size) - 1) if min(offset, size) > 0 else None
+
+    def knows_before(self, offset: int) -> bool:
+        return True
 
 
 class Document:
@@ -191,6 +197,12 @@ class Document:
             if segment.notice and before > NOTICE:
                 return Position(segment.serial, NOTICE)
         return None
+
+    def knows_before(self, position: Position, places: Callable[[Segment], Places | None]) -> bool:
+        """Whether it is known which line to be seen is at `position` or the last one before it."""
+        segment = self._segment(position.segment)
+        seen = places(segment) if segment else None
+        return segment is None or (seen is not None and seen.knows_before(position.offset + 1))
 
     def last(self, places: Callable[[Segment], Places | None] = AllPlaces) -> Position | None:
         segments = self.segments

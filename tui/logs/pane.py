@@ -292,8 +292,7 @@ class LogsPane(PolledPane):
 
     def _search(self, term: Term | None) -> None:
         if self._reading:
-            # While nothing is shown yet, of what is hidden, there is no cursor.
-            self._reading.search(term, self._view.cursor or self._reading.document.last())
+            self._reading.search(term, self._view.anchor or self._reading.document.last())
             self._view.terms = self._reading.marked
             self._view.draw()
 
@@ -335,9 +334,9 @@ class LogsPane(PolledPane):
         if self._reading is None or self._reading.search_term is None:
             self.notify("nothing was searched for; / searches", severity="warning")
             return
-        position = self._reading.match_from(self._view.cursor, direction)
+        position = self._reading.match_from(self._view.anchor, direction)
         if self._reading.is_wanting or (position is None and self._reading.looking):
-            self._reading.want_match(self._view.cursor, direction)
+            self._reading.want_match(self._view.anchor, direction)
         elif position is not None:
             self._view.go(position)
         else:

@@ -113,6 +113,10 @@ class Matches:
                     return stretch.place(number - 1)
             return None
 
+    def knows_before(self, offset: int) -> bool:
+        """Whether it is known which match is the last that begins before `offset`, or that none is."""
+        return self.known_from == 0 or self.before(offset) is not None
+
     def number_before(self, offset: int) -> int:
         """How many known matches begin before `offset`."""
         with self._lock:

@@ -65,6 +65,9 @@ class LogView(Widget, can_focus=True):
         super().__init__(id=id)
         self.document: Document | None = None
         self.cursor: Position | None = None
+        """A line that is shown; None while none is."""
+        self.anchor: Position | None = None
+        """The line the cursor stays at, however little is known yet of what is shown around it."""
         self.follow = True
         self.wrap = False
         self.terms: tuple[Term, ...] = ()
@@ -85,7 +88,7 @@ class LogView(Widget, can_focus=True):
         """Show another document, from its end."""
         self.document = document
         self._places, self.terms, self.follow, self._left = AllPlaces, (), True, 0
-        self.cursor = self._top = None
+        self.cursor = self.anchor = self._top = None
         self.refresh()
         self.draw()
 
@@ -98,11 +101,9 @@ class LogView(Widget, can_focus=True):
 
     def go(self, position: Position) -> None:
         """Put the cursor on a line, in the middle of the view when it was out of it."""
-        self.follow = False
         if position not in {row.position for row in self._rows}:
             self._top = self._back(position, self.size.height // 2)
-        self.cursor = position
-        self.draw()
+        self._stay_at(position)
 
     def go_to_end(self) -> None:
         """Put the cursor on the last line, and stay on whatever becomes the last one."""
@@ -116,13 +117,17 @@ class LogView(Widget, can_focus=True):
     def action_move(self, lines: int) -> None:
         if self.document is None or self.cursor is None:
             return
-        self.follow = False
         step = self.document.next if lines > 0 else self.document.previous
+        at = self.cursor
         for _ in range(abs(lines)):
-            position = step(self.cursor, self._places)
+            position = step(at, self._places)
             if position is None:
                 break
-            self.cursor = position
+            at = position
+        self._stay_at(at)
+
+    def _stay_at(self, position: Position | None) -> None:
+        self.follow, self.cursor, self.anchor = False, position, position
         self.draw()
 
     def action_page(self, direction: int) -> None:
@@ -177,11 +182,16 @@ class LogView(Widget, can_focus=True):
         last = document.last(self._places)
         if last is None:
             self.cursor = self._top = None
-        elif self.follow or self.cursor is None:
-            self.cursor, self._top = last, self._back(last, self.size.height - 1)
+        elif self.follow or self.anchor is None:
+            self.cursor = self.anchor = last
+            self._top = self._back(last, self.size.height - 1)
         else:
-            self.cursor = self._nearest(document, self.cursor) or last
+            # Asked first: what is learned after it is for the next time.
+            is_known = document.knows_before(self.anchor, self._places)
+            self.cursor = self._nearest(document, self.anchor) or last
             self._top = self._nearest(document, self._top or self.cursor) or self.cursor
+            if is_known:
+                self.anchor = self.cursor
 
     def _nearest(self, document: Document, position: Position) -> Position | None:
         after = Position(position.segment, position.offset + 1)
@@ -313,9 +323,8 @@ class LogView(Widget, can_focus=True):
         for segment in self.document.segments:
             if offset < segment.size:
                 start = Position(segment.serial, line_start(segment.file, offset))
-                self._top = self.cursor = self._nearest(self.document, start)
-                self.follow = False
-                self.draw()
+                self._top = self._nearest(self.document, start)
+                self._stay_at(self._top)
                 return
             offset -= segment.size
         self.go_to_end()
@@ -327,13 +336,10 @@ class LogView(Widget, can_focus=True):
         step = self.document.next if lines > 0 else self.document.previous
         if lines > 0 and self._rows and self._rows[-1].position == self.document.last(self._places):
             return
-        self.follow = False
         for _ in range(abs(lines)):
             self._top = step(self._top, self._places) or self._top
         shown = self._shown_from(self._top)
-        if shown and self.cursor:
-            self.cursor = min(max(self.cursor, shown[0]), shown[-1])
-        self.draw()
+        self._stay_at(min(max(self.cursor, shown[0]), shown[-1]) if shown and self.cursor else self.cursor)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
@@ -345,9 +351,7 @@ class LogView(Widget, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         if event.y < len(self._rows):
-            self.follow = False
-            self.cursor = self._rows[event.y].position
-            self.draw()
+            self._stay_at(self._rows[event.y].position)
 
     def notify_style_update(self) -> None:
         """Another theme: what was drawn is in the colours of the old one."""

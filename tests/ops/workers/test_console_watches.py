@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from textual.pilot import Pilot
 
 from ops.job import Request
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
 from tests.ops.workers.conftest import an_order
 from tests.support.clouds import cloud_under_test
+from tests.support.consoles import until
 from tests.support.silent_server import silent_server
 from tests.support.worker_world import WorkerWorld
 from tui.app import ConsoleApp
@@ -24,13 +24,6 @@ from tui.workers.watch import WorkersSeen, WorkersWatch
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(boot_s=20, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=20, stop_s=3, losses=3)
-
-
-async def until(pilot: Pilot[None], met: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not met():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        await pilot.pause(0.1)
 
 
 def texts(app: ConsoleApp, table: str) -> list[list[str]]:

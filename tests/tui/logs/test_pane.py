@@ -1,7 +1,8 @@
 """The screen Logs: every action, through the keys that do it, on real files."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from textual.widgets import Input
 from ops.journal import Journal
 from ops.recorder import run_recorded
 from ops.settings import Settings
-from tests.support.consoles import until
+from tests.support.consoles import packet, until
 from tests.tui.logs.writing import event
 from tui.app import ConsoleApp
 from tui.context import ConsoleContext
 from tui.logs.document import NOTICE
+from tui.logs.lines import OpenFile
 from tui.logs.pane import LogsPane
+from tui.logs.scan import Scan
+from tui.logs.scan_child import Report
 from tui.logs.view import LogView
 from tui.messages import OpenLog
 from tui.table import Table
@@ -170,6 +174,46 @@ async def test_hide_shows_only_what_matches(settings: Settings) -> None:
         assert [row[-2:] for row in shown(pilot)] == ["30", "31", "32", "33"]
         await typed(pilot, "h", "")
         assert len(shown(pilot)) > 20
+
+
+async def test_hiding_lines_leaves_the_cursor_where_it_is_or_at_the_nearest_line_before(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await typed(pilot, "colon", "121")
+        await typed(pilot, "h", "number=1")
+        assert view_of(pilot).copied_line().endswith("number=119")
+        await pilot.press("escape")
+        await settled(pilot)
+        assert view_of(pilot).copied_line().endswith("number=119")
+
+
+@contextmanager
+def hiding_takes_long(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is shown is known only after the block; what is searched for, which is two terms, at once."""
+    take, over = Scan._take, threading.Event()
+
+    def late(scan: Scan, reports: list[Report], spool: OpenFile) -> None:
+        if len(scan.wanted.terms) == 1:
+            over.wait(60)
+        take(scan, reports, spool)
+
+    monkeypatch.setattr(Scan, "_take", late)
+    try:
+        yield
+    finally:
+        over.set()
+
+
+async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with console(settings) as pilot:
+        with hiding_takes_long(monkeypatch):
+            packet(pilot, "hnumber=1\r/number=123\r")
+            await until(pilot, lambda: '"number=123": 1 line' in filter_facts(pilot))
+            await until(pilot, lambda: not pilot.app.query_one(LogsPane)._reading.is_wanting)
+            assert not shown(pilot), "nobody knows yet what is not hidden"
+        await settled(pilot)
+        assert view_of(pilot).copied_line().endswith("number=123")
 
 
 async def test_hidden_lines_stay_hidden_while_the_log_grows(settings: Settings) -> None:
