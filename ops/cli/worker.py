@@ -1,5 +1,7 @@
 """`materia worker`: machines that exist only while they work."""
 
+import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +28,17 @@ _on = click.option(
 
 
 @click.group(short_help="List, create or destroy the machines that work for us.")
-def worker() -> None:
+@click.pass_context
+def worker(ctx: click.Context) -> None:
     """List, create or destroy the machines that work for us.
 
     `materia pipeline run NAME --on hetzner` needs none of this: it creates its worker and destroys it.
     """
+    from ops.logs import log_to_terminal
+    from ops.redact import Redactor
+
+    handler = log_to_terminal(Redactor.from_environ(), debug=ctx.obj.debug)
+    ctx.call_on_close(partial(logging.getLogger().removeHandler, handler))
 
 
 @worker.command("list", short_help="List the machines that carry our label, and what they cost.")

@@ -3,8 +3,11 @@
 A provider's module says in a `Cloud` how its own client does each of these; nothing here knows any of them.
 """
 
+import logging
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -14,7 +17,10 @@ from ops.workers.errors import ForeignError, NoCapacityError, RefusedError, Work
 from ops.workers.labels import Labels
 from ops.workers.provider import Belonging, Instance, Offer, Order, Provider
 
+log = logging.getLogger(__name__)
+
 _TRIES = 4
+_SILENT_S = 5.0
 _ADDRESS_WITHIN_S = 300.0
 _GONE_WITHIN_S = 300.0
 _SLOWEST_PAUSES = 8
@@ -123,7 +129,8 @@ def asked(cloud: Cloud, ask: Callable[[], T], *, also: Trouble | None = None, te
     """Ask again, a few times, when what went wrong will pass; errors that are `telling` are raised as they came."""
     for attempt in range(_TRIES):
         try:
-            return ask()
+            with _silence_told(cloud, attempt):
+                return ask()
         except WorkerError:
             raise
         except Exception as error:
@@ -134,6 +141,19 @@ def asked(cloud: Cloud, ask: Callable[[], T], *, also: Trouble | None = None, te
                 raise _typed(cloud, error, "answer") from error
             time.sleep(cloud.pause_s * 2**attempt)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _silence_told(cloud: Cloud, attempt: int) -> Iterator[None]:
+    """Say that no answer comes: a client waits half a minute for one, and meanwhile nobody knows for what."""
+    text = "%s has not answered for %.0f s, try %d of %d"
+    timer = threading.Timer(_SILENT_S, log.warning, (text, cloud.title, _SILENT_S, attempt + 1, _TRIES))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:

@@ -13,6 +13,7 @@ from tests.support import fake_scaleway
 from tests.support.clouds import NAMES, cloud_under_test
 from tests.support.command_line import HEAVY, materia, modules_of
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
+from tests.support.silent_server import silent_server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpK8lP6hlwaYOAVIm/sZxEaY7ZCjO32q+/H0PdGlWyc me"
 CLIENTS = {*HEAVY, "hcloud", "fabric", "paramiko", "openstack", "keystoneauth1", "scaleway", "scaleway_core", "oci"}
@@ -119,6 +120,24 @@ def test_one_provider_that_is_down_hides_no_other(
     code, _, complaint = said_by(capsys, "worker", "reap")
     assert (code, "scaleway: Scaleway did not answer" in complaint) == (1, True)
     assert fake.held == []
+
+
+def test_who_waits_for_a_provider_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ops.workers.cloud._SILENT_S", 0.1)
+    monkeypatch.setattr("ops.workers.cloud._TRIES", 1)
+    monkeypatch.setattr("ops.workers.hetzner._REQUEST_TIMEOUT_S", 1)
+    with silent_server() as url:
+        for name, value in {
+            "MATERIA_DATA_DIR": str(tmp_path),
+            "HETZNER_TOKEN": TOKEN,
+            "HETZNER_API_URL": f"{url}/v1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        code, _, complaint = said_by(capsys, "worker", "list")
+    assert code == 1
+    assert "Hetzner has not answered for 0 s, try 1 of 1" in complaint
 
 
 def test_an_unknown_place_is_refused(tmp_path: Path):
