@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import App, ComposeResult
@@ -201,6 +201,10 @@ class ConsoleApp(App[None]):
 
     def action_theme(self) -> None:
         self.action_change_theme()
+
+    def notify(self, message: str, **how: Any) -> None:
+        """Tell something in a corner, word for word: an error may hold what looks like markup, or broken markup."""
+        super().notify(message, **how | {"markup": False})
 
     def action_read_only(self) -> None:
         """Switch read-only mode, unless the console was locked when it was started."""

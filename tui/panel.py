@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 
@@ -88,4 +89,4 @@ class Panel(Vertical):
 
     def _say_exactly(self, table: Table) -> None:
         row = table.current
-        self.border_subtitle = row.exact if row and table.has_focus else ""
+        self.border_subtitle = Content(row.exact if row and table.has_focus else "")

@@ -62,9 +62,7 @@ class PolledPane(Pane):
         if message.snapshot is not None:
             self.draw(message.snapshot)
         if message.trouble is not None and message.trouble != self._told:
-            self.notify(
-                f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error", markup=False
-            )
+            self.notify(f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error")
         self._told = message.trouble
         self.drawn.set()
         if self._in_view:

@@ -13,6 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding
+from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -155,7 +156,8 @@ class Table(ScrollView, can_focus=True):
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         index = event.y + self.scroll_offset.y - self.gutter.top - 1
-        self.tooltip = (self._rows[index].exact or None) if 0 <= index < len(self._rows) else None
+        exact = self._rows[index].exact if 0 <= index < len(self._rows) else ""
+        self.tooltip = Content(exact) if exact else None
 
     def _go(self, index: int, *, by_person: bool = True) -> None:
         index = max(0, min(index, len(self._rows) - 1))

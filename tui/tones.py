@@ -17,6 +17,13 @@ MARKUP = {
 
 def toned(text: str, tone: str) -> str:
     """A text as markup in a tone; what looks like markup in it is shown as it is."""
-    from textual.markup import escape
+    plain = as_is(text)
+    return f"[{MARKUP[tone]}]{plain}[/]" if tone else plain
 
-    return f"[{MARKUP[tone]}]{escape(text)}[/]" if tone else escape(text)
+
+def as_is(text: str) -> str:
+    """A text as markup that shows just that text."""
+    # Textual's own `escape` lets `[Any]` pass for a tag, which is then not shown, and `[/` for an error.
+    shown = text.replace("[", r"\[")
+    # Nothing escapes a backslash, which would take the next tag for text.
+    return f"{shown} " if shown.endswith("\\") else shown
