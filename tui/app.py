@@ -23,6 +23,7 @@ from tui.theme import MATERIA, MATERIA_16, THEME_NAME
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.notifications import SeverityLevel
 
 SWITCHES = {
     f"{APP}.{pane_id}": ActionSpec(
@@ -158,6 +159,18 @@ class ConsoleApp(App[None]):
         inside = [widget for widget in self.screen.focus_chain if pane in widget.ancestors_with_self]
         remembered = self._focus.get(pane.PANE_ID)
         self.screen.set_focus(remembered if remembered in inside else next(iter(inside), None), scroll_visible=False)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: "SeverityLevel" = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Say something as it is: what people type and programs say may look like markup, and is none."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     @on(Navigation)
     async def go(self, message: Navigation) -> None:

@@ -4,6 +4,7 @@ from datetime import date
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.content import Content
 
 from tui.panel import Panel, Part
 from tui.releases import drawing
@@ -45,7 +46,7 @@ class FactView(Container):
     def _draw_story(self, fact: Fact, today: date) -> None:
         self.fact = fact
         panel = self.query_one("#story-panel", Panel)
-        panel.border_title = drawing.story_title(fact.story) if fact.story else "No such fact"
+        panel.border_title = Content(drawing.story_title(fact.story) if fact.story else "No such fact")
         if fact.story and self._drawn != (fact.story, fact.day, today):
             self._drawn = (fact.story, fact.day, today)
             self.call_after_refresh(self._draw_chart, fact.story, fact.day, today)

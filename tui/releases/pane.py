@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.content import Content
 from textual.widgets import Input, Static
 
 from dataflows.errors import MateriaError
@@ -140,7 +141,7 @@ class ReleasesPane(PolledPane):
         revisions = changes.revisions if changes else ()
         of = next((c.commodity_name for c in changes.commodities if c.commodity_code == self.wanted.commodity_code), "")
         most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
-        panel.border_title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
+        panel.border_title = Content(f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}")
         self.query_one("#revisions", Table).show(drawing.revision_rows(revisions), empty=_NO_CHANGES)
 
     def _focus_inside(self, *, is_fact: bool) -> None:
