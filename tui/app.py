@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import App, ComposeResult
@@ -146,7 +146,7 @@ class ConsoleApp(App[None]):
             self.registry.check_all_known(_OWNERS)
         except SettingsError as error:
             # Somebody is at work by now: a key that does nothing is no reason to end.
-            self.notify(str(error), severity="warning", markup=False)
+            self.notify(str(error), severity="warning")
         return pane
 
     def _hide_shown(self) -> None:
@@ -214,10 +214,6 @@ class ConsoleApp(App[None]):
 
     def action_theme(self) -> None:
         self.action_change_theme()
-
-    def notify(self, message: str, **how: Any) -> None:
-        """Tell something in a corner, word for word: an error may hold what looks like markup, or broken markup."""
-        super().notify(message, **how | {"markup": False})
 
     def action_read_only(self) -> None:
         """Switch read-only mode, unless the console was locked when it was started."""

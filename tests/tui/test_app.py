@@ -4,10 +4,9 @@ import gc
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
 
 from dataflows.errors import SettingsError
-from tests.support.consoles import screen_of, until
+from tests.support.consoles import until
 from tests.tui.building import console_on, context_in
 from tui.actions import ActionSpec, Registry
 from tui.app import ConsoleApp
@@ -17,7 +16,7 @@ from tui.help import HelpScreen
 from tui.messages import OpenRun
 from tui.pane import PANES, make_pane
 from tui.panel import Found, Panel, attempt
-from tui.table import Cell, Row, Table
+from tui.table import Table
 
 
 async def test_numbers_switch_screens_and_only_shown_ones_are_made(healthy_dir: Path) -> None:
@@ -204,20 +203,6 @@ async def test_trouble_of_one_panel_stays_there(healthy_dir: Path) -> None:
         await pilot.pause()
         assert "generation 12" in str(app.query_one("#served").content)
         assert "✗" in app.query_one("#alerts", Table).rows[0].cells[0].text
-
-
-async def test_what_looks_like_markup_is_shown_as_it_is(healthy_dir: Path) -> None:
-    app = console_on(healthy_dir)
-    async with app.run_test(size=(100, 30), notifications=True, tooltips=True) as pilot:
-        app.shown_pane.notify("[/data] holds no [b]zip")
-        await until(pilot, lambda: "[/data] holds no [b]zip" in screen_of(pilot))
-        table = app.query_one("#pipelines", Table)
-        table.show([Row("psd", (Cell("psd"),) * len(table.rows[0].cells), "failed: [/data] is full")])
-        table.focus()
-        await until(pilot, lambda: "failed: [/data] is full ─" in screen_of(pilot))
-        await pilot.hover(table, offset=(4, 1))
-        await until(pilot, lambda: app.screen.query_one("#textual-tooltip").display)
-        assert str(app.screen.query_one("#textual-tooltip", Static).render()) == "failed: [/data] is full"
 
 
 async def test_an_error_while_drawing_becomes_a_line(healthy_dir: Path) -> None:

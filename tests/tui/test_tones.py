@@ -48,7 +48,7 @@ async def test_an_error_with_brackets_is_told_word_for_word(tmp_path: Path) -> N
         await pilot.hover("#steps", offset=(3, 2))
         await until(pilot, lambda: app.screen.query_one(Tooltip).display)
         assert app.screen.query_one(Tooltip).visual.plain.startswith(_BROKEN)
-        app.notify(f"message {_BROKEN}", title=f"title {_BROKEN}")
+        app.shown_pane.notify(f"message {_BROKEN}", title=f"title {_BROKEN}")
         await until(pilot, lambda: {f"message {_BROKEN}", f"title {_BROKEN}"} <= set(_toasts(app)))
 
 

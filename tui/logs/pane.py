@@ -240,7 +240,7 @@ class LogsPane(PolledPane):
         try:
             go_on = getattr(self, f"_answer_{message.question}")(self._reading, message.text)
         except ValueError as error:
-            self.notify(str(error), severity="warning", markup=False)
+            self.notify(str(error), severity="warning")
         else:
             self._line.leave(self._view, go_on)
 
