@@ -6,6 +6,7 @@ from typing import Any
 from textual import on
 from textual.message import Message
 from textual.timer import Timer
+from textual.worker import get_current_worker
 
 from tui.pane import Pane
 from tui.panel import Failure, attempt
@@ -19,6 +20,8 @@ class PolledPane(Pane):
     """
 
     POLL_S = 2.0
+    LATE_LOOKS_COUNT = True
+    """Whether a look that was overtaken is drawn all the same; it must be where a look remembers what it has seen."""
 
     @dataclass
     class Seen(Message):
@@ -54,6 +57,8 @@ class PolledPane(Pane):
 
     def _look(self) -> None:
         found = attempt(self.look)
+        if get_current_worker().is_cancelled and not self.LATE_LOOKS_COUNT:
+            return
         self.post_message(self.Seen(None, found) if isinstance(found, Failure) else self.Seen(found.value))
 
     @on(Seen)

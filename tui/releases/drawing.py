@@ -1,9 +1,10 @@
 """Releases, revisions and balance sheets as rows of tables."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import date, timedelta
 
-from tui.releases.questions import CommodityChange, FactStory, Order, Release, Revision, SheetLine, Version
+from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, Release, Revision, SheetLine, Version
 from tui.table import Cell, Column, Row
 
 ALL = "all"
@@ -122,11 +123,17 @@ def _count(count: int) -> Cell:
 
 
 def revision_rows(revisions: Sequence[Revision]) -> list[Row]:
-    """A row a change; its key is its place."""
-    return [_revision_row(str(place), revision) for place, revision in enumerate(revisions)]
+    """A row a change; its key names the fact."""
+    return [_revision_row(revision) for revision in revisions]
 
 
-def _revision_row(key: str, revision: Revision) -> Row:
+def fact_of_row(key: str) -> FactKey:
+    """The fact that a row of revisions is about."""
+    commodity_code, country_code, market_year, attribute_id, unit_id = key.split()
+    return FactKey(commodity_code, country_code, int(market_year), attribute_id, unit_id)
+
+
+def _revision_row(revision: Revision) -> Row:
     glyph, tone = KINDS.get(revision.change_kind, ("?", "quiet"))
     exact = f"{revision.change_kind}: {number(revision.previous_value)} → {number(revision.value)} {revision.unit_name}"
     if weight := world_percent(revision.weight):
@@ -134,7 +141,7 @@ def _revision_row(key: str, revision: Revision) -> Row:
     if revision.change_kind == "restated":
         exact = f"restated: market year {revision.previous_market_year} → {revision.key.market_year}, same value"
     return Row(
-        key,
+        " ".join(str(part) for part in astuple(revision.key)),
         (
             Cell(glyph, tone),
             Cell(revision.commodity_name),

@@ -19,7 +19,7 @@ class FactView(Container):
     def __init__(self) -> None:
         super().__init__(id="fact")
         self.fact: Fact | None = None
-        self._drawn: tuple[FactStory, date, date] | None = None
+        self._drawn: tuple[FactStory | None, date, date] | None = None
 
     def compose(self) -> ComposeResult:
         yield Panel(title="Fact", id="story-panel")
@@ -47,14 +47,14 @@ class FactView(Container):
         self.fact = fact
         panel = self.query_one("#story-panel", Panel)
         panel.border_title = Content(drawing.story_title(fact.story) if fact.story else "No such fact")
-        if fact.story and self._drawn != (fact.story, fact.day, today):
+        if self._drawn != (fact.story, fact.day, today):
             self._drawn = (fact.story, fact.day, today)
             self.call_after_refresh(self._draw_chart, fact.story, fact.day, today)
 
-    def _draw_chart(self, story: FactStory, day: date, today: date) -> None:
+    def _draw_chart(self, story: FactStory | None, day: date, today: date) -> None:
         from tui.plot import DayAxis, LineChart
 
-        sure, unsure = story_lines(story, today)
+        sure, unsure = story_lines(story, today) if story else ([], [])
         self.query_one(LineChart).draw(sure, DayAxis(), dotted=unsure, mark=float(day.toordinal()))
 
     def _draw_versions(self, fact: Fact) -> None:

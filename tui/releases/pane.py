@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import ClassVar, Final
 
@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from dataflows.errors import MateriaError
@@ -23,13 +24,31 @@ from tui.polled import PolledPane
 from tui.releases import drawing, questions
 from tui.releases.fact import FactView
 from tui.releases.questions import FactKey, Named, Order
-from tui.releases.snapshot import Changes, ReleasesSeen, Wanted, take_releases
+from tui.releases.snapshot import Changes, Fact, ReleasesSeen, Wanted, take_releases
 from tui.table import Table
 
 _NOTHING: Final = "nothing is served yet: run `materia run-all` or `materia demo`"
 _NO_CHANGES: Final = "no changes"
+_NO_SHEET: Final = "no sheet is in view: ⏎ on a revision opens one, or p"
 _UNREADABLE: Final = "what is served cannot be read"
 _ORDERS: Final[tuple[Order, ...]] = ("weight", "share", "size", "name")
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of which file, and on which day."""
+
+    wanted: Wanted
+    served: tuple[int, ...]
+    today: date
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A question and what was seen."""
+
+    question: _Question
+    seen: ReleasesSeen
 
 
 class ReleasesPane(PolledPane):
@@ -39,12 +58,13 @@ class ReleasesPane(PolledPane):
     TITLE: ClassVar[str] = "Releases"
     KEY: ClassVar[str] = "4"
     POLL_S = 1.0
+    LATE_LOOKS_COUNT = False
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
         self.wanted = Wanted()
-        self._seen: ReleasesSeen | None = None
-        self._looked_at: tuple[object, ...] | None = None
+        self._answer: _Answer | None = None
+        self._listed: tuple[object, ...] | None = None
         self._showed_fact = False
 
     def actions(self) -> tuple[ActionSpec, ...]:
@@ -83,26 +103,25 @@ class ReleasesPane(PolledPane):
 
     # Looking
 
-    def look(self) -> ReleasesSeen | None:
+    def look(self) -> _Answer:
         try:
             status = self.context.settings.serving_path.stat()
             served: tuple[int, ...] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         except OSError:
             served = ()
-        today = self.context.clock().date()
-        looked_at = (self.wanted, served, today)
-        if looked_at == self._looked_at:
-            return self._seen  # drawn again for the age it says
-        wanted = self.wanted
-        found = attempt(lambda: take_releases(self.context.reader(), wanted, today))
-        seen = found.value if isinstance(found, Found) else ReleasesSeen(wanted, None, found, None)
-        self._looked_at = looked_at
-        return seen
+        question = _Question(self.wanted, served, self.context.clock().date())
+        drawn = self._answer
+        if drawn and drawn.question == question and not drawn.seen.has_failed:
+            return drawn  # again, for the age it says
+        found = attempt(lambda: take_releases(self.context.reader(), question.wanted, question.today))
+        seen = found.value if isinstance(found, Found) else ReleasesSeen(question.wanted, None, found, None)
+        return _Answer(question, seen)
 
-    def draw(self, snapshot: ReleasesSeen) -> None:
+    def draw(self, answer: _Answer) -> None:
+        snapshot = answer.seen
         if snapshot.wanted != self.wanted:
             return  # overtaken by another wish
-        self._seen = snapshot
+        self._answer = answer
         self._draw_line(snapshot)
         is_broken = isinstance(snapshot.changes, Failure)
         shown = snapshot.generation is not None or is_broken
@@ -142,26 +161,47 @@ class ReleasesPane(PolledPane):
         of = next((c.commodity_name for c in changes.commodities if c.commodity_code == self.wanted.commodity_code), "")
         most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
         panel.border_title = Content(f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}")
-        self.query_one("#revisions", Table).show(drawing.revision_rows(revisions), empty=_NO_CHANGES)
+        table, rows = self.query_one("#revisions", Table), drawing.revision_rows(revisions)
+        table.show(rows, empty=_NO_CHANGES)
+        listed = (changes and changes.release.released_on, self.wanted.commodity_code, self.wanted.order)
+        if rows and listed != self._listed:
+            table.move_to(rows[0].key)  # another list: what comes first in it is what was asked for
+        self._listed = listed
 
     def _focus_inside(self, *, is_fact: bool) -> None:
         """When the view changes, the focus goes to the table that says most, unless it is elsewhere."""
-        if is_fact == self._showed_fact:
+        if is_fact == self._showed_fact or not self._in_view:
             return
         self._showed_fact = is_fact
+        self.query_one("#day", Input).display = False
         focused = self.screen.focused
-        if self._in_view and (focused is None or self in focused.ancestors):
-            table = self.query_one("#sheet" if is_fact else "#revisions", Table)
-            self.call_after_refresh(table.focus)
+        if focused is None or self in focused.ancestors:
+            self.call_after_refresh(self._focus_if_in_view, self.query_one("#sheet" if is_fact else "#revisions"))
+
+    def _focus_if_in_view(self, table: Widget) -> None:
+        if self._in_view:
+            table.focus()
 
     def _want(self, wanted: Wanted) -> None:
         if wanted != self.wanted:
+            if bool(wanted.fact) != bool(self.wanted.fact):
+                self.drawn.clear()  # keys typed ahead are for the other view
             self.wanted = wanted
             self.look_again()
 
     @property
+    def _seen(self) -> ReleasesSeen | None:
+        return self._answer.seen if self._answer else None
+
+    @property
     def _changes(self) -> Changes | None:
         return self._seen.changes.value if self._seen and isinstance(self._seen.changes, Found) else None
+
+    @property
+    def _fact(self) -> Fact | None:
+        """The fact in view, once it is the one that is wanted."""
+        part = self._seen.fact if self._seen and self._seen.wanted.fact == self.wanted.fact else None
+        return part.value if isinstance(part, Found) else None
 
     # Going
 
@@ -183,8 +223,7 @@ class ReleasesPane(PolledPane):
     @on(Table.Opened, "#revisions")
     def _open_revision(self, message: Table.Opened) -> None:
         message.stop()
-        if self._changes:
-            self._want(replace(self.wanted, fact=self._changes.revisions[int(message.key)].key, day=None))
+        self._want(replace(self.wanted, fact=drawing.fact_of_row(message.key), day=None))
 
     @on(Table.Opened, "#sheet")
     def _open_attribute(self, message: Table.Opened) -> None:
@@ -223,11 +262,13 @@ class ReleasesPane(PolledPane):
         self._step(lambda day, now: day > now, 0)
 
     def action_day(self) -> None:
-        if self.wanted.fact:
-            field = self.query_one("#day", Input)
-            field.display = True
-            field.value = str(self.query_one(FactView).fact.day) if self.query_one(FactView).fact else ""  # type: ignore[union-attr]
-            field.focus()
+        if not self.wanted.fact:
+            self.notify(_NO_SHEET)
+            return
+        field = self.query_one("#day", Input)
+        field.display = True
+        field.value = str(self._fact.day) if self._fact else ""
+        field.focus()
 
     def action_back(self) -> None:
         field = self.query_one("#day", Input)
@@ -241,7 +282,7 @@ class ReleasesPane(PolledPane):
 
     def action_sql(self) -> None:
         """Hand the query behind what is shown to the Query screen."""
-        fact = self.query_one(FactView).fact
+        fact = self._fact
         if self.wanted.fact:
             on_sheet = self.screen.focused is self.query_one("#sheet")
             sql = questions.story_sql(self.wanted.fact)
@@ -253,21 +294,23 @@ class ReleasesPane(PolledPane):
     @work(group="pick", exclusive=True)
     async def action_pick(self) -> None:
         """Ask for commodity, country, market year and attribute, one after the other."""
-        reader = await asyncio.to_thread(self.context.reader)
+        reader = self.context.reader
         old = self.wanted.fact
         try:
             commodity = await self._choose(
-                "Commodity", lambda: questions.commodities(reader), old and old.commodity_code
+                "Commodity", lambda: questions.commodities(reader()), old and old.commodity_code
             )
             country = commodity and await self._choose(
-                "Country", lambda: questions.countries(reader, commodity), old and old.country_code
+                "Country", lambda: questions.countries(reader(), commodity), old and old.country_code
             )
             year = country and await self._choose(
-                "Market year", lambda: questions.market_years(reader, commodity, country), old and str(old.market_year)
+                "Market year",
+                lambda: questions.market_years(reader(), commodity, country),
+                old and str(old.market_year),
             )
             attribute = year and await self._choose(
                 "Attribute",
-                lambda: questions.attributes(reader, commodity, country, int(year)),
+                lambda: questions.attributes(reader(), commodity, country, int(year)),
                 old.attribute_id if old else "028",
             )
         except MateriaError as error:
@@ -284,18 +327,25 @@ class ReleasesPane(PolledPane):
         except ValueError:
             self.notify(f"{event.value!r} is not a day; write it as 2025-06-30", severity="warning")
             return
+        if day > self.context.clock().date():
+            self.notify(f"{day} is yet to come: nobody knows what USDA will say", severity="warning")
+            return
         self.action_back()
         self._want(replace(self.wanted, day=day))
 
     def _step(self, beyond: Callable[[date, date], bool], pick: int) -> None:
-        fact = self.query_one(FactView).fact
-        if self.wanted.fact and fact:
-            days = [day for day in fact.days if beyond(day, fact.day)]
+        """Go on from the day that is wanted, which may not be drawn yet."""
+        if not self.wanted.fact:
+            self.notify(_NO_SHEET)
+        if fact := self._fact:
+            days = [day for day in fact.days if beyond(day, self.wanted.day or fact.day)]
             if days:
                 self._want(replace(self.wanted, day=days[pick]))
 
     async def _choose(self, title: str, ask: Callable[[], Sequence[Named]], chosen: str | None) -> str:
         """The code that the person chooses; empty for none."""
-        named = await asyncio.to_thread(ask)
+        asked = asyncio.ensure_future(asyncio.to_thread(ask))
+        self.call_next(asyncio.wait, (asked,))  # keys typed ahead wait until the list that they are for is there
+        named = await asked
         choices = [Choice(n.code, n.name, "" if n.code == n.name else n.code) for n in named]
         return await self.app.push_screen_wait(Picker(title, choices, chosen)) or ""

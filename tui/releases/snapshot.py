@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from dataflows.errors import ServingMissingError
 from dataflows.serving import Generation
-from tui.panel import Found, Part, attempt
+from tui.panel import Failure, Found, Part, attempt
 from tui.releases import questions
 from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, Release, Revision, SheetLine
 
@@ -61,6 +61,11 @@ class ReleasesSeen:
     changes: Part[Changes | None]
     """None within: nothing was released yet."""
     fact: Part[Fact] | None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a part could not be looked up; it may be, the next time."""
+        return isinstance(self.changes, Failure) or isinstance(self.fact, Failure)
 
 
 def take_releases(reader: "ServingReader", wanted: Wanted, today: date) -> ReleasesSeen:
