@@ -64,7 +64,7 @@ class ActionBar(Lines):
 
 def _tab(number: int, name: str, *, named: bool, shown: bool) -> str:
     text = f" {number} {name.title()} " if named else f" {number} "
-    style = "b $text on $block-cursor-background" if shown else "$foreground-muted"
+    style = "b $text on $primary-muted" if shown else "$foreground-muted"
     return f"[@click=app.perform('app.{name}')][{style}]{text}[/][/]"
 
 

@@ -14,6 +14,9 @@ from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWid
 _TICK_WIDTH = 12
 _DOTS = 60
 _MONTH_DAYS = 45
+_DARK = ("grey89", "grey58", "grey42")
+_LIGHT = ("grey11", "grey42", "grey58")
+"""Lines, dots and the mark, on a dark and on a light ground."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class LineChart(PlotWidget):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._start)  # the library's own handler comes after this one, and clears
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
 
     def _start(self) -> None:
         self._ready = True
@@ -113,10 +117,11 @@ class LineChart(PlotWidget):
             axis.most_ticks = (self.size.width - self.margin_left) // _TICK_WIDTH
         self.set_x_formatter(axis)
         self.set_y_formatter(labels)
+        line_style, dot_style, mark_style = _DARK if self.app.current_theme.dark else _LIGHT
         for line in dotted:
             xs = np.linspace(line.xs[0], line.xs[-1], _DOTS)
-            self.scatter(xs, np.interp(xs, line.xs, line.ys), marker="·", marker_style="grey58")
+            self.scatter(xs, np.interp(xs, line.xs, line.ys), marker="·", marker_style=dot_style)
         for line in lines:
-            self.plot(line.xs, line.ys, line_style="grey89", hires_mode=HiResMode.BRAILLE)
+            self.plot(line.xs, line.ys, line_style=line_style, hires_mode=HiResMode.BRAILLE)
         if mark is not None:
-            self.add_v_line(mark, line_style="grey42")
+            self.add_v_line(mark, line_style=mark_style)

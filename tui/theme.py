@@ -21,6 +21,7 @@ MATERIA = Theme(
     panel="#1e2428",
     dark=True,
     variables={
+        "primary-muted": "#2b3a45",
         "block-cursor-background": "#2b3a45",
         "block-cursor-foreground": "#e6edf1",
         "block-cursor-text-style": "none",
