@@ -65,8 +65,9 @@ class Panel(Vertical):
 
     def __init__(self, *children: Widget, title: str, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
-        self.border_title = title
         self._inside = children
+        self._title = ""
+        self.entitle(title)
 
     def compose(self) -> ComposeResult:
         yield Lines(classes="trouble")
@@ -79,6 +80,12 @@ class Panel(Vertical):
         if isinstance(drawn, Failure):
             trouble.show(f"{toned('✗ ' + drawn.what, 'bad')}\n{toned('  next: ' + drawn.next_step, 'quiet')}")
         trouble.display = isinstance(drawn, Failure)
+
+    def entitle(self, title: str) -> None:
+        """Give it another title, shown as it is; what stands there already is not drawn again."""
+        if title != self._title:
+            self._title = title
+            self.border_title = Content(title)
 
     @on(Table.Moved)
     def _moved(self, message: Table.Moved) -> None:

@@ -4,7 +4,6 @@ from datetime import date
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.content import Content
 
 from tui.panel import Panel, Part
 from tui.releases import drawing
@@ -45,8 +44,8 @@ class FactView(Container):
 
     def _draw_story(self, fact: Fact, today: date) -> None:
         self.fact = fact
-        panel = self.query_one("#story-panel", Panel)
-        panel.border_title = Content(drawing.story_title(fact.story) if fact.story else "No such fact")
+        title = drawing.story_title(fact.story) if fact.story else "No such fact"
+        self.query_one("#story-panel", Panel).entitle(title)
         if self._drawn != (fact.story, fact.day, today):
             self._drawn = (fact.story, fact.day, today)
             self.call_after_refresh(self._draw_chart, fact.story, fact.day, today)
@@ -61,8 +60,7 @@ class FactView(Container):
         self.query_one("#versions", Table).show(drawing.version_rows(fact.story.versions if fact.story else ()))
 
     def _draw_sheet(self, fact: Fact) -> None:
-        panel = self.query_one("#sheet-panel", Panel)
-        panel.border_title = f"Balance sheet on {fact.day} beside today's"
+        self.query_one("#sheet-panel", Panel).entitle(f"Balance sheet on {fact.day} beside today's")
         self.query_one("#sheet", Table).show(drawing.sheet_rows(fact.sheet))
 
 

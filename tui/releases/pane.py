@@ -9,14 +9,14 @@ from typing import ClassVar, Final
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from dataflows.errors import MateriaError
 from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.context import ConsoleContext
+from tui.lines import Lines
 from tui.messages import Navigation, OpenFact, OpenRelease, RunQuery
 from tui.panel import Failure, Found, Panel, attempt
 from tui.picker import Choice, Picker
@@ -85,7 +85,7 @@ class ReleasesPane(PolledPane):
         )
 
     def compose(self) -> ComposeResult:
-        yield Static(id="release-line", markup=False)
+        yield Lines(id="release-line", markup=False)
         with Container(id="changes"):
             yield Panel(
                 Table(drawing.COMMODITY_COLUMNS, empty="", id="commodities"),
@@ -98,7 +98,7 @@ class ReleasesPane(PolledPane):
                 id="revisions-panel",
             )
         yield FactView()
-        yield Static(id="legend", markup=False)
+        yield Lines(id="legend", markup=False)
         yield Input(placeholder="a day, such as 2025-06-30   esc leaves", id="day")
 
     # Looking
@@ -129,7 +129,7 @@ class ReleasesPane(PolledPane):
         self.query_one("#changes").display = shown and not is_fact
         self.query_one("#fact").display = is_fact
         legend = drawing.STANDING_LEGEND if is_fact else drawing.KIND_LEGEND
-        self.query_one("#legend", Static).update(legend if shown else "")
+        self.query_one("#legend", Lines).show(legend if shown else "")
         if not shown:
             return
         part = snapshot.changes
@@ -142,25 +142,25 @@ class ReleasesPane(PolledPane):
         self._focus_inside(is_fact=is_fact)
 
     def _draw_line(self, seen: ReleasesSeen) -> None:
-        line = self.query_one("#release-line", Static)
+        line = self.query_one("#release-line", Lines)
         if seen.generation is None:
-            line.update(_UNREADABLE if isinstance(seen.changes, Failure) else _NOTHING)
+            line.show(_UNREADABLE if isinstance(seen.changes, Failure) else _NOTHING)
             return
         age = ago_text(seen.generation.created_at, self.context.clock())
         changes = seen.changes.value if isinstance(seen.changes, Found) else None
         said = drawing.release_text(changes.release) if changes else "no release is known"
-        line.update(f"generation {seen.generation.number}, {age} · {said}")
+        line.show(f"generation {seen.generation.number}, {age} · {said}")
 
     def _draw_commodities(self, changes: Changes | None) -> None:
         rows = drawing.commodity_rows(changes.commodities if changes else ())
         self.query_one("#commodities", Table).show(rows, empty=_NO_CHANGES)
 
     def _draw_revisions(self, changes: Changes | None) -> None:
-        panel = self.query_one("#revisions-panel", Panel)
         revisions = changes.revisions if changes else ()
         of = next((c.commodity_name for c in changes.commodities if c.commodity_code == self.wanted.commodity_code), "")
         most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
-        panel.border_title = Content(f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}")
+        title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
+        self.query_one("#revisions-panel", Panel).entitle(title)
         table, rows = self.query_one("#revisions", Table), drawing.revision_rows(revisions)
         table.show(rows, empty=_NO_CHANGES)
         listed = (changes and changes.release.released_on, self.wanted.commodity_code, self.wanted.order)

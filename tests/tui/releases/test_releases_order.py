@@ -62,6 +62,25 @@ async def open_production(screen: Driven) -> None:
     await until(screen.pilot, lambda: screen.table("sheet") and screen.app.focused is screen.app.query_one("#sheet"))
 
 
+@pytest.mark.parametrize("view", ["release", "fact"])
+async def test_looking_again_draws_nothing_where_nothing_is_new(
+    served: Served, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    monkeypatch.setattr(ReleasesPane, "POLL_S", 0.02)
+    async with driven(served) as screen:
+        if view == "fact":
+            await open_production(screen)
+        draw, looks_since_painted = screen.pane.draw, []
+
+        def count(answer: Any) -> None:
+            draw(answer)
+            looks_since_painted.append(answer)
+
+        monkeypatch.setattr(screen.pane, "draw", count)
+        monkeypatch.setattr(screen.app, "_display", lambda *painted: looks_since_painted.clear())
+        await until(screen.pilot, lambda: len(looks_since_painted) > 10)
+
+
 async def test_a_wish_that_was_given_up_can_be_made_again_once_its_late_answer_was_passed_over(
     served: Served, slow: Slow
 ) -> None:
