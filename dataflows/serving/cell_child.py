@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import QueryError, QueryRefusedError, QueryTimeoutError, ServingBrokenError, ServingError
 from dataflows.serving.cell import END, ERROR, FRAME, GENERATION, ROWS, SCHEMA
-from dataflows.serving.deadlines import Deadlines
+from dataflows.serving.deadlines import Deadline, Deadlines
 from dataflows.serving.generation import Generation
 from dataflows.serving.reader import ServingReader
 
@@ -39,17 +39,21 @@ class Answerer:
         self._memory_bytes = memory_bytes
         self._answers_fd = answers_fd
         self._deadlines = Deadlines()
+        self._deadline: Deadline | None = None
+        self._is_stopped = False
         self._held = ExitStack()
         self._cursor: DuckDBPyConnection | None = None
         self._generation: Generation | None = None
 
     def interrupt(self) -> None:
-        """Stop what runs; from another thread."""
-        if (cursor := self._cursor) is not None:
-            cursor.interrupt()
+        """Stop the query that is being answered, even if DuckDB has yet to begin it; from another thread."""
+        self._is_stopped = True
+        if (deadline := self._deadline) is not None:
+            self._deadlines.advance(deadline)
 
     def answer(self, order: dict[str, Any]) -> None:
         """Run one query and write its answer to the end."""
+        self._is_stopped = False
         try:
             cursor, generation = self._generation_of(order["within"])
             self._write(GENERATION, generation.to_json().encode())
@@ -72,14 +76,16 @@ class Answerer:
     def _stream(self, cursor: "DuckDBPyConnection", sql: str, timeout_s: float) -> None:
         import duckdb
 
-        deadline = self._deadlines.start(cursor, timeout_s)
+        deadline = self._deadline = self._deadlines.start(cursor, timeout_s)
+        if self._is_stopped:
+            self._deadlines.advance(deadline)
         try:
             batches = cursor.execute(sql).to_arrow_reader(BATCH_ROWS)
             self._write(SCHEMA, batches.schema.serialize().to_pybytes())
             for batch in batches:
                 self._write_rows(batch)
         except duckdb.InterruptException as error:
-            raise self._stopped(deadline.passed, timeout_s) from error
+            raise self._stopped(timeout_s) from error
         except duckdb.PermissionException as error:
             raise QueryRefusedError(str(error)) from error
         except (duckdb.OutOfMemoryException, MemoryError) as error:
@@ -93,15 +99,16 @@ class Answerer:
             raise QueryError(str(error)) from error
         except OSError as error:  # how Arrow reports what DuckDB says in mid-stream
             if "INTERRUPT" in str(error):
-                raise self._stopped(deadline.passed, timeout_s) from error
+                raise self._stopped(timeout_s) from error
             raise QueryError(_first_line(error)) from error
         finally:
+            self._deadline = None
             self._deadlines.stop(deadline)
 
-    def _stopped(self, is_late: bool, timeout_s: float) -> QueryError:
-        if is_late:
-            return QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it, or raise the limit")
-        return QueryError("the query was stopped")
+    def _stopped(self, timeout_s: float) -> QueryError:
+        if self._is_stopped:
+            return QueryError("the query was stopped")
+        return QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it, or raise the limit")
 
     def _write_rows(self, batch: "pa.RecordBatch") -> None:
         import pyarrow as pa

@@ -43,6 +43,12 @@ class Deadlines:
                 self._changed.notify()
         return deadline
 
+    def advance(self, deadline: Deadline) -> None:
+        """Interrupt its query now, and again until `stop`."""
+        with self._changed:
+            deadline.at = time.monotonic()
+            self._changed.notify()
+
     def stop(self, deadline: Deadline) -> None:
         """The query has ended, in whatever way."""
         with self._changed:
