@@ -14,8 +14,37 @@ NOTHING = "·"
 MAX_WIDTH = 44
 """Cells; longer text ends in an ellipsis, and is whole in the cell's own line below the grid."""
 _SAMPLE = 64
+_INFINITIES = frozenset(sign * ((1 << bits) - 1) for sign in (1, -1) for bits in (31, 63))
+"""How DuckDB writes dates and times without end."""
 _UNGROUPED = re.compile(r"(^|_)(year|id|code|number|i)$", re.IGNORECASE)
 _BREAKS = re.compile(r"[\r\n\t\x00-\x1f\x7f]+")
+
+
+def values_of(column: "pa.Array") -> list[Any]:
+    """The values of a column as Python's; dates that Python's calendar lacks, such as DuckDB's infinity, as text."""
+    try:
+        return column.to_pylist()
+    except (OverflowError, ValueError):
+        return [value_of(column, row) for row in range(len(column))]
+
+
+def value_of(column: "pa.Array", row: int) -> Any:
+    """One value of a column, as in `values_of`."""
+    value = column[row]
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return _beyond_calendar(value)
+
+
+def _beyond_calendar(value: "pa.Scalar") -> str:
+    import pyarrow as pa
+
+    if pa.types.is_nested(value.type):
+        return f"a {value.type} with a date that is not in the calendar"
+    if value.value in _INFINITIES:
+        return "infinity" if value.value > 0 else "-infinity"
+    return str(value.cast(pa.string()))
 
 
 def formatter(name: str) -> Callable[[Any], str]:
@@ -60,7 +89,7 @@ def natural_width(values: "pa.Array", show: Callable[[Any], str]) -> int:
         return 1
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return pc.max(pc.utf8_length(values)).as_py() or 1
-    sample = values.slice(0, _SAMPLE).to_pylist()
+    sample = values_of(values.slice(0, _SAMPLE))
     if is_number(values.type):
         sample += pc.min_max(values).as_py().values()
     return max(len(show(value)) for value in sample)

@@ -1,10 +1,11 @@
 """What of a result is drawn: a number over days, over another number, or over the order of the rows."""
 
+import math
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tui.query.cells import is_number
+from tui.query.cells import is_number, value_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,19 +64,19 @@ def _points(spill: "Spill", x: int | None, y: int, rows: range, series: dict[int
     points: list[tuple[float, float]] = []
     for row in rows:
         batch, start = spill.batch_of(row)
-        if any(batch.column(i)[row - start].as_py() != text for i, text in series.items()):
+        if any(value_of(batch.column(i), row - start) != text for i, text in series.items()):
             continue
-        value = batch.column(y)[row - start].as_py()
-        place = row if x is None else _number(batch.column(x)[row - start].as_py())
-        if value is not None and place is not None:
-            points.append((float(place), float(value)))
+        value = _number(value_of(batch.column(y), row - start))
+        place = row if x is None else _number(value_of(batch.column(x), row - start))
+        if value is not None and place is not None and math.isfinite(value) and math.isfinite(place):
+            points.append((float(place), value))
     return points
 
 
 def _texts(spill: "Spill", row: int) -> dict[int, str]:
     """The texts of a row, which tell its series from the others."""
     batch, start = spill.batch_of(row)
-    values = ((i, column[row - start].as_py()) for i, column in enumerate(batch.columns))
+    values = ((i, value_of(column, row - start)) for i, column in enumerate(batch.columns))
     return {i: value for i, value in values if isinstance(value, str)}
 
 
@@ -107,4 +108,4 @@ def _number(value: Any) -> float | None:
         return value.toordinal() + (value.hour * 3600 + value.minute * 60 + value.second) / 86_400
     if isinstance(value, date):
         return float(value.toordinal())
-    return None if value is None else float(value)
+    return None if value is None or isinstance(value, str) else float(value)

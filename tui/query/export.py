@@ -3,10 +3,12 @@
 import csv
 import io
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import MateriaError
+from tui.query.cells import values_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,22 +27,33 @@ class ExportError(MateriaError):
 def export(spill: "Spill", target: Path, *, overwrite: bool = False) -> int:
     """Write every row of `spill` to `target`, as its ending says: `.csv` or `.parquet`; returns the rows.
 
-    The file appears whole or not at all. Raises ExportError: another ending, a file that is there, no access.
+    The file appears whole or not at all. Raises ExportError: another ending, a file that is there, no access, a kind
+    of value that the file cannot hold.
     """
+    import pyarrow as pa
+
     write = {".csv": _write_csv, ".parquet": _write_parquet}.get(target.suffix.lower())
     if write is None:
         raise ExportError(f"{target} ends in neither .csv nor .parquet; give it one of these endings")
+    try:
+        target = target.expanduser()
+        _require_free(target, overwrite)
+        # Each thread writes a file of its own: the same name may be asked for twice.
+        partial = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_native_id()}.partial")
+        try:
+            rows = write(spill, partial)
+            _require_free(target, overwrite)  # minutes may have passed
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError, pa.ArrowException) as error:  # RuntimeError: the home of nobody
+        raise ExportError(f"{target} could not be written: {error}") from error
+    return rows
+
+
+def _require_free(target: Path, overwrite: bool) -> None:
     if target.exists() and not overwrite:
         raise ExportError(f"{target} exists already; choose another name")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        rows = write(spill, partial)
-        partial.replace(target)
-    except OSError as error:
-        raise ExportError(f"{target} could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return rows
 
 
 def as_text(spill: "Spill", most_rows: int = CLIPBOARD_ROWS) -> tuple[str, int]:
@@ -50,7 +63,7 @@ def as_text(spill: "Spill", most_rows: int = CLIPBOARD_ROWS) -> tuple[str, int]:
     writer.writerow(spill.schema.names)
     rows = 0
     for batch in spill.batches():
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+        for row in zip(*(values_of(column) for column in batch.columns), strict=True):
             if rows == most_rows or text.tell() > CLIPBOARD_BYTES:
                 return text.getvalue(), rows
             writer.writerow(row)
@@ -107,4 +120,4 @@ def _flattened(column: "pa.Array", kind: "pa.DataType") -> "pa.Array":
 
     if column.type == kind:
         return column
-    return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    return pa.array([None if value is None else str(value) for value in values_of(column)], pa.string())

@@ -29,7 +29,7 @@ class QueryHistory:
     def read(self) -> tuple[PastQuery, ...]:
         """Every query kept, oldest first."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return ()
         queries = (_query(line) for line in lines[-KEPT_QUERIES:])

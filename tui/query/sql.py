@@ -1,8 +1,11 @@
 """A person's SQL, seen sorted and filtered: the query wrapped in one of ours, so that DuckDB does the work."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 
+_EXACT_CHARACTERS = 16
+"""A decimal point and fifteen digits."""
 _NOT_WRAPPED = re.compile(r"\s*EXPLAIN\b", re.IGNORECASE)
 
 
@@ -51,9 +54,19 @@ def literal(value: object) -> str:
     """`value` as SQL writes it."""
     if value is None:
         return "NULL"
-    if isinstance(value, bool | int | float):
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, bool | int):
         return str(value)
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def _number(value: float) -> str:
+    """A number that DuckDB reads as the very same: more digits than these it would read as a decimal, and round."""
+    if not math.isfinite(value):
+        return f"'{value}'::DOUBLE"
+    text = repr(value)
+    return text if "e" in text or len(text) <= _EXACT_CHARACTERS else f"{text}e0"
 
 
 def formatted(sql: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width
+from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, value_of
 from tui.query.spill import Spill
 
 _SIGN = 2
@@ -35,14 +35,14 @@ class Window:
     def value_at(self, row: int, column: int) -> Any:
         """The value itself."""
         batch, start = self.spill.batch_of(row)
-        return batch.column(column)[row - start].as_py()
+        return value_of(batch.column(column), row - start)
 
     def texts_at(self, row: int, first: int, last: int) -> list[str | None]:
         """The cells of a row from column `first` to before `last` as text, None for NULL; widens what is too narrow."""
         batch, start = self.spill.batch_of(row)
         texts: list[str | None] = []
         for i in range(first, last):
-            value = batch.column(i)[row - start].as_py()
+            value = value_of(batch.column(i), row - start)
             text = None if value is None else self._show[i](value)
             if text is not None and len(text) > self.widths[i] < MAX_WIDTH:
                 self.widths[i] = min(MAX_WIDTH, cell_len(text))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -10,11 +11,12 @@ import pytest
 from dataflows.serving import ServingReader
 from tui.query.cells import plain
 from tui.query.chart import chart_data
-from tui.query.export import ExportError, export
+from tui.query.export import ExportError, as_text, export
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
 from tui.query.saved import SAVED, SavedQuery
 from tui.query.spill import Spill
 from tui.query.sql import View, literal, shaped
+from tui.query.window import Window
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +99,68 @@ def test_a_chart_of_several_series_draws_that_of_the_row(tmp_path: Path) -> None
     data = chart_data(spill, 2, 2)
     assert data is not None
     assert (data.xs, data.ys, data.series, data.x_kind) == ((1.0, 2.0), (7.0, 8.0), "b", "year")
+
+
+@pytest.mark.parametrize("name", ["a.csv/out.csv", "no-such/out.csv", f"{'x' * 300}.csv"])
+def test_an_export_to_where_no_file_can_be_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").touch()
+    spill = Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20)
+    with pytest.raises(ExportError, match="could not be written"):
+        export(spill, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_an_export_to_the_home_of_nobody_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="could not be written"):
+        export(Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20), Path("~no-such-person/out.csv"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_an_export_of_what_the_file_cannot_hold_is_refused(tmp_path: Path, ending: str) -> None:
+    spill = Spill(tmp_path, pa.schema([("since", pa.month_day_nano_interval())]), 1 << 20)
+    spill.append(pa.record_batch([pa.array([(1, 2, 3)], pa.month_day_nano_interval())], schema=spill.schema))
+    with pytest.raises(ExportError, match="could not be written"):
+        export(spill, tmp_path / f"out.{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+ENDLESS_DATES = ("'infinity'::DATE", "'-infinity'::TIMESTAMP", "DATE '20000-01-01'", "DATE '0044-03-15 (BC)'")
+
+
+@pytest.mark.parametrize("date", ENDLESS_DATES)
+def test_a_date_beyond_the_calendar_is_shown_copied_and_found_again(
+    reader: ServingReader, tmp_path: Path, date: str
+) -> None:
+    sql = f"SELECT {date} AS day, 1 AS n, [{date}] AS days"
+    table = reader.query(sql).table
+    spill = Spill(tmp_path, table.schema, 1 << 20)
+    spill.append(table.to_batches()[0])
+    shown = Window(spill).texts_at(0, 0, 3)
+    assert shown[0] in {"infinity", "-infinity", "20000-01-01", "-0043-03-15"}
+    assert as_text(spill)[0].splitlines()[1].startswith(f"{shown[0]}\t1\t")
+    assert chart_data(spill, 0, 1) is not None
+    if "BC" not in date:
+        alike = View(condition=f"day = {literal(shown[0])}")
+        assert reader.query(shaped(sql, alike)).table.num_rows == 1
+
+
+def test_a_number_is_found_again_whatever_its_digits(reader: ServingReader) -> None:
+    random = Random(7)
+    numbers = [random.random() * 10**k for k in range(-8, 9) for _ in range(40)]
+    numbers += [float("inf"), float("-inf"), float("nan"), 1e300, 5e-324, -0.0, 3.46, 52450.0]
+    tests = ", ".join(f"'{number!r}'::DOUBLE = {literal(number)}" for number in numbers)
+    assert reader.query(f"SELECT list_bool_and([{tests}]) AS equal").table.to_pylist() == [{"equal": True}]
+
+
+def test_a_chart_leaves_out_what_is_no_number(tmp_path: Path) -> None:
+    table = pa.table({"x": [1.0, 2.0, 3.0, float("inf")], "y": [float("nan"), float("inf"), 5.0, 6.0]})
+    spill = Spill(tmp_path, table.schema, 1 << 20)
+    spill.append(table.to_batches()[0])
+    data = chart_data(spill, 0, 1)
+    assert data is not None and (data.xs, data.ys) == ((3.0,), (5.0,))
+
+
+def test_a_history_of_broken_bytes_is_passed_over(tmp_path: Path) -> None:
+    history = QueryHistory(tmp_path / "queries.jsonl")
+    history.path.write_bytes(b"\xff\xfe\n" + json.dumps({"sql": "SELECT 1", "at": "x"}).encode() + b"\n")
+    assert history.read() == (PastQuery("SELECT 1", "x"),)
