@@ -87,7 +87,15 @@ class Registry:
 def key_text(key: str) -> str:
     """A key as a person reads it, the first of several: `?`, `^r`, `F5`, `enter`."""
     first = key.split(",")[0].strip()
-    names = {"question_mark": "?", "slash": "/", "full_stop": ".", "comma": ",", "escape": "esc", "enter": "⏎"}
+    names = {
+        "question_mark": "?",
+        "slash": "/",
+        "full_stop": ".",
+        "comma": ",",
+        "equals_sign": "=",
+        "escape": "esc",
+        "enter": "⏎",
+    }
     if first.startswith("ctrl+"):
         return f"^{names.get(first[5:], first[5:])}"
     return names.get(first, first.upper() if first[0] == "f" and first[1:].isdigit() else first)

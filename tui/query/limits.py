@@ -21,7 +21,9 @@ class LimitsDialog(ModalScreen[QueryLimits | None]):
     LimitsDialog > Vertical {
         width: 60; max-width: 95%; height: auto; padding: 0 1; border: round $border; background: $panel;
     }
-    LimitsDialog Input { height: 1; border: none; background: $boost; padding: 0 1; margin-bottom: 1; }
+    LimitsDialog Input, LimitsDialog Input:focus {
+        height: 1; border: none; background: $boost; padding: 0 1; margin-bottom: 1;
+    }
     LimitsDialog Input.-invalid { color: $error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
