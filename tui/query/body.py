@@ -1,6 +1,8 @@
 """The Query screen: an editor, what its query gave, and the rows."""
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ from tui.context import ConsoleContext
 from tui.picker import Choice, Picker
 from tui.query.catalog import Catalog, read_catalog
 from tui.query.editor import SqlEditor
-from tui.query.export import CLIPBOARD_ROWS, as_text, export
+from tui.query.export import as_text, export
 from tui.query.grid import ResultGrid
 from tui.query.history import PastQuery, QueryHistory, cache_dir, state_dir
 from tui.query.limits import LimitsDialog
@@ -25,6 +27,7 @@ from tui.query.result import ResultView
 from tui.query.run import Pin, QueryLimits, QueryRun
 from tui.query.saved import SAVED
 from tui.query.session import QuerySession
+from tui.query.spill import Spill
 from tui.query.sql import View, formatted, identifier, literal
 from tui.query.words import NOTHING_SERVED, result_text
 
@@ -51,13 +54,14 @@ class QueryBody(Vertical):
             super().__init__()
             self.catalog = catalog
 
-    def __init__(self, context: ConsoleContext, limits: QueryLimits | None = None) -> None:
+    def __init__(self, context: Callable[[], ConsoleContext], limits: QueryLimits | None = None) -> None:
+        """`context` is asked each time: read-only mode may be switched while somebody writes where to export to."""
         super().__init__()
-        self.context = context
+        self._context_now = context
         self.live = False
         self.running: QueryRun | None = None
         """The run whose rows are to take the place of those on the screen."""
-        self._session = QuerySession(context.settings.serving_path, cache_dir(os.environ), limits)
+        self._session = QuerySession(context().settings.serving_path, cache_dir(os.environ), limits)
         self._history = QueryHistory(state_dir(os.environ) / "queries.jsonl")
         self._catalog_of: int | None = None
         self._asks = ""
@@ -80,6 +84,10 @@ class QueryBody(Vertical):
         self._session.close()
 
     @property
+    def context(self) -> ConsoleContext:
+        return self._context_now()
+
+    @property
     def result(self) -> ResultView:
         return self.query_one(ResultView)
 
@@ -87,6 +95,12 @@ class QueryBody(Vertical):
     def shown(self) -> QueryRun | None:
         """The run whose rows are on the screen."""
         return self.result.run
+
+    @property
+    def _asked(self) -> QueryRun | None:
+        """The run whose view a person means: a newer look at the rows that are here, if one is coming, else theirs."""
+        running, shown = self.running, self.shown
+        return running if running and shown and running.sql == shown.sql else shown
 
     @property
     def editor(self) -> SqlEditor:
@@ -117,10 +131,12 @@ class QueryBody(Vertical):
 
     def do_run(self) -> None:
         sql = self.editor.statement
-        if sql:
+        if not sql:
+            self.notify("the editor is empty: there is nothing to run", severity="warning")
+        else:
             self._remember(sql)
-            same = self.shown is not None and self.shown.sql == sql
-            self._start(sql, self.shown.view if same and self.shown else View())
+            asked = self._asked
+            self._start(sql, asked.view if asked and asked.sql == sql else View())
 
     def do_stop(self) -> None:
         if self.running:
@@ -182,18 +198,16 @@ class QueryBody(Vertical):
             self._sort(cell[0])
 
     def do_filter(self) -> None:
-        if self.shown:
-            self._ask("where", self.shown.view.condition, "a condition, such as value > 100 AND country_code = 'US'")
+        if self._asked:
+            self._ask("where", self._asked.view.condition, "a condition, such as value > 100 AND country_code = 'US'")
 
     def do_alike(self) -> None:
         cell = self.result.grid.cell
-        if cell and self.shown:
+        if cell and self._asked:
             name, value = cell
             test = f"{identifier(name)} IS NULL" if value is None else f"{identifier(name)} = {literal(value)}"
-            old = self.shown.view.condition
-            self._view(
-                View(self.shown.view.sort_column, self.shown.view.descending, f"{old} AND {test}" if old else test)
-            )
+            view = self._asked.view
+            self._view(replace(view, condition=f"({view.condition}) AND {test}" if view.condition else test))
 
     def do_whole(self) -> None:
         self._view(View())
@@ -206,7 +220,7 @@ class QueryBody(Vertical):
             text, rows = as_text(self.shown.spill)
             self.app.copy_to_clipboard(text)
             left = self.shown.row_count - rows
-            more = f"; {left:,} more are too many for it (at most {CLIPBOARD_ROWS:,}): export them" if left else ""
+            more = f"; {left:,} more are too much for it: export them" if left else ""
             self.notify(f"{rows:,} rows are on the clipboard{more}")
 
     def do_copy_cell(self) -> None:
@@ -222,14 +236,22 @@ class QueryBody(Vertical):
 
     def _start(self, sql: str, view: View, within: Pin | None = None) -> None:
         """Run `sql`; its rows take the place of those on the screen when the first of them are there."""
-        if self.running:
-            self.running.close()
+        before = self.running
         self._say_error("")
         run = self.running = self._session.new_run(sql, view, within)
+        if before:
+            self._give_up(before)
         self.run_worker(partial(self._execute, run), thread=True, group="run")
         if self._tick:
             self._tick.resume()
         self._say()
+
+    def _give_up(self, run: QueryRun) -> None:
+        """Stop a run; its rows are read for as long as they are on the screen."""
+        if run is self.shown:
+            run.cancel()
+        else:
+            run.close()
 
     def _execute(self, run: QueryRun) -> None:
         self._session.execute(run)
@@ -237,7 +259,7 @@ class QueryBody(Vertical):
 
     def _progress(self) -> None:
         """While a query runs: its first rows are shown as they come, then the scrollbar grows."""
-        if self.running and self.running.row_count:
+        if self.running and self.result.is_awaiting(self.running):
             self._take(self.running)
         self._say()
 
@@ -245,17 +267,22 @@ class QueryBody(Vertical):
     def _ended(self, event: Ended) -> None:
         run = event.run
         if run is not self.running:
-            run.close()
+            if run is self.shown:
+                self._take(run)  # what came since the last look
+            else:
+                run.close()
             return
         self.running = None
         if self._tick:
             self._tick.pause()
-        if run.error is not None and not isinstance(run.error, ServingMissingError):
+        whole = run.error is None and not run.cancelled
+        stays = self.shown is not None and self.shown.spill is not None and self.shown.sql == run.sql
+        if run.error is not None and (stays or not isinstance(run.error, ServingMissingError)):
             self._say_error(str(run.error))
-        if run.spill is not None and (run.error is None or run.row_count):
+        if run.spill is not None and (whole or self.result.is_awaiting(run)):
             self._take(run)
-        elif self.shown and self.shown.sql == run.sql:
-            run.close()  # only the view of it failed: the rows that are there stay
+        elif stays:
+            run.close()  # only the view of it failed, or was stopped: the rows that are there stay
         else:
             self._clear(run)
         self._say()
@@ -267,13 +294,17 @@ class QueryBody(Vertical):
             self.result.grid.focus()
 
     def _view(self, view: View) -> None:
-        """Look at the same result in another way, in the same generation."""
-        if self.shown and self.shown.pin and view != self.shown.view:
-            self._start(self.shown.sql, view, self.shown.pin)
+        """Look at the same result in another way, in its generation: that of the answer that is coming, if one is."""
+        asked, shown = self._asked, self.shown
+        if asked and shown and shown.pin and view != asked.view:
+            is_here = asked.is_pinned or asked is shown
+            # A cell keeps its memory: with another limit, what is still served is asked in another cell.
+            is_apt = shown.pin.cell.memory_bytes == self._session.limits.memory_bytes or self._session.newer_than(shown)
+            self._start(shown.sql, view, shown.pin if is_here and is_apt else None)
 
     def _sort(self, column: str) -> None:
-        if self.shown:
-            self._view(self.shown.view.sorted_by(column))
+        if self._asked:
+            self._view(self._asked.view.sorted_by(column))
 
     def _look(self) -> None:
         """Has something newer been published?"""
@@ -323,22 +354,24 @@ class QueryBody(Vertical):
         event.stop()
         asked, value = self._asks, event.value.strip()
         self._ask("")
-        if asked == "where" and self.shown:
-            self._view(View(self.shown.view.sort_column, self.shown.view.descending, value))
-        elif asked == "to" and value and not self.context.read_only:
-            self._export(Path(value).expanduser())
+        if asked == "where" and self._asked:
+            self._view(replace(self._asked.view, condition=value))
+        elif asked == "to" and value and self.context.read_only:
+            self.notify("this console is read-only now: nothing was written", severity="warning")
+        elif asked == "to" and value and self.shown and self.shown.spill:
+            self._export(self.shown, self.shown.spill.keep(), value)
 
     @work(thread=True, group="export")
-    def _export(self, target: Path) -> None:
-        run = self.shown
-        if run is None or run.spill is None:
-            return
+    def _export(self, run: QueryRun, spill: Spill, target: str) -> None:
+        """Write the rows of `run` that there are; others may take their place on the screen meanwhile."""
+        part = "" if run.finished and not run.error and not run.cancelled else ", as far as they had come"
         try:
-            rows = export(run.spill, target)
+            rows = export(spill, Path(target))
         except MateriaError as error:
             self.app.call_from_thread(self._say_error, str(error))
             return
-        part = "" if run.finished and not run.error and not run.cancelled else ", as far as they had come"
+        finally:
+            spill.close()
         self.app.call_from_thread(self.notify, f"{rows:,} rows are in {target}{part}")
 
     # What it says
@@ -346,8 +379,10 @@ class QueryBody(Vertical):
     def _say(self) -> None:
         run = self.running or self.shown
         if run:
-            newer = self._session.newer_is_served()
-            self.result.say(*result_text(run, self.context.clock(), live=self.live, newer=newer))
+            retried = self.live and self._session.newer_is_served()
+            newer = self._session.newer_than(run) and not retried
+            below = self.shown if self.shown is not run else None
+            self.result.say(*result_text(run, self.context.clock(), live=self.live, newer=newer, below=below))
 
     def _say_error(self, text: str) -> None:
         error = self.query_one("#error", Static)

@@ -88,6 +88,12 @@ class ResultGrid(ScrollView, can_focus=True):
         return self.window.spill.row_count if self.window else 0
 
     @property
+    def rows_in_use(self) -> int:
+        """How many rows from the first there must be for the cursor and the screen to stay as they are; at least 1."""
+        seen = self.scroll_offset.y + self.scrollable_content_region.height - 1
+        return max(1, min(self.row_count, max(self.row + 1, seen)))
+
+    @property
     def cell(self) -> tuple[str, Any] | None:
         """The name and the value under the cursor; None in an empty grid."""
         if not self.window or not self.row_count:
@@ -96,6 +102,7 @@ class ResultGrid(ScrollView, can_focus=True):
 
     def show_rows(self, spill: Spill, view: View, *, keep_row: bool = False, keep_column: bool = False) -> None:
         """Show `spill`; the cursor and the scroll offset stay where they are, as far as they are to and can."""
+        was_seen = keep_column and self._is_column_seen()
         window = Window(spill, view.sort_column)
         if keep_column and self.window and self.window.names == window.names:
             window.widen(self.window.widths)
@@ -103,7 +110,10 @@ class ResultGrid(ScrollView, can_focus=True):
         self.set_reactive(ResultGrid.row, max(0, min(self.row, spill.row_count - 1)) if keep_row else 0)
         self.set_reactive(ResultGrid.column, min(self.column, len(window.names) - 1) if keep_column else 0)
         self._resize()
-        self.scroll_to(None if keep_column else 0, None if keep_row else 0, animate=False, immediate=True, force=True)
+        x = None if keep_column else 0
+        if was_seen:
+            x = self._x_of_column()
+        self.scroll_to(x, None if keep_row else 0, animate=False, immediate=True, force=True)
         self.refresh()
         self.post_message(self.CellMoved())
 
@@ -199,10 +209,11 @@ class ResultGrid(ScrollView, can_focus=True):
     def _header(self, looks: "_Looks") -> list[Segment]:
         assert self.window
         labels = []
-        for name, width, numeric in zip(self.window.names, self.window.widths, self.window.numeric, strict=True):
+        window = self.window
+        for name, title, width, numeric in zip(window.names, window.titles, window.widths, window.numeric, strict=True):
             sign = f" {_SORTED[self._view.descending]}" if name == self._view.sort_column else ""
             room = width - len(sign)
-            label = name if len(name) <= room else name[: room - 1] + "…"
+            label = title if len(title) <= room else title[: room - 1] + "…"
             labels.append(fitted(label + sign, width, right=numeric))
         return [Segment(_GAP.join(labels), looks.header)]
 
@@ -238,15 +249,28 @@ class ResultGrid(ScrollView, can_focus=True):
         if self._lefts and self.window:
             view = self.scrollable_content_region
             y = min(max(top, self.row - view.height + 2), self.row)
-            left, right = self._lefts[self.column], self._lefts[self.column] + self.window.widths[self.column]
-            x = min(max(self.scroll_offset.x, right - view.width), left)
+            x = self._x_of_column()
             if (x, y) != self.scroll_offset:
                 self.scroll_to(x, y, animate=False, immediate=True)
         self.post_message(self.CellMoved())
 
+    def _is_column_seen(self) -> bool:
+        """Whether the cursor's column begins on the screen."""
+        left, width = self.scroll_offset.x, self.scrollable_content_region.width
+        return bool(self._lefts) and left <= self._lefts[self.column] < left + width
+
+    def _x_of_column(self) -> int:
+        """Where to scroll to, as little as can be, so that the cursor's column is seen whole."""
+        assert self.window
+        left, width = self._lefts[self.column], self.window.widths[self.column]
+        return min(max(self.scroll_offset.x, left + width - self.scrollable_content_region.width), left)
+
     def _make_room(self) -> None:
         if self.window and self._drawn_widths != tuple(self.window.widths):
+            was_seen = self._is_column_seen()
             self._resize()
+            if was_seen:
+                self.scroll_to(x=self._x_of_column(), animate=False, immediate=True)
             self.refresh()
 
     def _resize(self) -> None:

@@ -22,7 +22,6 @@ def _acting(verb: str) -> "Callable[[QueryPane], Awaitable[None]]":
 
     async def act(pane: "QueryPane") -> None:
         body = await pane.opened()
-        body.context = pane.context
         getattr(body, f"do_{verb}")()
 
     return act
@@ -83,7 +82,7 @@ class QueryPane(Pane):
             if self._body is None:
                 # In a thread: the editor's and Arrow's libraries take a third of a second to import.
                 module = await asyncio.to_thread(import_module, "tui.query.body")
-                body: QueryBody = module.QueryBody(self.context)
+                body: QueryBody = module.QueryBody(lambda: self.context)
                 await self.mount(body)
                 await self.query(".opening").remove()
                 self._body = body

@@ -41,10 +41,20 @@ class ResultView(Vertical):
         """Whether a chart is in the place of the rows."""
         return bool(self.query("LineChart"))
 
+    def is_awaiting(self, run: QueryRun) -> bool:
+        """Whether the rows of `run` that have come may be shown: a refresh first has to reach what is on the screen."""
+        old = self.run
+        if old is None or old is run or (old.sql, old.view) != (run.sql, run.view):
+            return run.row_count > 0
+        return not self.charted and run.row_count >= self.grid.rows_in_use
+
     def take(self, run: QueryRun) -> None:
         """Show the rows of `run`, as far as they have come; the same query in the same view stays in its place."""
         if run is self.run:
             self.grid.grow()
+            self._say_cell()
+            if self.charted and run.finished:
+                self.draw_chart()
             return
         if run.spill is None:
             return
@@ -61,6 +71,7 @@ class ResultView(Vertical):
     def clear(self, run: QueryRun | None, hint: str) -> None:
         """There are no rows, and `hint` says why."""
         self._replace(run)
+        self.query("LineChart").remove()
         self.grid.clear_rows()
         self.grid.display = False
         self.query_one("#hint", Static).update(hint)
@@ -105,7 +116,7 @@ class ResultView(Vertical):
             self.query_one(LineChart).draw([Line(data.xs, data.ys)], axis())
             said = f"{data.y_name} over {data.x_name}"
             said += f": {data.series}" if data.series else ""
-            said += f", every {data.every:,}th row" if data.every > 1 else ""
+            said += f", one of every {data.every:,} rows" if data.every > 1 else ""
         self.query_one("#cell", Static).update(f"{said} · c goes back to the rows")
 
     def _replace(self, run: QueryRun | None) -> QueryRun | None:
@@ -116,12 +127,11 @@ class ResultView(Vertical):
 
     @on(ResultGrid.CellMoved)
     def _say_cell(self) -> None:
-        cell = self.grid.cell
-        if not self.charted:
-            self.query_one("#cell", Static).update(
-                Content.assemble(
-                    f"row {self.grid.row + 1:,} of {self.grid.row_count:,} · {cell[0]}: ", (plain(cell[1]), "$text")
-                )
-                if cell
-                else ""
-            )
+        if self.charted:
+            return
+        said: Content | str = ""
+        if cell := self.grid.cell:
+            name, value = map(plain, cell)
+            place = f"row {self.grid.row + 1:,} of {self.grid.row_count:,}"
+            said = Content.assemble(f"{place} · {name}: ", (value, "$text"))
+        self.query_one("#cell", Static).update(said)

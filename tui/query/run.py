@@ -34,6 +34,8 @@ class Pin:
     def __init__(self, cell: "Cell", give_back: "Callable[[Cell], None]") -> None:
         self.cell = cell
         self.generation: Generation | None = None
+        self.served: tuple[int, ...] | None = None
+        """What was served when it was first asked; None before that."""
         self._give_back = give_back
         self._lock = threading.Lock()
         self._users = 1
@@ -60,8 +62,16 @@ class QueryRun:
     early: the rows it had by then stay readable.
     """
 
-    def __init__(self, sql: str, view: View, limits: QueryLimits, directory: Path, pin: Pin | None = None) -> None:
-        """`sql` seen through `view`, on the generation of `pin`, or on the newest when there is none."""
+    def __init__(
+        self,
+        sql: str,
+        view: View,
+        limits: QueryLimits,
+        directory: Path,
+        pin: Pin | None = None,
+        served: tuple[int, ...] | None = None,
+    ) -> None:
+        """`sql` seen through `view`, on the generation of `pin`, or on the newest, `served` now, when there is none."""
         self.sql, self.view, self.limits = sql, view, limits
         self.spill: Spill | None = None
         self.error: MateriaError | None = None
@@ -71,6 +81,9 @@ class QueryRun:
         self.ended_at: float | None = None
         self._directory = directory
         self.pin = pin.keep() if pin else None
+        self.is_pinned = pin is not None
+        """Whether it was asked of a generation that answered before."""
+        self.served = pin.served if pin else served
         self._lock = threading.Lock()
         self._cell: Cell | None = None
         self._closed = False
@@ -92,9 +105,10 @@ class QueryRun:
         """Run to the end, or to the first limit; raises nothing, `error` says what went wrong. Blocks."""
         try:
             text = shaped(self.sql, self.view)
-            if self.pin is None:
-                self.pin = take_pin()
-            self._stream(text, self.pin)
+            if not self.cancelled:
+                self.pin = self.pin or take_pin()
+                self.pin.served = self.served
+                self._stream(text, self.pin)
         except MateriaError as error:
             self.error = None if self.cancelled else error
         except MemoryError:
@@ -109,7 +123,7 @@ class QueryRun:
     def cancel(self) -> None:
         """Stop it: what has arrived stays. Returns at once, from any thread."""
         with self._lock:
-            self.cancelled = True
+            self.cancelled = self.cancelled or not self.finished
             if self._cell:
                 self._cell.interrupt()
 
@@ -140,7 +154,7 @@ class QueryRun:
             with self._lock:
                 self._cell = pin.cell
                 if self.cancelled:
-                    return
+                    pin.cell.interrupt()  # and hear it out: a cell that is left halfway loses its generation
             try:
                 schema, batches = answer.read()
                 self.spill = Spill(self._directory, schema, self.limits.spill_bytes)

@@ -62,7 +62,7 @@ class QuerySession:
         """A query to be executed: on the generation of `within`, else on the newest there is then."""
         if within is None:
             self._seen = self._identity()  # before the reader looks: a swap in between is seen again, not missed
-        return QueryRun(sql, view, replace(self._limits), self._spill_dir, within)
+        return QueryRun(sql, view, replace(self._limits), self._spill_dir, within, self._seen)
 
     def execute(self, run: QueryRun) -> None:
         """Run it to its end; blocks, raises nothing."""
@@ -71,6 +71,10 @@ class QuerySession:
     def newer_is_served(self) -> bool:
         """Whether something else is served than when the last query on the newest generation was made."""
         return self._identity() != self._seen
+
+    def newer_than(self, run: QueryRun) -> bool:
+        """Whether something is served that `run`, which may be older than a query that failed, did not see."""
+        return self._identity() not in (None, run.served)
 
     def close(self) -> None:
         """Refuse further queries; idempotent."""

@@ -42,6 +42,7 @@ class Spill:
         self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed by close)
         self._options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._lock = threading.Lock()
+        self._users = 1
         self._ends: list[int] = []  # rows up to and with each batch
         self._offsets: list[int] = [0]
         self._checked_bytes = -_SPACE_CHECK_BYTES
@@ -85,11 +86,19 @@ class Spill:
         for number in range(len(self._ends)):
             yield self._read(number)
 
-    def close(self) -> None:
-        """Give the disk back; idempotent."""
+    def keep(self) -> "Spill":
+        """Hold it once more, before its last `close`; every `keep` wants its own `close`."""
         with self._lock:
-            self._recent.clear()
-            self._file.close()
+            self._users += 1
+        return self
+
+    def close(self) -> None:
+        """Let go once; the last one gives the disk back."""
+        with self._lock:
+            self._users -= 1
+            if self._users <= 0:
+                self._recent.clear()
+                self._file.close()
 
     def _batch(self, number: int) -> "pa.RecordBatch":
         with self._lock:

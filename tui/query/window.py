@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, value_of
+from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, plain, value_of
 from tui.query.spill import Spill
 
 _SIGN = 2
@@ -18,13 +18,15 @@ class Window:
     def __init__(self, spill: Spill, sort_column: str | None = None) -> None:
         self.spill = spill
         self.names: tuple[str, ...] = tuple(spill.schema.names)
+        self.titles: tuple[str, ...] = tuple(map(plain, self.names))
+        """The names on one line each."""
         self.numeric: tuple[bool, ...] = tuple(is_number(kind) for kind in spill.schema.types)
         self._show = [formatter(name) for name in self.names]
         first = spill.batch_of(0)[0] if spill.row_count else None
         found = [natural_width(first.column(i), show) if first else 1 for i, show in enumerate(self._show)]
         self.widths = [
-            min(MAX_WIDTH, max(width, cell_len(name) + (_SIGN if name == sort_column else 0)))
-            for name, width in zip(self.names, found, strict=True)
+            min(MAX_WIDTH, max(width, cell_len(title) + (_SIGN if name == sort_column else 0)))
+            for name, title, width in zip(self.names, self.titles, found, strict=True)
         ]
 
     def widen(self, widths: Sequence[int]) -> None:

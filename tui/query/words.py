@@ -4,6 +4,7 @@ from datetime import datetime
 
 from dataflows.serving import Generation
 from ops.words import ago_text
+from tui.query.cells import plain
 from tui.query.run import QueryRun
 from tui.query.sql import View
 
@@ -16,8 +17,13 @@ def generation_text(generation: Generation, now: datetime) -> str:
     return f"{name}, {ago_text(generation.created_at, now)}"
 
 
-def result_text(run: QueryRun, now: datetime, *, live: bool, newer: bool) -> tuple[str, str]:
-    """The line above the rows, and the status it has: `success`, `warning`, `error` or nothing."""
+def result_text(
+    run: QueryRun, now: datetime, *, live: bool, newer: bool, below: QueryRun | None = None
+) -> tuple[str, str]:
+    """The line above the rows, and the status it has: `success`, `warning`, `error` or nothing.
+
+    `below` is the run whose rows are still there while those of `run` have yet to come.
+    """
     rows = f"{run.row_count:,} {'row' if run.row_count == 1 else 'rows'}"
     if not run.finished:
         glyph, status, said = "◌", "", f"{rows} so far · {run.elapsed_s:.1f} s · esc stops"
@@ -29,12 +35,15 @@ def result_text(run: QueryRun, now: datetime, *, live: bool, newer: bool) -> tup
         glyph, status, said = "■", "warning", f"stopped after {run.elapsed_s:.1f} s: the first {rows}"
     else:
         glyph, status, said = "●", "success", f"{rows} in {run.elapsed_s:.2f} s"
-    parts = [f"{glyph} {said}"]
-    if run.generation:
+    parts, look = [f"{glyph} {said}"], view_parts(run.view)
+    if below and below.row_count and below.generation:
+        parts += [*look, f"below: the answer before, {generation_text(below.generation, now)}"]
+        look = []
+    elif run.generation:
         parts.append(generation_text(run.generation, now))
-    if newer and not live:
+    if newer:
         parts.append("▲ a newer one is served: F5")
-    parts += [*(["◉ live"] if live else []), *view_parts(run.view)]
+    parts += [*(["◉ live"] if live else []), *look]
     return " · ".join(parts), status
 
 
@@ -42,5 +51,5 @@ def view_parts(view: View) -> list[str]:
     """How the rows are looked at, in words."""
     parts = [f"where {' '.join(view.condition.split())}"] if view.condition.strip() else []
     if view.sort_column is not None:
-        parts.append(f"by {view.sort_column} {'▼' if view.descending else '▲'}")
+        parts.append(f"by {plain(view.sort_column)} {'▼' if view.descending else '▲'}")
     return parts
