@@ -157,7 +157,11 @@ class QueryBody(Vertical):
         self.app.push_screen(Picker("Saved queries", choices), take)
 
     def do_history(self) -> None:
-        past = self._history.read()[::-1]
+        try:
+            past = self._history.read()[::-1]
+        except OSError as error:
+            self.notify(f"the history cannot be read: {error}", severity="warning", markup=False)
+            return
         choices = [Choice(str(i), " ".join(query.sql.split())[:200], query.at[:16]) for i, query in enumerate(past)]
 
         def take(key: str | None) -> None:
@@ -226,7 +230,7 @@ class QueryBody(Vertical):
     def do_copy_cell(self) -> None:
         if cell := self.result.grid.cell:
             self.app.copy_to_clipboard("" if cell[1] is None else str(cell[1]))
-            self.notify(f"{cell[0]} is on the clipboard")
+            self.notify(f"{cell[0]} is on the clipboard", markup=False)
 
     def do_export(self) -> None:
         if self.shown and self.shown.spill and not self.context.read_only:
@@ -317,7 +321,7 @@ class QueryBody(Vertical):
         try:
             self._history.add(past)
         except OSError as error:
-            self.notify(f"the history was not kept: {error}", severity="warning")
+            self.notify(f"the history was not kept: {error}", severity="warning", markup=False)
 
     @work(thread=True, group="catalog", exclusive=True)
     def _read_catalog(self) -> None:
@@ -372,7 +376,7 @@ class QueryBody(Vertical):
             return
         finally:
             spill.close()
-        self.app.call_from_thread(self.notify, f"{rows:,} rows are in {target}{part}")
+        self.app.call_from_thread(self.notify, f"{rows:,} rows are in {target}{part}", markup=False)
 
     # What it says
 

@@ -1,7 +1,9 @@
 """A person's SQL, seen sorted and filtered: the query wrapped in one of ours, so that DuckDB does the work."""
 
+import itertools
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 _EXACT_CHARACTERS = 16
@@ -43,6 +45,16 @@ def shaped(sql: str, view: View) -> str:
         direction = "DESC" if view.descending else "ASC"
         text += f"\nORDER BY {identifier(view.sort_column)} {direction} NULLS LAST"
     return text
+
+
+def unique_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of a result's columns as DuckDB tells them apart where it is wrapped: a second `a` is `a_1`."""
+    told: dict[str, str] = {}
+    for name in names:
+        numbered = (f"{name}_{n}" for n in itertools.count(1))
+        free = next(each for each in itertools.chain([name], numbered) if each.lower() not in told)
+        told[free.lower()] = free
+    return tuple(told.values())
 
 
 def identifier(name: str) -> str:

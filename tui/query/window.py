@@ -7,6 +7,7 @@ from rich.cells import cell_len, set_cell_size
 
 from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, plain, value_of
 from tui.query.spill import Spill
+from tui.query.sql import unique_names
 
 _SIGN = 2
 """Room for the sign of the sorted column."""
@@ -17,7 +18,7 @@ class Window:
 
     def __init__(self, spill: Spill, sort_column: str | None = None) -> None:
         self.spill = spill
-        self.names: tuple[str, ...] = tuple(spill.schema.names)
+        self.names: tuple[str, ...] = unique_names(spill.schema.names)
         self.titles: tuple[str, ...] = tuple(map(plain, self.names))
         """The names on one line each."""
         self.numeric: tuple[bool, ...] = tuple(is_number(kind) for kind in spill.schema.types)

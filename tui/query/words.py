@@ -37,7 +37,7 @@ def result_text(
         glyph, status, said = "●", "success", f"{rows} in {run.elapsed_s:.2f} s"
     parts, look = [f"{glyph} {said}"], view_parts(run.view)
     if below and below.row_count and below.generation:
-        parts += [*look, f"below: the answer before, {generation_text(below.generation, now)}"]
+        parts += [*look, f"below: older, {generation_text(below.generation, now)}"]
         look = []
     elif run.generation:
         parts.append(generation_text(run.generation, now))

@@ -140,7 +140,7 @@ async def test_new_data_moves_neither_cursor_nor_rows(served: Served, monkeypatc
             await until(screen.pilot, lambda: screen.body.running and screen.body.running.row_count)
             screen.body._progress()
             await screen.pilot.pause()
-            assert "below: the answer before, generation 1" in screen.said("said")
+            assert "below: older, generation 1" in screen.said("said")
             assert (grid.row, grid.scroll_offset) == before
         await until(screen.pilot, lambda: screen.body.shown.generation.number == 2 and screen.body.running is None)
         await screen.pilot.pause()
@@ -280,3 +280,25 @@ async def test_a_refresh_that_is_stopped_leaves_the_rows_and_says_how_old_they_a
         await screen.idle()
         assert screen.body.result.grid.cell == ("j", 9999)
         assert "generation 1" in screen.said("said") and "a newer one is served" in screen.said("said")
+
+
+async def test_the_second_column_of_a_name_is_the_one_that_is_sorted_and_filtered(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT j AS a, -j AS a FROM range(3) AS t(j)")
+        await screen.press("right", "s")
+        await screen.idle()
+        assert [row[1] for row in screen.rows] == [-2, -1, 0]
+        await screen.press("equals_sign")
+        await screen.idle()
+        assert screen.said("error") == ""
+        assert [row[1] for row in screen.rows] == [-2]
+
+
+async def test_a_name_in_brackets_is_said_as_it_is(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT '[/x]'")
+        await screen.press("Y")
+        await until(screen.pilot, lambda: screen.app._notifications)
+        assert [(each.message, each.markup) for each in screen.app._notifications] == [
+            ("'[/x]' is on the clipboard", False)
+        ]

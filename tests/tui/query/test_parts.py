@@ -15,7 +15,7 @@ from tui.query.export import ExportError, as_text, export
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
 from tui.query.saved import SAVED, SavedQuery
 from tui.query.spill import Spill
-from tui.query.sql import View, literal, shaped
+from tui.query.sql import View, identifier, literal, shaped, unique_names
 from tui.query.window import Window
 
 
@@ -38,6 +38,15 @@ def test_a_view_survives_comments_semicolons_and_odd_names(reader: ServingReader
     assert reader.query(
         shaped(sql.replace("; -- done;", " -- done"), View('a "b"', condition="c = 2 -- x"))
     ).table.num_rows
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a", "a_1"), ("a_1", "a", "A"), ("a", "a_1", "a", "a")])
+def test_columns_of_one_name_are_told_apart_as_duckdb_does(reader: ServingReader, names: tuple[str, ...]) -> None:
+    sql = "SELECT " + ", ".join(f"{number} AS {name}" for number, name in enumerate(names))
+    unique = unique_names(names)
+    assert reader.query(f"SELECT * FROM ({sql})").table.schema.names == list(unique)
+    for number, name in enumerate(unique):
+        assert reader.query(shaped(sql, View(name, condition=f"{identifier(name)} = {number}"))).table.num_rows == 1
 
 
 def test_literals_are_quoted_so_that_they_stay_one_value(reader: ServingReader) -> None:

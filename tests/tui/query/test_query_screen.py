@@ -40,7 +40,7 @@ class Driven:
         """All that the shown run holds."""
         spill = self.body.shown.spill if self.body.shown else None
         batches = spill.batches() if spill else ()
-        return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+        return [row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
 
     def said(self, name: str) -> str:
         return str(self.app.query_one(f"#{name}", Static).render())
