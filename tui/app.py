@@ -76,6 +76,7 @@ class ConsoleApp(App[None]):
         self._first = first
         self._panes: dict[str, Pane] = {}
         self._shown: str | None = None
+        self._switching = asyncio.Lock()
         self._focus: dict[str, Widget | None] = {}
         self._keys = KeyQueue(self, super().on_event, self._drawn, self._is_everywhere)
         self.register_theme(MATERIA)
@@ -115,7 +116,11 @@ class ConsoleApp(App[None]):
         return self._panes.get(self._shown) if self._shown else None
 
     async def show_pane(self, pane_id: str) -> Pane:
-        """Bring a pane into view, made now if it is its first time."""
+        """Bring a pane into view, made now if it is its first time; of several, the last one asked for stays."""
+        async with self._switching:
+            return await self._show_pane(pane_id)
+
+    async def _show_pane(self, pane_id: str) -> Pane:
         if pane_id not in self._panes:
             await self.query_one("#panes").mount(self._made(pane_id))
             self._keep_for_good()

@@ -1,5 +1,6 @@
 """The shell: screens, the registry of actions and what is made of it, read-only mode, the way between screens."""
 
+import asyncio
 import gc
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tui.help import HelpScreen
 from tui.messages import OpenRun
 from tui.pane import PANES, make_pane
 from tui.panel import Found, Panel, attempt
+from tui.runs.pane import RunsPane
 from tui.table import Table
 
 
@@ -46,6 +48,28 @@ async def test_every_pane_is_told_when_it_goes_out_of_view(healthy_dir: Path) ->
         assert overview._timer is not None
         await pilot.press("6")
         assert overview._timer is None
+
+
+async def test_what_a_screen_is_to_show_waits_until_the_screen_is_made(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_mount, mount = asyncio.Event(), RunsPane.on_mount
+
+    async def mount_slowly(pane: RunsPane) -> None:
+        await may_mount.wait()
+        mount(pane)
+
+    monkeypatch.setattr(RunsPane, "on_mount", mount_slowly)
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        app.run_worker(app.show_pane("runs"))
+        while not app.query("#runs"):
+            await asyncio.sleep(0)
+        app.post_message(OpenRun(3))
+        while not app._message_queue.empty():
+            await asyncio.sleep(0)
+        may_mount.set()
+        await until(pilot, lambda: app.query_one("#facts-panel", Panel).border_title == "Run 3")
 
 
 async def test_focus_returns_to_where_it_was(failing_dir: Path) -> None:
