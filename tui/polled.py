@@ -1,15 +1,15 @@
 """A pane that looks at the world again and again while it is in view, off the event loop."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from textual import on
 from textual.message import Message
 from textual.timer import Timer
-from textual.worker import get_current_worker
 
 from tui.pane import Pane
-from tui.panel import Failure, attempt
+from tui.panel import Failure, Found, attempt
 
 
 class PolledPane(Pane):
@@ -20,16 +20,20 @@ class PolledPane(Pane):
     """
 
     POLL_S = 2.0
-    LATE_LOOKS_COUNT = True
-    """Whether a look that was overtaken is drawn all the same; it must be where a look remembers what it has seen."""
+    IN_ORDER: ClassVar = False
+    """Whether an older look is forgotten that ends after a newer one: for a `look` that remembers nothing itself."""
 
     @dataclass
     class Seen(Message):
-        """What a look has found, or why it found nothing."""
+        """What a look has found, or why it found nothing; `number` is which look it was."""
 
         snapshot: Any
         trouble: Failure | None = None
+        number: int = 0
 
+    _number = 0
+    _drawn_number = 0
+    _awaited_number = 0
     _in_view = False
     _timer: Timer | None = None
     _told: Failure | None = None
@@ -50,26 +54,34 @@ class PolledPane(Pane):
         self._in_view = False
         self._stop_timer()
 
-    def look_again(self) -> None:
-        """Look now; a look that is under way is overtaken."""
+    def look_again(self, *, awaited: bool = False) -> None:
+        """Look now; a look that is under way is overtaken. An `awaited` one has keys wait until it is drawn."""
         self._stop_timer()
-        self.run_worker(self._look, thread=True, exclusive=True, group="look", exit_on_error=True)
+        self._number += 1
+        if awaited:
+            self._awaited_number = self._number
+            self.drawn.clear()
+        look = partial(self._look, self._number)
+        self.run_worker(look, thread=True, exclusive=True, group="look", exit_on_error=True)
 
-    def _look(self) -> None:
+    def _look(self, number: int) -> None:
         found = attempt(self.look)
-        if get_current_worker().is_cancelled and not self.LATE_LOOKS_COUNT:
-            return
-        self.post_message(self.Seen(None, found) if isinstance(found, Failure) else self.Seen(found.value))
+        is_found = isinstance(found, Found)
+        self.post_message(self.Seen(found.value if is_found else None, None if is_found else found, number))
 
     @on(Seen)
     def _on_seen(self, message: Seen) -> None:
         message.stop()
+        if self.IN_ORDER and message.number < self._drawn_number:
+            return
         if message.snapshot is not None:
+            self._drawn_number = message.number
             self.draw(message.snapshot)
         if message.trouble is not None and message.trouble != self._told:
             self.notify(f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error")
         self._told = message.trouble
-        self.drawn.set()
+        if message.number >= self._awaited_number:
+            self.drawn.set()
         if self._in_view:
             self._stop_timer()
             self._timer = self.set_timer(self.POLL_S, self.look_again)

@@ -1,17 +1,21 @@
 """The overview: alerts worst first, and from every row to what explains it."""
 
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ops.status import Problem, Severity
 from ops.workers.view import Workers
 from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
 from tui.app import ConsoleApp
 from tui.command import CommandScreen
-from tui.overview.snapshot import take_overview
+from tui.overview.pane import OverviewPane
+from tui.overview.snapshot import Overview, take_overview
 from tui.panel import Found, Panel
 from tui.table import Table
 from tui.workers.watch import WorkersSeen, WorkersWatch
@@ -38,6 +42,74 @@ async def test_enter_on_an_alert_opens_the_run_that_explains_it(failing_dir: Pat
         await pilot.press("enter")
         await until(pilot, lambda: _shown_run(app) == "Run 8")
         assert app.shown_pane.PANE_ID == "runs"
+
+
+def _with_problems(overview: Overview, *problems: Problem) -> Overview:
+    assert isinstance(overview.status, Found)
+    return replace(overview, status=Found(replace(overview.status.value, problems=problems)))
+
+
+async def test_the_cursor_stays_on_its_alert_when_a_worse_one_comes(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("down")
+        assert app.query_one("#alerts", Table).current.cells[1].text.startswith("the newest served release")
+        pane = app.query_one(OverviewPane)
+        worse = Problem(Severity.FAILED, "no room left", None, "make room", key="disk-full")
+        pane.draw(_with_problems(pane._overview, worse, *pane._overview.status.value.problems))
+        assert app.query_one("#alerts", Table).current.cells[1].text.startswith("the newest served release")
+
+
+async def test_an_alert_that_is_over_when_it_is_opened_says_so(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        pane, table = app.query_one(OverviewPane), app.query_one("#alerts", Table)
+        table.action_edge(-1)
+        table.action_open()  # a message, which comes to the screen only after what is drawn now
+        pane.draw(_with_problems(pane._overview))
+        await until(pilot, lambda: [note.message for note in app._notifications] == ["that is over"])
+
+
+async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_since(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_taken, may_answer, has_answered = threading.Event(), threading.Event(), threading.Event()
+
+    def take_slowly(*asked: Any) -> Overview:
+        overview = take_overview(*asked)
+        if not is_taken.is_set():
+            is_taken.set()
+            assert may_answer.wait(60)
+            has_answered.set()
+        return overview
+
+    app = console_on(healthy_dir)
+    seen: list[int] = []
+    async with app.run_test(
+        size=(140, 40), message_hook=lambda m: seen.append(1) if isinstance(m, OverviewPane.Seen) else None
+    ) as pilot:
+        await app.workers.wait_for_complete()
+        monkeypatch.setattr("tui.overview.pane.take_overview", take_slowly)
+        await pilot.press("r")
+        await until(pilot, is_taken.is_set)
+        past = Past(settings_in(healthy_dir))
+        past.run("transform", "failed", timedelta(minutes=1), 2.0, error="no luck")
+        past.close()
+        await pilot.press("r")
+        await until(pilot, lambda: _alerts(app) == ["transform failed (run 17): no luck"])
+        before = len(seen)
+        may_answer.set()
+        await until(pilot, lambda: has_answered.is_set() and len(seen) > before)
+        await pilot.pause()
+        assert _alerts(app) == ["transform failed (run 17): no luck"]
+
+
+async def test_a_pipeline_that_never_ran_says_so_where_nothing_can_be_started(tmp_path: Path) -> None:
+    app = console_on(tmp_path, read_only=True)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: app._notifications)
+        assert "run-all never ran here" in next(iter(app._notifications)).message
 
 
 async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:

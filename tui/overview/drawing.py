@@ -52,10 +52,15 @@ def last_run_id(overview: Overview, pipeline: str) -> int | None:
     return next((state.last.id for state in states if state.pipeline == pipeline and state.last), None)
 
 
+def alert_key(problem: Problem) -> str:
+    """Which alert it is, wherever it stands among the others."""
+    return problem.key or problem.what
+
+
 def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
     """A row for each, with the key that leads to what explains or mends it."""
     rows = []
-    for index, problem in enumerate(problems):
+    for problem in problems:
         glyph, tone = TONES[problem.severity]
         cells = (
             Cell(glyph, tone),
@@ -63,7 +68,7 @@ def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
             Cell(ago_text(problem.since, now) if problem.since else "", "quiet"),
             Cell(_key(problem), "strong"),
         )
-        rows.append(Row(str(index), cells, exact(problem.since) and f"since {exact(problem.since)}"))
+        rows.append(Row(alert_key(problem), cells, exact(problem.since) and f"since {exact(problem.since)}"))
     return rows
 
 

@@ -1,7 +1,7 @@
 """The screen Overview: what is true now, and what needs a person, the worst first."""
 
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +13,7 @@ from tui.lines import Lines
 from tui.messages import OpenRun, OpenWorkers, StartPipeline
 from tui.overview import drawing
 from tui.overview.snapshot import Overview, Pipelines, take_overview
-from tui.panel import Found, Panel
+from tui.panel import Failure, Found, Panel
 from tui.polled import PolledPane
 from tui.table import Table
 from tui.traces import traces
@@ -30,8 +30,10 @@ class OverviewPane(PolledPane):
     PANE_ID = "overview"
     TITLE = "Overview"
     KEY = "1"
+    IN_ORDER = True
 
-    _seen: Any = None
+    _overview: Overview | None = None
+    _problems: tuple[Problem, ...] = ()
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
@@ -49,7 +51,7 @@ class OverviewPane(PolledPane):
                 yield Panel(Lines(id="workers-summary"), title="Workers", id="workers-panel")
 
     def on_show_pane(self) -> None:
-        if self._seen is None:
+        if self._overview is None:
             # The first frame has the status in it: taking it costs less than a second frame would.
             self.draw(self.look())
         super().on_show_pane()
@@ -63,19 +65,17 @@ class OverviewPane(PolledPane):
             self.context.workers.latest(now),
             int(now.timestamp()) // _ROUND_S,
         )
-        if marks == self._seen and not self._running:
+        seen = self._overview
+        if seen is not None and marks == seen.marks and not drawing.is_anything_running(seen):
             return None
-        self._seen = marks
-        overview = take_overview(self.context)
-        self._running = drawing.is_anything_running(overview)
-        return overview
-
-    _running = False
+        return take_overview(self.context, marks)
 
     def draw(self, snapshot: Overview) -> None:
         now = self.context.clock()
-        self._overview, self._problems = snapshot, drawing.problems(snapshot, now)
-        self.query_one("#alerts-panel", Panel).show(snapshot.status, lambda _: self._draw_alerts(now))
+        self._overview = snapshot
+        self.query_one("#alerts-panel", Panel).show(
+            snapshot.status, lambda _: self._draw_alerts(drawing.problems(snapshot, now), now)
+        )
         self.query_one("#served-panel", Panel).show(snapshot.status, lambda status: self._draw_served(status, now))
         self.query_one("#pipelines-panel", Panel).show(
             snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
@@ -88,8 +88,9 @@ class OverviewPane(PolledPane):
             lambda seen: self.query_one("#workers-summary", Lines).show(workers_drawing.summary(seen, now)),
         )
 
-    def _draw_alerts(self, now: datetime) -> None:
-        self.query_one("#alerts", Table).show(drawing.alert_rows(self._problems, now), empty=drawing.ALL_IS_WELL)
+    def _draw_alerts(self, problems: tuple[Problem, ...], now: datetime) -> None:
+        self._problems = problems
+        self.query_one("#alerts", Table).show(drawing.alert_rows(problems, now), empty=drawing.ALL_IS_WELL)
 
     def _draw_served(self, status: Status, now: datetime) -> None:
         served = self.query_one("#served", Lines)
@@ -106,25 +107,34 @@ class OverviewPane(PolledPane):
     @on(Table.Opened, "#alerts")
     def _open_alert(self, message: Table.Opened) -> None:
         message.stop()
-        self._go_to(self._problems[int(message.key)])
+        problem = next((each for each in self._problems if drawing.alert_key(each) == message.key), None)
+        if problem is not None:
+            self._go_to(problem)
+        else:
+            self.notify("that is over")
 
     @on(Table.Opened, "#pipelines")
     def _open_pipeline(self, message: Table.Opened) -> None:
         message.stop()
-        run_id = drawing.last_run_id(self._overview, message.key)
+        run_id = drawing.last_run_id(self._overview, message.key) if self._overview else None
         if run_id is not None:
             self.post_message(OpenRun(run_id))
         elif not self.context.read_only:
             self.post_message(StartPipeline(message.key))
+        else:
+            self.notify(f"{message.key} never ran here; materia pipeline run {message.key}")
 
     def action_fix(self) -> None:
         if self._problems:
             self._go_to(self._problems[0])
+        elif self._overview is not None and isinstance(self._overview.status, Failure):
+            self.notify(self._overview.status.next_step, title=self._overview.status.what)
         else:
             self.notify("all is well: nothing to fix")
 
     def action_refresh(self) -> None:
-        self._seen = ()
+        if self._overview is not None:
+            self._overview = replace(self._overview, marks=None)
         self.context.workers.ask_again()
         self.look_again()
 

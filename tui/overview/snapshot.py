@@ -30,15 +30,18 @@ class Overview:
     pipelines: Part[Pipelines]
     heartbeat: Part[Heartbeat | None]
     workers: WorkersSeen
+    marks: object = None
+    """What tells whether anything has happened since."""
 
 
-def take_overview(context: ConsoleContext) -> Overview:
+def take_overview(context: ConsoleContext, marks: object = None) -> Overview:
     """Look at everything; a part that cannot be looked at says why."""
     return Overview(
         status=attempt(lambda: take_status(context.settings, context.clock())),
         pipelines=attempt(lambda: _pipelines(context)),
         heartbeat=attempt(lambda: heartbeat(context)),
         workers=context.workers.latest(context.clock()),
+        marks=marks,
     )
 
 
