@@ -1,18 +1,20 @@
 """The screen Workers."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from ops.workers.view import Workers
+from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, console_on
 from tui.command import CommandScreen
 from tui.panel import Found
 from tui.table import Table
 from tui.workers.drawing import row_of, summary
 from tui.workers.pane import WorkersPane
-from tui.workers.watch import WorkersSeen
+from tui.workers.watch import WorkersSeen, WorkersWatch
 
 
 def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
@@ -73,3 +75,23 @@ async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, ke
         assert app.screen.query_one(Table).rows[0].cells[1].text == command
         await pilot.press("escape")
         assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "run_id", "said"),
+    [
+        ("", None, "materia-7 works for no run that is known"),
+        ("elsewhere-012345", 12, "its run 12 is in the journal of elsewhere-012345"),
+    ],
+)
+async def test_a_worker_leads_to_no_run_that_is_not_its_own(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch, owner: str, run_id: int | None, said: str
+) -> None:
+    found = Workers((replace(WORKER, owner=owner, run_id=run_id),))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(found)))
+    app = console_on(failing_dir, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.query_one("#workers-table", Table).rows)
+        await pilot.press("enter")
+        await until(pilot, lambda: [note.message for note in app._notifications] == [said])
+        assert app.shown_pane.PANE_ID == "workers"

@@ -1,11 +1,14 @@
 """The screen Workers: the machines that work for us, what they cost, and how to be rid of them."""
 
+import socket
+from datetime import datetime
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
 
 from ops.launch import command_text
+from ops.workers.labels import owner_of
 from ops.workers.view import Workers
 from tui.actions import ActionSpec
 from tui.child import CommandEnded, start
@@ -29,10 +32,11 @@ class WorkersPane(PolledPane):
     PANE_ID = "workers"
     TITLE = "Workers"
     KEY = "6"
+    IN_ORDER = True
     POLL_S = 1.0
 
     _found = Workers()
-    _marks: Any = None
+    _drawn: Any = None
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
@@ -48,13 +52,10 @@ class WorkersPane(PolledPane):
     def look(self) -> WorkersSeen | None:
         now = self.context.clock()
         seen = self.context.workers.latest(now)
-        marks = seen, int(now.timestamp()) // _ROUND_S
-        if marks == self._marks:
-            return None
-        self._marks = marks
-        return seen
+        return None if (seen, _round(now)) == self._drawn else seen
 
     def draw(self, snapshot: WorkersSeen) -> None:
+        self._drawn = snapshot, _round(self.context.clock())
         self._found = drawing.found_in(snapshot)
         self.query_one("#workers-list-panel", Panel).show(drawing.part_of(snapshot), self._draw_workers)
 
@@ -68,11 +69,15 @@ class WorkersPane(PolledPane):
     def _open(self, message: Table.Opened) -> None:
         message.stop()
         row = next((row for row in self._found.rows if row.id == message.key), None)
-        if row is not None and row.run_id is not None:
+        if row is None or row.run_id is None:
+            self.notify(f"{message.key} works for no run that is known")
+        elif row.owner not in ("", owner_of(self.context.settings.data_dir, socket.gethostname())):
+            self.notify(f"its run {row.run_id} is in the journal of {row.owner}")
+        else:
             self.post_message(OpenRun(row.run_id))
 
     def action_refresh(self) -> None:
-        self._marks = None
+        self._drawn = None
         self.context.workers.ask_again()
         self.look_again()
 
@@ -99,3 +104,7 @@ class WorkersPane(PolledPane):
         severity = "information" if message.exit_code == 0 else "error"
         self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
         self.action_refresh()
+
+
+def _round(now: datetime) -> int:
+    return int(now.timestamp()) // _ROUND_S
