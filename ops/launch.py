@@ -27,11 +27,14 @@ class Launched:
         return self.process.wait()
 
     def last_line(self) -> str:
-        """The last thing that it printed; empty when it printed nothing."""
-        with self.output_path.open("rb") as output:
-            end = output.seek(0, os.SEEK_END)
-            output.seek(max(self.output_from_bytes, end - _OUTPUT_SHOWN_BYTES))
-            lines = output.read().decode(errors="replace").strip().splitlines()
+        """The last thing that it printed; empty when it printed nothing, or somebody moved away what it printed."""
+        try:
+            with self.output_path.open("rb") as output:
+                end = output.seek(0, os.SEEK_END)
+                output.seek(max(self.output_from_bytes, end - _OUTPUT_SHOWN_BYTES))
+                lines = output.read().decode(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return ""
         return lines[-1] if lines else ""
 
 

@@ -21,9 +21,13 @@ class CommandEnded(Message):
     said: str
 
 
-def start(widget: Widget, arguments: Sequence[str], settings: Settings) -> Launched:
-    """Start `materia ARGUMENTS`; the widget gets a CommandEnded when it ends."""
-    launched = launch(arguments, settings)
+def start(widget: Widget, arguments: Sequence[str], settings: Settings) -> Launched | None:
+    """Start `materia ARGUMENTS`; the widget gets a CommandEnded when it ends. What cannot be started is told: None."""
+    try:
+        launched = launch(arguments, settings)
+    except OSError as error:
+        widget.notify(f"{error}; materia doctor", title=f"{command_text(arguments)} was not started", severity="error")
+        return None
     # A daemon, so that leaving the console does not wait for the command.
     threading.Thread(target=_watch, args=(widget, launched), daemon=True, name=f"watch {launched.process.pid}").start()
     return launched

@@ -4,27 +4,34 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from ops.history import take_history
 from ops.journal import Journal
+from ops.launch import launch
 from ops.run import RunStatus
-from tests.support.consoles import until
-from tests.tui.building import NOW, console_on, settings_in
+from tests.support.consoles import packet, until
+from tests.tui.building import NOW, Past, console_on, settings_in
 from tui.app import ConsoleApp
 from tui.command import CommandScreen
 from tui.config import TuiConfig
 from tui.context import context_of
-from tui.messages import OpenLog
+from tui.messages import OpenLog, OpenRun
 from tui.panel import Panel
+from tui.runs import snapshot
 from tui.runs.dag import dags_of
 from tui.runs.drawing import graph_text, node_states
 from tui.runs.lanes import drawn
+from tui.runs.pane import RunsPane
 from tui.runs.snapshot import Wanted, line_of_step, parse_wanted, take_detail
 from tui.table import Table
 
@@ -32,6 +39,7 @@ _RUNNING = """
 import sys, time
 from pathlib import Path
 from ops.journal import Journal
+from ops.launch import launch
 from ops.recorder import run_recorded
 with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as recorder:
     with recorder.step("download"):
@@ -90,7 +98,139 @@ async def test_failed_shows_only_failures_and_then_everything_again(failing_dir:
         await until(pilot, lambda: len(_ids(app)) == 4)
 
 
+def _shown_run(app: ConsoleApp) -> str:
+    return str(app.query_one("#facts-panel", Panel).border_title)
+
+
+def _under_cursor(app: ConsoleApp) -> str:
+    row = app.query_one("#history", Table).current
+    return f"Run {row.key}" if row else ""
+
+
+async def test_what_a_filter_leaves_under_the_cursor_is_what_is_shown(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("slash", *"died", "enter")
+        await until(pilot, lambda: (_under_cursor(app), _shown_run(app)) == ("Run 3", "Run 3"))
+        await pilot.press("escape")  # it is among all runs, too
+        await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 3", "Run 3")
+        await pilot.press("slash", *"done", "enter")  # it is not among those: the first of them is shown
+        await until(pilot, lambda: _ids(app) == [4, 1])
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 4", "Run 4")
+
+
+async def test_a_run_that_another_screen_asks_for_is_under_the_cursor_at_once(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        app.post_message(OpenRun(3))
+        await until(pilot, lambda: _shown_run(app) == "Run 3")
+        assert _under_cursor(app) == "Run 3"
+
+
+async def test_a_filter_typed_on_while_it_is_looked_for_shows_what_it_says(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer, look = threading.Event(), threading.Event(), snapshot.look_at_run
+
+    def look_slowly(*asked: Any) -> Any:
+        if not is_asked.is_set():
+            is_asked.set()
+            assert may_answer.wait(60)
+        return look(*asked)
+
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        monkeypatch.setattr("tui.runs.pane.look_at_run", look_slowly)
+        app.query_one("#runs-filter", Input).value = "died"
+        await until(pilot, is_asked.is_set)
+        try:
+            app.query_one("#runs-filter", Input).value = "died "
+            await until(pilot, lambda: _ids(app) == [3])
+        finally:
+            may_answer.set()
+
+
+async def test_keys_of_one_packet_are_for_the_run_that_they_go_to(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        packet(pilot, "jl")  # run 4, which kept no log, unlike run 6
+        await until(pilot, lambda: [note.message for note in app._notifications] == ["this run kept no log"])
+        packet(pilot, "j\r")
+        await until(pilot, lambda: app.focused.id == "steps")
+        assert _shown_run(app) == "Run 3"
+
+
+async def test_keys_after_a_filter_are_for_what_it_finds(failing_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_answer, look = threading.Event(), snapshot.look_at_history
+
+    def look_slowly(*asked: Any) -> Any:
+        assert may_answer.wait(60)
+        return look(*asked)
+
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        monkeypatch.setattr("tui.runs.pane.look_at_history", look_slowly)
+        packet(pilot, "/done\rj\r")
+        await until(pilot, lambda: app.query_one("#runs-filter", Input).value == "done")
+        may_answer.set()
+        await until(pilot, lambda: app.focused.id == "steps")
+        assert (_ids(app), _under_cursor(app), _shown_run(app)) == ([4, 1], "Run 1", "Run 1")
+
+
+async def test_escape_leads_out_of_a_run_first_and_then_out_of_the_filter(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("slash", *"extract", "enter", "down", "enter")
+        assert app.focused.id == "steps"
+        await pilot.press("escape")
+        assert (app.focused.id, _ids(app), _shown_run(app)) == ("history", [7, 5, 3, 2], "Run 5")
+        await pilot.press("escape")
+        await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
+
+
 # One run
+
+
+async def test_enter_leads_back_from_a_run_inside_another(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "home", "enter")
+        await until(pilot, lambda: _shown_run(app) == "Run 7")
+        await pilot.press("escape", "enter")
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 6", "Run 6")
+
+
+async def test_a_line_found_after_the_screen_was_left_leads_nowhere(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer, is_found, opened = threading.Event(), threading.Event(), threading.Event(), []
+
+    def find_slowly(path: Path, step: str, *, failed: bool) -> int | None:
+        is_asked.set()
+        assert may_answer.wait(60)
+        is_found.set()
+        return line_of_step(path, step, failed=failed)
+
+    monkeypatch.setattr("tui.runs.pane.line_of_step", find_slowly)
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(
+        size=(140, 40), message_hook=lambda m: opened.append(m) if isinstance(m, OpenLog) else None
+    ) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "enter")
+        await until(pilot, is_asked.is_set)
+        await pilot.press("1")
+        may_answer.set()
+        await until(pilot, is_found.is_set)
+        await _shown(pilot)
+        assert app.shown_pane.PANE_ID == "overview" and opened == []
 
 
 async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> None:
@@ -202,14 +342,59 @@ async def test_starting_asks_first_and_esc_starts_nothing(healthy_dir: Path) -> 
 
 async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATERIA_DATA_DIR", str(tmp_path))
+    past = Past(settings_in(tmp_path))
+    past.run("backfill", "failed", timedelta(hours=1), 1.0, error="no luck")
+    past.close()
+    may_look, look = threading.Event(), snapshot.look_at_history
+
+    def look_late(*asked: Any) -> Any:
+        """Only when it is over: a run that finds nothing new takes less time than there is between two looks."""
+        assert may_look.wait(60)
+        return look(*asked)
+
     app = ConsoleApp(context_of(settings_in(tmp_path), read_only=False), TuiConfig(), first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
+        monkeypatch.setattr("tui.runs.pane.look_at_history", look_late)
         await pilot.press("s", "down", "down", "enter")  # transform, of nothing: it fails and says why
         await until(pilot, lambda: bool(app._notifications))
+        may_look.set()
         assert "materia pipeline run transform" in [note.title for note in app._notifications]
-        await until(pilot, lambda: _ids(app) == [1])
+        await until(pilot, lambda: _ids(app) == [2, 1])
         await until(pilot, lambda: "no snapshot" in app.query_one("#error").visual.plain)
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 2", "Run 2")
+
+
+async def test_an_older_run_of_the_same_pid_is_not_taken_for_the_one_that_was_started(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("down")
+        pane = app.query_one(RunsPane)
+        pane._started = 4711, pane._newest_id()
+        past = Past(settings_in(failing_dir))
+        assert past.run("extract", "failed", timedelta(minutes=1), 1.0, error="no luck") == 9
+        past.close()
+        await until(pilot, lambda: _shown_run(app) == "Run 9")
+        assert _under_cursor(app) == "Run 9"
+
+
+async def test_what_cannot_be_started_is_told(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        (healthy_dir / "logs").rename(healthy_dir / "old-logs")
+        (healthy_dir / "logs").touch()  # no folder, so there is no place for what it says
+        await pilot.press("s", "enter")
+        await until(pilot, lambda: app._notifications)
+        assert "materia pipeline run run-all was not started" in [note.title for note in app._notifications]
+
+
+def test_what_was_printed_and_moved_away_is_nothing(tmp_path: Path) -> None:
+    launched = launch(("--version",), settings_in(tmp_path))
+    assert launched.wait() == 0 and launched.last_line()
+    launched.output_path.rename(tmp_path / "rotated.log")
+    assert launched.last_line() == ""
 
 
 @contextmanager

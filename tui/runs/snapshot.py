@@ -46,6 +46,8 @@ class RunsSeen:
     rows: tuple[Row, ...]
     """The history as the table shows it: a thousand rows are made off the event loop."""
     detail: Part[Detail] | None
+    marks: object = None
+    """What tells whether anything has happened since."""
 
 
 def look_at_history(context: ConsoleContext, wanted: Wanted) -> Part[History]:
@@ -54,10 +56,14 @@ def look_at_history(context: ConsoleContext, wanted: Wanted) -> Part[History]:
     return attempt(lambda: _matching(take_history(journal, pipeline=wanted.pipeline, status=wanted.status), wanted))
 
 
-def look_at_run(context: ConsoleContext, history: Part[History], run_id: int | None) -> Part[Detail] | None:
-    """The run `run_id` in full; without one the first of the history, if there is any."""
-    if run_id is None and isinstance(history, Found):
-        run_id = next((run.id for run in history.value.runs), None)
+def among(history: Part[History], run_id: int | None) -> int | None:
+    """The run `run_id` if the history has it, else its first, if there is any."""
+    runs = history.value.runs if isinstance(history, Found) else ()
+    return next((run.id for run in runs if run.id == run_id), runs[0].id if runs else None)
+
+
+def look_at_run(context: ConsoleContext, run_id: int | None) -> Part[Detail] | None:
+    """The run `run_id` in full."""
     if run_id is None:
         return None
     return attempt(lambda: take_detail(Journal(context.settings.journal_path), run_id))
