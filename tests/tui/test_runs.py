@@ -182,6 +182,15 @@ async def test_keys_after_a_filter_are_for_what_it_finds(failing_dir: Path, monk
         assert (_ids(app), _under_cursor(app), _shown_run(app)) == ([4, 1], "Run 1", "Run 1")
 
 
+async def test_the_filter_takes_a_line_and_no_column(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        before = app.query_one("#history").size
+        await pilot.press("slash")
+        await until(pilot, lambda: app.query_one("#history").size == (before.width, before.height - 1))
+
+
 async def test_escape_leads_out_of_a_run_first_and_then_out_of_the_filter(failing_dir: Path) -> None:
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
@@ -244,6 +253,19 @@ async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> N
         await pilot.press("down")
         await until(pilot, lambda: app.query_one("#facts-panel", Panel).border_title == "Run 4")
         assert not app.query_one("#error-panel").display
+
+
+async def test_another_run_is_shown_from_its_top_and_with_nothing_of_the_one_before(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.query_one("#detail").scroll_y > 0)  # down to the step that failed
+        await pilot.press("escape", "down")
+        await until(pilot, lambda: _shown_run(app) == "Run 4")
+        await until(pilot, lambda: app.query_one("#detail").scroll_y == 0)
+        assert "run 4 kept no log" in app.query_one("#log-panel .trouble").visual.plain
+        assert app.query_one("#log-tail").visual.plain == ""
 
 
 async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: Path) -> None:
@@ -323,6 +345,18 @@ async def test_the_dataflow_takes_the_place_of_the_steps(failing_dir: Path) -> N
         assert app.query_one("#graph-panel").display and not app.query_one("#steps-panel").display
         await pilot.press("d")
         assert not app.query_one("#graph-panel").display and app.query_one("#steps-panel").display
+
+
+async def test_keys_go_on_to_act_when_the_steps_under_them_give_way_to_the_dataflow(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "d")
+        assert app.focused.id == "detail"
+        await pilot.press("d")
+        await until(pilot, lambda: app.focused.id == "steps")
+        await pilot.press("d", "escape")
+        assert app.focused.id == "history"
 
 
 # Acting

@@ -20,6 +20,8 @@ _LOG_LINES = 12
 class RunDetail(VerticalScroll):
     """Panels below each other; those that have nothing to say are not there."""
 
+    _shown_id: int | None = None
+
     def compose(self) -> ComposeResult:
         yield Panel(Lines(id="facts"), title="Run", id="facts-panel")
         yield Panel(Lines(id="error"), title="Error", id="error-panel")
@@ -35,6 +37,8 @@ class RunDetail(VerticalScroll):
     def show(self, detail: Detail, now: datetime, data_dir: Path) -> None:
         """Draw a run as it stands at `now`."""
         story = detail.story
+        if story.run.id != self._shown_id:
+            self._begin(story.run.id)
         panel = self.query_one("#facts-panel", Panel)
         panel.border_title = f"Run {story.run.id}"
         panel.border_subtitle = drawing.times_text(story.run)
@@ -47,9 +51,22 @@ class RunDetail(VerticalScroll):
             detail.log, lambda lines: self.query_one("#log-tail", Lines).show(drawing.log_text(lines, _LOG_LINES))
         )
 
+    def _begin(self, run_id: int) -> None:
+        """Another run: begin at its top, with nothing of the one before, whatever cannot be shown of this one."""
+        self._shown_id = run_id
+        self.query_one("#log-tail", Lines).show("")
+        if not self.query_one("#graph-panel").display:
+            self.scroll_home(animate=False, immediate=True)
+
     def toggle_graph(self, story: RunStory | None, now: datetime) -> None:
         """Put the dataflow in the place of the steps, or the other way round."""
         graph, steps = self.query_one("#graph-panel"), self.query_one("#steps-panel")
+        table = self.query_one("#steps", Table)
+        # What is hidden cannot have the focus, and without it no key does anything.
+        if table.has_focus:
+            self.focus(scroll_visible=False)
+        elif self.has_focus and graph.display:
+            self.call_after_refresh(table.focus, scroll_visible=False)
         graph.display, steps.display = not graph.display, graph.display
         self.call_after_refresh((graph if graph.display else steps).scroll_visible, animate=False, top=True)
         if story is not None:
