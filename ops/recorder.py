@@ -95,8 +95,8 @@ class Recorder:
 
     def said(self, error: BaseException) -> str:
         """An error in one redacted line: our own by their message, others by their type as well."""
-        if isinstance(error, KeyboardInterrupt):
-            return "SIGTERM asked it to end" if isinstance(error, Terminated) else "interrupted by hand (SIGINT)"
+        if (interruption := _interruption_in(error)) is not None:
+            return "SIGTERM asked it to end" if isinstance(interruption, Terminated) else "interrupted by hand (SIGINT)"
         text = str(error)
         if not isinstance(error, MateriaError):
             text = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -122,8 +122,9 @@ def run_recorded(
 ) -> Iterator[Recorder]:
     """Record what happens inside as a run: done, failed with the exception's message, or interrupted.
 
-    Every exception goes on to the caller. SIGTERM arrives inside as Terminated, a KeyboardInterrupt. With
-    `log_dir`, the run's events are written to `run-<id>.log` there, those of runs inside it included.
+    Every exception goes on to the caller, an interruption as one, whatever was made of it. SIGTERM arrives inside
+    as Terminated, a KeyboardInterrupt. With `log_dir`, the run's events are written to `run-<id>.log` there, those
+    of runs inside it included.
     """
     redact = redact or Redactor.from_environ()
     run = journal.begin(
@@ -141,9 +142,12 @@ def run_recorded(
             log.info("run began", extra={"pipeline": pipeline, "trigger": trigger})
             yield recorder
         except BaseException as error:
-            log.error("run %s", _status_of(error), exc_info=not isinstance(error, KeyboardInterrupt))
+            interruption = _interruption_in(error)
+            log.error("run %s", _status_of(error), exc_info=interruption is None)
             recorder.end(error)
-            raise
+            if interruption is None or interruption is error:
+                raise
+            raise type(interruption)(*interruption.args) from error
         log.info("run done", extra={"result": recorder.result or ""})
         recorder.end(None)
 
@@ -151,7 +155,14 @@ def run_recorded(
 def _status_of(error: BaseException | None) -> RunStatus:
     if error is None:
         return RunStatus.DONE
-    return RunStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+    return RunStatus.FAILED if _interruption_in(error) is None else RunStatus.INTERRUPTED
+
+
+def _interruption_in(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that an error is, or that it comes of: DuckDB makes a RuntimeError of one within a query."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import time
 import types
 from pathlib import Path
 
@@ -23,6 +24,22 @@ with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as 
     with recorder.step("download"):
         print("running", flush=True)
         time.sleep(600)
+"""
+
+RUN_A_QUERY_UNTIL_SIGNALLED = """
+import sys
+from pathlib import Path
+import duckdb
+from ops.journal import Journal
+from ops.recorder import run_recorded
+with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as recorder:
+    with recorder.step("contents"):
+        connection = duckdb.connect()
+        print("running", flush=True)
+        try:
+            connection.execute("SELECT count(*) FROM range(10000000000000) rows(n) WHERE n % 7 = 3")
+        finally:
+            connection.interrupt()
 """
 
 
@@ -93,6 +110,26 @@ def test_a_signalled_process_records_itself_as_interrupted(
     assert process.wait(timeout=30) != 0
     assert [run.status for run in journal.runs()] == [RunStatus.INTERRUPTED]
     assert [step.status for step in journal.steps(1)] == [RunStatus.INTERRUPTED]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_one_that_is_signalled_within_a_query_does_too(journal: Journal, spawn: Spawn, sent: signal.Signals) -> None:
+    process = spawn(RUN_A_QUERY_UNTIL_SIGNALLED, journal.path)
+    assert process.stdout and process.stdout.readline() == "running\n"
+    began = _cpu_ticks(process.pid)
+    while _cpu_ticks(process.pid) < began + 20:
+        time.sleep(0.01)
+    process.send_signal(sent)
+    assert process.wait(timeout=30) != 0
+    (run,), (step,) = journal.runs(), journal.steps(1)
+    assert (run.status, step.status) == (RunStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+    assert run.error == step.detail and "SIG" in str(run.error)
+
+
+def _cpu_ticks(pid: int) -> int:
+    """How long a process was at work (proc(5): fields 14 and 15)."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return int(user) + int(system)
 
 
 def test_sigterm_is_the_programs_own_again_after_the_run(journal: Journal) -> None:
