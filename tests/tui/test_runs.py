@@ -29,7 +29,7 @@ from tui.messages import OpenLog, OpenRun
 from tui.panel import Panel
 from tui.runs import snapshot
 from tui.runs.dag import dags_of
-from tui.runs.drawing import graph_text, node_states
+from tui.runs.drawing import graph_text, node_states, step_rows
 from tui.runs.lanes import drawn
 from tui.runs.pane import RunsPane
 from tui.runs.snapshot import Wanted, line_of_step, parse_wanted, take_detail
@@ -286,6 +286,17 @@ def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
     assert line_of_step(log, "transformed", failed=False) == 2
     assert line_of_step(log, "landed", failed=False) is None
     assert line_of_step(log, "landed", failed=True) == 4
+
+
+def test_the_bars_of_a_run_that_died_span_the_time_that_it_lived(tmp_path: Path) -> None:
+    past = Past(settings_in(tmp_path))
+    run_id = past.run("extract", "died", timedelta(days=2), 0, steps={"probes": 1.0, "download": 3.0})
+    past._db.execute("UPDATE runs SET ended_at = NULL")
+    past._db.execute("UPDATE steps SET ended_at = NULL, status = 'died' WHERE name = 'download'")
+    past.close()
+    rows = step_rows(take_detail(Journal(settings_in(tmp_path).journal_path), run_id).story, NOW)
+    probes, download = (row.cells[-1] for row in rows)
+    assert (probes.first, probes.last, download.first) == (0.0, 1.0, 1.0)
 
 
 async def test_a_log_that_is_gone_is_only_the_log_s_trouble(failing_dir: Path) -> None:

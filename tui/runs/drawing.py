@@ -96,7 +96,16 @@ def traceback_text(story: RunStory) -> str:
 
 def step_rows(story: RunStory, now: datetime) -> list[Row]:
     """A row per step, those of runs inside the run under theirs; all bars share the run's time as their axis."""
-    return [_step_row(key, name, entry, story.run, now) for key, name, entry in _entries(story)]
+    end = _last_moment(story, now)
+    return [_step_row(key, name, entry, story.run, end, now) for key, name, entry in _entries(story)]
+
+
+def _last_moment(story: RunStory, now: datetime) -> datetime:
+    """Where the time axis ends: nobody knows when a run died, only until when it gave signs of life."""
+    if story.run.status is RunStatus.RUNNING:
+        return now
+    known = [each.ended_at or each.started_at for _, _, each in _entries(story)]
+    return story.run.ended_at or max(known, default=story.run.started_at)
 
 
 def _entries(story: RunStory) -> Iterator[tuple[str, str, Run | Step]]:
@@ -108,21 +117,21 @@ def _entries(story: RunStory) -> Iterator[tuple[str, str, Run | Step]]:
             yield f"{child.run.id}/{step.name}/{step.id}", f"  {step.name}", step
 
 
-def _bar(entry: Run | Step, run: Run, tone: str, now: datetime) -> Bar:
-    """When in the run's time an entry ran."""
-    span_s = max(((run.ended_at or now) - run.started_at).total_seconds(), 0.001)
+def _bar(entry: Run | Step, run: Run, tone: str, end: datetime, now: datetime) -> Bar:
+    """When in the run's time, which ends at `end`, an entry ran."""
+    span_s = max((end - run.started_at).total_seconds(), 0.001)
     ended_at = entry.ended_at or (now if entry.status is RunStatus.RUNNING else entry.started_at)
     first, last = ((moment - run.started_at).total_seconds() / span_s for moment in (entry.started_at, ended_at))
     return Bar("─" if isinstance(entry, Run) else "━", tone, max(first, 0.0), min(last, 1.0))
 
 
-def _step_row(key: str, name: str, entry: Run | Step, run: Run, now: datetime) -> Row:
+def _step_row(key: str, name: str, entry: Run | Step, run: Run, end: datetime, now: datetime) -> Row:
     glyph, tone = TONES[entry.status]
     cells = (
         Cell(glyph, tone),
         Cell(name, "strong" if isinstance(entry, Run) else ""),
         Cell(duration_text(entry.duration_s(now)), "quiet"),
-        _bar(entry, run, tone, now),
+        _bar(entry, run, tone, end, now),
     )
     detail = entry.detail if isinstance(entry, Step) else entry.result or entry.error or ""
     return Row(key, cells, f"{detail}, {times_text(entry)}" if detail else times_text(entry))
