@@ -92,7 +92,7 @@ class Table(ScrollView, can_focus=True):
 
         Without rows it shows `empty`: what is missing, and the command that brings it.
         """
-        before, current = self._rows, self.current
+        before, current, cursor = self._rows, self.current, self._cursor
         if empty is not None and _as_cell(empty) != self._empty:
             self._empty = _as_cell(empty)
             self.refresh(layout=not self._rows)
@@ -105,6 +105,8 @@ class Table(ScrollView, can_focus=True):
         self._measure()
         if len(before) != len(self._rows):
             self.virtual_size = Size(0, len(self._rows) + 1)
+            if self.scroll_offset.y:  # else what is new at the top is to be seen
+                self.scroll_to(y=self.scroll_offset.y + self._cursor - cursor, animate=False, immediate=True)
             self.refresh(layout=True)
             self.call_after_refresh(self._follow)
         elif widths != self._widths:

@@ -68,6 +68,21 @@ async def test_the_row_under_the_cursor_is_always_in_view() -> None:
             assert top <= int(table.current.key) < top + 11
 
 
+async def test_a_row_stays_at_its_place_on_the_screen_when_others_come_above_it() -> None:
+    app = _TableApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        table = app.query_one(Table)
+        table.styles.height = 12
+        table.show(_rows(*range(100)))
+        table.focus()
+        await pilot.press(*["pagedown"] * 4, "up", "up", "up")
+        await pilot.pause()
+        assert (table.current.key, table.scroll_offset.y) == ("41", 34)
+        table.show(_rows(*range(-3, 100)))
+        await pilot.pause()
+        assert (table.current.key, table.scroll_offset.y) == ("41", 37)
+
+
 async def test_only_changed_lines_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     app = _TableApp()
     async with app.run_test(size=(60, 12)) as pilot:
