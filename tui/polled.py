@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from textual import on
 from textual.message import Message
@@ -15,13 +15,12 @@ from tui.panel import Failure, Found, attempt
 class PolledPane(Pane):
     """Calls `look` in a thread, `draw` with what it returned, and looks again `POLL_S` after that.
 
-    `look` must not touch a widget. It may return None for "nothing has changed". What it raises is told in a
-    message, once, and the pane stays as it is: no screen takes the others with it.
+    `look` must not touch a widget, nor remember anything: it may be overtaken by a later one, and is forgotten then. It
+    may return None for "nothing has changed since what is drawn". What it raises is told in a message, once, and the
+    pane stays as it is: no screen takes the others with it.
     """
 
     POLL_S = 2.0
-    IN_ORDER: ClassVar = False
-    """Whether an older look is forgotten that ends after a newer one: for a `look` that remembers nothing itself."""
 
     @dataclass
     class Seen(Message):
@@ -31,8 +30,8 @@ class PolledPane(Pane):
         trouble: Failure | None = None
         number: int = 0
 
-    _number = 0
-    _drawn_number = 0
+    _last_number = 0
+    _seen_number = 0
     _awaited_number = 0
     _in_view = False
     _timer: Timer | None = None
@@ -57,11 +56,11 @@ class PolledPane(Pane):
     def look_again(self, *, awaited: bool = False) -> None:
         """Look now; a look that is under way is overtaken. An `awaited` one has keys wait until it is drawn."""
         self._stop_timer()
-        self._number += 1
+        self._last_number += 1
         if awaited:
-            self._awaited_number = self._number
+            self._awaited_number = self._last_number
             self.drawn.clear()
-        look = partial(self._look, self._number)
+        look = partial(self._look, self._last_number)
         self.run_worker(look, thread=True, exclusive=True, group="look", exit_on_error=True)
 
     def _look(self, number: int) -> None:
@@ -72,10 +71,10 @@ class PolledPane(Pane):
     @on(Seen)
     def _on_seen(self, message: Seen) -> None:
         message.stop()
-        if self.IN_ORDER and message.number < self._drawn_number:
+        if message.number < self._seen_number:
             return
+        self._seen_number = message.number
         if message.snapshot is not None:
-            self._drawn_number = message.number
             self.draw(message.snapshot)
         if message.trouble is not None and message.trouble != self._told:
             self.notify(f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error")

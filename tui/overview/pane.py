@@ -30,7 +30,6 @@ class OverviewPane(PolledPane):
     PANE_ID = "overview"
     TITLE = "Overview"
     KEY = "1"
-    IN_ORDER = True
 
     _overview: Overview | None = None
     _problems: tuple[Problem, ...] = ()

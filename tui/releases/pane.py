@@ -58,7 +58,6 @@ class ReleasesPane(PolledPane):
     TITLE: ClassVar[str] = "Releases"
     KEY: ClassVar[str] = "4"
     POLL_S = 1.0
-    LATE_LOOKS_COUNT = False
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
@@ -184,10 +183,10 @@ class ReleasesPane(PolledPane):
 
     def _want(self, wanted: Wanted) -> None:
         if wanted != self.wanted:
-            if bool(wanted.fact) != bool(self.wanted.fact):
-                self.drawn.clear()  # keys typed ahead are for the other view
+            is_other_view = bool(wanted.fact) != bool(self.wanted.fact)
             self.wanted = wanted
-            self.look_again()
+            # Keys typed ahead are for the other view.
+            self.look_again(awaited=is_other_view)
 
     @property
     def _seen(self) -> ReleasesSeen | None:

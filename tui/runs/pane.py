@@ -41,7 +41,6 @@ class RunsPane(PolledPane):
     PANE_ID = "runs"
     TITLE = "Runs"
     KEY = "2"
-    IN_ORDER = True
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)

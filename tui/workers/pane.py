@@ -32,7 +32,6 @@ class WorkersPane(PolledPane):
     PANE_ID = "workers"
     TITLE = "Workers"
     KEY = "6"
-    IN_ORDER = True
     POLL_S = 1.0
 
     _found = Workers()
