@@ -67,10 +67,10 @@ class Follower:
 
     def poll(self) -> bool:
         """Look once; whether anything changed. Never raises for what happens to the file."""
-        before = self.segments
+        before = self.segments, self.trouble
         changed = self._grow()
         self._follow_path()
-        return changed or self.segments is not before
+        return changed or (self.segments, self.trouble) != before
 
     def close(self) -> None:
         """Let go of every file."""

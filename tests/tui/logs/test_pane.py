@@ -330,6 +330,15 @@ async def test_another_screen_opens_a_log_at_a_line(settings: Settings) -> None:
         await until(pilot, lambda: "run 3: 40 lines" in filter_facts(pilot))
 
 
+async def test_a_log_that_goes_away_and_comes_back_is_told(settings: Settings) -> None:
+    log = settings.log_dir / "supervisor.log"
+    async with console(settings) as pilot:
+        log.rename(log.with_name("elsewhere"))
+        await until(pilot, lambda: "supervisor.log is gone" in facts(pilot))
+        log.with_name("elsewhere").rename(log)
+        await until(pilot, lambda: "▼ following" in facts(pilot))
+
+
 async def test_a_rotation_is_said_where_it_happened(settings: Settings) -> None:
     log = settings.log_dir / "supervisor.log"
     async with console(settings) as pilot:
