@@ -137,6 +137,7 @@ class Scan:
         self._total_bytes = sum(stops.values())
         self._matches = {serial: Matches(stop) for serial, stop in stops.items()}
         self._asked_to = dict(stops)
+        self._present = frozenset(stops)
         self._unfinished = min(_CHILDREN, -(-self._total_bytes // CHUNK_BYTES))
         self._children: list[_Child] = []
         self._follower: _Child | None = None
@@ -175,6 +176,7 @@ class Scan:
         return self._matches.get(segment.serial)
 
     def follow(self, segments: tuple[Segment, ...]) -> None:
+        self._present = frozenset(segment.serial for segment in segments)
         """Look through what the segments have more than when last asked; returns at once.
 
         Asks for one stretch at a time: call it again whenever `moved` was called.
@@ -191,8 +193,8 @@ class Scan:
 
     @property
     def count(self) -> int:
-        """How many lines are known to match."""
-        return sum(matches.count for matches in self._matches.values())
+        """How many lines are known to match, of those that are there."""
+        return sum(matches.count for serial, matches in self._matches.items() if serial in self._present)
 
     @property
     def finished(self) -> bool:
@@ -219,7 +221,8 @@ class Scan:
             if report.kind == FULL:
                 self.trouble = "too many lines match to keep them all: narrow it down"
             elif report.kind == FINISHED:
-                self._following &= report.backward
+                if not report.backward:
+                    self._following = False
             else:
                 stretch = _Stretch(report.start, report.stop, report.count, spool, report.spool_at)
                 self._matches[report.segment].add(stretch)
@@ -228,8 +231,9 @@ class Scan:
     def _child_ended(self, code: int, *, counts: bool) -> None:
         with self._lock:
             self._unfinished -= counts
-        if code > 0:
-            self.trouble = f"the search broke off with exit code {code}"
+        if code and not self._closed:
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            self.trouble = f"the search broke off with {how}"
         self._moved()
 
 

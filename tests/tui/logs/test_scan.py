@@ -153,6 +153,36 @@ def test_a_scan_ends_when_it_is_closed(log: Path) -> None:
     wait_until(lambda: all(process.poll() is not None for process in started))
 
 
+def test_a_scan_whose_process_is_killed_says_so(log: Path) -> None:
+    follower = Follower(log)
+    follower.poll()
+    scan = Scan(LineFilter((Term("(x+x+)+y", True),)), follower.segments, lambda: None)
+    try:
+        wait_until(lambda: len(scan._children) == 3)
+        for child in scan._children:
+            child._process.kill()
+        wait_until(lambda: scan.finished)
+        assert scan.trouble == "the search broke off with signal 9"
+    finally:
+        scan.close()
+
+
+def test_lines_that_are_gone_are_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "run-1.log"
+    path.write_text(event(1, text="probe") * 9)
+    follower = Follower(path)
+    follower.poll()
+    scan = Scan(LineFilter((Term("probe"),)), follower.segments, lambda: None)
+    try:
+        wait_until(lambda: scan.finished and scan.count == 9)
+        path.write_text(event(2, text="probe"))
+        follower.poll()
+        scan.follow(follower.segments)
+        wait_until(lambda: scan.count == 1)
+    finally:
+        scan.close()
+
+
 @pytest.mark.parametrize("text", ["(", "a{3,1}", "*"])
 def test_a_wrong_expression_is_refused_before_anything_starts(text: str) -> None:
     with pytest.raises(ValueError, match="not a regular expression"):
