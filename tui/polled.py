@@ -83,7 +83,8 @@ class PolledPane(Pane):
             self.drawn.set()
         if self._in_view:
             self._stop_timer()
-            self._timer = self.set_timer(self.POLL_S, self.look_again)
+            # Not `set_timer`: held up while it begins, for longer than it takes, it loses its only tick.
+            self._timer = self.set_interval(self.POLL_S, self.look_again)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

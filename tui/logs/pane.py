@@ -11,6 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Static
 
 from ops.words import ago_text
@@ -61,7 +62,7 @@ class LogsPane(PolledPane):
         self._system: SystemJournal | None = None
         self._reading: Reading | None = None
         self._wanted_line: int | None = None
-        self._drawing = False
+        self._drawing: Timer | None = None
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
@@ -179,18 +180,20 @@ class LogsPane(PolledPane):
     def _stir(self) -> None:
         """Called from threads, up to a thousand times a second."""
         # A draw that is due has not read anything yet: it will see this, too.
-        if not self._drawing:
+        if self._drawing is None:
             self.post_message(self.Stirred())
 
     @on(Stirred)
     def _stirred(self) -> None:
         """Draw soon: however fast a log grows, ten times a second is as fast as anybody reads."""
-        if not self._drawing:
-            self._drawing = True
-            self.set_timer(_DRAW_S, self._draw_stirred)
+        if self._drawing is None:
+            # Not `set_timer`: held up while it begins, for longer than it takes, it loses its only tick.
+            self._drawing = self.set_interval(_DRAW_S, self._draw_stirred)
 
     def _draw_stirred(self) -> None:
-        self._drawing = False
+        if self._drawing is not None:
+            self._drawing.stop()
+            self._drawing = None
         if self._reading is None:
             return
         self._reading.keep_up()

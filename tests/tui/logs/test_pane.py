@@ -1,12 +1,15 @@
 """The screen Logs: every action, through the keys that do it, on real files."""
 
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from textual import timer
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -337,6 +340,25 @@ async def test_a_log_that_goes_away_and_comes_back_is_told(settings: Settings) -
         await until(pilot, lambda: "supervisor.log is gone" in facts(pilot))
         log.with_name("elsewhere").rename(log)
         await until(pilot, lambda: "▼ following" in facts(pilot))
+
+
+async def test_a_process_held_up_while_a_timer_begins_draws_and_looks_all_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clock() -> float:
+        """Ten seconds pass between a timer's start and its next look at the clock."""
+        return time.monotonic() + (10.0 if "start" in sys._getframe(1).f_locals else 0.0)
+
+    async with console(settings) as pilot:
+        pane = pilot.app.query_one(LogsPane)
+        monkeypatch.setattr(timer._time, "get_time", clock)
+        pane._stirred()
+        await until(pilot, lambda: not pane._drawing)
+        pane.POLL_S = 0.1
+        for look in (pane.look_again, lambda: None):
+            seen = pane._sources
+            look()
+            await until(pilot, lambda: pane._sources is not seen)  # noqa: B023
 
 
 async def test_a_rotation_is_said_where_it_happened(settings: Settings) -> None:
