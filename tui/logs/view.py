@@ -320,7 +320,8 @@ class LogView(Widget, can_focus=True):
         if self.document is None:
             return
         offset = max(int(typical_lines * _TYPICAL_LINE_BYTES), 0)
-        for segment in self.document.segments:
+        at_end = typical_lines >= self._bar.window_virtual_size - self._bar.window_size
+        for segment in () if at_end else self.document.segments:
             if offset < segment.size:
                 start = Position(segment.serial, line_start(segment.file, offset))
                 self._top = self._nearest(self.document, start)

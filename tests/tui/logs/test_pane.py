@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual import timer
 from textual.pilot import Pilot
+from textual.scrollbar import ScrollTo
 from textual.widgets import Input
 
 from ops.journal import Journal
@@ -331,6 +332,15 @@ async def test_another_screen_opens_a_log_at_a_line(settings: Settings) -> None:
         await until(pilot, lambda: "line 1,234 of 5,000" in facts(pilot))
         pilot.app.screen.post_message(OpenLog(settings.log_dir / "supervisor.log", 3))
         await until(pilot, lambda: "run 3: 40 lines" in filter_facts(pilot))
+
+
+async def test_the_bar_dragged_to_its_end_shows_the_end_of_the_log(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await pilot.press("g")
+        bar = view_of(pilot)._bar
+        bar.post_message(ScrollTo(y=bar.window_virtual_size - bar.window_size))
+        await until(pilot, lambda: f"line {LINES} of" in facts(pilot))
+        assert shown(pilot)[-1].endswith("number=399")
 
 
 async def test_a_log_that_goes_away_and_comes_back_is_told(settings: Settings) -> None:
