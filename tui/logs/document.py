@@ -26,6 +26,11 @@ class Position:
     segment: int
     offset: int
 
+    @property
+    def just_after(self) -> "Position":
+        """What the line itself is before."""
+        return Position(self.segment, self.offset + 1)
+
 
 class Places(Protocol):
     """Which lines of a segment are to be seen."""
@@ -36,8 +41,9 @@ class Places(Protocol):
     def before(self, offset: int) -> int | None:
         """The last one that begins before `offset`."""
 
-    def knows_before(self, offset: int) -> bool:
-        """Whether that is for certain what `before` says of `offset`; it may be looked for still."""
+    @property
+    def known_from(self) -> int:
+        """Of what begins before this offset nothing is known; it is looked through still, from the end."""
 
 
 class AllPlaces:
@@ -61,8 +67,9 @@ class AllPlaces:
         size = self._segment.size
         return line_start(self._segment.file, min(offset, size) - 1) if min(offset, size) > 0 else None
 
-    def knows_before(self, offset: int) -> bool:
-        return True
+    @property
+    def known_from(self) -> int:
+        return 0
 
 
 class Document:
@@ -198,11 +205,29 @@ class Document:
                 return Position(segment.serial, NOTICE)
         return None
 
-    def knows_before(self, position: Position, places: Callable[[Segment], Places | None]) -> bool:
-        """Whether it is known which line to be seen is at `position` or the last one before it."""
-        segment = self._segment(position.segment)
-        seen = places(segment) if segment else None
-        return segment is None or (seen is not None and seen.knows_before(position.offset + 1))
+    def knows(self, position: Position, direction: int, places: Callable[[Segment], Places | None]) -> bool:
+        """Whether it is known which line to be seen is the next one from there, or the last one; notices aside."""
+        for segment in self.segments[::direction]:
+            if (segment.serial - position.segment) * direction < 0:
+                continue
+            seen, start = places(segment), position.offset if segment.serial == position.segment else None
+            if seen is None:
+                return False
+            # Asked first: what is learned after it is for the next time.
+            known_from = seen.known_from
+            if direction > 0:
+                after = 0 if start is None else start + 1
+                if after < known_from:
+                    return False
+                found = seen.after(after)
+            else:
+                before = segment.size if start is None else start
+                found = seen.before(before)
+                if found is None and before > 0 and known_from > 0:
+                    return False
+            if found is not None:
+                return True
+        return True
 
     def last(self, places: Callable[[Segment], Places | None] = AllPlaces) -> Position | None:
         segments = self.segments

@@ -17,7 +17,7 @@ from textual.widgets import Static
 from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.context import ConsoleContext
-from tui.logs.document import Document
+from tui.logs.document import Document, Position
 from tui.logs.match import LEVELS, LineFilter, Term
 from tui.logs.question import QuestionLine
 from tui.logs.reading import Reading
@@ -130,8 +130,8 @@ class LogsPane(PolledPane):
             self._open(known or source_of(message.path))
             if message.run_id is not None and message.path.name != f"run-{message.run_id}.log":
                 self._filter(LineFilter(run_id=message.run_id))
-            self._wanted_line = message.at_line
-            self._stirred()
+            if message.at_line is not None and self._reading:
+                self._to_line(self._reading, message.at_line)
             self._view.focus()
 
     def _open(self, source: Source) -> None:
@@ -197,10 +197,8 @@ class LogsPane(PolledPane):
         if self._reading is None:
             return
         self._reading.keep_up()
-        if self._wanted_line is not None and (position := self._reading.document.at_line(self._wanted_line)):
-            self._wanted_line = None
-            self._view.go(position)
-        elif (found := self._reading.wanted_match()) is not None:
+        self._reach_line(self._reading.document)
+        if (found := self._reading.wanted_match()) is not None:
             self._view.go(found)
         else:
             self._view.draw()
@@ -264,7 +262,7 @@ class LogsPane(PolledPane):
         position = reading.document.at_time(parse_time(text, self._newest()))
         if position is None:
             raise ValueError("this log is empty")
-        return partial(self._view.go, position)
+        return partial(self._go, position)
 
     def _answer_line(self, reading: Reading, text: str) -> Callable[[], None]:
         if not text.isdecimal() or int(text) < 1:
@@ -272,11 +270,35 @@ class LogsPane(PolledPane):
         count = reading.document.line_count
         if count is not None and int(text) > count:
             raise ValueError(f"this log has {count:,} lines")
-        return partial(self._to_line, int(text))
+        return partial(self._to_line, reading, int(text))
 
-    def _to_line(self, number: int) -> None:
+    def _to_line(self, reading: Reading, number: int) -> None:
+        self._want_nothing()
         self._wanted_line = number
-        self._stirred()
+        self._reach_line(reading.document)
+
+    def _reach_line(self, document: Document) -> None:
+        """Go to the line that is wanted, if there is one and it is known where it begins."""
+        if self._wanted_line is None:
+            return
+        # Asked first: what is counted after it is for the next time.
+        count = document.line_count
+        if position := document.at_line(self._wanted_line):
+            self._wanted_line = None
+            self._view.go(position)
+        elif count is not None:
+            self._wanted_line = None
+            self.notify(f"this log has {count:,} lines", severity="warning")
+
+    def _go(self, position: Position) -> None:
+        self._want_nothing()
+        self._view.go(position)
+
+    def _want_nothing(self) -> None:
+        """Who goes somewhere else is not taken away from there by what was looked for before."""
+        self._wanted_line = None
+        if self._reading:
+            self._reading.want_nothing()
 
     def _newest(self) -> datetime:
         """The time of the last line that has one, as far as a page back; else now."""
@@ -295,6 +317,7 @@ class LogsPane(PolledPane):
 
     def _search(self, term: Term | None) -> None:
         if self._reading:
+            self._wanted_line = None
             self._reading.search(term, self._view.anchor or self._reading.document.last())
             self._view.terms = self._reading.marked
             self._view.draw()
@@ -337,10 +360,10 @@ class LogsPane(PolledPane):
         if self._reading is None or self._reading.search_term is None:
             self.notify("nothing was searched for; / searches", severity="warning")
             return
-        position = self._reading.match_from(self._view.anchor, direction)
-        if self._reading.is_wanting or (position is None and self._reading.looking):
-            self._reading.want_match(self._view.anchor, direction)
-        elif position is not None:
+        cursor = self._view.anchor
+        if self._reading.is_wanting or not self._reading.knows_match_from(cursor, direction):
+            self._reading.want_match(cursor, direction)
+        elif position := self._reading.match_from(cursor, direction):
             self._view.go(position)
         else:
             self.notify(f"no match further {'down' if direction > 0 else 'up'}")
@@ -360,12 +383,14 @@ class LogsPane(PolledPane):
             self._view.follow = False
             self._view.draw()
         else:
-            self._view.go_to_end()
+            self.action_end()
 
     def action_start(self) -> None:
+        self._want_nothing()
         self._view.go_to_start()
 
     def action_end(self) -> None:
+        self._want_nothing()
         self._view.go_to_end()
 
     def action_wrap(self) -> None:

@@ -10,6 +10,8 @@ from tui.logs.match import LineFilter, Term
 from tui.logs.scan import Scan
 from tui.logs.times import time_of
 
+_NEAREST = 0
+
 
 class Reading:
     """A document, the lines of it that are shown, and the lines that are searched for among those."""
@@ -21,7 +23,7 @@ class Reading:
         self._stirred = stirred
         self._shown: Scan | None = None
         self._found: Scan | None = None
-        self._want: tuple[Position | None, int] | None = None
+        self._wanted_from: Position | None = None
         self._steps: list[int] = []
 
     def close(self) -> None:
@@ -43,8 +45,7 @@ class Reading:
         """Show only these lines; what is searched for is searched among them."""
         self.wanted = wanted
         self._shown = self._instead_of(self._shown, wanted)
-        if self.search_term is not None:
-            self.search(self.search_term, None)
+        self._look_for_term()
 
     def places(self, segment: Segment) -> Places | None:
         """Which lines of a segment are shown."""
@@ -64,52 +65,56 @@ class Reading:
     def search(self, term: Term | None, cursor: Position | None) -> None:
         """Look for a term; the match nearest to the cursor is wanted, first at it or before it."""
         self.search_term = term
+        self._wanted_from, self._steps = cursor, [_NEAREST] if term else []
+        self._look_for_term()
+
+    def _look_for_term(self) -> None:
+        term = self.search_term
         wanted = LineFilter((*self.wanted.terms, term), self.wanted.level, self.wanted.run_id) if term else LineFilter()
         self._found = self._instead_of(self._found, wanted)
-        self._want = (Position(cursor.segment, cursor.offset + 1), -1) if term and cursor else None
-        self._steps = []
-
-    @property
-    def looking(self) -> bool:
-        """Whether there may be more matches than are known."""
-        return self._found is not None and not self._found.finished
 
     def match_from(self, cursor: Position | None, direction: int) -> Position | None:
         """The next match after the cursor, or the last one before it, among those known."""
         if self._found is None or cursor is None:
             return None
+        if direction == _NEAREST:
+            return self.match_from(cursor.just_after, -1) or self.match_from(cursor, 1)
         step = self.document.next if direction > 0 else self.document.previous
         position = step(cursor, self._found.of)
         while position and position.offset == NOTICE:
             position = step(position, self._found.of)
         return position
 
+    def knows_match_from(self, cursor: Position | None, direction: int) -> bool:
+        """Whether `match_from` says that for certain; there may be nearer ones, that are looked for still."""
+        if self._found is None or self._found.finished or cursor is None:
+            return True
+        if direction == _NEAREST:
+            return self.knows_match_from(cursor.just_after, -1) and self.knows_match_from(cursor, 1)
+        return self.document.knows(cursor, direction, self._found.of)
+
     @property
     def is_wanting(self) -> bool:
         """Whether a match is wanted that is not known yet."""
-        return self._want is not None
+        return bool(self._steps)
 
     def want_match(self, cursor: Position | None, direction: int) -> None:
         """Have that match told by `wanted_match` once it is known; it is seen from the one that is wanted already."""
-        if self._want is None:
-            self._want = (cursor, direction)
-        else:
-            self._steps.append(direction)
+        if not self._steps:
+            self._wanted_from = cursor
+        self._steps.append(direction)
+
+    def want_nothing(self) -> None:
+        """Have no match told any more."""
+        self._steps = []
 
     def wanted_match(self) -> Position | None:
-        """The match that was wanted, once; None while it is not known."""
-        if self._want is None:
-            return None
-        cursor, direction = self._want
-        position = self.match_from(cursor, direction)
-        if position is None and self.looking:
-            return None
-        # None before the cursor: the first one after it will do.
-        position = position or self.match_from(cursor, -direction)
-        steps, self._want, self._steps = self._steps, None, []
-        for step in steps:
-            position = self.match_from(position, step) or position
-        return position
+        """The match that was wanted, as far as the way to it is known, once; None while none is known."""
+        reached = None
+        while self._steps and self.knows_match_from(self._wanted_from, self._steps[0]):
+            reached = self.match_from(self._wanted_from, self._steps.pop(0)) or reached
+            self._wanted_from = reached or self._wanted_from
+        return reached
 
     def _instead_of(self, scan: Scan | None, wanted: LineFilter) -> Scan | None:
         if scan:

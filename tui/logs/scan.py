@@ -113,10 +113,6 @@ class Matches:
                     return stretch.place(number - 1)
             return None
 
-    def knows_before(self, offset: int) -> bool:
-        """Whether it is known which match is the last that begins before `offset`, or that none is."""
-        return self.known_from == 0 or self.before(offset) is not None
-
     def number_before(self, offset: int) -> int:
         """How many known matches begin before `offset`."""
         with self._lock:
@@ -176,11 +172,11 @@ class Scan:
         return self._matches.get(segment.serial)
 
     def follow(self, segments: tuple[Segment, ...]) -> None:
-        self._present = frozenset(segment.serial for segment in segments)
         """Look through what the segments have more than when last asked; returns at once.
 
         Asks for one stretch at a time: call it again whenever `moved` was called.
         """
+        self._present = frozenset(segment.serial for segment in segments)
         for segment in segments:
             asked = self._asked_to.get(segment.serial, 0)
             stop = _complete(segment, last=segment is segments[-1])

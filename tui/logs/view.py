@@ -111,7 +111,7 @@ class LogView(Widget, can_focus=True):
         self.draw()
 
     def go_to_start(self) -> None:
-        if self.document and (first := self.document.first(self._places)):
+        if self.document and (first := self.document.first()):
             self.go(first)
 
     def action_move(self, lines: int) -> None:
@@ -187,15 +187,14 @@ class LogView(Widget, can_focus=True):
             self._top = self._back(last, self.size.height - 1)
         else:
             # Asked first: what is learned after it is for the next time.
-            is_known = document.knows_before(self.anchor, self._places)
+            is_known = document.knows(self.anchor.just_after, -1, self._places)
             self.cursor = self._nearest(document, self.anchor) or last
             self._top = self._nearest(document, self._top or self.cursor) or self.cursor
             if is_known:
                 self.anchor = self.cursor
 
     def _nearest(self, document: Document, position: Position) -> Position | None:
-        after = Position(position.segment, position.offset + 1)
-        if position.offset >= 0 and (before := document.previous(after, self._places)):
+        if position.offset >= 0 and (before := document.previous(position.just_after, self._places)):
             return before
         exists = any(segment.serial == position.segment and segment.notice for segment in document.segments)
         if position.offset == NOTICE and exists:
@@ -323,8 +322,7 @@ class LogView(Widget, can_focus=True):
         at_end = typical_lines >= self._bar.window_virtual_size - self._bar.window_size
         for segment in () if at_end else self.document.segments:
             if offset < segment.size:
-                start = Position(segment.serial, line_start(segment.file, offset))
-                self._top = self._nearest(self.document, start)
+                self._top = Position(segment.serial, line_start(segment.file, offset))
                 self._stay_at(self._top)
                 return
             offset -= segment.size

@@ -3,10 +3,11 @@
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual import timer
@@ -22,10 +23,9 @@ from tests.tui.logs.writing import event
 from tui.app import ConsoleApp
 from tui.context import ConsoleContext
 from tui.logs.document import NOTICE
-from tui.logs.lines import OpenFile
+from tui.logs.index import SparseIndex
 from tui.logs.pane import LogsPane
 from tui.logs.scan import Scan
-from tui.logs.scan_child import Report
 from tui.logs.view import LogView
 from tui.messages import OpenLog
 from tui.table import Table
@@ -191,20 +191,27 @@ async def test_hiding_lines_leaves_the_cursor_where_it_is_or_at_the_nearest_line
 
 
 @contextmanager
-def hiding_takes_long(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is shown is known only after the block; what is searched for, which is two terms, at once."""
-    take, over = Scan._take, threading.Event()
+def held_back(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, is_held: Callable[[Any], bool] = lambda _: True
+) -> Iterator[None]:
+    """What a thread calls of these goes on only after the block."""
+    called, over = getattr(owner, name), threading.Event()
 
-    def late(scan: Scan, reports: list[Report], spool: OpenFile) -> None:
-        if len(scan.wanted.terms) == 1:
+    def late(self: Any, *arguments: Any) -> None:
+        if is_held(self):
             over.wait(60)
-        take(scan, reports, spool)
+        called(self, *arguments)
 
-    monkeypatch.setattr(Scan, "_take", late)
+    monkeypatch.setattr(owner, name, late)
     try:
         yield
     finally:
         over.set()
+
+
+def hiding_takes_long(monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
+    """What is shown is known only after the block; what is searched for, which is two terms, at once."""
+    return held_back(monkeypatch, Scan, "_take", lambda scan: len(scan.wanted.terms) == 1)
 
 
 async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
@@ -218,6 +225,27 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
             assert not shown(pilot), "nobody knows yet what is not hidden"
         await settled(pilot)
         assert view_of(pilot).copied_line().endswith("number=123")
+
+
+async def test_a_match_is_gone_to_though_lines_are_hidden_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with console(settings) as pilot:
+        with hiding_takes_long(monkeypatch):
+            await pilot.press("slash", *"55", "enter", "l")
+            assert pilot.app.query_one(LogsPane)._reading.is_wanting
+        await settled(pilot)
+        assert view_of(pilot).copied_line().endswith("number=355")
+
+
+async def test_who_goes_elsewhere_is_not_taken_to_the_match_that_is_found_then(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with console(settings) as pilot:
+        with hiding_takes_long(monkeypatch):
+            await pilot.press("slash", *"55", "enter", "g")
+        await settled(pilot)
+        assert f"line 1 of {LINES}" in facts(pilot)
 
 
 async def test_hidden_lines_stay_hidden_while_the_log_grows(settings: Settings) -> None:
@@ -332,6 +360,35 @@ async def test_another_screen_opens_a_log_at_a_line(settings: Settings) -> None:
         await until(pilot, lambda: "line 1,234 of 5,000" in facts(pilot))
         pilot.app.screen.post_message(OpenLog(settings.log_dir / "supervisor.log", 3))
         await until(pilot, lambda: "run 3: 40 lines" in filter_facts(pilot))
+
+
+async def test_a_line_that_is_not_counted_yet_is_gone_to_unless_somebody_goes_elsewhere(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = settings.log_dir / "supervisor.log"
+    async with console(settings) as pilot:
+        for key, line in (("", 121), ("g", 1)):
+            with held_back(monkeypatch, SparseIndex, "advance"):
+                pilot.app.screen.post_message(OpenLog(log, at_line=121))
+                await until(pilot, lambda: "indexed 0 %" in facts(pilot))
+                await pilot.press(*key)
+            await until(pilot, lambda: f"of {LINES}" in facts(pilot))
+            await settled(pilot)
+            assert f"line {line} of" in facts(pilot)
+
+
+async def test_a_line_that_there_is_not_is_not_gone_to_when_there_is_one(settings: Settings) -> None:
+    log = settings.log_dir / "supervisor.log"
+    async with console(settings) as pilot:
+        pilot.app.screen.post_message(OpenLog(log, at_line=LINES + 1))
+        await until(pilot, lambda: [notice.message for notice in pilot.app._notifications])
+        assert "this log has 404 lines" in [notice.message for notice in pilot.app._notifications]
+        await pilot.press("g")
+        with log.open("a") as more:
+            more.write(event(COUNT))
+        await until(pilot, lambda: f"line 1 of {LINES + 1}" in facts(pilot))
+        await settled(pilot)
+        assert f"line 1 of {LINES + 1}" in facts(pilot)
 
 
 async def test_the_bar_dragged_to_its_end_shows_the_end_of_the_log(settings: Settings) -> None:
