@@ -36,6 +36,8 @@ class PolledPane(Pane):
     _in_view = False
     _timer: Timer | None = None
     _told: Failure | None = None
+    _holds_keys = False
+    """A pane has keys wait for something else than a look."""
 
     def look(self) -> Any:
         """Take a frozen snapshot of what the pane shows; runs in a thread."""
@@ -79,7 +81,7 @@ class PolledPane(Pane):
         if message.trouble is not None and message.trouble != self._told:
             self.notify(f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error")
         self._told = message.trouble
-        if message.number >= self._awaited_number:
+        if message.number >= self._awaited_number and not self._holds_keys:
             self.drawn.set()
         if self._in_view:
             self._stop_timer()

@@ -243,7 +243,16 @@ class LogsPane(PolledPane):
         except ValueError as error:
             self.notify(str(error), severity="warning")
         else:
-            self._line.leave(self._view, go_on)
+            # The keys after it in the same packet are meant for what the answer leads to.
+            self._holds_keys = True
+            self.drawn.clear()
+            self._line.leave(self._view, partial(self._go_on, self._reading, go_on))
+
+    def _go_on(self, asked: Reading, then: Callable[[], None]) -> None:
+        if self._reading is asked:
+            then()
+        self._holds_keys = False
+        self.drawn.set()
 
     # Each says what is to be done, or raises ValueError for an answer that is none.
 
@@ -353,10 +362,6 @@ class LogsPane(PolledPane):
         self._to_match(-1)
 
     def _to_match(self, direction: int) -> None:
-        if self._line.is_leaving:
-            # A key in the same packet as the answer: the search has yet to begin.
-            self.call_after_refresh(self._to_match, direction)
-            return
         if self._reading is None or self._reading.search_term is None:
             self.notify("nothing was searched for; / searches", severity="warning")
             return

@@ -34,8 +34,6 @@ class QuestionLine(ContentSwitcher):
     def __init__(self) -> None:
         super().__init__(initial=_FACTS, id="logs-line")
         self._question = ""
-        self.is_leaving = False
-        """Whether what comes `then`, after a question, has yet to begin."""
 
     def compose(self) -> ComposeResult:
         yield Static(id=_FACTS, markup=False)
@@ -62,7 +60,6 @@ class QuestionLine(ContentSwitcher):
 
         All in one would halt the keys; and beside processes that look through gigabytes painting takes twice as long.
         """
-        self.is_leaving = True
         self._give_keys_to(keys_to)
         self.call_after_refresh(self._take_away, then)
 
@@ -70,11 +67,7 @@ class QuestionLine(ContentSwitcher):
         # By now somebody may be asking the next one. The prompt's own `has_focus` may be a message behind.
         if self.screen.focused is not self._prompt:
             self.current = _FACTS
-        self.call_after_refresh(self._go_on, then)
-
-    def _go_on(self, then: Callable[[], None]) -> None:
-        self.is_leaving = False
-        then()
+        self.call_after_refresh(then)
 
     @property
     def _prompt(self) -> Input:

@@ -227,6 +227,24 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
         assert view_of(pilot).copied_line().endswith("number=123")
 
 
+async def test_keys_in_one_packet_with_an_answer_act_on_what_it_leads_to(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        for keys, line, filtered in (
+            ("hnumber=\rl", LINES, 'only "number=", INFO and worse'),
+            (":11\rr", 11, "only run 3"),
+            (":11\rj", 12, ""),
+            ("t21:00:10\rk", 10, ""),
+            (":101\r/number=\rN", 100, 'search "number="'),
+            ("/number=\r:11\r", 11, 'search "number="'),
+        ):
+            packet(pilot, keys)
+            await until(pilot, lambda: filter_facts(pilot).startswith(filtered) and f"line {line} of" in facts(pilot))  # noqa: B023
+            await settled(pilot)
+            assert f"line {line} of" in facts(pilot)
+            await pilot.press("escape", "escape", "G")
+            await settled(pilot)
+
+
 async def test_a_match_is_gone_to_though_lines_are_hidden_meanwhile(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
