@@ -122,7 +122,7 @@ class LogsPane(PolledPane):
         message.stop()
         if message.key in self._sources:
             self._open(self._sources[message.key])
-            self._view.focus()
+            self._give_keys_to_log()
 
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, OpenLog):
@@ -132,7 +132,15 @@ class LogsPane(PolledPane):
                 self._filter(LineFilter(run_id=message.run_id))
             if message.at_line is not None and self._reading:
                 self._to_line(self._reading, message.at_line)
-            self._view.focus()
+            self._give_keys_to_log()
+
+    def _give_keys_to_log(self) -> None:
+        self._let_list_give_way()
+        self._view.focus()
+
+    def _let_list_give_way(self) -> None:
+        """Show the log, where there is no room for both."""
+        self.remove_class("-with-sources")
 
     def _open(self, source: Source) -> None:
         self._close()
@@ -221,16 +229,20 @@ class LogsPane(PolledPane):
     # Asking
 
     def action_search(self) -> None:
-        self._line.ask("search")
+        self._ask("search")
 
     def action_hide(self) -> None:
-        self._line.ask("hide")
+        self._ask("hide")
 
     def action_time(self) -> None:
-        self._line.ask("time")
+        self._ask("time")
 
     def action_line(self) -> None:
-        self._line.ask("line")
+        self._ask("line")
+
+    def _ask(self, question: str) -> None:
+        self._let_list_give_way()
+        self._line.ask(question)
 
     @on(QuestionLine.Answered)
     def _answered(self, message: QuestionLine.Answered) -> None:
@@ -353,7 +365,7 @@ class LogsPane(PolledPane):
         elif run_id is not None:
             self._filter(replace(self._reading.wanted, run_id=run_id))
         else:
-            self._line.ask("run_only")
+            self._ask("run_only")
 
     def action_next(self) -> None:
         self._to_match(1)
