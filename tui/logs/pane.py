@@ -151,6 +151,8 @@ class LogsPane(PolledPane):
         assert path is not None
         self._source, self._wanted_line = source, None
         self._reading = Reading(Document(path, self._stir), self._stir)
+        # The list may have come after whoever wanted to see it had left.
+        self._reading.document.pause(not self._in_view)
         self._view.show(self._reading.document)
         self._draw_reading()
 

@@ -427,6 +427,19 @@ async def test_the_bar_dragged_to_its_end_shows_the_end_of_the_log(settings: Set
         assert shown(pilot)[-1].endswith("number=399")
 
 
+async def test_a_log_that_is_opened_when_nobody_looks_is_read_when_somebody_does(settings: Settings) -> None:
+    async with console(settings) as pilot:
+        await pilot.press("1")
+        await until(pilot, lambda: pilot.app.shown_pane.PANE_ID == "overview")
+        pane = pilot.app.query_one(LogsPane)
+        pane._open(pane._source)
+        assert not pane._reading.document._awake.is_set()
+        with (settings.log_dir / "supervisor.log").open("a") as log:
+            log.write(event(COUNT))
+        await pilot.press("5")
+        await until(pilot, lambda: shown(pilot) and shown(pilot)[-1].endswith("number=400"))
+
+
 async def test_a_log_that_goes_away_and_comes_back_is_told(settings: Settings) -> None:
     log = settings.log_dir / "supervisor.log"
     async with console(settings) as pilot:
