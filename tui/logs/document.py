@@ -142,12 +142,11 @@ class Document:
     def at_line(self, number: int) -> Position | None:
         """Where the line of that number begins; None when there is none, or it is not counted yet."""
         for segment in self.segments:
-            if number <= segment.index.newlines + 1:
-                offset = segment.index.line_offset(segment.file, number)
-                return None if offset is None or offset >= segment.size else Position(segment.serial, offset)
-            if not segment.indexed:
-                return None
-            number -= _line_count(segment)
+            if segment.indexed and number > (count := _line_count(segment)):
+                number -= count
+                continue
+            offset = segment.index.line_offset(segment.file, number)
+            return None if offset is None or offset >= segment.size else Position(segment.serial, offset)
         return None
 
     def at_time(self, moment: float) -> Position | None:

@@ -108,13 +108,14 @@ def test_a_time_is_found_before_anything_is_indexed(tmp_path: Path) -> None:
     assert time_of(document.read(position, 99)[0]) == START + 30_000
 
 
-def test_lines_are_counted_on_across_a_rotation(opened: Opens) -> None:
-    document = opened(b"1\n2\nunfinished")
+@pytest.mark.parametrize("before", [b"1\n2\nunfinished", b"1\n2\n3\n"])
+def test_lines_are_counted_on_across_a_rotation(opened: Opens, before: bytes) -> None:
+    document = opened(before)
     document.path.rename(f"{document.path}.1")
     document.path.write_bytes(b"4\n5\n")
     wait_until(lambda: document.line_count == 5)
     assert document.line_number(document.last()) == 5
-    assert document.at_line(4) == Position(1, 0)
+    assert [document.at_line(number) for number in (4, 5, 6)] == [Position(1, 0), Position(1, 2), None]
     document.path.write_bytes(b"")
     wait_until(lambda: len(document.segments) == 2 and document.segments[-1].serial == 2)
     assert document.line_count == 3
