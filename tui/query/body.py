@@ -70,7 +70,7 @@ class QueryBody(Vertical):
 
     def compose(self) -> ComposeResult:
         yield SqlEditor(_FIRST_SQL, id="sql")
-        yield Static(id="error", markup=False)
+        yield Static(id="error")
         yield ResultView()
         yield Input(id="line", select_on_focus=False)
 
@@ -160,7 +160,7 @@ class QueryBody(Vertical):
         try:
             past = self._history.read()[::-1]
         except OSError as error:
-            self.notify(f"the history cannot be read: {error}", severity="warning", markup=False)
+            self.notify(f"the history cannot be read: {error}", severity="warning")
             return
         choices = [Choice(str(i), " ".join(query.sql.split())[:200], query.at[:16]) for i, query in enumerate(past)]
 
@@ -230,7 +230,7 @@ class QueryBody(Vertical):
     def do_copy_cell(self) -> None:
         if cell := self.result.grid.cell:
             self.app.copy_to_clipboard("" if cell[1] is None else str(cell[1]))
-            self.notify(f"{cell[0]} is on the clipboard", markup=False)
+            self.notify(f"{cell[0]} is on the clipboard")
 
     def do_export(self) -> None:
         if self.shown and self.shown.spill and not self.context.read_only:
@@ -321,7 +321,7 @@ class QueryBody(Vertical):
         try:
             self._history.add(past)
         except OSError as error:
-            self.notify(f"the history was not kept: {error}", severity="warning", markup=False)
+            self.notify(f"the history was not kept: {error}", severity="warning")
 
     @work(thread=True, group="catalog", exclusive=True)
     def _read_catalog(self) -> None:
@@ -376,7 +376,7 @@ class QueryBody(Vertical):
             return
         finally:
             spill.close()
-        self.app.call_from_thread(self.notify, f"{rows:,} rows are in {target}{part}", markup=False)
+        self.app.call_from_thread(self.notify, f"{rows:,} rows are in {target}{part}")
 
     # What it says
 
