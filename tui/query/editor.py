@@ -117,6 +117,8 @@ class _Text(TextAreaPlus):
     def __init__(self, completions: _Completions, **names: Any) -> None:
         super().__init__(**names)
         self._completions = completions
+        # A cursor that blinks writes 650 bytes a second, on whatever line, while nobody types.
+        self.set_reactive(_Text.cursor_blink, False)
 
     @property
     def is_listed(self) -> bool:
