@@ -4,13 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from textual.widgets import TextArea
 
 from tests.support.consoles import until
 from tests.support.served import Served
 from tui.app import ConsoleApp
 from tui.pane import PANES
 from tui.polled import PolledPane
-from tui.query.editor import SqlEditor
 
 _LOOKS = 5
 _ROUNDS = 10
@@ -44,8 +44,8 @@ async def test_a_screen_writes_nothing_as_long_as_nothing_happens(
 
 async def test_the_cursor_of_the_editor_does_not_blink(served: Served) -> None:
     async with ConsoleApp(served.context, first="query").run_test() as pilot:
-        await until(pilot, lambda: pilot.app.query_one(SqlEditor).text_input.has_focus)
-        assert not pilot.app.query_one(SqlEditor).text_input.blink_timer._active.is_set()
+        await until(pilot, lambda: pilot.app.query_one(TextArea).has_focus)
+        assert not pilot.app.query_one(TextArea).blink_timer._active.is_set()
 
 
 def _bytes_of(app: ConsoleApp, update: Any) -> str:

@@ -372,9 +372,10 @@ async def test_the_list_takes_the_place_of_the_log_where_there_is_no_room(settin
 
 async def test_the_list_gives_way_to_the_log_that_is_chosen_and_to_a_question(settings: Settings) -> None:
     async with console(settings, (60, 20)) as pilot:
-        for keys in ("s\r", "s/error"):
-            packet(pilot, keys)
+        for keys in ("\r", "/error"):
+            packet(pilot, "s")
             await until(pilot, lambda: pilot.app.query_one("#logs-list").has_focus)
+            packet(pilot, keys)
             await until(pilot, lambda: view_of(pilot).region.width == 60)
         await until(pilot, lambda: pilot.app.query_one("#logs-prompt", Input).value == "error")
 
