@@ -66,7 +66,7 @@ class Panel(Vertical):
     def __init__(self, *children: Widget, title: str, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self._inside = children
-        self._title = ""
+        self._titles = ("", "")
         self.entitle(title)
 
     def compose(self) -> ComposeResult:
@@ -81,11 +81,13 @@ class Panel(Vertical):
             trouble.show(f"{toned('✗ ' + drawn.what, 'bad')}\n{toned('  next: ' + drawn.next_step, 'quiet')}")
         trouble.display = isinstance(drawn, Failure)
 
-    def entitle(self, title: str) -> None:
-        """Give it another title, shown as it is; what stands there already is not drawn again."""
-        if title != self._title:
-            self._title = title
+    def entitle(self, title: str, subtitle: str = "") -> None:
+        """Give it other titles, shown as they are; what stands there already is not drawn again."""
+        before, self._titles = self._titles, (title, subtitle)
+        if title != before[0]:
             self.border_title = Content(title)
+        if subtitle != before[1]:
+            self.border_subtitle = Content(subtitle)
 
     @on(Table.Moved)
     def _moved(self, message: Table.Moved) -> None:

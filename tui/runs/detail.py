@@ -39,9 +39,7 @@ class RunDetail(VerticalScroll):
         story = detail.story
         if story.run.id != self._shown_id:
             self._begin(story.run.id)
-        panel = self.query_one("#facts-panel", Panel)
-        panel.border_title = f"Run {story.run.id}"
-        panel.border_subtitle = drawing.times_text(story.run)
+        self.query_one("#facts-panel", Panel).entitle(f"Run {story.run.id}", drawing.times_text(story.run))
         self.query_one("#facts", Lines).show(drawing.facts(story, now, data_dir))
         for name, text in (("error", drawing.error_text(story)), ("traceback", drawing.traceback_text(story))):
             self.query_one(f"#{name}-panel").display = bool(text)
