@@ -1,5 +1,6 @@
 """A pane that looks at the world again and again while it is in view, off the event loop."""
 
+from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +13,11 @@ from tui.pane import Pane
 from tui.panel import Failure, Found, attempt
 
 
-class PolledPane(Pane):
+class _AbstractPane(ABCMeta, type(Pane)):
+    """Textual's metaclass, and that of classes which lack something: a class has one metaclass."""
+
+
+class PolledPane(Pane, metaclass=_AbstractPane):
     """Calls `look` in a thread, `draw` with what it returned, and looks again `POLL_S` after that.
 
     `look` must not touch a widget, nor remember anything: it may be overtaken by a later one, and is forgotten then. It
@@ -39,13 +44,13 @@ class PolledPane(Pane):
     _holds_keys = False
     """A pane has keys wait for something else than a look."""
 
+    @abstractmethod
     def look(self) -> Any:
         """Take a frozen snapshot of what the pane shows; runs in a thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, snapshot: Any) -> None:
         """Draw a snapshot."""
-        raise NotImplementedError
 
     def on_show_pane(self) -> None:
         self._in_view = True

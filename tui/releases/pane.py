@@ -45,10 +45,11 @@ class _Question:
 
 @dataclass(frozen=True)
 class _Answer:
-    """A question and what was seen."""
+    """A question and what was seen; `age` is that of the generation, as it is said."""
 
     question: _Question
     seen: ReleasesSeen
+    age: str
 
 
 class ReleasesPane(PolledPane):
@@ -100,9 +101,15 @@ class ReleasesPane(PolledPane):
         yield Lines(id="legend", markup=False)
         yield Input(placeholder="a day, such as 2025-06-30   esc leaves", id="day")
 
+    def on_show_pane(self) -> None:
+        super().on_show_pane()
+        if self._answer:
+            # It may have come when nobody was here, and left the focus where it was, which comes here only now.
+            self.call_after_refresh(self.draw, self._answer)
+
     # Looking
 
-    def look(self) -> _Answer:
+    def look(self) -> _Answer | None:
         try:
             status = self.context.settings.serving_path.stat()
             served: tuple[int, ...] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
@@ -111,17 +118,21 @@ class ReleasesPane(PolledPane):
         question = _Question(self.wanted, served, self.context.clock().date())
         drawn = self._answer
         if drawn and drawn.question == question and not drawn.seen.has_failed:
-            return drawn  # again, for the age it says
+            age = self._age_of(drawn.seen)
+            return None if age == drawn.age else replace(drawn, age=age)
         found = attempt(lambda: take_releases(self.context.reader(), question.wanted, question.today))
         seen = found.value if isinstance(found, Found) else ReleasesSeen(question.wanted, None, found, None)
-        return _Answer(question, seen)
+        return _Answer(question, seen, self._age_of(seen))
+
+    def _age_of(self, seen: ReleasesSeen) -> str:
+        return ago_text(seen.generation.created_at, self.context.clock()) if seen.generation else ""
 
     def draw(self, answer: _Answer) -> None:
         snapshot = answer.seen
         if snapshot.wanted != self.wanted:
             return  # overtaken by another wish
         self._answer = answer
-        self._draw_line(snapshot)
+        self._draw_line(snapshot, answer.age)
         is_broken = isinstance(snapshot.changes, Failure)
         shown = snapshot.generation is not None or is_broken
         is_fact = shown and snapshot.fact is not None
@@ -140,12 +151,11 @@ class ReleasesPane(PolledPane):
             self.query_one(FactView).show_fact(snapshot.fact, self.context.clock().date())
         self._focus_inside(is_fact=is_fact)
 
-    def _draw_line(self, seen: ReleasesSeen) -> None:
+    def _draw_line(self, seen: ReleasesSeen, age: str) -> None:
         line = self.query_one("#release-line", Lines)
         if seen.generation is None:
             line.show(_UNREADABLE if isinstance(seen.changes, Failure) else _NOTHING)
             return
-        age = ago_text(seen.generation.created_at, self.context.clock())
         changes = seen.changes.value if isinstance(seen.changes, Found) else None
         said = drawing.release_text(changes.release) if changes else "no release is known"
         line.show(f"generation {seen.generation.number}, {age} · {said}")

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from textual import on
@@ -203,7 +204,8 @@ class RunsPane(PolledPane):
         elif (path := self._log_path()) is not None:
             current = message.table.current
             failed = current is not None and current.cells[0].tone == "bad"
-            search = self._open_log_at(path, self._run_id, rest.rpartition("/")[0], failed=failed)
+            # Not a coroutine: one that never begins, since the console is left, is complained of on the terminal.
+            search = partial(self._open_log_at, path, self._run_id, rest.rpartition("/")[0], failed=failed)
             self.run_worker(search, group="search", exclusive=True)
 
     # Filtering

@@ -70,15 +70,20 @@ async def test_looking_again_draws_nothing_where_nothing_is_new(
     async with driven(served) as screen:
         if view == "fact":
             await open_production(screen)
-        draw, looks_since_painted = screen.pane.draw, []
+        look, draw, looks_since_drawn = screen.pane.look, screen.pane.draw, []
 
-        def count(answer: Any) -> None:
+        def count() -> Any:
+            looks_since_drawn.append(1)
+            return look()
+
+        def forget(answer: Any) -> None:
+            looks_since_drawn.clear()
             draw(answer)
-            looks_since_painted.append(answer)
 
-        monkeypatch.setattr(screen.pane, "draw", count)
-        monkeypatch.setattr(screen.app, "_display", lambda *painted: looks_since_painted.clear())
-        await until(screen.pilot, lambda: len(looks_since_painted) > 10)
+        monkeypatch.setattr(screen.pane, "look", count)
+        monkeypatch.setattr(screen.pane, "draw", forget)
+        monkeypatch.setattr(screen.app, "_display", lambda *painted: looks_since_drawn.clear())
+        await until(screen.pilot, lambda: len(looks_since_drawn) > 10)
 
 
 async def test_a_wish_that_was_given_up_can_be_made_again_once_its_late_answer_was_passed_over(
