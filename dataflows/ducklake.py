@@ -38,6 +38,11 @@ class SqliteCatalog:
     def target(self) -> str:
         return f"sqlite:{self.path}"
 
+    @property
+    def state_path(self) -> Path:
+        """SQLMesh's state for a DuckLake of one host; a PostgreSQL catalog holds it in the same database."""
+        return self.path.with_name(f"{self.path.stem}-ducklake-state.duckdb")
+
 
 @dataclass(frozen=True)
 class PostgresCatalog:
@@ -125,7 +130,8 @@ class DuckLake:
 
     def size_bytes(self, connection: "DuckDBPyConnection") -> int:
         """DuckDB's own format takes up to three times what Parquet takes."""
-        (total,) = connection.execute(f"SELECT SUM(file_size_bytes) FROM ducklake_table_info('{CATALOG}')").fetchone()
+        total_of = f"SELECT SUM(file_size_bytes) FROM ducklake_table_info('{CATALOG}')"
+        [(total,)] = connection.execute(total_of).fetchall()
         return 3 * int(total or 0)
 
     def prepare(self, connection: "DuckDBPyConnection") -> None:

@@ -100,7 +100,9 @@ def verified(built: Built) -> Built:
 def gated(verified: Built, serving: ServingStore, gate: Gate) -> Built:
     """The same file, found no worse than the served one. Raises GateError naming every reason."""
     served = serving.served()
-    faults = faults_against(served, verified.facts, gate.max_row_loss) if served else ()
+    if served is None:
+        return verified
+    faults = faults_against(served, verified.facts, gate.max_row_loss)
     if faults and gate.forced_reason is None:
         verified.path.unlink()
         raise GateError(

@@ -98,6 +98,7 @@ def snapshot(
     """The snapshot, committed to the landing unless it was there."""
     if landed_already is not None:
         return Extracted(landed_already, is_new=False)
+    assert download is not None and contents is not None
     wanted = newest_posted.release
     with download.path.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()

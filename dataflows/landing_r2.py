@@ -163,7 +163,8 @@ class R2Landing(Landing):
                 self.cache.rebuild_rows(snapshot, zip_path)
             return
         path = self.workspace / f"{snapshot.key}.rows"
-        sha256 = _ROWS_KEY.fullmatch(copies[0].key)[2]
+        # A copy is named after its digest.
+        sha256 = Path(copies[0].key).stem
         object_download.download(self.store, copies[0].key, path, size_bytes=copies[0].size_bytes, sha256=sha256)
         self.cache.keep_rows(snapshot, path)
 

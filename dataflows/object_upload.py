@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypedDict
 
 from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectMissingError
 from dataflows.object_store import ObjectStore
@@ -21,6 +22,14 @@ UNFINISHED_FOR = timedelta(days=1)
 _MAX_PARTS = 10_000
 _UPLOADS_LOOKED_AT = 20
 _ROUNDS = 3
+
+
+class _Upload(TypedDict):
+    """What is used of an entry of ListMultipartUploads."""
+
+    Key: str
+    UploadId: str
+    Initiated: datetime
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def _parts(store: ObjectStore, key: str, upload_id: str) -> dict[int, str]:
         return {}  # completed or cleaned up since the listing
 
 
-def _unfinished(store: ObjectStore, prefix: str) -> list[dict[str, object]]:
+def _unfinished(store: ObjectStore, prefix: str) -> list[_Upload]:
     """Uploads under way or given up, oldest first."""
     pages = store.client.get_paginator("list_multipart_uploads").paginate(Bucket=store.bucket.name, Prefix=prefix)
     with store.explained("list uploads to", prefix):

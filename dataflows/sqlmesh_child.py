@@ -127,9 +127,9 @@ def _is_long_work(context: "Context", order: Order) -> bool:
 
 def _reads_lines(context: "Context", name: str) -> bool:
     """Whether a model is computed, release by release, from the landing's lines; others cost little to make anew."""
-    model = context.snapshots[name]
+    snapshot = context.snapshots[name]
     lines = {context.get_model(each, raise_if_missing=True).fqn for each in _LINES}
-    return model.is_incremental_by_time_range and bool(model.node.depends_on & lines)
+    return snapshot.is_incremental_by_time_range and not lines.isdisjoint(snapshot.model.depends_on or ())
 
 
 def _differs(context: "Context") -> bool:

@@ -85,7 +85,7 @@ def reason(error: Exception, failed: Iterable[NodeExecutionFailedError], context
 
 
 def _of_model(failure: NodeExecutionFailedError, context: "Context | None") -> list[str]:
-    name = getattr(failure.node, "snapshot_name", None) or getattr(failure.node, "name", str(failure.node))
+    name = str(getattr(failure.node, "snapshot_name", None) or getattr(failure.node, "name", failure.node))
     cause = failure.__cause__ or failure
     if isinstance(cause, NodeAuditsErrors) and context is not None:
         return [

@@ -118,6 +118,7 @@ def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> di
     whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), **order}
     process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
+        assert process.stdin and process.stdout
         try:
             with suppress(BrokenPipeError):  # it died before; how is told below
                 process.stdin.write(json.dumps(whole) + "\n")
@@ -145,6 +146,7 @@ def warmed_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
     The child opens nothing before its order comes. One that never gets an order is ended.
     """
     child = _start(lakehouse)
+    assert child.stdin and child.stdout
     try:
         yield replace(lakehouse, waiting=child)
     finally:
@@ -176,7 +178,8 @@ def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
 
 def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
     """Pass lines on as they come; the line that starts with the child's mark is its result."""
-    result, lines = None, []
+    result: dict[str, Any] | None = None
+    lines: list[str] = []
     for line in output:
         if line.startswith(RESULT_MARK):
             result = json.loads(line.removeprefix(RESULT_MARK))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from dataflows.ducklake import DuckLake, SqliteCatalog
+from dataflows.ducklake import DuckLake
 from dataflows.errors import SettingsError
 from dataflows.iceberg.catalog import CatalogAddress
 from ops import ducklake, iceberg_settings, r2_settings
@@ -97,14 +97,6 @@ class Settings:
     @property
     def sqlmesh_state_path(self) -> Path:
         return self.lakehouse_path.with_name(f"{self.lakehouse_path.stem}-state.duckdb")
-
-    @property
-    def ducklake_state_path(self) -> Path | None:
-        """SQLMesh's state for a DuckLake of one host; one in PostgreSQL has it in the same database."""
-        if self.ducklake is None or not isinstance(self.ducklake.catalog, SqliteCatalog):
-            return None
-        path = self.ducklake.catalog.path
-        return path.with_name(f"{path.stem}-ducklake-state.duckdb")
 
     @property
     def journal_path(self) -> Path:

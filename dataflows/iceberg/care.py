@@ -81,10 +81,12 @@ def _lying_there(table: "Table", before: datetime) -> Iterator[str]:
     Metadata files are left to the catalog: it alone knows which of them it may still serve.
     """
     from pyarrow.fs import FileSelector, FileType
+    from pyiceberg.io.pyarrow import PyArrowFileIO
 
+    assert isinstance(table.io, PyArrowFileIO)  # as `open_catalog` configures it
     scheme, _, root = table.location().partition("://")
     # With the credentials that the catalog vended for this table.
-    file_system = table.io.fs_by_scheme(scheme, root.partition("/")[0])  # type: ignore[attr-defined]
+    file_system = table.io.fs_by_scheme(scheme, root.partition("/")[0])
     for folder in ("data", "metadata"):
         selector = FileSelector(f"{root}/{folder}", allow_not_found=True, recursive=True)
         for found in file_system.get_file_info(selector):

@@ -6,7 +6,6 @@ The object storage behind it is reached with the credentials that the catalog ve
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import (
@@ -20,6 +19,7 @@ from dataflows.errors import (
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
     from requests import Session
+    from requests.adapters import HTTPAdapter
 
 CONNECT_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 60.0
@@ -57,11 +57,12 @@ def open_catalog(address: CatalogAddress) -> "RestCatalog":
         ) from error
 
     class BoundedCatalog(RestCatalog):
-        """pyiceberg waits for an answer for ever."""
+        """pyiceberg sets no timeout for its requests."""
 
         def _create_session(self) -> "Session":
             session = super()._create_session()
-            session.request = partial(session.request, timeout=(CONNECT_WITHIN_S, ANSWER_WITHIN_S))
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _bounded_adapter())
             return session
 
     with catalog_trouble(f"the Iceberg catalog at {address.uri}"):
@@ -77,6 +78,17 @@ def open_catalog(address: CatalogAddress) -> "RestCatalog":
                 "s3.request-timeout": str(ANSWER_WITHIN_S),
             },
         )
+
+
+def _bounded_adapter() -> "HTTPAdapter":
+    from requests.adapters import HTTPAdapter
+
+    class BoundedAdapter(HTTPAdapter):
+        def send(self, *arguments: Any, **options: Any) -> Any:
+            options["timeout"] = (CONNECT_WITHIN_S, ANSWER_WITHIN_S)
+            return super().send(*arguments, **options)
+
+    return BoundedAdapter()
 
 
 def _granted_token(address: CatalogAddress) -> str:

@@ -69,8 +69,8 @@ class Cell:
     def __init__(self, serving_path: Path, *, memory_bytes: int, threads: int = 0) -> None:
         self.serving_path, self.memory_bytes = serving_path, memory_bytes
         # Nothing is imported from where we happen to be.
-        self._command = (sys.executable, "-I", "-X", "utf8", "-m", "dataflows.serving.cell_child")
-        self._command += (str(serving_path), str(memory_bytes), str(threads))
+        python = (sys.executable, "-I", "-X", "utf8", "-m", "dataflows.serving.cell_child")
+        self._command = (*python, str(serving_path), str(memory_bytes), str(threads))
         self._busy = threading.Lock()  # held while a query runs
         self._lock = threading.Lock()  # guards what follows; held for moments
         self._asked: _Asked | None = None
@@ -213,9 +213,9 @@ class Cell:
     def _reap(self) -> None:
         self._child.kill()
         self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
+        for pipe in filter(None, (self._child.stdin, self._child.stdout)):
             with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
+                pipe.close()
 
 
 def _later(after_s: float, work: Any, asked: _Asked) -> threading.Timer:

@@ -1,5 +1,6 @@
 """Opening a served file so that it can only be read, whatever the SQL."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 AS_OF_MACROS = ("psd_asof", "psd_asof_coverage")
 """The table macros that a generation carries in schema `serving`."""
 
-_LOCKED_DOWN = {
+_LOCKED_DOWN: Mapping[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,  # a table name is never a variable of the calling program
@@ -30,7 +31,7 @@ def open_read_only(
     """
     import duckdb
 
-    config: dict[str, str | bool | int | float | list[str]] = {**_LOCKED_DOWN}
+    config = {**_LOCKED_DOWN}
     if memory_limit_bytes is not None:
         config["memory_limit"] = f"{memory_limit_bytes}B"
     if threads is not None:

@@ -157,7 +157,7 @@ class ServingStore:
             raise ServingError(f"cannot keep {keep} generations; keep at least 1")
         complete = self._complete()
         lately = {number for number in complete if self._left_s(number) < grace_s}
-        kept_numbers = {*complete[-keep:], *lately, self._served_number()} & {*complete}
+        kept_numbers = {*complete} & {*complete[-keep:], *lately, self._served_number()}
         kept = {path for n in kept_numbers for path in (self.path(n), sidecar_of(self.path(n)))}
         under_way = {self.next_number() - 1} - {*complete}
         gone = [path for path, n in self._files() if path not in kept and n not in under_way]

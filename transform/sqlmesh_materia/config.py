@@ -46,11 +46,12 @@ class DuckLakeConnection(DuckDBConnectionConfig):
 
     @property
     def _cursor_init(self) -> Callable[[Any], None]:
-        then = super()._cursor_init
+        then: Callable[[Any], None] | None = super()._cursor_init
 
         def init(cursor: Any) -> None:
             self.lake().attach(cursor, read_only=False)
-            then(cursor)
+            if then:
+                then(cursor)
 
         return init
 
@@ -84,8 +85,8 @@ def state_of(lake: DuckLake) -> ConnectionConfig:
             password=lake.catalog.password,
             sslmode=lake.catalog.sslmode,
         )
-    forget_unless_there(lake.catalog.path, settings.ducklake_state_path)
-    return DuckDBConnectionConfig(database=str(settings.ducklake_state_path))
+    forget_unless_there(lake.catalog.path, lake.catalog.state_path)
+    return DuckDBConnectionConfig(database=str(lake.catalog.state_path))
 
 
 def forget_unless_there(lakehouse: Path, state: Path) -> None:
@@ -131,7 +132,7 @@ config = Config(
     after_all=["@create_psd_asof()", "@create_psd_asof_coverage()", "@create_column_comment()"],
     linter=LinterConfig(
         enabled=True,
-        rules=["ambiguousorinvalidcolumn", "invalidselectstarexpansion", "noselectstar", "nomissingaudits"],
+        rules={"ambiguousorinvalidcolumn", "invalidselectstarexpansion", "noselectstar", "nomissingaudits"},
     ),
     format=FormatConfig(normalize=False),
 )

@@ -2,7 +2,7 @@
 
 from sqlmesh import macro
 
-from macros.attribute_list import COLUMN_OF_ATTRIBUTE, RATE_UNITS, RATES
+from .attribute_list import COLUMN_OF_ATTRIBUTE, RATE_UNITS, RATES
 
 
 @macro()

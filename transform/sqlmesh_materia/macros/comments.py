@@ -3,7 +3,7 @@
 from sqlglot import exp
 from sqlmesh import macro
 
-from macros.asof import serving_schema
+from .asof import serving_schema
 
 
 @macro()
