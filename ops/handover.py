@@ -128,8 +128,8 @@ def pull_checked(
     from dataflows.gate import faults_against
 
     served = serving.served()
-    faults = faults_against(served, wanted, max_row_loss) if served else ()
-    if faults and not forced and wanted.forced_reason is None:
+    is_forced = forced or wanted.forced_reason is not None
+    if served is not None and not is_forced and (faults := faults_against(served, wanted, max_row_loss)):
         raise GateError(
             f"generation {wanted.number} of the bucket was refused, generation {served.number} stays served: "
             f"{'; '.join(faults)}. If that is right, `materia serving pull --force`"

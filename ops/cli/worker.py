@@ -102,7 +102,8 @@ def destroy(name: str, as_json: bool) -> None:
 
     found = False
     for hire in _hires():
-        if any(each.name == name for each in (*hire.provider.list_instances(), *hire.provider.list_belongings())):
+        names = {each.name for each in hire.provider.list_instances()}
+        if name in names | {each.name for each in hire.provider.list_belongings()}:
             hiring.destroy(hire, name)
             found = True
     if as_json:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
@@ -48,7 +49,7 @@ class Answer:
                 yield chunk
 
 
-def answer_to(file: PostedFile | None, method: str, headers: Mapping[str, str]) -> Answer:
+def answer_to(file: PostedFile | None, method: str, headers: Message) -> Answer:
     """The honest answer: 200, 206, 304, 404 or 416 (RFC 9110; single ranges, and for GET only)."""
     if file is None:
         described = {"Content-Type": "text/html", "Content-Length": str(len(NOT_POSTED))}

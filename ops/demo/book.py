@@ -163,7 +163,7 @@ def _first_quantities(
     production, consumption = production[:, 1:], consumption[:, 1:]
     surplus = beginning + production - consumption - ending
     reexported = shaken(np.abs(surplus), "reexport", 0, 40, years)
-    yields = shaken(commodity.yield_hundredths * grown[:, 1:] // 1000, "farming", 700, 1300, np.int64(0))
+    yields = shaken(commodity.yield_hundredths * grown[:, 1:] // 1000, "farming", 700, 1300, np.array(0))
     yields = shaken(yields, "weather", 970, 1030, years)
     area = np.where(production > 0, np.maximum(production * 100 // np.maximum(yields, 1), 1), 0)
     return {

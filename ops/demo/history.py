@@ -106,7 +106,8 @@ def _breadth_and_depth(spec: HistorySpec, most_years: int) -> tuple[list[Commodi
     commodities = list(commodities_of(spec.dataset))
     full = sum(map(_width, commodities)) * most_years
     years = min(max(4 * most_years * spec.rows // full, FEWEST_YEARS), most_years)
-    kept, rows_left = [], spec.rows
+    kept: list[Commodity] = []
+    rows_left = spec.rows
     for commodity in commodities:
         rows_left -= FEWEST_COUNTRIES * years * len(GROUPS[commodity.group].attributes)
         if rows_left < 0 and kept:

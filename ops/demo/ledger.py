@@ -45,8 +45,9 @@ class LedgerWriter:
         self._counts[after.commodity.code] = counts
 
     def close(self) -> Ledger:
-        facts = self._facts and {kind: frozenset(found) for kind, found in self._facts.items()}
-        return Ledger(self._counts, facts)
+        if self._facts is None:
+            return Ledger(self._counts, None)
+        return Ledger(self._counts, {kind: frozenset(found) for kind, found in self._facts.items()})
 
 
 def changed_sheets(before: Book, after: Book) -> np.ndarray:

@@ -13,7 +13,7 @@ def noise(below: int, seed: int, purpose: str, *keys: "np.ndarray | int") -> np.
     splitmix64 over seed, purpose and keys: integers only, so that no library's or processor's idea of
     floating point or of a random stream can change a generated release.
     """
-    state = _mix(np.uint64(seed % 2**64))
+    state = _mix(np.array(seed % 2**64, np.uint64))
     for key in (int.from_bytes(purpose.encode()[:8]), *keys):
         state = _mix(state ^ np.asarray(key).astype(np.uint64))
     return (state % np.uint64(below)).astype(np.int64)

@@ -274,9 +274,7 @@ def _delete_one(cloud: Cloud, kind: Kind, thing: Thing) -> None:
 
 def _instances(cloud: Cloud) -> tuple[Instance, ...]:
     return tuple(
-        asked(cloud, partial(cloud.instance, each))
-        for each in asked(cloud, lambda: list(cloud.servers.ours()))
-        if each.labels is not None
+        asked(cloud, partial(cloud.instance, each)) for each in _listed(cloud, cloud.servers) if each.labels is not None
     )
 
 
@@ -284,13 +282,17 @@ def _belongings(cloud: Cloud) -> tuple[Belonging, ...]:
     return tuple(
         Belonging(kind.what, each.name, each.labels)
         for kind in _kinds_beside(cloud)
-        for each in asked(cloud, lambda kind=kind: list(kind.ours()))  # type: ignore[misc]
+        for each in _listed(cloud, kind)
         if each.labels is not None
     )
 
 
 def _kinds_beside(cloud: Cloud) -> tuple[Kind, ...]:
     return (*(supply.kind for supply in cloud.supplies), *cloud.remnants)
+
+
+def _listed(cloud: Cloud, kind: Kind) -> list[Thing]:
+    return asked(cloud, lambda: list(kind.ours()))
 
 
 def _named(cloud: Cloud, kind: Kind, name: str) -> list[Thing]:

@@ -17,7 +17,7 @@ API_URL = "https://api.hetzner.cloud/v1"
 IMAGE = "debian-12"
 
 _REQUEST_TIMEOUT_S = 30.0
-_TROUBLES = {
+_TROUBLES: Mapping[str | int, Trouble] = {
     "not_found": Trouble.GONE,
     "uniqueness_error": Trouble.TAKEN,
     "resource_in_use": Trouble.BUSY,
@@ -110,6 +110,8 @@ def _offers(client: "Client", address_prices: Mapping[str, float]) -> tuple[Offe
     for kind in client.server_types.get_all():
         if kind.architecture != "x86":
             continue
+        # hcloud types them as optional for references that are not loaded; a list holds whole objects.
+        assert kind.name and kind.cores and kind.memory
         prices = _prices(kind, address_prices)
         found += [
             Offer(
@@ -121,7 +123,7 @@ def _offers(client: "Client", address_prices: Mapping[str, float]) -> tuple[Offe
                 # None: an API that does not say so is asked by trying.
                 available=place.available is not False,
             )
-            for place in kind.locations
+            for place in kind.locations or ()
             if place.deprecation is None and place.location.name in prices
         ]
     return tuple(found)

@@ -131,15 +131,15 @@ def _run(
         mirror.close(str(error) or type(error).__name__)
         raise
     if mirror.exit_code != Exit.DONE:
-        error = _failure(name, pipeline, mirror)
-        mirror.close(str(error))
-        raise error
+        failure = _failure(name, pipeline, mirror)
+        mirror.close(str(failure))
+        raise failure
 
 
 def _follow(wire: Wire, mirror: Mirror, deadline: float, patience: Patience) -> None:
     """Take what the worker tells until it says how it ended; comes back after a lost connection, where it left off."""
     losses = 0
-    while mirror.exit_code is None and not mirror.is_lost:
+    while True:
         left_s = deadline + 15 - time.monotonic()
         if left_s <= 0:
             raise WorkerError("the worker's time is up, and its pipeline did not end; set MATERIA_WORKER_TTL_MINUTES")

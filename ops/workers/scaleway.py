@@ -112,7 +112,8 @@ def _apis(account: Account) -> _Apis:
     from scaleway.marketplace.v2 import MarketplaceV2API
 
     # The SDK asks without any time-out, and has no setting for one; a hung answer would hold a paid machine.
-    scaleway_core.api.requests = SimpleNamespace(request=partial(requests.request, timeout=_REQUEST_TIMEOUT_S))
+    bounded = SimpleNamespace(request=partial(requests.request, timeout=_REQUEST_TIMEOUT_S))
+    vars(scaleway_core.api)["requests"] = bounded
     client = Client(
         access_key=account.access_key,
         secret_key=account.secret_key,
