@@ -34,6 +34,8 @@ SWITCHES = {
 
 
 _OWNERS = (APP, *PANES)
+_HEIGHTS = [(0, "-short"), (24, "-high")]
+_WIDTHS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
 
 
 def _freeze() -> None:
@@ -53,8 +55,8 @@ class ConsoleApp(App[None]):
     CSS_PATH = "console.tcss"
     TITLE = "Materia"
     COMMANDS: ClassVar = {_palette}
-    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-short"), (24, "-high")]
-    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = _HEIGHTS
+    HORIZONTAL_BREAKPOINTS = _WIDTHS
 
     def __init__(
         self,

@@ -57,6 +57,3 @@ class CommandScreen(ModalScreen[int | None]):
     def _chosen(self, message: Table.Opened) -> None:
         message.stop()
         self.dismiss(int(message.key))
-
-    def action_dismiss(self) -> None:  # type: ignore[override]
-        self.dismiss(None)

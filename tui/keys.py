@@ -45,7 +45,8 @@ class KeyQueue:
         if not self._busy:
             self._busy = True
             is_text = self._can_act(key) and await self._next()
-            self._app.run_worker(partial(self._rest, is_text), name="keys", group="keys")
+            rest: Callable[[], Awaitable[None]] = partial(self._rest, is_text)
+            self._app.run_worker(rest, name="keys", group="keys")
 
     async def _rest(self, is_text: bool) -> None:
         try:
@@ -73,7 +74,9 @@ class KeyQueue:
         return self._app.focused is not None and self._app.focused.check_consume_key(key.key, key.character)
 
     def _can_act(self, key: events.Key | events.Paste) -> bool:
-        return self._drawn().is_set() or self._is_text(key) or self._is_everywhere(key.key)
+        if isinstance(key, events.Paste) or self._drawn().is_set():
+            return True
+        return self._is_text(key) or self._is_everywhere(key.key)
 
     async def _something_to_act_on(self) -> None:
         try:

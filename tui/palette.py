@@ -1,5 +1,6 @@
 """The command palette, made from the registry of actions."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ class ActionProvider(Provider):
 
     @property
     def _console(self) -> "ConsoleApp":
-        return self.app  # type: ignore[return-value]
+        from tui.app import ConsoleApp
+
+        assert isinstance(self.app, ConsoleApp)
+        return self.app
 
     async def discover(self) -> Hits:
         for spec in self._console.available:
@@ -30,7 +34,7 @@ class ActionProvider(Provider):
             if score > 0:
                 yield Hit(score, matcher.highlight(title), self._doing(spec), help=spec.help)
 
-    def _doing(self, spec: ActionSpec) -> partial[object]:
+    def _doing(self, spec: ActionSpec) -> Callable[[], Awaitable[bool]]:
         return partial(self.app.run_action, f"perform('{spec.id}')", self.app)
 
 

@@ -29,7 +29,7 @@ class Pane(Widget):
     Where to go next it says by posting a message of `tui.messages`; those that are for it arrive at `receive`.
     """
 
-    PANE_ID: ClassVar[str]
+    PANE_ID: str
     TITLE: ClassVar[str]
     KEY: ClassVar[str]
 
@@ -68,7 +68,7 @@ class MissingPane(Pane):
     """Stands in for a screen that this console cannot show; the others are none the worse for it."""
 
     def __init__(self, context: ConsoleContext, pane_id: str, error: Exception) -> None:
-        self.PANE_ID = pane_id  # type: ignore[misc]
+        self.PANE_ID = pane_id
         super().__init__(context)
         self.drawn.set()
         self._text = f"✗ {pane_id.title()} is not built into this console: {type(error).__name__}: {error}"

@@ -1,19 +1,20 @@
 """A pane that looks at the world again and again while it is in view, off the event loop."""
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from textual import on
 from textual.message import Message
+from textual.message_pump import _MessagePumpMeta
 from textual.timer import Timer
 
 from tui.pane import Pane
 from tui.panel import Failure, Found, attempt
 
 
-class _AbstractPane(ABCMeta, type(Pane)):
+class _AbstractPane(ABCMeta, _MessagePumpMeta):
     """Textual's metaclass, and that of classes which lack something: a class has one metaclass."""
 
 
@@ -72,8 +73,8 @@ class PolledPane(Pane, metaclass=_AbstractPane):
 
     def _look(self, number: int) -> None:
         found = attempt(self.look)
-        is_found = isinstance(found, Found)
-        self.post_message(self.Seen(found.value if is_found else None, None if is_found else found, number))
+        seen = self.Seen(found.value) if isinstance(found, Found) else self.Seen(None, found)
+        self.post_message(replace(seen, number=number))
 
     @on(Seen)
     def _on_seen(self, message: Seen) -> None:

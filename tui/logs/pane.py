@@ -325,15 +325,15 @@ class LogsPane(PolledPane):
 
     def _newest(self) -> datetime:
         """The time of the last line that has one, as far as a page back; else now."""
-        document = self._reading.document if self._reading else None
-        position = document.last() if document else None
+        reading = self._reading
+        position = reading.document.last() if reading else None
         for _ in range(50):
-            if document is None or position is None:
+            if reading is None or position is None:
                 break
-            moment = time_of(document.read(position, 64)[0])
+            moment = time_of(reading.document.read(position, 64)[0])
             if moment is not None:
                 return datetime.fromtimestamp(moment, UTC)
-            position = document.previous(position, self._reading.all_places)
+            position = reading.document.previous(position, reading.all_places)
         return self.context.clock()
 
     # Hiding and finding
@@ -341,7 +341,7 @@ class LogsPane(PolledPane):
     def _search(self, term: Term | None) -> None:
         if self._reading:
             self._wanted_line = None
-            self._reading.search(term, self._view.anchor or self._reading.document.last())
+            self._reading.search(term, self._view.anchor_position or self._reading.document.last())
             self._view.terms = self._reading.marked
             self._view.draw()
 
@@ -379,7 +379,7 @@ class LogsPane(PolledPane):
         if self._reading is None or self._reading.search_term is None:
             self.notify("nothing was searched for; / searches", severity="warning")
             return
-        cursor = self._view.anchor
+        cursor = self._view.anchor_position
         if self._reading.is_wanting or not self._reading.knows_match_from(cursor, direction):
             self._reading.want_match(cursor, direction)
         elif position := self._reading.match_from(cursor, direction):

@@ -66,7 +66,7 @@ class LogView(Widget, can_focus=True):
         self.document: Document | None = None
         self.cursor: Position | None = None
         """A line that is shown; None while none is."""
-        self.anchor: Position | None = None
+        self.anchor_position: Position | None = None
         """The line the cursor stays at, however little is known yet of what is shown around it."""
         self.follow = True
         self.wrap = False
@@ -88,7 +88,7 @@ class LogView(Widget, can_focus=True):
         """Show another document, from its end."""
         self.document = document
         self._places, self.terms, self.follow, self._left = AllPlaces, (), True, 0
-        self.cursor = self.anchor = self._top = None
+        self.cursor = self.anchor_position = self._top = None
         self.refresh()
         self.draw()
 
@@ -127,7 +127,7 @@ class LogView(Widget, can_focus=True):
         self._stay_at(at)
 
     def _stay_at(self, position: Position | None) -> None:
-        self.follow, self.cursor, self.anchor = False, position, position
+        self.follow, self.cursor, self.anchor_position = False, position, position
         self.draw()
 
     def action_page(self, direction: int) -> None:
@@ -182,16 +182,16 @@ class LogView(Widget, can_focus=True):
         last = document.last(self._places)
         if last is None:
             self.cursor = self._top = None
-        elif self.follow or self.anchor is None:
-            self.cursor = self.anchor = last
+        elif self.follow or self.anchor_position is None:
+            self.cursor = self.anchor_position = last
             self._top = self._back(last, self.size.height - 1)
         else:
             # Asked first: what is learned after it is for the next time.
-            is_known = document.knows(self.anchor.just_after, -1, self._places)
-            self.cursor = self._nearest(document, self.anchor) or last
+            is_known = document.knows(self.anchor_position.just_after, -1, self._places)
+            self.cursor = self._nearest(document, self.anchor_position) or last
             self._top = self._nearest(document, self._top or self.cursor) or self.cursor
             if is_known:
-                self.anchor = self.cursor
+                self.anchor_position = self.cursor
 
     def _nearest(self, document: Document, position: Position) -> Position | None:
         if position.offset >= 0 and (before := document.previous(position.just_after, self._places)):

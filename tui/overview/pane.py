@@ -52,19 +52,18 @@ class OverviewPane(PolledPane):
     def on_show_pane(self) -> None:
         if self._overview is None:
             # The first frame has the status in it: taking it costs less than a second frame would.
-            self.draw(self.look())
+            self.draw(take_overview(self.context, self._marks()))
         super().on_show_pane()
 
     # Looking
 
-    def look(self) -> Overview | None:
+    def _marks(self) -> tuple[object, ...]:
+        """What differs when anything may have happened."""
         now = self.context.clock()
-        marks = (
-            traces(self.context.settings),
-            self.context.workers.latest(now),
-            int(now.timestamp()) // _ROUND_S,
-        )
-        seen = self._overview
+        return traces(self.context.settings), self.context.workers.latest(now), int(now.timestamp()) // _ROUND_S
+
+    def look(self) -> Overview | None:
+        seen, marks = self._overview, self._marks()
         if seen is not None and marks == seen.marks and not drawing.is_anything_running(seen):
             return None
         return take_overview(self.context, marks)

@@ -217,7 +217,7 @@ class QueryBody(Vertical):
         self._view(View())
 
     def do_chart(self) -> None:
-        self.run_worker(self.result.toggle_chart, group="chart", exclusive=True)
+        self.result.toggle_chart()
 
     def do_copy(self) -> None:
         if self.shown and self.shown.spill:

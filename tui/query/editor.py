@@ -31,6 +31,9 @@ class SqlEditor(TextEditor):
     DEFAULT_CSS: ClassVar[str] = "SqlEditor CompletionList { background: $panel; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False, priority=True)]
 
+    completion_list: "_Completions"
+    text_input: "_Text | None"
+
     class Left(Message):
         """Escape was pressed, and no list of completions was open to take it."""
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -30,7 +31,7 @@ def _acting(verb: str) -> "Callable[[QueryPane], Awaitable[None]]":
 class QueryPane(Pane):
     """SQL over what is served."""
 
-    PANE_ID: ClassVar[str] = "query"
+    PANE_ID = "query"
     TITLE: ClassVar[str] = "Query"
     KEY: ClassVar[str] = "3"
 
@@ -65,7 +66,7 @@ class QueryPane(Pane):
 
     def on_show_pane(self) -> None:
         self._in_view = True
-        self.run_worker(self._show_body, exclusive=True, group="show")
+        self._show_body()
 
     def on_hide_pane(self) -> None:
         self._in_view = False
@@ -88,6 +89,7 @@ class QueryPane(Pane):
                 self._body = body
             return self._body
 
+    @work(group="show", exclusive=True)
     async def _show_body(self) -> None:
         body = await self.opened()
         # Somebody may have left in the meantime: the console, or this screen.

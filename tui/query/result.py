@@ -1,6 +1,6 @@
 """What a query gave: a line that says so, then its rows or a chart of them, then the cell under the cursor."""
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -87,6 +87,7 @@ class ResultView(Vertical):
             for name in _STATUSES:
                 line.set_class(status == name, f"-{name}")
 
+    @work(group="chart", exclusive=True)
     async def toggle_chart(self) -> None:
         """Draw the column under the cursor in place of the rows, or bring the rows back."""
         if self.charted:

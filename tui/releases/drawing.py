@@ -191,8 +191,7 @@ def sheet_rows(lines: Sequence[SheetLine]) -> list[Row]:
     rows = []
     for line in lines:
         glyph, tone = STANDINGS[line.standing]
-        known = line.value is not None and line.current is not None
-        since = line.current - line.value if known else None  # type: ignore[operator]
+        since = None if line.value is None or line.current is None else line.current - line.value
         value = {"unknown": "unknown", "absent": "·"}.get(line.standing) or number(line.value)
         rows.append(
             Row(

@@ -55,7 +55,7 @@ class _Answer:
 class ReleasesPane(PolledPane):
     """A release's changes; Enter on one shows the fact behind it."""
 
-    PANE_ID: ClassVar[str] = "releases"
+    PANE_ID = "releases"
     TITLE: ClassVar[str] = "Releases"
     KEY: ClassVar[str] = "4"
     POLL_S = 1.0
@@ -166,7 +166,8 @@ class ReleasesPane(PolledPane):
 
     def _draw_revisions(self, changes: Changes | None) -> None:
         revisions = changes.revisions if changes else ()
-        of = next((c.commodity_name for c in changes.commodities if c.commodity_code == self.wanted.commodity_code), "")
+        commodities = changes.commodities if changes else ()
+        of = next((c.commodity_name for c in commodities if c.commodity_code == self.wanted.commodity_code), "")
         most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
         title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
         self.query_one("#revisions-panel", Panel).entitle(title)
@@ -307,15 +308,15 @@ class ReleasesPane(PolledPane):
         old = self.wanted.fact
         try:
             commodity = await self._choose(
-                "Commodity", lambda: questions.commodities(reader()), old and old.commodity_code
+                "Commodity", lambda: questions.commodities(reader()), old.commodity_code if old else None
             )
             country = commodity and await self._choose(
-                "Country", lambda: questions.countries(reader(), commodity), old and old.country_code
+                "Country", lambda: questions.countries(reader(), commodity), old.country_code if old else None
             )
             year = country and await self._choose(
                 "Market year",
                 lambda: questions.market_years(reader(), commodity, country),
-                old and str(old.market_year),
+                str(old.market_year) if old else None,
             )
             attribute = year and await self._choose(
                 "Attribute",

@@ -4,10 +4,9 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.timer import Timer
@@ -204,9 +203,7 @@ class RunsPane(PolledPane):
         elif (path := self._log_path()) is not None:
             current = message.table.current
             failed = current is not None and current.cells[0].tone == "bad"
-            # Not a coroutine: one that never begins, since the console is left, is complained of on the terminal.
-            search = partial(self._open_log_at, path, self._run_id, rest.rpartition("/")[0], failed=failed)
-            self.run_worker(search, group="search", exclusive=True)
+            self._open_log_at(path, self._run_id, rest.rpartition("/")[0], failed=failed)
 
     # Filtering
 
@@ -278,6 +275,7 @@ class RunsPane(PolledPane):
             return None
         return Path(story.run.log_path)
 
+    @work(group="search", exclusive=True)
     async def _open_log_at(self, path: Path, run_id: int | None, step: str, *, failed: bool) -> None:
         try:
             line = await asyncio.to_thread(line_of_step, path, step, failed=failed)
@@ -343,6 +341,9 @@ class RunsPane(PolledPane):
     @on(CommandEnded)
     def _ended(self, message: CommandEnded) -> None:
         message.stop()
-        severity = "information" if message.exit_code == 0 else "error"
-        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
+        self.notify(
+            shortened(message.said) or "done",
+            title=message.command,
+            severity="information" if message.exit_code == 0 else "error",
+        )
         self.action_refresh()

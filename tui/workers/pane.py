@@ -100,8 +100,11 @@ class WorkersPane(PolledPane):
     @on(CommandEnded)
     def _ended(self, message: CommandEnded) -> None:
         message.stop()
-        severity = "information" if message.exit_code == 0 else "error"
-        self.notify(shortened(message.said) or "done", title=message.command, severity=severity)
+        self.notify(
+            shortened(message.said) or "done",
+            title=message.command,
+            severity="information" if message.exit_code == 0 else "error",
+        )
         self.action_refresh()
 
 
