@@ -32,20 +32,21 @@ test *args: lint
     {{ run }}sqlmesh -p {{ project }} test
     {{ run }}pytest {{ side_by_side }} "$@"
 
-# The same with coverage, as CI wants it: on the terminal and in coverage.xml
-coverage: lint
+# Run all tests with coverage of the three packages: on the terminal and in coverage.xml
+coverage:
     {{ run }}sqlmesh -p {{ project }} test
-    {{ run }}pytest {{ side_by_side }} --cov=dataflows --cov=ops --cov-report=term --cov-report=xml
+    {{ run }}pytest {{ side_by_side }} --cov --cov-report=term --cov-report=xml
 
-# Check style: Python, shell and SQL
+# Check style and types: Python, shell and SQL
 lint:
     {{ run }}ruff check .
     {{ run }}ruff format --check .
+    {{ run }}mypy
     {{ run }}shellcheck .ci/run ops/supervisor/*.sh
     {{ run }}sqlmesh -p {{ project }} lint
     {{ run }}sqlmesh -p {{ project }} format --check
 
-# Look up every dependency among the published vulnerabilities: 1 there are some, 3 nobody could be asked
+# Look up every dependency's version among the published vulnerabilities; exit code 1: some are known, 3: unknown
 audit *args:
     {{ run }}python .ci/audit.py "$@"
 

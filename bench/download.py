@@ -83,6 +83,7 @@ def _fill(path: Path, size_bytes: int) -> None:
 def _serving(file: Path) -> Iterator[str]:
     command = [sys.executable, "-c", _SERVING, DATASET, str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin and server.stdout
         try:
             yield server.stdout.readline().strip()
         finally:

@@ -190,7 +190,8 @@ class _Terminal:
     def memory_mb(self, name: str) -> float:
         """The child's memory as Linux counts it."""
         status = Path(f"/proc/{self._pid}/status").read_text()
-        return round(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1000, 1)  # type: ignore[index]
+        [kilobytes] = re.findall(rf"{name}:\s+(\d+) kB", status)
+        return round(int(kilobytes) / 1000, 1)
 
     def cpu_s(self) -> float:
         """Seconds of processor that the child has used: what stays the same on a crowded machine."""
@@ -240,7 +241,7 @@ def _run_console(stalls_path: Path) -> None:
     stalls: list[tuple[float, float]] = []
 
     class Metered(ConsoleApp):
-        CSS_PATH = PROJECT_DIR / "tui" / ConsoleApp.CSS_PATH
+        CSS_PATH = str(PROJECT_DIR / "tui" / ConsoleApp.CSS_PATH)
 
         async def on_mount(self) -> None:
             self.run_worker(self._meter())

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 from textual import events
@@ -150,19 +151,18 @@ async def _keys(pilot: Pilot[None], view: LogView, going_on: Callable[[], bool])
         painted.set()
         return render_lines(crop)
 
-    view.render_lines = seen  # type: ignore[method-assign]
-    taken = []
-    for key in ["pageup", "up", "up", "pagedown", "down"] * 1000:
-        if not going_on() and len(taken) > 20:
-            break
-        began, cursor = time.perf_counter(), view.cursor
-        pilot.app.post_message(events.Key(key, None))
-        while view.cursor == cursor or not painted.is_set():
-            painted.clear()
-            await asyncio.wait_for(painted.wait(), _TIMEOUT_S)
-        taken.append(1000 * (time.perf_counter() - began))
-        await asyncio.sleep(0.02)
-    view.render_lines = render_lines  # type: ignore[method-assign]
+    taken: list[float] = []
+    with patch.object(view, "render_lines", seen):
+        for key in ["pageup", "up", "up", "pagedown", "down"] * 1000:
+            if not going_on() and len(taken) > 20:
+                break
+            began, cursor = time.perf_counter(), view.cursor
+            pilot.app.post_message(events.Key(key, None))
+            while view.cursor == cursor or not painted.is_set():
+                painted.clear()
+                await asyncio.wait_for(painted.wait(), _TIMEOUT_S)
+            taken.append(1000 * (time.perf_counter() - began))
+            await asyncio.sleep(0.02)
     return taken
 
 

@@ -43,7 +43,7 @@ def first_release(folder: Path, zip_path: Path, month: Month, environ: Mapping[s
     """Landing to published, against the bare script and the two imports, in turns."""
     ours, bare, imports = [], [], []
     for repeat in range(REPEATS):
-        here = environ | {"MATERIA_DATA_DIR": str(folder / f"first-{repeat}")}
+        here = {**environ, "MATERIA_DATA_DIR": str(folder / f"first-{repeat}")}
         weigh(materia("backfill", "--from", str(month), "--to", str(month), "--land-only"), here)
         ours.append(weigh(materia("pipeline", "run", "export_serving"), here).wall_s)
         bare.append(weigh(python("-m", "bench.bare", str(folder / "bare.duckdb"), str(zip_path))).wall_s)

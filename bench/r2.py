@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,10 +59,10 @@ def _throughput(server: ObjectServer, directory: Path, rounds: int) -> dict[str,
     for number in range(rounds + 1):
         ours, bare = f"ours-{number}", f"bare-{number}"
         steps: list[Callable[[], Any]] = [
-            lambda bare=bare: store.client.upload_file(str(source), store.bucket.name, bare),
-            lambda ours=ours: upload(store, source, ours),
-            lambda bare=bare: store.client.download_file(store.bucket.name, bare, str(target)),
-            lambda ours=ours: download(store, ours, target, size_bytes=size_bytes, sha256=sha256),
+            partial(store.client.upload_file, str(source), store.bucket.name, bare),
+            partial(upload, store, source, ours),
+            partial(store.client.download_file, store.bucket.name, bare, str(target)),
+            partial(download, store, ours, target, size_bytes=size_bytes, sha256=sha256),
         ]
         bare_up, our_up, bare_down, our_down = (_seconds_on_a_settled_disk(step) for step in steps)
         store.delete(ours)
@@ -133,7 +134,7 @@ def _probe(server: ObjectServer, directory: Path) -> dict[str, Any]:
         run("extract", settings[1], request)
         asked = [seen.method for seen in proxy.seen[before:]]
         local_s, r2_s = (
-            median(_seconds(lambda each=each: run("extract", each, request)) for _ in range(3)) for each in settings
+            median(_seconds(partial(run, "extract", each, request)) for _ in range(3)) for each in settings
         )
     return {
         "probe_requests": asked,
@@ -154,9 +155,7 @@ def _rows(server: ObjectServer, directory: Path) -> dict[str, Any]:
     took = {}
     for name in ("copy", "zip"):
         cache = LocalLanding(directory / f"from-{name}")
-        took[f"rows_from_{name}_s"] = round(
-            _seconds(lambda cache=cache: R2Landing(store, cache).ready_rows(DATASET)), 3
-        )
+        took[f"rows_from_{name}_s"] = round(_seconds(partial(R2Landing(store, cache).ready_rows, DATASET)), 3)
         for listed in list(store.list("raw/")):
             store.delete(listed.key)
     store.delete(marker_key(release.snapshot.key))

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -237,10 +238,10 @@ def publish_under_load(directory: Path, swaps: int = SWAPS, readers: Readers | N
             kept = [generation.number for generation in publisher.store.generations()][:-1]
             if turn % ROLLBACK_EVERY == ROLLBACK_EVERY - 1 and kept:
                 number = random.choice(kept)
-                yield number, lambda number=number: publisher.store.rollback(number)
+                yield number, partial(publisher.store.rollback, number)
             else:
                 number = publisher.build()
-                yield number, lambda number=number: publisher.serve(number)
+                yield number, partial(publisher.serve, number)
                 publisher.store.prune(GENERATIONS_KEPT, GRACE_S)
 
     return _under_load(publisher.store.serving_path, acts(), readers or Readers())
@@ -254,7 +255,7 @@ def replace_under_load(directory: Path, swaps: int = SWAPS, readers: Readers | N
     def acts() -> Iterator[tuple[int, Callable[[], object]]]:
         for _ in range(swaps):
             number = publisher.build()
-            yield number, lambda number=number: publisher.store.building_path(number).replace(path)
+            yield number, partial(publisher.store.building_path(number).replace, path)
 
     return _under_load(path, acts(), readers or Readers())
 
@@ -306,13 +307,13 @@ def _processes(kinds: Sequence[str], path: Path, book_path: Path) -> Iterator[li
     ]
     try:
         for child in children:
+            assert child.stdout
             child.stdout.readline()
         yield children
     finally:
         for child in children:
             child.kill()
-            child.wait()
-            child.stdout.close()
+            child.communicate()
 
 
 def _open_files(path: Path) -> list[str]:

@@ -59,8 +59,8 @@ NO_SECRETS = {
 """What looks like a secret and is none, and why."""
 
 
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, check=True, timeout=120)
+def git(*arguments: str, repository: Path = PROJECT) -> str:
+    done = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, check=True, timeout=120)
     return done.stdout.decode(errors="replace")
 
 
@@ -210,8 +210,23 @@ def test_no_tracked_file_holds_a_secret() -> None:
     assert keys_in("\n".join(path.read_text(errors="replace") for path in texts)) == set()
 
 
+def history_of(repository: Path) -> str:
+    """Every change that a commit made. Fails in a shallow clone, where most commits are missing."""
+    command = ["git", "-C", repository, "rev-parse", "--is-shallow-repository"]
+    is_shallow = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    if is_shallow != "false":
+        pytest.fail("shallow clone: the history was not scanned for secrets; run `git fetch --unshallow`")
+    return git("log", "-p", "--no-color", "--format=%B", "--", ".", ":!*.svg", repository=repository)
+
+
+def test_a_shallow_clone_is_not_taken_for_a_history_without_keys(tmp_path: Path) -> None:
+    git("clone", "--quiet", "--depth=1", f"file://{PROJECT}", str(tmp_path / "shallow"))
+    with pytest.raises(pytest.fail.Exception, match="git fetch --unshallow"):
+        history_of(tmp_path / "shallow")
+
+
 def test_no_commit_ever_held_a_key() -> None:
-    history = git("log", "-p", "--no-color", "--format=%B", "--", ".", ":!*.svg")
+    history = history_of(PROJECT)
     assert keys_in("\n".join(line[1:] for line in history.splitlines() if line.startswith("+"))) == set()
 
 
