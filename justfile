@@ -1,17 +1,17 @@
-# What there is to do here. `just` alone lists it; without just on the machine: `uv run just …`.
+# The project's commands. `just` alone lists them; without just on the PATH: `uv run just …`.
 
 set positional-arguments
 
 # Inside `uv run` everything is on the PATH already; outside, uv finds it.
 run := if env("VIRTUAL_ENV", "") == justfile_directory() / ".venv" { "" } else { "uv run " }
 project := "transform/sqlmesh_materia"
-# A file's tests stay together, as they share what is costly to make; files are begun in order, so that none is left for last.
+# The tests of a file run in one process, because they share costly fixtures; files start in their order.
 side_by_side := "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
 
 _list:
     @{{ just_executable() }} --list --unsorted
 
-# Publish generated releases from a small archive on this machine, and look at them
+# Publish generated releases from an archive server on this machine, and show the result
 demo *args:
     @{{ run }}materia demo "$@"
 
@@ -19,11 +19,11 @@ demo *args:
 run-all *args:
     @{{ run }}materia run-all "$@"
 
-# Land the newest release only
+# Land the newest release, without transforming or publishing it
 extract *args:
     @{{ run }}materia pipeline run extract "$@"
 
-# What is served, how pipelines last ran, what needs attention
+# Show what is served, how pipelines last ran and what needs attention
 status *args:
     @{{ run }}materia status "$@"
 
@@ -50,32 +50,32 @@ lint:
 audit *args:
     {{ run }}python .ci/audit.py "$@"
 
-# Bring Python and SQL into their one form
+# Format Python and SQL, and fix what ruff can fix
 format:
     {{ run }}ruff check --fix .
     {{ run }}ruff format .
     {{ run }}sqlmesh -p {{ project }} format
 
-# Draw the dataflows anew in docs/; the SVGs need graphviz's `dot`
+# Draw the dataflows into docs/; the SVGs need graphviz's `dot`
 dag:
     #!/usr/bin/env sh
     set -eu
     mkdir -p docs
-    command -v dot > /dev/null || echo "no \`dot\` here, so the SVGs stay as they are: apt-get install graphviz"
+    command -v dot > /dev/null || echo "SVGs not drawn: \`dot\` is missing, install graphviz"
     for name in extract export; do
         for ending in dot mmd $(command -v dot > /dev/null && echo svg); do
             {{ run }}materia dag "$name" -o "docs/dag-$name.$ending"
         done
     done
 
-# Measure every promise against its bar; a room alone: just bench console
+# Measure every performance bar; one area only: just bench console
 bench *args:
     {{ run }}python -m bench "$@"
 
-# Kill, starve and flood it: the fault tests in their long form; an area alone: just torture crash
+# Run the fault tests in their long form; one area only: just torture crash
 torture *args:
     @{{ run }}python -m tests.torture "$@"
 
-# Any SQLMesh command on our project, such as `just sqlmesh plan dev_me`
+# Run any SQLMesh command on the project, such as `just sqlmesh plan dev_me`
 sqlmesh *args:
     {{ run }}sqlmesh -p {{ project }} "$@"

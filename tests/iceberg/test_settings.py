@@ -1,11 +1,13 @@
 """The settings of the Iceberg catalog: together or not at all, and never told."""
 
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from dataflows.errors import MissingToolError, SettingsError
+from dataflows.errors import IcebergUnavailableError, MissingToolError, SettingsError
+from dataflows.iceberg import catalog
 from dataflows.iceberg.catalog import CatalogAddress, open_catalog
 from ops.redact import Redactor
 from ops.secrets import check, for_worker
@@ -84,3 +86,11 @@ def test_settings_and_status_import_nothing_heavy():
     code = "import sys, ops.status, ops.iceberg; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(HEAVY) == set()
+
+
+def test_a_catalog_that_accepts_and_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "ANSWER_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(IcebergUnavailableError):
+            open_catalog(CatalogAddress(uri, "lake", token=CANARY))

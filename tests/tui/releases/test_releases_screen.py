@@ -16,7 +16,7 @@ from tests.tui.building import console_on
 from tui.app import ConsoleApp
 from tui.lines import Lines
 from tui.messages import OpenFact, OpenRelease
-from tui.panel import Panel
+from tui.panel import Found, Panel
 from tui.picker import Picker
 from tui.releases import questions
 from tui.releases.fact import FactView, story_lines
@@ -288,3 +288,11 @@ def test_it_looks_as_it_should(
             await pilot.pause(0.3)
 
     assert snap_compare(app, terminal_size=size, run_before=prepare)
+
+
+async def test_a_generation_without_a_release_has_no_revisions_and_no_error(served: Served) -> None:
+    async with driven(served) as console:
+        assert console.table("revisions")
+        console.app.query_one("#revisions-panel", Panel).show(Found(None), console.pane._draw_revisions)
+        assert console.table("revisions") == []
+        assert not console.app.query_one("#revisions-panel .trouble").display
