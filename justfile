@@ -28,23 +28,36 @@ status *args:
     @{{ run }}materia status "$@"
 
 # Lint everything, run SQLMesh's unit tests and all of ours; arguments go to pytest
-test *args: lint
+test *args: _tools lint
     {{ run }}sqlmesh -p {{ project }} test
     {{ run }}pytest {{ side_by_side }} "$@"
 
 # Run all tests with coverage of the three packages: on the terminal and in coverage.xml
-coverage:
+coverage: _tools
     {{ run }}sqlmesh -p {{ project }} test
     {{ run }}pytest {{ side_by_side }} --cov --cov-report=term --cov-report=xml
+
+# Install the system tools that tests need, where apt can; otherwise their tests are skipped
+_tools:
+    @{{ run }}python tests/support/system_tools.py install
 
 # Check style and types: Python, shell and SQL
 lint:
     {{ run }}ruff check .
     {{ run }}ruff format --check .
     {{ run }}mypy
-    {{ run }}shellcheck .ci/run ops/supervisor/*.sh
+    {{ run }}shellcheck .ci/run ops/install.sh ops/supervisor/*.sh
     {{ run }}sqlmesh -p {{ project }} lint
     {{ run }}sqlmesh -p {{ project }} format --check
+
+# Write requirements.lock and requirements-uv.lock from what pyproject.toml declares
+lock:
+    {{ run }}python .ci/lock.py write
+
+# Take the newest versions of today: moves `exclude-newer` and writes the lock files
+update:
+    {{ run }}python .ci/lock.py update
+    uv sync
 
 # Look up every dependency's version among the published vulnerabilities; exit code 1: some are known, 3: unknown
 audit *args:

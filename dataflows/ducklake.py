@@ -138,8 +138,8 @@ class DuckLake:
         """Load the extensions and tell the connection the passwords; raises MissingToolError."""
         if missing := self.missing_packages():
             raise MissingToolError(
-                f"a DuckLake needs {', '.join(missing)}; install them with `uv sync --extra ducklake` "
-                "or `pip install materia[ducklake]`"
+                f"a DuckLake needs {', '.join(missing)}; install the extra: `uv sync --extra ducklake`, "
+                "on the supervisor's host MATERIA_EXTRAS=ducklake"
             )
         for name in self.extensions:
             connection.execute(f"LOAD '{_escaped(str(_extension_file(name)))}'")

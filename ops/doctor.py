@@ -17,13 +17,14 @@ from pathlib import Path
 from dataflows.ducklake import CATALOG, DuckLake
 from dataflows.errors import LockHeldError, MateriaError, SettingsError
 from ops.run import utc_now
-from ops.settings import Settings
+from ops.settings import IS_CHECKOUT, Settings
 from ops.workers.needs import PROVIDERS
 
 CLOCK_MAY_DIFFER = timedelta(minutes=5)
 ANSWER_WITHIN_S = 10.0
 CLIENT_ANSWERS_WITHIN_S = 30.0
 OLDEST_PYTHON = (3, 11)
+DUCKLAKE_STEP = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
 HETZNER_API_URL = "https://api.hetzner.cloud/v1"
 ENTRY_POINTS = ("dataflows.extract", "dataflows.export", "dataflows.driver", "ops.pipelines", "ops.supervisor.tick")
 
@@ -56,7 +57,8 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     yield Finding(
         "settings",
         Verdict.OK,
-        f"data directory {settings.data_dir}, dataset {settings.dataset}, gateway {settings.gateway}",
+        f"data directory {settings.data_dir}, {_origin_of_data_dir(environ)}, "
+        f"dataset {settings.dataset}, gateway {settings.gateway}",
     )
     checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
         ("versions", _versions),
@@ -81,6 +83,12 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             yield Finding(name, Verdict.FAILED, what, next_step)
         except Exception as error:
             yield Finding(name, Verdict.FAILED, f"{type(error).__name__}: {error}", "materia --debug doctor")
+
+
+def _origin_of_data_dir(environ: Mapping[str, str]) -> str:
+    if environ.get("MATERIA_DATA_DIR", "").strip():
+        return "set by MATERIA_DATA_DIR"
+    return "of this checkout" if IS_CHECKOUT else "of this user"
 
 
 def _versions(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
@@ -155,7 +163,7 @@ def _ducklake(lake: DuckLake) -> Finding:
     from ops.lakehouse_lock import is_catalog_there
 
     if missing := lake.missing_packages():
-        return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", "uv sync --extra ducklake")
+        return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", DUCKLAKE_STEP)
     _see_data(lake)
     if not is_catalog_there(lake):
         return Finding("lakehouse", Verdict.OK, f"{lake}: not there yet, the first transform makes it")

@@ -78,7 +78,8 @@ def _connected(catalog: PostgresCatalog, holder: str) -> Any:
         import psycopg2
     except ImportError:
         raise MissingToolError(
-            "a DuckLake in PostgreSQL needs psycopg2-binary; install it with `uv sync --extra ducklake`"
+            "a DuckLake in PostgreSQL needs psycopg2-binary; install the extra: `uv sync --extra ducklake`, "
+            "on the supervisor's host MATERIA_EXTRAS=ducklake"
         ) from None
     try:
         connection = psycopg2.connect(

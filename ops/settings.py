@@ -17,10 +17,12 @@ from ops.supervisor import config
 from ops.supervisor.config import Supervision, supervision_of
 
 PROJECT_DIR = Path(__file__).resolve().parents[1]
+IS_CHECKOUT = (PROJECT_DIR / "pyproject.toml").is_file()
+"""Whether this code runs from a checkout; otherwise it is an installed wheel."""
 USDA_ARCHIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/archives"
 
 DOCUMENTED = {
-    "MATERIA_DATA_DIR": "everything Materia keeps; default `data/` in the project",
+    "MATERIA_DATA_DIR": "everything Materia keeps; default `data/` in a checkout, else the user's data directory",
     "LAKEHOUSE_DUCKDB_PATH": "SQLMesh's database; default `lakehouse.duckdb` in the data directory",
     "SERVING_DUCKDB_PATH": "the served database, a link to a generation; default `serving.duckdb` there",
     "PSD_ARCHIVE_URL": "where releases are posted; default USDA's archive",
@@ -118,7 +120,7 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
         """Read and check every setting; raises SettingsError naming the setting that is wrong."""
         given = {name: value for name in DOCUMENTED if (value := environ.get(name, "").strip())}
-        data_dir = _path(given, "MATERIA_DATA_DIR", PROJECT_DIR / "data")
+        data_dir = _path(given, "MATERIA_DATA_DIR", default_data_dir())
         dataset = given.get("PSD_DATASET", "psd_alldata")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}", dataset):
             raise SettingsError(f"PSD_DATASET={dataset!r} is not a dataset's name, such as psd_alldata")
@@ -140,6 +142,22 @@ class Settings:
             ducklake=ducklake.ducklake_of(given, r2),
             ducklake_kept_for=ducklake.kept_for(given),
         )
+
+
+def default_data_dir() -> Path:
+    """`data/` in a checkout; the user's data directory (XDG on Linux) when installed from a wheel."""
+    if IS_CHECKOUT:
+        return PROJECT_DIR / "data"
+    from platformdirs import user_data_path
+
+    return user_data_path("materia", appauthor=False)
+
+
+def user_cache_dir() -> Path:
+    """Where an installed wheel keeps what can be computed again."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("materia", appauthor=False)
 
 
 def _path(given: Mapping[str, str], name: str, default: Path) -> Path:

@@ -214,7 +214,8 @@ def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
         return
     if missing := lake.missing_packages():
         what = f"the gateway is ducklake, and {', '.join(missing)} is not installed"
-        yield Problem(Severity.MISSING, what, None, "uv sync --extra ducklake", key="ducklake-packages")
+        next_step = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
+        yield Problem(Severity.MISSING, what, None, next_step, key="ducklake-packages")
     is_made = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()
     if is_made and lake.data_dir is not None and not lake.data_dir.is_dir():
         what = f"the DuckLake's catalog is there and its data is not: {lake.data_dir}"

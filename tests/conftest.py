@@ -17,6 +17,8 @@ from tests.support.torture import (  # noqa: F401
     pytest_terminal_summary,
 )
 
+pytest_plugins = ["tests.support.needs"]
+
 
 @pytest.fixture(scope="session")
 def shared_psd() -> Path:
@@ -36,6 +38,9 @@ def archive() -> Iterator[FaultyArchive]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL server; each test asks it for a database of its own."""
+    from tests.support.needs import require_tool
+
+    require_tool("initdb")
     with PostgresServer() as server:
         yield server
 

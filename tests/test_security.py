@@ -25,6 +25,7 @@ from ops.workers import scripts
 from tests.dataflows.serving.building import ROWS, published_store
 from tests.support.command_line import MATERIA
 from tests.support.faulty_archive import FaultyArchive
+from tests.support.needs import require_tool
 from tests.support.psd_files import DATASET, MEMBER, release_zip, rows
 from tests.support.seen_secrets import secrets_in_processes
 from tests.support.torture import count
@@ -60,6 +61,7 @@ NO_SECRETS = {
 
 
 def git(*arguments: str, repository: Path = PROJECT) -> str:
+    require_tool("git")
     done = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, check=True, timeout=120)
     return done.stdout.decode(errors="replace")
 
@@ -112,7 +114,9 @@ def test_hostile_names_in_a_workers_script_stay_what_they_are(tmp_path: Path) ->
     programs.mkdir()
     (tmp_path / "commit").write_text(HOSTILE)
     (programs / "git").write_text(
-        '#!/bin/sh\ncase $1 in init) mkdir -p "$3/.git" ;; rev-parse) cat "$COMMIT" ;; esac\n'
+        "#!/bin/sh\n"
+        'case $1 in init) mkdir -p "$3/.git" "$3/ops"; ln -s /bin/true "$3/ops/install.sh" ;; '
+        'rev-parse) cat "$COMMIT" ;; esac\n'
     )
     (programs / "uv").write_text("#!/bin/sh\n")
     for program in programs.iterdir():
@@ -131,7 +135,7 @@ def test_hostile_names_in_a_workers_script_stay_what_they_are(tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, b"")
     assert (home / "materia/code/.git/shallow").read_text() == HOSTILE
     assert not list(tmp_path.rglob("canary"))
-    made = {path: stat.S_IMODE(path.stat().st_mode) for path in home.rglob("*")}
+    made = {path: stat.S_IMODE(path.lstat().st_mode) for path in home.rglob("*") if not path.is_symlink()}
     assert {path: mode for path, mode in made.items() if mode & 0o077} == {}
 
 

@@ -53,7 +53,8 @@ def open_catalog(address: CatalogAddress) -> "RestCatalog":
         from pyiceberg.catalog.rest import RestCatalog
     except ImportError as error:
         raise MissingToolError(
-            "publishing to Iceberg needs pyiceberg: `uv sync --extra iceberg`, or pip install 'materia[iceberg]'"
+            "publishing to Iceberg needs pyiceberg; install the extra: `uv sync --extra iceberg`, "
+            "on the supervisor's host MATERIA_EXTRAS=iceberg"
         ) from error
 
     class BoundedCatalog(RestCatalog):

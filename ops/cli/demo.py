@@ -1,11 +1,14 @@
 """`materia demo`: the whole main job on generated releases, and what an analyst would look at."""
 
+import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import Distribution
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ import click
 
 from ops.cli.output import duration_text
 from ops.run import utc_now
-from ops.settings import Settings
+from ops.settings import IS_CHECKOUT, Settings
 
 if TYPE_CHECKING:
     from ops.demo.history import HistorySpec
@@ -110,10 +113,25 @@ def _environ_of(settings: Settings) -> dict[str, str]:
 def _say_how_to_go_on(settings: Settings) -> None:
     environ = _environ_of(settings).items()
     shown = [f"{name}={shlex.quote(value)}" for name, value in environ if value != DEFAULT_DATASET]
-    typed = " ".join([*shown, "uv run"] if "UV" in os.environ else shown)
+    typed = " ".join([*shown, *_started_with()])
     click.echo(f"  {typed} materia releases")
     click.echo(f"  {typed} materia query \"FROM serving.psd_asof_coverage('2020-01-01')\"")
     click.echo(f"  {typed} materia-tui")
+
+
+def _started_with() -> list[str]:
+    """What a command line needs before `materia`: where uv started this, what starts it again the same way."""
+    if "UV" not in os.environ:
+        return []
+    uv = "uv" if shutil.which("uv") else "python3 -m uv"
+    if IS_CHECKOUT:
+        return [f"{uv} run"]
+    origin = Distribution.from_name("materia").read_text("direct_url.json")
+    if origin is None:
+        return []
+    source = json.loads(origin)
+    url, vcs = source["url"], source.get("vcs_info")
+    return [f"{uv} tool run --from", shlex.quote(f"{vcs['vcs']}+{url}@{vcs['commit_id']}" if vcs else url)]
 
 
 @contextmanager

@@ -46,11 +46,19 @@ make_directories() {
     chmod 0750 "$home" "$data" "$(dirname "$env_file")"
 }
 
+# The uv that the newest commit names, with its hashes.
 install_uv() {
-    [ -x "$home/uv/bin/uv" ] || {
+    local lock=$home/uv/requirements-uv.lock draft
+    draft=$(mktemp)
+    as_materia git -C "$repo" show refs/materia/newest:requirements-uv.lock > "$draft"
+    if ! cmp -s "$draft" "$lock"; then
+        say "installing $(grep -o '^uv==[^ ]*' "$draft")"
         as_materia python3 -m venv "$home/uv"
-        as_materia "$home/uv/bin/pip" install --quiet uv
-    }
+        as_materia tee "$lock.new" < "$draft" > /dev/null
+        as_materia "$home/uv/bin/pip" install --quiet --require-hashes --requirement "$lock.new"
+        as_materia mv "$lock.new" "$lock"
+    fi
+    rm -f "$draft"
     ln -sfn ../uv/bin/uv "$home/bin/uv"
 }
 
@@ -121,9 +129,9 @@ main() {
     on_host install_packages
     on_host make_user
     make_directories
-    on_host install_uv
     write_env_file
     fetch
+    on_host install_uv
     install_from_commit supervisor.sh "$home/supervisor.sh" 0755
     install_from_commit materia-supervisor.service "$prefix/etc/systemd/system/materia-supervisor.service" 0644
     install_from_commit materia-health.service "$prefix/etc/systemd/system/materia-health.service" 0644

@@ -23,6 +23,7 @@ DOCUMENTED = {
     "MATERIA_ESC_ENVIRONMENT": "Pulumi ESC environment that scheduled runs are started in; default none",
     "MATERIA_REMOTE": "the git repository that the supervisor's host follows",
     "MATERIA_BRANCH": "the branch that it follows; default `main`",
+    "MATERIA_EXTRAS": "extras that the supervisor's host installs, of `ducklake iceberg clouds`; default none",
     "GITLAB_READ_TOKEN": "reads that repository where it is private",
     "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": "`supervisor up`: the ed25519 key that logs in to the host (from Pulumi ESC)",
     "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH": "`supervisor up`: what the host may cost a month; default `15`",

@@ -65,8 +65,8 @@ prepare() {
     step=checkout
     rm -rf "$tree" && git -C "$repo" worktree prune || return
     run git -C "$repo" worktree add --quiet -f -f --detach "$tree" "$1" || return
-    step='uv sync'
-    run env -u GITLAB_READ_TOKEN -u VIRTUAL_ENV timeout -k 5 900 uv sync --quiet --project "$tree" || return
+    step='ops/install.sh'
+    run env -u GITLAB_READ_TOKEN timeout -k 5 900 "$tree/ops/install.sh" || return
     step='materia doctor'
     run env -u GITLAB_READ_TOKEN timeout -k 5 300 "$tree/.venv/bin/materia" doctor || return
     touch "$tree/.good"

@@ -19,9 +19,12 @@ git checkout -q --detach FETCH_HEAD
 [ "$(git rev-parse HEAD)" = {commit} ] || {{ echo "this is another commit" >&2; exit 65; }}
 if ! command -v uv >/dev/null; then
   export PATH="$HOME/materia/uv/bin:$PATH"
-  command -v uv >/dev/null || {{ python3 -m venv ../uv && ../uv/bin/pip install -q uv; }}
+  command -v uv >/dev/null || {{
+    python3 -m venv ../uv
+    ../uv/bin/pip install -q --require-hashes -r requirements-uv.lock
+  }}
 fi
-uv sync -q --no-dev{extras} >&2
+MATERIA_EXTRAS= ops/install.sh{extras} >&2
 """
 
 START = """
@@ -73,7 +76,7 @@ def prepare(size_bytes: int, commit: str, shallow: str, extras: Sequence[str]) -
         size_bytes=size_bytes,
         commit=shlex.quote(commit),
         shallow=shlex.quote(shallow),
-        extras="".join(f" --extra {extra}" for extra in extras),
+        extras="".join(f" {extra}" for extra in extras),
     )
 
 

@@ -80,7 +80,7 @@ def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = 
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"{name} needs the package {error.name}, which is not installed; "
-            "install the extra: `uv sync --extra clouds`, or `pip install 'materia[clouds]'`"
+            "install the extra: `uv sync --extra clouds`, on the supervisor's host MATERIA_EXTRAS=clouds"
         ) from error
     except MateriaError:
         raise

@@ -5,6 +5,7 @@ import pytest
 
 from ops import version
 from ops.version import code_version, distribution_version
+from tests.support.needs import require_tool
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -14,6 +15,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    require_tool("git")
     project = tmp_path / "project"
     project.mkdir()
     monkeypatch.setattr(version, "PROJECT_DIR", project)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import BIN
+from tests.support.needs import require_tool
 from tests.support.served_demo import ServedDemo
 from tests.support.silent_server import silent_server
 
@@ -62,8 +62,7 @@ class Terminal:
 
 @contextmanager
 def terminal(folder: Path) -> Iterator[Terminal]:
-    if shutil.which("tmux") is None:
-        pytest.fail("tmux is missing; .ci/run installs it, by hand: apt-get install tmux")
+    require_tool("tmux")
     opened = Terminal(folder / "tmux")
     try:
         yield opened

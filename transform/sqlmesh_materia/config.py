@@ -24,7 +24,8 @@ from sqlmesh.core.config.connection import ConnectionConfig, DuckDBAttachOptions
 from sqlmesh.core.config.format import FormatConfig
 
 from dataflows.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
-from ops.settings import Settings
+from dataflows.transform import models_digest
+from ops.settings import IS_CHECKOUT, Settings, user_cache_dir
 
 settings = Settings.from_environ()
 
@@ -115,8 +116,16 @@ def gateway() -> GatewayConfig:
     )
 
 
+def cache_dir() -> str | None:
+    """SQLMesh's cache: in the project in a checkout; an installed wheel's code is not written to."""
+    if IS_CHECKOUT:
+        return None
+    return str(user_cache_dir() / "sqlmesh" / models_digest())
+
+
 config = Config(
     project="materia",
+    cache_dir=cache_dir(),
     disable_anonymized_analytics=True,
     gateways={settings.gateway: gateway()},
     default_gateway=settings.gateway,

@@ -1,6 +1,6 @@
-"""A host for `supervisor.sh`: a scratch MATERIA_HOME, a real git remote, and a project whose uv is quick.
+"""A host for `supervisor.sh`: a scratch MATERIA_HOME, a real git remote, and a project that installs at once.
 
-The script, git, flock and every process are real. Of the project only what the script calls is here: `uv sync`
+The script, git, flock and every process are real. Of the project only what the script calls is here: `ops/install.sh`
 puts the commit's own `materia` into its .venv, and that program does what files of the commit tell it.
 """
 
@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.needs import require_tool
+
 SCRIPT = Path(__file__).parents[3] / "ops" / "supervisor" / "supervisor.sh"
 
-UV = """#!/bin/sh
-# uv sync --quiet --project TREE
-for tree; do :; done
-[ ! -e "$tree/uv-fails" ] || { echo "no version of duckdb matches" >&2; exit 1; }
-[ ! -e "$tree/uv-hangs" ] || sleep 600
+INSTALL = """#!/bin/sh
+tree=$(dirname "$(dirname "$0")")
+[ ! -e "$tree/install-fails" ] || { echo "no version of duckdb matches" >&2; exit 1; }
+[ ! -e "$tree/install-hangs" ] || sleep 600
 mkdir -p "$tree/.venv/bin" && cp "$tree/materia.sh" "$tree/.venv/bin/materia" && chmod +x "$tree/.venv/bin/materia"
 """
 
@@ -61,15 +62,15 @@ class Host:
     process: "subprocess.Popen[str] | None" = None
 
     def __post_init__(self) -> None:
+        require_tool("git")
         self.home, self.data, self.remote = self.root / "home", self.root / "data", self.root / "remote"
-        programs = self.root / "bin"
-        for folder in (self.home, self.data, self.remote, programs):
+        for folder in (self.home, self.data, self.remote / "ops"):
             folder.mkdir(parents=True)
-        (programs / "uv").write_text(UV)
-        (programs / "uv").chmod(0o755)
-        self.environ = os.environ | QUIET_GIT | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        self.environ = os.environ | QUIET_GIT
         self.git("init", "--quiet", "--initial-branch=main")
         (self.remote / "materia.sh").write_text(MATERIA)
+        (self.remote / "ops" / "install.sh").write_text(INSTALL)
+        (self.remote / "ops" / "install.sh").chmod(0o755)
         self.remote_url = self.remote_url or str(self.remote)
 
     def git(self, *arguments: str) -> str:
@@ -80,7 +81,7 @@ class Host:
 
     def commit(self, version: str, *marks: str, amend: bool = False) -> str:
         """Commit a version of the project that has those mark files; with `amend`, rewriting history."""
-        for mark in ("uv-fails", "uv-hangs", "doctor-fails"):
+        for mark in ("install-fails", "install-hangs", "doctor-fails"):
             (self.remote / mark).unlink(missing_ok=True)
         for mark in marks:
             (self.remote / mark).touch()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ops.supervisor.host import QUIET_GIT, SCRIPT
+from tests.support.needs import require_tool
 
 HERE = SCRIPT.parent
 TOKEN = "glpat-Canary0123456789"
@@ -17,6 +18,7 @@ TOKEN = "glpat-Canary0123456789"
 @pytest.fixture
 def remote(tmp_path: Path) -> Path:
     """A repository that holds what the bootstrap installs."""
+    require_tool("git")
     folder = tmp_path / "remote"
     shutil.copytree(HERE, folder / "ops" / "supervisor", ignore=shutil.ignore_patterns("__pycache__", "*.py"))
     for command in (["init", "--quiet", "--initial-branch=main"], ["add", "--all"], ["commit", "--quiet", "-m", "one"]):
@@ -92,12 +94,10 @@ def test_without_a_repository_it_says_so_and_ends_with_2(tmp_path: Path) -> None
     assert done.returncode == 2 and "MATERIA_REMOTE is not set" in done.stderr
 
 
+@pytest.mark.needs("systemd-analyze")
 @pytest.mark.parametrize("unit", ["materia-supervisor.service", "materia-health.service"])
 def test_a_unit_exposes_at_most_3(unit: str) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("systemd-analyze is missing; `.ci/run` installs it")
-    command = [analyze, "security", "--offline=true", "--no-pager", "--threshold=30", HERE / unit]
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=30", HERE / unit]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert float(re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)[1]) <= 3.0

@@ -29,7 +29,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 def test_shellcheck_finds_nothing() -> None:
-    scripts = sorted(SCRIPT.parent.glob("*.sh"))
+    scripts = sorted(SCRIPT.parents[1].rglob("*.sh"))
     done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "") and SCRIPT in scripts
 
@@ -50,7 +50,7 @@ def test_a_good_commit_is_used_and_a_newer_one_takes_its_place(host: Host) -> No
     ("mark", "reason"),
     [
         ("doctor-fails", "materia doctor failed: versions: duckdb is broken"),
-        ("uv-fails", "uv sync failed: no version of duckdb matches"),
+        ("install-fails", "ops/install.sh failed: no version of duckdb matches"),
     ],
 )
 def test_a_broken_commit_is_refused_and_the_last_good_one_works_on(host: Host, mark: str, reason: str) -> None:
@@ -158,12 +158,12 @@ def test_only_the_commit_in_use_and_the_one_before_are_kept(host: Host) -> None:
     assert {path.name for path in (host.home / "trees").iterdir()} == set(commits[-2:])
 
 
-@pytest.mark.parametrize("moment", ["sleep", "uv"])
+@pytest.mark.parametrize("moment", ["sleep", "install"])
 def test_a_signal_lands_at_once(host: Host, moment: str) -> None:
-    commit = host.commit("one", *(["uv-hangs"] if moment == "uv" else []))
+    commit = host.commit("one", *(["install-hangs"] if moment == "install" else []))
     host.start(MATERIA_TICK_S="600")
-    if moment == "uv":
-        until((host.home / "trees" / commit / "uv-hangs").exists, "uv is at work")
+    if moment == "install":
+        until((host.home / "trees" / commit / "install-hangs").exists, "the installation runs")
         time.sleep(0.2)
     else:
         host.reaches(commit)

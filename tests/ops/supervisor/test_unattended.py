@@ -19,7 +19,6 @@ def not_copied(folder: str, names: list[str]) -> list[str]:
 def test_a_bare_host_installs_this_project_and_runs_what_is_due(tmp_path: Path, archive: FaultyArchive) -> None:
     environ = {"PSD_ARCHIVE_URL": archive.url, "MATERIA_TICK_S": "600", "MATERIA_MIN_FREE_MB": "0"}
     host = Host(tmp_path / "host", extra=environ)
-    (host.root / "bin" / "uv").unlink()
     shutil.copytree(PROJECT_DIR, host.remote, ignore=not_copied, dirs_exist_ok=True)
     commit = host.commit("1")
     heartbeat = host.data / "supervisor" / "heartbeat.json"

@@ -22,6 +22,7 @@ from ops.workers.provider import Provider
 from ops.workers.settings import WorkerSettings
 from tests.ops.supervisor.host import QUIET_GIT, SCRIPT
 from tests.support.fake_hetzner import DESCRIPTION, TOKEN
+from tests.support.needs import require_tool
 from tests.support.worker_world import WorkerWorld
 
 READ_TOKEN = "glpat-Canary0123456789"
@@ -30,6 +31,7 @@ KEY = new_key()
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[WorkerWorld]:
+    require_tool("sshd", "git")
     if not DESCRIPTION.is_file():
         pytest.skip("the published description ../shared/hetzner/hcloud-openapi.json is missing")
     with WorkerWorld(tmp_path / "world", storage={}) as made:

@@ -12,6 +12,7 @@ from ops.workers.code import committed_code
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
 from tests.support.fake_hetzner import DESCRIPTION, TOKEN, FakeHetzner
+from tests.support.needs import require_tool
 from tests.support.object_server import BUCKET, WRITER, ObjectServer
 from tests.support.worker_world import WorkerWorld
 
@@ -74,6 +75,7 @@ def world(
     described: None, tmp_path: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerWorld]:
     """A fake provider whose machines are real OpenSSH servers."""
+    require_tool("sshd", "pkill", "git")
     monkeypatch.setattr("ops.workers.lifecycle.committed_code", bundled_once)
     with WorkerWorld(tmp_path / "world", storage) as made:
         yield made

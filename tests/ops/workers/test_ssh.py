@@ -11,6 +11,7 @@ import pytest
 from ops.workers.errors import HostKeyError, UnreachableError
 from ops.workers.keys import new_key
 from ops.workers.ssh import Access, connect, run_script, wait_for_ssh
+from tests.support.needs import require_tool
 from tests.support.seen_secrets import secrets_in_processes
 from tests.support.ssh_server import SshServer, free_port
 
@@ -19,6 +20,7 @@ SECRET = "canary-7d1f0b3c9e"
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SshServer, Access]]:
+    require_tool("sshd", "pkill")
     host_key, client_key = new_key(), new_key()
     server = SshServer(
         tmp_path_factory.mktemp("machine"), "127.0.0.1", free_port(), host_key.private, [client_key.public]
