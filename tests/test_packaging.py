@@ -138,7 +138,7 @@ def test_the_wheel_holds_all_that_runs(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     listed = subprocess.run(
-        [*"git ls-files -z --cached --others --exclude-standard --".split(), *PACKAGES, "transform", EXCLUDED],
+        ["git", "ls-files", "-z", "-co", "--exclude-standard", "--", *PACKAGES, "transform", EXCLUDED],
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """The system tools that tests need, declared once; `python tests/support/system_tools.py install` installs them.
 
-`just test`, `.ci/run` and `.gitlab-ci.yml` call that; `tests/support/needs.py` skips the tests of a tool that is missing.
+`just test`, `.ci/run` and `.gitlab-ci.yml` call that; `tests/support/needs.py` skips the tests of a missing tool.
 It runs before anything is installed, so it imports the standard library only.
 """
 
