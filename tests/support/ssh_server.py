@@ -106,16 +106,23 @@ class SshServer:
         return found
 
     def _sessions(self, parent: int | None = None) -> list[int]:
+        """The processes of sshd that serve connections; what they run is not among them.
+
+        Since OpenSSH 9.8 a connection has two of them, one below the other, also where the user is root.
+        """
         parent = parent or (self._process.pid if self._process else None)
-        found = []
+        below: dict[int, list[int]] = {}
         for each in Path("/proc").iterdir():
             if each.name.isdigit():
                 try:
-                    stat = (each / "stat").read_text()
+                    name, _, rest = (each / "stat").read_text().partition("(")[2].rpartition(")")
                 except OSError:
                     continue
-                if int(stat.rpartition(")")[2].split()[1]) == parent:
-                    found.append(int(each.name))
+                if name.startswith("sshd"):
+                    below.setdefault(int(rest.split()[1]), []).append(int(each.name))
+        found = list(below.get(parent, ())) if parent else []
+        for pid in found:  # grows while it is walked through
+            found += below.get(pid, ())
         return found
 
 
