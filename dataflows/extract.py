@@ -6,7 +6,7 @@ candidates → probes → newest_posted → landed_already → download → cont
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from dataflows import psd_zip, release
@@ -16,10 +16,8 @@ from dataflows.files import disk_trouble
 from dataflows.landing import Landing
 from dataflows.psd_zip import Contents
 from dataflows.release import Month, Release
-from dataflows.snapshot import Snapshot, key_of_etag, key_without_etag, last_modified_time
-
-_CLOCK_TOLERANCE = timedelta(days=3650)
-"""So far a clock of ours may be behind without any release being dated differently."""
+from dataflows.release_dates import Evidence, date_release, inner_timestamp, latest_plausible, newest_stamp
+from dataflows.snapshot import Snapshot, content_key
 
 
 @dataclass(frozen=True)
@@ -95,73 +93,57 @@ def snapshot(
     landing: Landing,
     landed_at: datetime,
 ) -> Extracted:
-    """The snapshot, committed to the landing unless it was there."""
+    """The snapshot, committed to the landing unless these very bytes were landed before."""
     if landed_already is not None:
         return Extracted(landed_already, is_new=False)
     assert download is not None and contents is not None
     wanted = newest_posted.release
     with download.path.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
-    key = _key(download.etag, download.last_modified, download.size_bytes, wanted, landing) or sha256[:32]
-    same = landing.find(key)
-    if same is not None and same.sha256 == sha256:
+    same = landing.find_bytes(wanted.dataset, sha256)
+    if same is not None:
         download.path.unlink()
         _rows_path(download).unlink()
         return Extracted(same, is_new=False)
+    evidence = _evidence(download, contents, wanted.month, landed_at)
+    dating = date_release(wanted.month, evidence)
     landed = Snapshot(
         dataset=wanted.dataset,
         url=wanted.url,
         etag=download.etag,
         last_modified=download.last_modified,
-        release_year=wanted.month.year,
-        release_month=wanted.month.month,
-        released_on=_released_on(download, contents, wanted.month, landed_at),
+        release_year=dating.month.year,
+        release_month=dating.month.month,
+        released_on=dating.released_on,
         size_bytes=download.size_bytes,
         sha256=sha256,
         member=contents.member,
         row_count=contents.row_count,
         landed_at=landed_at,
-        # What is landed never changes: other bytes under a name that is taken get one of their own.
-        key=key if same is None else f"{key[:100]}-{sha256[:16]}",
+        key=content_key(dating.month, sha256),
+        published_at=dating.published_at,
+        newest_stamp=str(evidence.newest_stamp) if evidence.newest_stamp else None,
     )
     landing.land(landed, download.path, _rows_path(download))
     return Extracted(landed, is_new=True)
 
 
 def _landed(probe: Probe, landing: Landing) -> Snapshot | None:
-    key = _key(probe.etag, probe.last_modified, probe.size_bytes, probe.release, landing)
-    return landing.find(key) if key else None
+    """The snapshot that was landed from this address with these very headers; None when they identify nothing."""
+    validators = (probe.etag,) if probe.etag else (probe.last_modified, probe.size_bytes)
+    if validators[0] is None:
+        return None
+    for snapshot in reversed(landing.snapshots()):
+        landed = (snapshot.etag,) if probe.etag else (snapshot.last_modified, snapshot.size_bytes)
+        if snapshot.url == probe.release.url and landed == validators:
+            return snapshot
+    return None
 
 
-def _key(
-    etag: str | None, last_modified: str | None, size_bytes: int | None, wanted: Release, landing: Landing
-) -> str | None:
-    """The landing's name for a file with these headers; None when they identify nothing.
-
-    An ETag speaks for one address only. Where another address has landed a different file under the same ETag,
-    as servers do that make ETags of sizes or dates, the address becomes part of the name.
-    """
-    if etag is None:
-        return key_without_etag(last_modified, size_bytes, wanted.url)
-    key = key_of_etag(etag)
-    holder = landing.find(key)
-    if holder is None or holder.url == wanted.url:
-        return key
-    if (holder.size_bytes, holder.last_modified) == (size_bytes, last_modified):
-        return key
-    return f"{key[:100]}-{hashlib.sha256(wanted.url.encode()).hexdigest()[:16]}"
-
-
-def _released_on(download: Download, contents: Contents, month: Month, landed_at: datetime) -> date:
-    """The day USDA published: Last-Modified, else the zip's inner date, else the first of the month.
-
-    A day that is years ahead is not believed, for it would be the newest release for good; nor one years before the
-    month.
-    """
-    modified = last_modified_time(download.last_modified).date()
-    first, last = max(1981, month.year - 1), landed_at.date() + _CLOCK_TOLERANCE
-    told = (day for day in (modified, contents.written_on) if day and first <= day.year and day <= last)
-    return next(told, month.first_day())
+def _evidence(download: Download, contents: Contents, month: Month, landed_at: datetime) -> Evidence:
+    inner = inner_timestamp(download.path, contents.member)
+    stamp = newest_stamp(_rows_path(download), latest_plausible(month, inner, landed_at))
+    return Evidence(inner, stamp, download.last_modified)
 
 
 def _clear(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The landing: every snapshot as USDA served it, named by its ETag, with a marker beside it.
+"""The landing: every snapshot as USDA served it, named by release month and content, with a marker beside it.
 
     psd/{key}.zip                                            evidence; never changes
     psd/{key}.json                                           the commit marker, written last
@@ -11,7 +11,7 @@ A snapshot exists when its marker does. Everything else is a leftover that the n
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from dataflows import psd_zip
@@ -34,6 +34,11 @@ class Landing(ABC):
     def snapshots(self) -> tuple[Snapshot, ...]:
         """All landed snapshots, oldest release first."""
 
+    def find_bytes(self, dataset: str, sha256: str) -> Snapshot | None:
+        """The snapshot of these very bytes, whatever address, date or ETag they came with; None when not landed."""
+        same = (each for each in self.snapshots() if (each.dataset, each.sha256) == (dataset, sha256))
+        return next(same, None)
+
     @abstractmethod
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
         """Commit a verified download; both files are moved into the landing, the marker last."""
@@ -45,6 +50,14 @@ class Landing(ABC):
     @abstractmethod
     def zip_file(self, snapshot: Snapshot) -> AbstractContextManager[Path]:
         """A landed zip as a file, for as long as the context lasts; LandingError when it is gone."""
+
+    @abstractmethod
+    def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
+        """The rows of a snapshot on the local disk, unpacked from its zip when they are not there."""
+
+    @abstractmethod
+    def redate(self, dated: Snapshot) -> None:
+        """Replace the marker of a landed snapshot and move its rows to the marker's day. Done twice, it is the same."""
 
 
 class LocalLanding(Landing):
@@ -86,9 +99,37 @@ class LocalLanding(Landing):
     def ready_rows(self, dataset: str) -> None:
         """Rebuild what is missing; raises LandingError when a landed zip is gone, SnapshotError when it changed."""
         for snapshot in self.snapshots():
-            if snapshot.dataset == dataset and not self.rows_path(snapshot).exists():
-                with self.zip_file(snapshot) as zip_path:
-                    self.rebuild_rows(snapshot, zip_path)
+            if snapshot.dataset == dataset:
+                self.place_rows(snapshot)
+                if not self.rows_path(snapshot).exists():
+                    with self.zip_file(snapshot) as zip_path:
+                        self.rebuild_rows(snapshot, zip_path)
+
+    def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
+        self.place_rows(snapshot)
+        if not self.rows_path(snapshot).exists():
+            self.rebuild_rows(snapshot, zip_path)
+        return self.rows_path(snapshot)
+
+    def redate(self, dated: Snapshot) -> None:
+        with disk_trouble(self.marker_path(dated.key)):
+            self.write_marker(dated)
+            self.place_rows(dated)
+
+    def place_rows(self, snapshot: Snapshot) -> None:
+        """Move rows that lie under another day than the marker's: the transform reads every day's folder."""
+        target = self.rows_path(snapshot)
+        for rows_path in (self.root / "raw" / snapshot.dataset).glob(f"released_on=*/key={snapshot.key}/rows.parquet"):
+            if rows_path == target:
+                continue
+            if target.exists():
+                rows_path.unlink()
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                move_durably(rows_path, target)
+            with suppress(OSError):  # another snapshot's rows are there
+                rows_path.parent.rmdir()
+                rows_path.parent.parent.rmdir()
 
     @contextmanager
     def zip_file(self, snapshot: Snapshot) -> Iterator[Path]:

@@ -43,7 +43,7 @@ class R2Landing(Landing):
         self.cache = cache
         self.workspace = cache.workspace
         self._known: dict[str, Snapshot] = {}
-        """Markers read before: they never change, so one request each will do."""
+        """Markers read before; only `redate` changes one."""
 
     def find(self, key: str) -> Snapshot | None:
         if key not in self._known:
@@ -86,6 +86,8 @@ class R2Landing(Landing):
         """
         landed = [snapshot for snapshot in self.snapshots() if snapshot.dataset == dataset]
         self._forget_unlanded(dataset, {snapshot.key for snapshot in landed})
+        for snapshot in landed:
+            self.cache.place_rows(snapshot)
         missing = [snapshot for snapshot in landed if not self.cache.rows_path(snapshot).exists()]
         copies = self._row_copies(dataset) if missing else {}
         with ThreadPoolExecutor(_AT_A_TIME, "rows") as pool:
@@ -93,6 +95,29 @@ class R2Landing(Landing):
         for snapshot in landed:
             if not self.cache.marker_path(snapshot.key).exists() or self.cache.find(snapshot.key) != snapshot:
                 self.cache.write_marker(snapshot)
+
+    def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
+        return self.cache.rows_file(snapshot, zip_path)
+
+    def redate(self, dated: Snapshot) -> None:
+        """Rows first, then the marker, so that a machine that dies in between is followed by one that does the rest.
+
+        Another machine may do the same at the same time: the same file is dated the same everywhere.
+        """
+        old = [each for each in self.store.list(f"raw/{dated.dataset}/") if _is_elsewhere(each.key, dated)]
+        for rows in old:
+            sha256 = _ROWS_KEY.fullmatch(rows.key)[2]
+            path = self.workspace / f"{dated.key}.rows"
+            object_download.download(self.store, rows.key, path, size_bytes=rows.size_bytes, sha256=sha256)
+            object_upload.upload(self.store, path, _rows_key(dated, sha256))
+            path.unlink()
+        there = self.store.read(marker_key(dated.key))
+        if there is None:
+            raise LandingError(f"{self.store.bucket.url(marker_key(dated.key))} was removed meanwhile; run again")
+        self.store.replace(marker_key(dated.key), dated.to_json().encode(), there.etag)
+        self._known[dated.key] = dated
+        for rows in old:
+            self.store.delete(rows.key)
 
     @contextmanager
     def zip_file(self, snapshot: Snapshot) -> Iterator[Path]:
@@ -193,6 +218,12 @@ def marker_key(key: str) -> str:
 
 def _rows_key(snapshot: Snapshot, sha256: str) -> str:
     return f"raw/{snapshot.dataset}/released_on={snapshot.released_on}/key={snapshot.key}/{sha256}.parquet"
+
+
+def _is_elsewhere(key: str, snapshot: Snapshot) -> bool:
+    """Whether an object holds rows of this snapshot under another day than its marker's."""
+    match = _ROWS_KEY.fullmatch(key)
+    return match is not None and match[1] == snapshot.key and key != _rows_key(snapshot, match[2])
 
 
 def _sha256(path: Path) -> str:

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
+from datetime import date, datetime
 
-from dataflows.errors import LandingError
+from dataflows.errors import LandingError, SettingsError
 from dataflows.release import Month
 
+FORM = 2
+"""The form of the markers written now. Form 1 has no `published_at` and no `newest_stamp`; its month is that of the
+archive's address, and its day may be a server's (see `landing_upgrade`)."""
+
 _SAFE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
-_LIKE_A_DIGEST = re.compile(r".*-[0-9a-f]{16,}")
-"""The form of the keys made here; an ETag of this form is not its own key, lest it take another's."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,23 @@ class Snapshot:
     row_count: int
     landed_at: datetime
     key: str
+    published_at: datetime | None = None
+    """When USDA published the file, in Washington's time and without a zone; None when nothing plausible says it."""
+    newest_stamp: str | None = None
+    """The latest `YYYY-MM` among the rows' stamps; None when no row has one."""
+    form: int = FORM
 
     @property
     def month(self) -> Month:
         return Month(self.release_year, self.release_month)
 
     @property
-    def order(self) -> tuple[date, datetime, str]:
-        """Where this snapshot stands in time, whatever the order of landing.
+    def order(self) -> tuple[Month, datetime, str]:
+        """Where this snapshot stands in time, whatever the order of landing; the key only breaks ties.
 
-        The last of one day is the one that counts for it; the key only breaks ties.
+        No HTTP header makes an older month newer than a later one.
         """
-        return self.released_on, last_modified_time(self.last_modified), self.key
+        return self.month, self.published_at or datetime.min, self.key
 
     @classmethod
     def from_marker(cls, text: str | bytes, key: str, origin: str) -> "Snapshot":
@@ -57,7 +63,7 @@ class Snapshot:
     def _check(self) -> None:
         """Raise ValueError unless every field is of its kind and what names files names files."""
         texts = (self.dataset, self.url, self.sha256, self.member, self.key, self.etag or "", self.last_modified or "")
-        numbers = (self.release_year, self.release_month, self.size_bytes, self.row_count)
+        numbers = (self.release_year, self.release_month, self.size_bytes, self.row_count, self.form)
         if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
             raise ValueError("a field is of another kind")
         if not (_SAFE_KEY.fullmatch(self.key) and _SAFE_KEY.fullmatch(self.dataset)):
@@ -66,11 +72,16 @@ class Snapshot:
             raise ValueError("there is no such month")
         if self.landed_at.tzinfo is None:
             raise ValueError("landed_at names no time zone")
+        if self.published_at is not None and self.published_at.tzinfo is not None:
+            raise ValueError("published_at names a time zone")
+        if self.newest_stamp is not None:
+            Month.parse(self.newest_stamp)
 
     def to_json(self) -> str:
         record = asdict(self)
         record["released_on"] = self.released_on.isoformat()
         record["landed_at"] = self.landed_at.isoformat()
+        record["published_at"] = self.published_at and self.published_at.isoformat()
         return json.dumps(record, indent=2) + "\n"
 
     @classmethod
@@ -80,43 +91,24 @@ class Snapshot:
             record = json.loads(text)
             record["released_on"] = date.fromisoformat(record["released_on"])
             record["landed_at"] = datetime.fromisoformat(record["landed_at"])
+            record.setdefault("form", 1)
+            if published_at := record.get("published_at"):
+                record["published_at"] = datetime.fromisoformat(published_at)
             snapshot = cls(**record)
             snapshot._check()
             return snapshot
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SettingsError) as error:
             raise LandingError(
                 f"{origin} is not a snapshot marker ({error}); move it and its zip away, and extract that month again"
             ) from error
 
 
-def last_modified_time(last_modified: str | None) -> datetime:
-    """The moment, in UTC, an HTTP `Last-Modified` header names; the epoch when there is none or it is no date."""
-    try:
-        moment = parsedate_to_datetime(last_modified or "")
-        # "-0000" says that the zone is not known; HTTP knows none but UTC.
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return _EPOCH
+def content_key(month: Month, sha256: str) -> str:
+    """The name of a new snapshot's files: its release month and its content."""
+    return f"{month}-{sha256[:16]}"
 
 
-def key_of_etag(etag: str) -> str:
-    """A file-name-safe name for an ETag: the opaque tag itself where that is safe.
-
-    Anything else (weak tags, slashes, colons, hundreds of characters) keeps what can be read of it and ends
-    in a digest of the whole, so that two ETags never share a name.
-    """
-    opaque = etag.strip()
-    if len(opaque) >= 2 and opaque[0] == opaque[-1] == '"':
-        opaque = opaque[1:-1]
-    if _SAFE_KEY.fullmatch(opaque) and not _LIKE_A_DIGEST.fullmatch(opaque):
-        return opaque
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", opaque).strip("_")[:60] or "etag"
-    return f"{readable}-{hashlib.sha256(etag.encode()).hexdigest()[:16]}"
-
-
-def key_without_etag(last_modified: str | None, size_bytes: int | None, url: str) -> str | None:
-    """A name for a file that came without an ETag, from what else identifies it; None if nothing does."""
-    if last_modified is None:
-        return None
-    identity = f"{url}\n{last_modified}\n{size_bytes}"
-    return f"noetag-{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
+def releases_digest(snapshots: Iterable[Snapshot]) -> str:
+    """A digest of which snapshots there are and when each was released: another one means another history."""
+    lines = "".join(f"{each.key} {each.released_on} {each.month}\n" for each in snapshots)
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]

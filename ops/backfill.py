@@ -11,7 +11,7 @@ from dataflows.archive import Archive
 from dataflows.errors import MateriaError, NotPostedError, SettingsError
 from dataflows.release import Month, release_of
 from ops.job import Job, Request, job
-from ops.pipelines import bring_up_to_date, described
+from ops.pipelines import bring_up_to_date, described, upgrade_landing
 from ops.run import utc_now
 from ops.settings import Settings
 
@@ -57,6 +57,7 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
         raise SettingsError(f"{first} to {last} is no range of at most {MAX_MONTHS} months")
     arguments = ("--from", str(first), "--to", str(last))
     with job("backfill", settings, request, arguments) as begun:
+        upgrade_landing(begun)
         done = _land_all(begun, months, told)
         counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)

@@ -36,8 +36,24 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
     with job(pipeline, settings, request, request.arguments) as begun:
+        upgrade_landing(begun)
         PIPELINES[pipeline].work(begun)
         return begun.recorder.result or "done"
+
+
+def upgrade_landing(job: Job) -> None:
+    """Bring the landing's markers of the old form up to date, and say so; a step only when there are any."""
+    from dataflows.landing_upgrade import upgrade
+    from dataflows.snapshot import FORM
+
+    old = [snapshot for snapshot in job.landing.snapshots() if snapshot.form < FORM]
+    if not old:
+        return
+    with job.recorder.step("landing_upgraded") as note:
+        upgraded = upgrade(job.landing)
+        redated = sum(1 for each in upgraded if each.is_redated)
+        note.detail = f"{len(upgraded)} of {len(old)} markers, {redated} with another release month or day"
+        log.info("landing upgraded: %s", note.detail)
 
 
 def _extract(job: Job) -> None:

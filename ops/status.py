@@ -79,9 +79,9 @@ class Status:
     @property
     def is_fresh(self) -> bool | None:
         """Whether the release that must be out is served; None when what is served does not say."""
-        if self.generation is None or self.generation.newest_released_on is None:
+        if self.generation is None or self.generation.newest_month is None:
             return None
-        return Month.of(self.generation.newest_released_on) >= self.expected_release
+        return self.generation.newest_month >= self.expected_release
 
 
 def take_status(settings: Settings, now: datetime) -> Status:
@@ -116,7 +116,7 @@ def served_release(settings: Settings) -> Month | None:
         generation = ServingStore(settings.serving_path).served()
     except ServingError:
         return None
-    return Month.of(generation.newest_released_on) if generation and generation.newest_released_on else None
+    return generation.newest_month if generation else None
 
 
 def expected_release(now: datetime) -> Month:
@@ -139,7 +139,7 @@ def _generation_problems(store: ServingStore, generation: Generation | None, now
     elif generation.newest_released_on is None:
         what = "the served file does not say which release it holds"
         yield Problem(Severity.STALE, what, generation.created_at, "materia run-all", key="release-unknown")
-    elif Month.of(generation.newest_released_on) < expected:
+    elif generation.newest_month < expected:
         what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
         next_step = "materia run-all; if USDA has not posted it, wait"
         if newer := _rolled_back_from(store, generation):

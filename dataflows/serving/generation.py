@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from dataflows.errors import ServingBrokenError
+from dataflows.errors import ServingBrokenError, SettingsError
+from dataflows.release import Month
 
 FOREIGN_NUMBER = 0
 """The number of a file that Materia did not publish; real generations start at 1."""
@@ -33,6 +34,17 @@ class GenerationFacts:
     """Rows per table of schema `serving`, without `generation` itself."""
     forced_reason: str | None
     """Why the gate was overridden, if it was."""
+    newest_release_month: str | None = field(default=None, kw_only=True)
+    """`YYYY-MM` of the newest release; None where the sidecar was written before it was recorded."""
+    releases_digest: str | None = field(default=None, kw_only=True)
+    """A digest of the snapshots' keys and days (`snapshot.releases_digest`); None in an older sidecar."""
+
+    @property
+    def newest_month(self) -> Month | None:
+        """The month of the newest release, from its day where no month was recorded; None when unknown."""
+        if self.newest_release_month is not None:
+            return Month.parse(self.newest_release_month)
+        return Month.of(self.newest_released_on) if self.newest_released_on else None
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,8 @@ class Generation(GenerationFacts):
     def _check(self) -> None:
         """Raise ValueError unless every field is of its kind."""
         texts = (self.code_version, self.duckdb_version, self.models_digest, self.sha256, self.forced_reason or "")
+        if self.newest_release_month is not None:
+            Month.parse(self.newest_release_month)
         counts = (self.number, self.size_bytes, *self.row_counts.values())
         if not all(isinstance(text, str) for text in (*texts, *self.snapshots, *self.row_counts)):
             raise ValueError("a field is no text")
@@ -73,7 +87,7 @@ class Generation(GenerationFacts):
             generation = cls(**record)
             generation._check()
             return generation
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SettingsError) as error:
             raise ServingBrokenError(
                 f"{origin} does not describe a generation ({error}); "
                 "serve another one with `materia serving rollback`, then move this one away"

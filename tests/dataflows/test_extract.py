@@ -96,8 +96,24 @@ def test_a_release_that_is_replaced_is_one_more_snapshot(coffee, extracted, land
     coffee.post(MONTH, release_zip(rows(5, "13.0000")), POSTED_AT.replace(day=18))
     second = extracted()
     assert second.is_new
-    assert [snapshot.released_on.day for snapshot in landing.snapshots()] == [14, 18]
-    assert first in landing.snapshots()
+    assert set(landing.snapshots()) == {first, second.snapshot}
+    assert {snapshot.month for snapshot in landing.snapshots()} == {MONTH}
+
+
+def test_a_correction_comes_after_what_it_corrects_and_before_the_next_month(coffee, extracted, landing):
+    for back in range(2):
+        packed = zipped(csv(rows(5 + back)), date=(2025, 11 - back, 14, 12, 0, 0))
+        coffee.post(MONTH.back(back), packed, POSTED_AT)
+        extracted(only=MONTH.back(back))
+    corrected = zipped(csv(rows(6, "13.0000")), date=(2025, 12, 1, 9, 0, 0))
+    coffee.post(MONTH.back(1), corrected, POSTED_AT.replace(month=12))
+    found = extracted(only=MONTH.back(1))
+    assert found.is_new
+    october, correction, november = landing.snapshots()
+    assert correction == found.snapshot
+    assert (october.month, correction.month, november.month) == (MONTH.back(1), MONTH.back(1), MONTH)
+    # 2025-10 has no release day in USDA's calendar.
+    assert correction.released_on == date(2025, 10, 12)
 
 
 def test_the_marker_holds_what_is_promised(coffee, extracted, landing):
@@ -106,7 +122,9 @@ def test_the_marker_holds_what_is_promised(coffee, extracted, landing):
     content = release_zip(rows(7))
     url = coffee.post(MONTH, content, POSTED_AT, etag='"abc-1"')
     extracted()
-    assert json.loads((landing.root / "psd" / "abc-1.json").read_text()) == {
+    sha256 = hashlib.sha256(content).hexdigest()
+    key = f"2025-11-{sha256[:16]}"
+    assert json.loads((landing.root / "psd" / f"{key}.json").read_text()) == {
         "dataset": "psd_coffee",
         "url": url,
         "etag": '"abc-1"',
@@ -115,43 +133,65 @@ def test_the_marker_holds_what_is_promised(coffee, extracted, landing):
         "release_month": 11,
         "released_on": "2025-11-14",
         "size_bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
         "member": MEMBER,
         "row_count": 7,
         "landed_at": "2025-11-15T00:00:00+00:00",
-        "key": "abc-1",
+        "key": key,
+        "published_at": "2025-11-14T12:00:00",
+        "newest_stamp": "2024-06",
+        "form": 2,
     }
     assert set(tree(landing.root)) == {
-        "psd/abc-1.zip",
-        "psd/abc-1.json",
-        "raw/psd_coffee/released_on=2025-11-14/key=abc-1/rows.parquet",
+        f"psd/{key}.zip",
+        f"psd/{key}.json",
+        f"raw/psd_coffee/released_on=2025-11-14/key={key}/rows.parquet",
     }
 
 
 @pytest.mark.parametrize(
     ("last_modified", "inner_date", "released_on"),
     [
-        ("Wed, 12 Nov 2025 16:00:00 GMT", (2025, 11, 13, 0, 0, 0), date(2025, 11, 12)),
-        ("Wed, 12 Nov 2025 16:00:00 -0000", (2025, 11, 13, 0, 0, 0), date(2025, 11, 12)),
-        ("Wed, 12 Nov 2025 22:00:00 -0500", (2025, 11, 14, 0, 0, 0), date(2025, 11, 13)),
-        ("yesterday", (2025, 11, 13, 0, 0, 0), date(2025, 11, 13)),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", (2025, 11, 13, 0, 0, 0), date(2025, 11, 13)),
-        ("", (2025, 11, 13, 0, 0, 0), date(2025, 11, 13)),
-        ("", (1980, 1, 1, 0, 0, 0), date(2025, 11, 1)),
+        ("Wed, 12 Nov 2025 16:00:00 GMT", (2025, 11, 13, 0, 0, 0), date(2025, 11, 13)),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", (2025, 12, 5, 0, 0, 0), date(2025, 12, 5)),
+        ("Wed, 12 Nov 2025 16:00:00 GMT", (2025, 12, 6, 0, 0, 0), date(2025, 11, 12)),
+        ("Wed, 12 Nov 2025 16:00:00 -0000", (1980, 1, 1, 0, 0, 0), date(2025, 11, 12)),
+        ("Wed, 12 Nov 2025 22:00:00 -0500", (1980, 1, 1, 0, 0, 0), date(2025, 11, 12)),
+        ("Fri, 01 May 2026 16:00:00 GMT", (1980, 1, 1, 0, 0, 0), date(2025, 11, 14)),
+        ("yesterday", (1980, 1, 1, 0, 0, 0), date(2025, 11, 14)),
     ],
 )
-def test_a_release_is_dated_by_header_then_zip_then_month(coffee, extracted, last_modified, inner_date, released_on):
+def test_a_release_is_dated_by_zip_then_header_then_calendar(coffee, extracted, last_modified, inner_date, released_on):
     coffee.post(MONTH, zipped(csv(rows(2)), date=inner_date), POSTED_AT)
     coffee.misbehave(MONTH, Fault(last_modified=last_modified), times=None)
     assert extracted().snapshot.released_on == released_on
 
 
-def test_snapshots_are_ordered_whatever_their_dates_look_like(coffee, extracted, landing):
-    for back, last_modified in enumerate(["Wed, 12 Nov 2025 16:00:00 -0000", "Wed, 12 Nov 2025 17:00:00 GMT", "never"]):
+def test_a_newer_stamp_than_the_address_is_the_release_month(coffee, extracted):
+    coffee.post(MONTH.back(1), zipped(csv([*rows(2), row("ZZ", calendar_year="2025", month="11")])), POSTED_AT)
+    found = extracted().snapshot
+    assert (found.month, found.newest_stamp, found.released_on) == (MONTH, "2025-11", date(2025, 11, 14))
+
+
+def test_a_stamp_that_lies_ahead_of_everything_is_a_typing_error(coffee, extracted):
+    coffee.post(MONTH, zipped(csv([*rows(2), row("ZZ", calendar_year="2052", month="11")])), POSTED_AT)
+    assert (found := extracted().snapshot).month == MONTH and found.newest_stamp == "2024-06"
+
+
+def test_no_date_of_a_server_makes_an_older_month_newer(coffee, extracted, landing):
+    for back, last_modified in enumerate(["Wed, 12 Nov 2025 16:00:00 GMT", "Fri, 01 May 2026 17:00:00 GMT", "never"]):
         coffee.post(MONTH.back(back), release_zip(rows(2 + back)), POSTED_AT)
         coffee.misbehave(MONTH.back(back), Fault(last_modified=last_modified), times=None)
         extracted(only=MONTH.back(back))
-    assert [snapshot.row_count for snapshot in landing.snapshots()] == [2, 3, 4]
+    assert [snapshot.row_count for snapshot in landing.snapshots()] == [4, 3, 2]
+
+
+def test_the_same_bytes_under_other_headers_are_the_same_snapshot(coffee, extracted, landing):
+    coffee.post(MONTH, release_zip(), POSTED_AT, etag='"one"')
+    first = extracted().snapshot
+    coffee.post(MONTH, release_zip(), POSTED_AT.replace(year=2026, month=5), etag='"two"')
+    again = extracted()
+    assert (again.is_new, again.snapshot, landing.snapshots()) == (False, first, (first,))
 
 
 ETAGS = ['"0x8DC:1"', 'W/"weak"', "bare", '"a/../../b"', '"' + "x" * 300 + '"', '""', '"\xe9"', '".."', '"a b"']
@@ -220,7 +260,7 @@ def test_the_same_file_at_another_address_is_known(coffee, extracted):
 
 
 def test_evidence_is_never_overwritten(coffee, extracted, landing):
-    """An archive whose HEAD and GET disagree about the ETag leads to a name that is taken by other bytes."""
+    """An ETag that a server uses twice hides neither file."""
     coffee.post(MONTH, release_zip(rows(5)), POSTED_AT, etag='"one"')
     first = extracted().snapshot
     before = tree(landing.root)

@@ -69,6 +69,7 @@ def test_a_process_killed_at_any_step_leaves_nothing_half_landed(coffee, tmp_pat
     coffee.post(MONTH, release_zip(), POSTED_AT, etag='"one"')
     (steps,) = extracting(coffee.url, tmp_path, 0)
     right = tree(tmp_path / "0")
+    (key,) = {snapshot.key for snapshot in LocalLanding(tmp_path / "0").snapshots()}
     assert steps > 15
     killed = range(1, steps + 1, 3)  # an odd stride: both sides of every rename are met
     assert set(extracting(coffee.url, tmp_path, *killed)) == {-signal.SIGKILL}
@@ -79,7 +80,7 @@ def test_a_process_killed_at_any_step_leaves_nothing_half_landed(coffee, tmp_pat
         found = landing.snapshots()
         committed += len(found)
         if found:
-            assert landing.zip_path("one").read_bytes() == right["psd/one.zip"]
+            assert landing.zip_path(key).read_bytes() == right[f"psd/{key}.zip"]
             assert landing.rows_path(found[0]).exists()
         assert extracted(landing=landing).is_new == (not found)
         assert tree(root) == right
@@ -89,8 +90,8 @@ def test_a_process_killed_at_any_step_leaves_nothing_half_landed(coffee, tmp_pat
 def test_a_snapshot_is_seen_only_with_its_marker(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT, etag='"one"')
     landed = extracted().snapshot
-    landing.marker_path("one").unlink()
-    assert (landing.snapshots(), landing.find("one")) == ((), None)
+    landing.marker_path(landed.key).unlink()
+    assert (landing.snapshots(), landing.find(landed.key)) == ((), None)
     assert extracted().snapshot == landed
 
 
@@ -118,11 +119,11 @@ def test_a_lost_zip_and_a_changed_one_are_named(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(rows(5)), POSTED_AT, etag='"one"')
     snapshot = extracted().snapshot
     landing.rows_path(snapshot).unlink()
-    landing.zip_path("one").write_bytes(release_zip(rows(6)))
-    with pytest.raises(SnapshotError, match=r"one\.zip is no longer what was landed"):
+    landing.zip_path(snapshot.key).write_bytes(release_zip(rows(6)))
+    with pytest.raises(SnapshotError, match=rf"{snapshot.key}\.zip is no longer what was landed"):
         landing.ready_rows(DATASET)
-    landing.zip_path("one").unlink()
-    with pytest.raises(LandingError, match=r"one\.zip is gone"):
+    landing.zip_path(snapshot.key).unlink()
+    with pytest.raises(LandingError, match=rf"{snapshot.key}\.zip is gone"):
         landing.ready_rows(DATASET)
 
 

@@ -59,7 +59,7 @@ def test_a_field_too_many_is_named_by_its_row_wherever_chunks_meet(tmp_path: Pat
 def test_rows_are_kept_as_text_in_the_files_order(tmp_path):
     path = unpacked(tmp_path, release_zip([row("BR", "-1.5000"), row("AO", "0.0000", month="00")]))
     first, second = rows_of(path)
-    assert first[:7] == ("0711100", "Coffee, Green", "BR", "Brazil", "2025", "2025", "06")
+    assert first[:7] == ("0711100", "Coffee, Green", "BR", "Brazil", "2025", "2024", "06")
     assert first[-1] == "-1.5000"
     assert (second[2], second[6]) == ("AO", "00")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["release.parquet", "release.zip"]

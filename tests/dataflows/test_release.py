@@ -1,5 +1,4 @@
-import re
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
@@ -7,18 +6,9 @@ from hypothesis import strategies as st
 
 from dataflows.errors import SettingsError
 from dataflows.release import Month, candidate_releases
-from dataflows.snapshot import key_of_etag, key_without_etag, last_modified_time
+from dataflows.release_dates import Evidence, date_release, last_modified_time, usda_release_days
 
 months = st.builds(Month, st.integers(1000, 8000), st.integers(1, 12))
-header_text = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=400)
-likely_etag = st.from_regex(r'(W/)?"?[A-Za-z0-9._:/-]{0,130}"?', fullmatch=True)
-etags = header_text | likely_etag
-
-
-def tag(etag: str) -> str:
-    """The opaque tag, quotes and blanks around it away: what two ETags must differ in to be two."""
-    stripped = etag.strip()
-    return stripped[1:-1] if len(stripped) >= 2 and stripped[0] == stripped[-1] == '"' else stripped
 
 
 @given(months, st.integers(-3000, 3000))
@@ -62,38 +52,6 @@ def test_candidates_go_back_over_the_year():
     assert releases[0].member == "psd_coffee.csv"
 
 
-@given(etags)
-def test_a_key_is_a_safe_file_name_and_always_the_same(etag):
-    key = key_of_etag(etag)
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}", key)
-    assert key_of_etag(etag) == key
-
-
-@given(etags, etags)
-def test_two_etags_never_share_a_key(one, other):
-    if tag(one) != tag(other):
-        assert key_of_etag(one) != key_of_etag(other)
-
-
-@given(etags)
-def test_no_etag_can_take_the_key_of_another(etag):
-    key = key_of_etag(etag)
-    if key != tag(etag):
-        assert key_of_etag(key) != key
-        assert key_of_etag(f'"{key}"') != key
-
-
-def test_a_safe_tag_is_its_own_key():
-    assert key_of_etag('"5f3c2a-1"') == "5f3c2a-1"
-    assert key_of_etag('W/"5f3c2a-1"') != "5f3c2a-1"
-
-
-def test_no_etag_can_take_the_key_of_a_file_without_one():
-    key = key_without_etag("Fri, 14 Nov 2025 17:00:00 GMT", 5, "http://x/y.zip")
-    assert key is not None and key_of_etag(f'"{key}"') != key
-    assert key_without_etag(None, 5, "http://x/y.zip") is None
-
-
 @given(
     st.text(max_size=60)
     | st.from_regex(r"Wed, \d{1,2} Nov \d{1,5} \d\d:\d\d:\d\d( GMT| [+-]\d{4,20})?", fullmatch=True)
@@ -101,3 +59,41 @@ def test_no_etag_can_take_the_key_of_a_file_without_one():
 def test_any_last_modified_can_be_put_in_order(text):
     assert last_modified_time(text).tzinfo is UTC
     assert last_modified_time(text) >= last_modified_time(None) or last_modified_time(text).year < 1970
+
+
+@pytest.mark.parametrize(
+    ("month", "inner", "released_on"),
+    [
+        (Month(2010, 12), None, date(2010, 12, 10)),
+        (Month(2010, 12), datetime(2011, 1, 20), date(2010, 12, 15)),
+        (Month(2019, 1), None, date(2019, 1, 12)),
+        (Month(2026, 12), None, date(2026, 12, 12)),
+    ],
+)
+def test_a_month_without_a_plausible_date_is_dated_by_usdas_calendar(month, inner, released_on):
+    assert date_release(month, Evidence(inner, None, None)).released_on == released_on
+
+
+def test_every_listed_release_day_lies_in_its_month():
+    listed = [(month, day) for month in Month(1973, 9).through(Month(2026, 6)) for day in usda_release_days(month)]
+    assert len(listed) == 698
+    assert all(Month.of(day) == month for month, day in listed)
+
+
+def test_a_file_of_an_address_without_a_month_is_of_its_newest_stamp():
+    stamped = date_release(None, Evidence(datetime(2025, 11, 20, 15, 2), Month(2025, 11), None))
+    assert (stamped.month, stamped.released_on) == (Month(2025, 11), date(2025, 11, 20))
+    assert date_release(None, Evidence(datetime(2025, 12, 2), None, None)).month == Month(2025, 12)
+    assert date_release(None, Evidence(None, None, "never")) is None
+
+
+@given(months, st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2107, 12, 31)) | st.none(), st.text())
+def test_a_later_month_is_released_later_whatever_its_file_says(month, inner, last_modified):
+    """But for the first days of a month, which may belong to the release before."""
+    dating = date_release(month, Evidence(inner, None, last_modified))
+    assert dating.month == month
+    assert month.first_day() <= dating.released_on < date(*_after(month), 6)
+
+
+def _after(month):
+    return month.back(-1).year, month.back(-1).month

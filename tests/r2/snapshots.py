@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dataflows import psd_zip
-from dataflows.snapshot import Snapshot, key_of_etag
+from dataflows.snapshot import Snapshot, content_key
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
 
@@ -34,6 +34,7 @@ class Prepared:
 
 def prepared(releases: int = 1, rows: int = 500) -> Iterator[Prepared]:
     for each in generate(HistorySpec(dataset=DATASET, rows=rows, releases=releases)):
+        sha256 = hashlib.sha256(each.zip_bytes).hexdigest()
         yield Prepared(
             Snapshot(
                 dataset=DATASET,
@@ -44,11 +45,11 @@ def prepared(releases: int = 1, rows: int = 500) -> Iterator[Prepared]:
                 release_month=each.month.month,
                 released_on=each.published_at.date(),
                 size_bytes=len(each.zip_bytes),
-                sha256=hashlib.sha256(each.zip_bytes).hexdigest(),
+                sha256=sha256,
                 member=f"{DATASET}.csv",
                 row_count=each.row_count,
                 landed_at=LANDED_AT,
-                key=key_of_etag(each.etag),
+                key=content_key(each.month, sha256),
             ),
             each.zip_bytes,
         )

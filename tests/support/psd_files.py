@@ -21,7 +21,7 @@ def row(country: str = "BR", value: str = "12.5000", **fields: str) -> str:
         "name": '"Coffee, Green"',
         "country_name": '"Brazil"',
         "market_year": "2025",
-        "calendar_year": "2025",
+        "calendar_year": "2024",
         "month": "06",
         "attribute": "028",
         "attribute_name": '"Production"',

@@ -15,10 +15,12 @@ from dataflows import export, psd_zip, transform
 from dataflows.ducklake import DuckLake
 from dataflows.gate import Gate
 from dataflows.landing import LocalLanding
+from dataflows.release import Month
+from dataflows.release_dates import newest_stamp
 from dataflows.serving.build import SERVING_TABLES
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
-from dataflows.snapshot import Snapshot, key_of_etag
+from dataflows.snapshot import Snapshot, content_key
 from dataflows.transform import Lakehouse, Transformed
 from ops.demo.generator import GeneratedRelease
 from ops.ducklake import environ_of
@@ -73,6 +75,8 @@ class Workshop:
         zip_path.write_bytes(release.zip_bytes)
         rows_path = zip_path.with_suffix(".parquet")
         contents = psd_zip.unpack(zip_path, f"{release.dataset}.csv", rows_path)
+        sha256 = hashlib.sha256(release.zip_bytes).hexdigest()
+        stamp = newest_stamp(rows_path, Month.of(release.published_at.date()))
         snapshot = Snapshot(
             dataset=release.dataset,
             url=f"http://archive.invalid/{release.month}/{release.file_name}",
@@ -82,11 +86,13 @@ class Workshop:
             release_month=release.month.month,
             released_on=release.published_at.date(),
             size_bytes=len(release.zip_bytes),
-            sha256=hashlib.sha256(release.zip_bytes).hexdigest(),
+            sha256=sha256,
             member=contents.member,
             row_count=contents.row_count,
             landed_at=LANDED_AT,
-            key=key_of_etag(release.etag),
+            key=content_key(release.month, sha256),
+            published_at=release.published_at.replace(hour=12, minute=0, second=0, microsecond=0, tzinfo=None),
+            newest_stamp=str(stamp) if stamp else None,
         )
         snapshot = dataclasses.replace(snapshot, **differently)
         self.landing.land(snapshot, zip_path, rows_path)
