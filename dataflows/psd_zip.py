@@ -1,7 +1,9 @@
 """A PSD zip: checked byte by byte, and turned into the Parquet that the transform reads."""
 
+import codecs
 import errno
 import io
+import re
 import shutil
 import struct
 import zipfile
@@ -49,21 +51,32 @@ _CHUNK_BYTES = 1 << 20
 _MAX_READ_BYTES = 2 << 20
 """More than any read that `zipfile` makes of a sound release, and less than a directory of millions of members."""
 _MAX_LINE_BYTES = 1 << 16
-_EMPTY_ENDINGS = tuple(empty + end for empty in (b",", b'""') for end in (b"\n", b"\r"))
-"""How a row ends in an empty field. The last column is never empty, and DuckDB passes over empty fields too many."""
+_ROWS_SHOWN = 5
+_PADDING = b"\r\n\x1a"
+"""What may follow the last row: line ends, and Ctrl-Z, the end-of-file mark of DOS programs."""
+_REFUSED_BYTES = (
+    (b"\0", "holds a NUL byte"),
+    (b"\x1a", "holds an end-of-file mark (Ctrl-Z), and more rows follow"),
+    # The last column is never empty, and DuckDB silently ignores surplus empty fields.
+    *((empty + end, "ends in an empty field") for empty in (b",", b'""') for end in (b"\n", b"\r")),
+)
+"""What no row may hold, and why. What DuckDB notices by itself is looked for only when it has: these are many bytes."""
 
+_NAME = r"[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]+"
+"""Printable text of any script: no control or format characters, no line or paragraph separators."""
+_MAX_NAME_CHARACTERS = 200
 _FORM_OF = {
     "commodity_code": r"[0-9]{7}",
-    "commodity_description": r"[ -~]{1,200}",
+    "commodity_description": _NAME,
     "country_code": r"[A-Z0-9]{2}",
-    "country_name": r"[ -~]{1,200}",
+    "country_name": _NAME,
     "market_year": r"(19|20)[0-9]{2}",
     "calendar_year": r"(19|20)[0-9]{2}",
     "month": r"0[0-9]|1[0-2]",
     "attribute_id": r"[0-9]{3}",
-    "attribute_description": r"[ -~]{1,200}",
+    "attribute_description": _NAME,
     "unit_id": r"[0-9]{2}",
-    "unit_description": r"[ -~]{1,200}",
+    "unit_description": _NAME,
     "value": r"-?[0-9]{1,13}(\.[0-9]{1,4})?",
 }
 """What a field looks like. The stable key of a fact relies on the codes being of this form."""
@@ -82,8 +95,8 @@ class Contents:
 def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
     """Verify a zip whole (structure, CRC, header, every field, one row a fact) and write its rows as Parquet.
 
-    The Parquet holds the twelve columns in snake_case, all text, in the file's order. Raises SnapshotError
-    naming file and row; then `rows_path` does not exist.
+    The Parquet holds the twelve columns in snake_case, all text, in the file's order. Raises SnapshotError naming
+    file and row, which is its line in the CSV (the header is row 1); then `rows_path` does not exist.
     """
     csv_path = rows_path.with_suffix(".csv")
     try:
@@ -105,8 +118,8 @@ def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, 
             require_space(csv_path.parent, info.file_size * 5 // 4, f"unpacking {zip_path.name}")
             with _opened(archive, info) as source, csv_path.open("wb") as target:
                 line_count = _copy_counting_lines(source, target, zip_path)
-                if target.tell() != info.file_size:
-                    raise EOFError(f"{target.tell()} bytes unpacked, {info.file_size} announced")
+                if source.tell() != info.file_size:
+                    raise EOFError(f"{source.tell()} bytes unpacked, {info.file_size} announced")
             return _written_on(info), line_count
     except _DAMAGE as error:
         raise SnapshotError(f"{zip_path} is damaged: {error}; it was not landed, extract again") from error
@@ -140,7 +153,7 @@ def _written_on(info: zipfile.ZipInfo) -> date | None:
 
 
 def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.ZipInfo:
-    tables = [info for info in archive.infolist() if info.filename.lower().endswith(".csv")]
+    tables = [info for info in archive.infolist() if info.filename.lower().endswith(".csv") and not _is_metadata(info)]
     if [info.filename for info in tables] != [member]:
         found = ", ".join(repr(info.filename) for info in archive.infolist()[:5]) or "nothing"
         raise SnapshotError(f"{zip_path} should hold one table, {member!r}; it holds {found}")
@@ -153,31 +166,65 @@ def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.
     return tables[0]
 
 
+def _is_metadata(info: zipfile.ZipInfo) -> bool:
+    """Whether a member is what macOS adds beside each file: the file's name, and none of its data."""
+    folder, _, name = info.filename.rpartition("/")
+    return folder.split("/")[0] == "__MACOSX" and name.startswith("._")
+
+
 def _copy_counting_lines(source: IO[bytes], target: IO[bytes], zip_path: Path) -> int:
-    """Copy a CSV; checks the header and that it is text in lines. The count is our own, not the CSV reader's."""
-    header = source.readline(_MAX_LINE_BYTES)
-    if header.rstrip(b"\r\n").decode("ascii", "replace").split(",") != list(COLUMNS):
+    """Copy a CSV as UTF-8, without a byte order mark and without padding at its end; returns how many rows it has.
+
+    Checks the header, and that the rest is text in lines. The count is our own, not the CSV reader's.
+    """
+    header = source.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
+    names = header.rstrip(_PADDING)
+    if names.decode("ascii", "replace").split(",") != list(COLUMNS):
         shown = header[:200].decode("ascii", "backslashreplace").rstrip()
         raise SnapshotError(f"{zip_path}: row 1 is not PSD's header but {shown!r}")
-    target.write(header)
-    line_count, tail_bytes, seam = 0, 0, b""
+    target.write(names)
+    # A line end is copied with the row after it, so that what follows the last row is left out.
+    line_count, kept = 0, header[len(names) :]
     while chunk := source.read(_CHUNK_BYTES):
-        if b"\0" in chunk:
-            raise SnapshotError(f"{zip_path}: a NUL byte after row {line_count + 1}")
-        seam += chunk
-        if found := [at for ending in _EMPTY_ENDINGS if (at := seam.find(ending)) >= 0]:
-            row = line_count + 2 + seam.count(b"\n", len(seam) - len(chunk), min(found))
-            raise SnapshotError(f"{zip_path}: row {row} ends in an empty field")
-        seam = seam[-2:]
-        target.write(chunk)
-        newlines = chunk.count(b"\n")
-        line_count += newlines
-        tail_bytes = len(chunk) - chunk.rfind(b"\n") - 1 if newlines else tail_bytes + len(chunk)
-        if tail_bytes > _MAX_LINE_BYTES:
-            raise SnapshotError(f"{zip_path}: row {line_count + 2} is longer than {_MAX_LINE_BYTES} bytes")
-    if seam.endswith((b",", b'""')):
-        raise SnapshotError(f"{zip_path}: row {line_count + 2} ends in an empty field")
-    return line_count + (1 if tail_bytes else 0)
+        text = b"".join((kept, chunk, source.readline(_MAX_LINE_BYTES)))
+        if text[0] not in _PADDING:
+            raise SnapshotError(f"{zip_path}: row {line_count + 1} is longer than {_MAX_LINE_BYTES} bytes")
+        rows = text.rstrip(_PADDING)
+        kept = text[len(rows) :]
+        if refused := _refused(rows):
+            at, why = refused
+            row = line_count + 1 + rows.count(b"\n", 0, at + 1)
+            raise SnapshotError(f"{zip_path}: row {row} {why}")
+        target.write(rows if rows.isascii() else _as_utf8(rows, line_count, zip_path))
+        line_count += rows.count(b"\n")
+        if len(kept) > _MAX_LINE_BYTES:
+            raise SnapshotError(f"{zip_path}: {len(kept)} bytes of padding after row {line_count + 1}")
+    return line_count
+
+
+def _refused(rows: bytes) -> tuple[int, str] | None:
+    """Where rows first hold what no row may hold, and why it is refused."""
+    found = [(at, why) for what, why in _REFUSED_BYTES if (at := rows.find(what)) >= 0]
+    if not found and rows.endswith((b",", b'""')):
+        return len(rows) - 1, "ends in an empty field"
+    return min(found, default=None)
+
+
+def _as_utf8(rows: bytes, line_count: int, zip_path: Path) -> bytes:
+    """Rows in UTF-8 or Windows-1252, as UTF-8; each row on its own, for hardly any text is valid in both."""
+    lines = rows.split(b"\n")
+    for index, line in enumerate(lines):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            try:
+                lines[index] = line.decode("cp1252").encode()
+            except UnicodeDecodeError as error:
+                row, byte = line_count + 1 + index, line[error.start]
+                raise SnapshotError(
+                    f"{zip_path}: row {row} is neither UTF-8 nor Windows-1252: it holds the byte 0x{byte:02X}"
+                ) from error
+    return b"\n".join(lines)
 
 
 def _to_parquet(zip_path: Path, csv_path: Path, line_count: int, rows_path: Path) -> int:
@@ -191,15 +238,37 @@ def _to_parquet(zip_path: Path, csv_path: Path, line_count: int, rows_path: Path
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise LandingError(f"{rows_path} can't be written: {str(error).splitlines()[0]}") from error
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise SnapshotError(f"{zip_path}: not a CSV as USDA writes them: {reason}") from error
+            raise SnapshotError(
+                f"{zip_path}: not a CSV as USDA writes them: {_csv_reason(str(error), csv_path)}"
+            ) from error
         if row_count == 0:
             raise SnapshotError(f"{zip_path}: the table is empty")
-        if row_count != line_count:
-            raise SnapshotError(f"{zip_path}: {line_count} lines were read as {row_count} rows")
         _check_forms(connection, zip_path)
+        if row_count != line_count:
+            where = _odd_line(csv_path) or f"{line_count} lines were read as {row_count} rows"
+            raise SnapshotError(f"{zip_path}: {where}")
         _check_one_row_a_fact(connection, zip_path)
     return row_count
+
+
+def _csv_reason(message: str, csv_path: Path) -> str:
+    """Why DuckDB cannot read it, with the row: its reason stands after a copy of the line and before possible fixes."""
+    if line := re.search(r"CSV Error on Line: (\d+)", message):
+        reason = [line for line in message.partition("Possible fixes")[0].splitlines() if line.strip()][-1]
+        return f"row {line[1]}: {reason[:200]}"
+    return _odd_line(csv_path) or message.splitlines()[0]
+
+
+def _odd_line(csv_path: Path) -> str | None:
+    """The first line that is empty or holds a carriage return, which DuckDB skips or cannot read, by its number."""
+    with csv_path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            if not text:
+                return f"row {number} is empty, and more rows follow"
+            if b"\r" in text:
+                return f"row {number} holds a carriage return that ends no line"
+    return None
 
 
 @contextmanager
@@ -228,8 +297,9 @@ def _check_forms(connection: "DuckDBPyConnection", zip_path: Path) -> None:
     for column, form in _FORM_OF.items():
         wrong = connection.execute(
             f"SELECT {column} FROM (SELECT DISTINCT {column} FROM landed)"
-            # The pattern is written out: DuckDB compiles a parameter anew for every row.
-            f" WHERE {column} IS NULL OR NOT regexp_full_match({column}, '{form}') LIMIT 1"
+            # The pattern is written out: DuckDB compiles a parameter again for every row.
+            f" WHERE {column} IS NULL OR NOT regexp_full_match({column}, '{form}')"
+            f" OR length({column}) > {_MAX_NAME_CHARACTERS} LIMIT 1"
         ).fetchall()
         if wrong:
             row = connection.execute(
@@ -237,7 +307,10 @@ def _check_forms(connection: "DuckDBPyConnection", zip_path: Path) -> None:
                 f" WHERE {column} IS NOT DISTINCT FROM ? LIMIT 1",
                 [wrong[0][0]],
             ).fetchall()[0][0]
-            raise SnapshotError(f"{zip_path}: row {row}: {column} is {wrong[0][0]!r}, not of the form {form}")
+            wanted = (
+                f"printable text of 1 to {_MAX_NAME_CHARACTERS} characters" if form is _NAME else f"of the form {form}"
+            )
+            raise SnapshotError(f"{zip_path}: row {row}: {column} is {wrong[0][0]!r}, not {wanted}")
 
 
 def _check_one_row_a_fact(connection: "DuckDBPyConnection", zip_path: Path) -> None:
@@ -247,7 +320,13 @@ def _check_one_row_a_fact(connection: "DuckDBPyConnection", zip_path: Path) -> N
     ).fetchall()
     if twice:
         *fact, count = twice[0]
-        raise SnapshotError(f"{zip_path}: the fact {' '.join(fact)} stands in {count} rows, not one")
+        found = connection.execute(
+            f"SELECT row FROM (SELECT row_number() OVER () + 1 AS row, {key} FROM landed)"
+            f" WHERE ({key}) = (?, ?, ?, ?, ?) ORDER BY row LIMIT {_ROWS_SHOWN}",
+            fact,
+        ).fetchall()
+        rows = ", ".join(str(row) for (row,) in found) + (", …" if count > _ROWS_SHOWN else "")
+        raise SnapshotError(f"{zip_path}: the fact {' '.join(fact)} stands in {count} rows, not one: rows {rows}")
 
 
 def _quoted(path: Path) -> str:
