@@ -194,14 +194,27 @@ class R2Landing(Landing):
         self.cache.keep_rows(snapshot, path)
 
     def _forget_unlanded(self, dataset: str, landed: set[str]) -> None:
-        """Drop cached markers that the bucket does not have. Raises LandingError for one whose zip is here too."""
-        for snapshot in self.cache.snapshots():
-            if snapshot.dataset != dataset or snapshot.key in landed:
-                continue
+        """Drop cached markers that the bucket does not have, each only when the bucket itself says so.
+
+        Raises LandingError for one whose zip is here too, and when the bucket lists none or not all of its snapshots.
+        """
+        place = self.store.bucket.url("psd/")
+        unlisted = [each for each in self.cache.snapshots() if each.dataset == dataset and each.key not in landed]
+        for snapshot in unlisted:
             if self.cache.zip_path(snapshot.key).exists():
                 raise LandingError(
-                    f"{self.cache.zip_path(snapshot.key)} is landed here and not in {self.store.bucket.url('psd/')}; "
+                    f"{self.cache.zip_path(snapshot.key)} is landed here and not in {place}; "
                     "run `materia landing sync` to bring it there"
+                )
+        if unlisted and not landed:
+            raise LandingError(
+                f"{place} lists no snapshot of {dataset}, and {len(unlisted)} are cached in {self.cache.root}; nothing "
+                f"was removed. Check R2_BUCKET; if they are gone for good, remove {self.cache.root} and run again"
+            )
+        for snapshot in unlisted:
+            if self.store.read(marker_key(snapshot.key)) is not None:
+                raise LandingError(
+                    f"{place} does not list {snapshot.key}, which is there; nothing was removed, run again"
                 )
             log.warning("forgetting a snapshot that the bucket does not have", extra={"key": snapshot.key})
             self.cache.marker_path(snapshot.key).unlink()

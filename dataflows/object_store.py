@@ -1,7 +1,8 @@
 """Object storage: small objects, conditions on writing them, listings, and errors that say where to look.
 
 A thin layer on boto3 for Cloudflare R2 and whatever else speaks S3. Whole files travel in `object_transfer`.
-Retries (connection trouble, 429, 5xx) are botocore's, few and bounded. boto3 is imported when a store is made.
+Retries (connection trouble, 409, 429, 5xx, and answers that object storage did not give) are botocore's, few and
+bounded. boto3 is imported when a store is made.
 """
 
 import base64
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from dataflows.errors import LostRaceError, ObjectStoreError, SettingsError
+from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectStoreError, SettingsError
+from dataflows.object_answers import check_answers
 from dataflows.object_trouble import explained
 
 MAX_DOCUMENT_BYTES = 1 << 20
@@ -89,7 +91,12 @@ class ObjectStore:
                 data = body.read(MAX_DOCUMENT_BYTES + 1)
         if len(data) > MAX_DOCUMENT_BYTES:
             raise ObjectStoreError(f"{self.bucket.url(key)} is longer than any of Materia's documents; move it away")
-        return Document(data, _plain(answer["ETag"]))
+        document = Document(data, _plain(answer["ETag"]))
+        if document.etag != _md5(data).hex():
+            raise ObjectDamagedError(
+                f"{self.bucket.url(key)} has the MD5 {_md5(data).hex()}, and its ETag says {document.etag}; run again"
+            )
+        return document
 
     def head(self, key: str) -> StoredObject | None:
         """What is known of an object; None when there is none."""
@@ -99,6 +106,8 @@ class ObjectStore:
             except self.client.exceptions.ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                     return None
+                if not error.response["Error"]["Code"].isdigit():
+                    raise
                 # An answer to HEAD has no body to say what is wrong; the same question as GET does.
                 self.client.get_object(Bucket=self.bucket.name, Key=key, Range="bytes=0-0")["Body"].close()
                 raise
@@ -146,9 +155,20 @@ class ObjectStore:
             yield
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
-        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        md5 = _md5(data)
         with self.explained("write", key):
-            self.client.put_object(Bucket=self.bucket.name, Key=key, Body=data, ContentMD5=md5, **condition)
+            answer = self.client.put_object(
+                Bucket=self.bucket.name, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **condition
+            )
+        if _plain(answer["ETag"]) != md5.hex():
+            raise ObjectDamagedError(
+                f"{self.bucket.url(key)} arrived as {_plain(answer['ETag'])} instead of {md5.hex()}; "
+                "delete it and run again"
+            )
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()
 
 
 def _plain(etag: str) -> str:
@@ -175,7 +195,7 @@ def _client(bucket: Bucket, limits: Limits) -> Any:
         s3={"addressing_style": "path"},
     )
     try:
-        return session.client(
+        client = session.client(
             "s3",
             endpoint_url=bucket.endpoint,
             region_name="auto",
@@ -185,3 +205,5 @@ def _client(bucket: Bucket, limits: Limits) -> Any:
         )
     except ValueError as error:
         raise SettingsError(f"R2_ENDPOINT={bucket.endpoint!r} is not an address ({error})") from error
+    check_answers(client)
+    return client

@@ -13,10 +13,10 @@ from dataflows.errors import (
     ObjectUnavailableError,
     SettingsError,
 )
+from dataflows.object_answers import FOREIGN
 
 _WRONG_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "Unauthorized", "InvalidToken", "ExpiredToken")
 _SKEWED = ("RequestTimeTooSkewed", "RequestExpired")
-_LOST = ("PreconditionFailed", "ConditionalRequestConflict")
 _BUSY = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "TooManyRequests", "Throttling")
 
 
@@ -48,7 +48,13 @@ def _refusal(answer: dict[str, Any], action: str, url: str, attempts: int) -> Ob
         return ObjectAccessError(f"{what}; the keys are not accepted, check R2_ACCESS_KEY and R2_SECRET_KEY")
     if code == "NoSuchBucket":
         return ObjectAccessError(f"{what}; check R2_BUCKET and R2_ENDPOINT")
-    if code in _LOST or status in (409, 412):
+    if code == FOREIGN:
+        said = answer["Error"].get("Message", "")
+        return ObjectUnavailableError(
+            f"could not {action} {url}: {said}, {attempts} attempts; this is no answer of object storage: a proxy or "
+            "firewall answers in its place. Check R2_ENDPOINT and the network, then run again: nothing was changed"
+        )
+    if code == "PreconditionFailed" or status == 412:
         return LostRaceError(f"{what}; another machine wrote it first")
     if status == 403:
         return ObjectAccessError(

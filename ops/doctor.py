@@ -310,6 +310,9 @@ def _provider(_settings: Settings, environ: Mapping[str, str]) -> Finding:
         return Finding("provider", Verdict.FAILED, "Hetzner refuses HETZNER_TOKEN", "make a new one, put it into ESC")
     if answer.is_error:
         return Finding("provider", Verdict.WARNING, f"Hetzner answers {answer.status_code}", "try again later")
+    if '"servers"' not in answer.text:
+        what = f"{url} does not answer as Hetzner does (HTTP {answer.status_code} without servers)"
+        return Finding("provider", Verdict.WARNING, what, "check HETZNER_API_URL and the proxy of this network")
     return Finding("provider", Verdict.OK, "Hetzner takes HETZNER_TOKEN")
 
 

@@ -34,6 +34,9 @@ class Fault:
     status: int | None = None
     """Answer this status with an S3 error of code `code`; the server never hears of it."""
     code: str = "SlowDown"
+    page: bytes | None = None
+    """Answer these bytes instead, with `status` (200 unless it is given) and `headers`."""
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "text/html"})
     cut_request_after_bytes: int | None = None
     """Hang up on both sides after this much of the request's body."""
     cut_answer_after_bytes: int | None = None
@@ -122,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is not None and fault.hold:
                 fault.held.set()
                 fault.released.wait(_HELD_TIMEOUT_S)
-            if fault is not None and fault.status is not None:
+            if fault is not None and (fault.status is not None or fault.page is not None):
                 self._refuse(fault, size_bytes)
                 return
             self._pass_on(fault, size_bytes)
@@ -133,9 +136,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, fault: Fault, size_bytes: int) -> None:
         self.rfile.read(size_bytes)
-        body = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>{fault.code}</Message></Error>".encode()
-        self.send_response(fault.status)
-        self.send_header("Content-Type", "application/xml")
+        error = f"<?xml version='1.0'?><Error><Code>{fault.code}</Code><Message>{fault.code}</Message></Error>"
+        body = error.encode() if fault.page is None else fault.page
+        self.send_response(fault.status or 200)
+        for name, value in ({"Content-Type": "application/xml"} if fault.page is None else fault.headers).items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
