@@ -37,6 +37,10 @@ class LakehouseError(MateriaError):
     """The lakehouse could not be opened, moved or looked after."""
 
 
+class LakehouseLockedError(LakehouseError):
+    """Another process has the lakehouse open."""
+
+
 class GateError(MateriaError):
     """A new generation was refused; the served one stays."""
 

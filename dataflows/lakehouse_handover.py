@@ -16,8 +16,9 @@ from datetime import datetime
 from pathlib import Path
 
 from dataflows import object_download, object_upload
-from dataflows.errors import LostRaceError, ObjectMissingError, ObjectStoreError, TransformError
+from dataflows.errors import LakehouseLockedError, LostRaceError, ObjectMissingError, ObjectStoreError, TransformError
 from dataflows.files import move_durably, write_durably
+from dataflows.lakehouse import lock_conflict
 from dataflows.object_store import Document, ObjectStore
 
 VERSIONS_KEPT = 3
@@ -221,6 +222,8 @@ def settle(path: Path) -> None:
             quoted = str(path).replace("'", "''")
             connection.execute(f"ATTACH '{quoted}' AS {'state' if path.stem.endswith('-state') else 'lakehouse'}")
     except duckdb.Error as error:
+        if locked := lock_conflict(str(error)):
+            raise LakehouseLockedError(locked) from error
         raise TransformError(f"{path} could not be closed cleanly and was not handed over: {error}") from error
     if wal.exists():
         raise TransformError(f"{wal} is still there: something has {path} open; it was not handed over")

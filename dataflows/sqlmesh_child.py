@@ -19,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from dataflows.errors import LakehouseError, LakehouseLockedError
+from dataflows.lakehouse import LakehouseFile
 from dataflows.transform import PROJECT_DIR, RESULT_MARK, START_ANEW, Transformed
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Order:
     rows_a_batch: int = 0
     can_start_anew: bool = False
     """Whether a lakehouse that only this machine uses may be removed and built again."""
+    file: str = ""
+    """The lakehouse, where it is a file."""
     state_draft: str = ""
     """The file by way of which SQLMesh's state travels."""
 
@@ -76,12 +80,15 @@ def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
     console, context = sqlmesh_report.installed_console(), None
     os.environ.update(order.settings)
     try:
+        _refuse_locked(order)
         context = _context()
         if order.action == "transform" and order.can_start_anew and _is_long_work(context, order):
             result = {START_ANEW: True}
         else:
             answer = _ACTIONS[order.action](context, order)
             result = asdict(answer) if answer else {}
+    except LakehouseLockedError as error:
+        result = {"error": str(error), "is_locked": True}
     except Exception as error:
         traceback.print_exc()
         result = {"error": sqlmesh_report.reason(error, console.failed, context)}
@@ -90,6 +97,21 @@ def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
             context.close()
     print(RESULT_MARK + json.dumps(result), flush=True)
     return "error" in result
+
+
+def _refuse_locked(order: Order) -> None:
+    """Raise LakehouseLockedError when another process has the lakehouse open: SQLMesh would miss its tables instead."""
+    if not order.file or not Path(order.file).exists():
+        return
+    import duckdb
+
+    try:
+        with duckdb.connect() as connection:
+            LakehouseFile(Path(order.file)).attach(connection, read_only=False)
+    except LakehouseLockedError:
+        raise
+    except LakehouseError:
+        return  # whatever else is wrong with it is said by what opens it next
 
 
 def _end_with_parent(parent_pid: int) -> None:

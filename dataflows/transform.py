@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataflows.ducklake import DuckLake
-from dataflows.errors import TransformError
+from dataflows.errors import LakehouseLockedError, TransformError
 from dataflows.files import after_refusal
-from dataflows.lakehouse import LakehouseFile, LakehouseStore
+from dataflows.lakehouse import LakehouseFile, LakehouseStore, lock_conflict
 from dataflows.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -114,8 +114,9 @@ def move_state(lakehouse: Lakehouse, other: Lakehouse, draft: Path) -> None:
 
 
 def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
-    """What the child says to an order; raises TransformError when it fails."""
-    whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), **order}
+    """What the child answers to an order; raises LakehouseLockedError or, when it fails, TransformError."""
+    file = str(lakehouse.path) if lakehouse.ducklake is None else ""
+    whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), "file": file, **order}
     process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
         assert process.stdin and process.stdout
@@ -128,6 +129,9 @@ def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> di
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode != 0 or result is None:
+        said = (result or {}).get("error", "")
+        if locked := said if (result or {}).get("is_locked") else lock_conflict(said):
+            raise LakehouseLockedError(locked)
         raise TransformError(_explained(action, process.returncode, result, lines))
     return result
 
@@ -165,7 +169,13 @@ def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
         [sys.executable, "-m", "dataflows.sqlmesh_child", str(os.getpid())],
         cwd=PROJECT_DIR.parents[1],
         # With two dozen models, SQLMesh's pool of loaders costs more than it saves.
-        env={**lakehouse.environ, "PYTHONUNBUFFERED": "1", "MAX_FORK_WORKERS": "1"},
+        env={
+            **lakehouse.environ,
+            "PYTHONUNBUFFERED": "1",
+            "MAX_FORK_WORKERS": "1",
+            # HOME by default, where SQLMesh writes an id even without analytics, and which may not be writable.
+            "SQLMESH_HOME": str(lakehouse.path.with_name("sqlmesh-home")),
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dataflows.ducklake import CATALOG, DuckLake
 from dataflows.errors import LockHeldError, MateriaError, SettingsError
+from dataflows.lakehouse import lock_conflict
 from ops.run import utc_now
 from ops.settings import IS_CHECKOUT, Settings
 from ops.workers.needs import PROVIDERS
@@ -151,6 +152,9 @@ def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     except LockHeldError:
         return Finding("lakehouse", Verdict.OK, "a run is writing to it, so it is not looked at")
     except _duckdb_error() as error:
+        if locked := lock_conflict(str(error)):
+            what, _, next_step = locked.partition("; ")
+            return Finding("lakehouse", Verdict.WARNING, what, next_step)
         step = f"restore {settings.lakehouse_path}, or remove it with its state: the next transform makes it anew"
         return Finding("lakehouse", Verdict.FAILED, str(error), step)
     return Finding("lakehouse", Verdict.OK, f"{settings.lakehouse_path} opens, {tables} tables and views")

@@ -17,7 +17,13 @@ from dataflows.serving.database import AS_OF_MACROS
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_EXPLAIN = re.compile(r"\s*EXPLAIN\b(\s+ANALYZE\b)?(\s*\(\s*(ANALYZE|FORMAT\s+\w+)\s*\))?", re.IGNORECASE)
+# Comments that hold comments are left out: where they end is for DuckDB alone to say.
+_GAP = r"(?:[\s\ufeff]|--[^\r\n]*(?=[\r\n])|/\*(?:(?!/\*|\*/).)*\*/)*"
+_OPTION = rf"(?:ANALYZE|FORMAT\b{_GAP}(?:\w+|'\w+'))"
+_EXPLAIN = re.compile(
+    rf"{_GAP}EXPLAIN\b(?:{_GAP}ANALYZE\b|{_GAP}\({_GAP}{_OPTION}(?:{_GAP},{_GAP}{_OPTION})*{_GAP}\))?",
+    re.IGNORECASE | re.DOTALL,
+)
 _CATALOG_FUNCTIONS = tuple(
     f"duckdb_{kind}"
     for kind in (
@@ -60,6 +66,11 @@ def check_query(con: "DuckDBPyConnection", sql: str) -> None:
         name = function["function_name"].lower()
         if function["schema"] != "serving" and name not in _HARMLESS_FUNCTIONS:
             raise QueryRefusedError(f"the table function {name} may not be called; {_ADVICE}")
+
+
+def is_explain(sql: str) -> bool:
+    """Whether a statement is an EXPLAIN, also behind comments."""
+    return _EXPLAIN.match(sql) is not None
 
 
 def _syntax_tree(con: "DuckDBPyConnection", sql: str) -> dict[str, Any]:

@@ -2,13 +2,11 @@
 
 import itertools
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 _EXACT_CHARACTERS = 16
 """A decimal point and fifteen digits."""
-_NOT_WRAPPED = re.compile(r"\s*EXPLAIN\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,10 @@ def bare(sql: str) -> str:
 
 def shaped(sql: str, view: View) -> str:
     """The text to run for `sql` seen through `view`. What it may do is judged later, by the reader's jail."""
+    from dataflows.serving.jail import is_explain
+
     statement = bare(sql)
-    if view == View() or _NOT_WRAPPED.match(statement):
+    if view == View() or is_explain(statement):
         return statement
     # On lines of their own: the query or the condition may end in a comment.
     text = f"SELECT * FROM (\n{statement}\n) AS result"

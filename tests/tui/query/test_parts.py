@@ -173,3 +173,8 @@ def test_a_history_of_broken_bytes_is_passed_over(tmp_path: Path) -> None:
     history = QueryHistory(tmp_path / "queries.jsonl")
     history.path.write_bytes(b"\xff\xfe\n" + json.dumps({"sql": "SELECT 1", "at": "x"}).encode() + b"\n")
     assert history.read() == (PastQuery("SELECT 1", "x"),)
+
+
+def test_an_explain_behind_a_comment_is_not_wrapped() -> None:
+    statement = "-- the plan\nEXPLAIN (ANALYZE, FORMAT json) SELECT 1"
+    assert shaped(statement, View(sort_column="a")) == statement
