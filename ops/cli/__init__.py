@@ -22,6 +22,7 @@ COMMANDS = {
     "dag": "ops.cli.dag:dag",
     "demo": "ops.cli.demo:demo",
     "doctor": "ops.cli.doctor:doctor",
+    "explain": "ops.cli.explain:explain",
     "iceberg": "ops.cli.iceberg:iceberg",
     "lakehouse": "ops.cli.lakehouse:lakehouse",
     "landing": "ops.cli.landing:landing",

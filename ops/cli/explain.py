@@ -1,0 +1,62 @@
+"""`materia explain`: the evidence for one fact."""
+
+from datetime import datetime
+
+import click
+
+from ops.cli.output import print_json, table
+from ops.run import utc_now
+from ops.settings import Settings
+
+_HEAD = ("released", "value", "stamp", "version", "line", "snapshot", "sha256")
+_COLOURS = {"certain": "green", "uncertain": "yellow", "unknown": "red", "absent": "red"}
+
+
+@click.command(short_help="Print the evidence for one fact: files, lines, stamps, and why it is certain.")
+@click.argument("fact")
+@click.option("--as-of", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day asked for; today by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(fact: str, day: datetime | None, as_json: bool) -> None:
+    """Print which landed files show a fact, and why it is certain, uncertain or unknown on a day.
+
+    FACT is COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE in codes or names, with /UNIT only where there are several.
+
+    \b
+    materia explain 0440000/US/2024/028
+    materia explain 'Corn/"United States"/2024/Production' --as-of 2025-11-30
+    """
+    from ops.explain import explain as explanation_of
+
+    found = explanation_of(Settings.from_environ(), fact, (day or utc_now()).date())
+    for notice in found.notices:
+        click.echo(f"{click.style('notice:', fg='yellow')} {notice}", err=True)
+    if as_json:
+        print_json(found)
+        return
+    key = found.fact
+    click.echo(f"{key.attribute} of {key.commodity} in {key.country}, market year {key.market_year}, {key.unit}")
+    standing = click.style(found.standing, fg=_COLOURS[found.standing])
+    value = "" if found.value is None else f"{found.value:,.4f}, "
+    click.echo(f"on {found.day}: {value}{standing} (generation {found.generation})")
+    for reason in found.reasons:
+        click.echo(f"  {reason}")
+    click.echo()
+    versions = [
+        (str(each.number), f"{each.value:,.4f}", str(each.valid_from), str(each.valid_to or ""), str(each.last_seen_on))
+        for each in found.versions
+    ]
+    click.echo(table(("version", "value", "valid from", "valid to", "last seen"), versions, right=("value",)))
+    click.echo()
+    rows = [
+        (
+            str(each.released_on),
+            "not shown" if each.value is None else f"{each.value:,.4f}",
+            each.stamp or "",
+            str(each.version or "") if each.is_served else "not served",
+            str(each.line or ""),
+            each.snapshot_key,
+            each.sha256,
+        )
+        for each in found.shown
+    ]
+    click.echo(table(_HEAD, rows, right=("value", "line")))

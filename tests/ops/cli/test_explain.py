@@ -1,0 +1,190 @@
+"""`materia explain`: the lines of the landed zips that show a fact, and the verdict of `psd_asof`."""
+
+import csv
+import io
+import json
+import random
+import zipfile
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from dataflows.landing import LocalLanding
+from dataflows.snapshot import Snapshot
+from ops.cli.exits import Exit
+from ops.explain import Explanation, FactError, Shown, Version, _reasons, explain
+from ops.settings import Settings
+from tests.support.command_line import materia
+from tests.support.served_demo import ServedDemo
+
+FACT = "0440000/US/2024/028"
+KEY = "commodity_code, country_code, market_year, attribute_id, unit_id"
+
+
+@pytest.fixture(scope="module")
+def settings(served_demo: ServedDemo) -> Settings:
+    return Settings.from_environ({"MATERIA_DATA_DIR": str(served_demo.data_dir)})
+
+
+@pytest.fixture(scope="module")
+def zips(served_demo: ServedDemo) -> dict[str, tuple[Snapshot, list[list[str]]]]:
+    """Every landed zip, read by Python: its snapshot and the lines of its CSV."""
+    landing = LocalLanding(served_demo.data_dir / "landing")
+    read = {}
+    for snapshot in landing.snapshots():
+        with zipfile.ZipFile(landing.zip_path(snapshot.key)) as archive:
+            text = archive.read(snapshot.member).decode()
+        read[snapshot.key] = snapshot, list(csv.reader(io.StringIO(text, newline="")))
+    return read
+
+
+def explained(settings: Settings, fact: str, day: date = date(2100, 1, 1)) -> Explanation:
+    return explain(settings, fact, day)
+
+
+def some_facts(served: ServedDemo, count: int) -> list[dict[str, Any]]:
+    """Facts with several versions first, so that files differ."""
+    facts = served.rows(f"SELECT {KEY} FROM serving.fct_psd GROUP BY ALL ORDER BY COUNT(*) DESC, {KEY}")
+    return facts[: count // 2] + random.Random(7).sample(facts, count - count // 2)
+
+
+def test_each_line_is_the_line_of_the_landed_zip(
+    served_demo: ServedDemo, settings: Settings, zips: dict[str, tuple[Snapshot, list[list[str]]]]
+) -> None:
+    for fact in some_facts(served_demo, 12):
+        found = explained(settings, "/".join(map(str, fact.values())))
+        assert [each.snapshot_key for each in found.shown] == list(zips)
+        for each in found.shown:
+            snapshot, lines = zips[each.snapshot_key]
+            assert each.sha256 == snapshot.sha256
+            holding = [
+                (number, line)
+                for number, line in enumerate(lines, 1)
+                if [line[0], line[2], line[4], line[7], line[9]] == list(map(str, fact.values()))
+            ]
+            if not holding:
+                assert (each.line, each.value, each.stamp, each.version) == (None, None, None, None)
+                continue
+            ((number, line),) = holding
+            assert (each.line, each.value, each.stamp) == (number, float(line[11]), f"{line[5]}-{line[6]}")
+            assert found.versions[each.version - 1].value == each.value
+
+
+def test_the_verdict_is_that_of_psd_asof(served_demo: ServedDemo, settings: Settings) -> None:
+    days = [row["day"] for row in served_demo.rows("SELECT released_on AS day FROM serving.dim_release ORDER BY 1")]
+    asked = [days[0] - timedelta(1), *(day + timedelta(by) for day in days for by in (0, 10)), days[-1] + timedelta(90)]
+    seen = set()
+    for fact in some_facts(served_demo, 8):
+        where = " AND ".join(f"{name} = '{value}'" for name, value in fact.items())
+        for day in asked:
+            found = explained(settings, "/".join(map(str, fact.values())), day)
+            stands = served_demo.rows(f"SELECT value, certain FROM serving.psd_asof(DATE '{day}') WHERE {where}")
+            if stands:
+                expected = ("certain" if stands[0]["certain"] else "uncertain", stands[0]["value"])
+            else:
+                assert found.standing in ("unknown", "absent")
+                expected = (found.standing, None)
+            assert (found.standing, found.value) == expected
+            assert found.reasons
+            seen.add(found.standing)
+    assert {"certain", "unknown"} <= seen
+
+
+def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> None:
+    by_code = explained(settings, FACT)
+    for text in (
+        'Corn/"United States"/2024/Production',
+        "corn/united states/2024/production",
+        "440000/us/2024/28",
+        f"{FACT}/{by_code.fact.unit.code}",
+        f"{FACT}/{by_code.fact.unit.name}",
+    ):
+        assert explained(settings, text) == by_code
+    assert str(by_code.fact.commodity) == "Corn (0440000)"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "write COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE"),
+        ("Corn/US/2024", "such as 0440000/US/2024/028"),
+        ("Corn/US/now/Production", "names no fact"),
+        ("Corn/US/2024/028/08/x", "names no fact"),
+        ("Korn/US/2024/028", "no commodity is called 'Korn'; near matches: Corn (0440000)"),
+        ("Corn/United Sates/2024/028", "no country is called 'United Sates'; near matches: United States (US)"),
+        ("Corn/US/2024/stocks", "near matches: Beginning Stocks (020), Ending Stocks (176)"),
+        ("Corn/US/1066/028", "it is served for market years"),
+        ("Corn/US/2024/029", "its attributes are"),
+        ("Corn/US/2024/028/tons", "is served in (1000 MT) (08); add the unit"),
+        ("Corn/' OR 1=1 --/2024/028", "no country is called"),
+    ],
+)
+def test_what_names_no_fact_is_answered_with_what_does(settings: Settings, text: str, said: str) -> None:
+    with pytest.raises(FactError) as refused:
+        explained(settings, text)
+    assert said in str(refused.value)
+
+
+def test_rows_that_are_not_here_are_a_notice(served_demo: ServedDemo, tmp_path: Any) -> None:
+    data_dir = served_demo.copy(tmp_path / "data")
+    landing = LocalLanding(data_dir / "landing")
+    first, *others = landing.snapshots()
+    landing.rows_path(first).unlink()
+    landing.marker_path(others[-1].key).unlink()
+    found = explain(Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir)}), FACT, date(2100, 1, 1))
+    assert [each.snapshot_key for each in found.shown] == [each.key for each in others[:-1]]
+    assert any(f"the rows of {first.key} " in notice for notice in found.notices)
+    assert any(f"made with {others[-1].key}, which is not landed" in notice for notice in found.notices)
+
+
+def test_the_command_prints_the_evidence_as_text_and_as_json(served_demo: ServedDemo) -> None:
+    shown = materia(served_demo.data_dir, "explain", 'Corn/"United States"/2024/Production')
+    assert shown.returncode == Exit.DONE, shown.stderr
+    printed = materia(served_demo.data_dir, "explain", FACT, "--json", "--as-of", "1990-01-01")
+    found = json.loads(printed.stdout)
+    assert (found["standing"], found["value"]) == ("unknown", None)
+    assert found["fact"]["country"] == {"code": "US", "name": "United States"}
+    assert "Production (028) of Corn (0440000) in United States (US), market year 2024, (1000 MT) (08)" in shown.stdout
+    for each in found["shown"]:
+        assert each["snapshot_key"] in shown.stdout
+        assert each["sha256"] in shown.stdout
+        assert f" {each['line']} " in shown.stdout
+    wrong = materia(served_demo.data_dir, "explain", "Korn/US/2024/028")
+    assert wrong.returncode == Exit.USAGE
+    assert "near matches: Corn" in wrong.stderr
+
+
+def file_of(day: str, value: float | None, stamp: str | None) -> Shown:
+    return Shown(date.fromisoformat(day), day, "0" * 64, "psd.csv", 2, value, stamp, 1, True)
+
+
+VERSIONS = (Version(1, 5.0, date(2025, 6, 12), None, date(2025, 9, 12)),)
+
+
+@pytest.mark.parametrize(
+    ("standing", "day", "files", "said"),
+    [
+        ("certain", "2025-06-12", [("2025-06-12", 5.0, "2025-06")], "shown: release 2025-06-12 shows 5"),
+        ("certain", "2025-07-20", [("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "2025-06")], "untouched: "),
+        ("certain", "2025-07-20", [("2025-09-12", 5.0, "2025-06")], "it has stood since 2025-06-30"),
+        ("certain", "2025-06-20", [("2025-06-12", 5.0, "2025-06")], "by `psd_asof` it stands on 2025-06-20"),
+        ("uncertain", "2025-07-20", [("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "2025-09")], "changed back"),
+        ("uncertain", "2025-07-20", [("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 6.0, "2025-09")], "another value"),
+        ("uncertain", "2025-07-20", [("2025-06-12", 5.0, "2025-06")], "is not landed"),
+        ("unknown", "2025-01-01", [("2025-06-12", 5.0, "2025-06")], "no landed file tells the value before 2025-06-12"),
+        ("absent", "2025-10-01", [("2025-09-30", None, None)], "release 2025-09-30 does not show it"),
+    ],
+)
+def test_reasons_are_read_off_the_files_around_the_day(
+    standing: str, day: str, files: list[tuple[str, float | None, str | None]], said: str
+) -> None:
+    shown = [file_of(*each) for each in files]
+    value = 5.0 if standing in ("certain", "uncertain") else None
+    assert said in "; ".join(_reasons(standing, date.fromisoformat(day), value, VERSIONS, shown))
+
+
+def test_a_month_of_00_is_no_stamp() -> None:
+    shown = [file_of("2025-06-12", 5.0, "2025-00"), file_of("2025-09-12", 5.0, "2025-00")]
+    reasons = "; ".join(_reasons("certain", date(2025, 6, 12), 5.0, VERSIONS, shown))
+    assert reasons == "shown: release 2025-06-12 shows 5 with stamp 2025-00"
