@@ -18,11 +18,10 @@ from dataflows.release import Month
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
-from ops.settings import PROJECT_DIR
+from tests.support.real_files import GRAINS, real_zip
 
-GRAINS = "psd_grains_pulses"
 REAL_MONTH = Month(2021, 8)
-REAL_ZIP = PROJECT_DIR.parent / "shared" / "psd" / f"{GRAINS}_csv-{REAL_MONTH}.zip"
+REAL_ZIP = real_zip(GRAINS, REAL_MONTH)
 REPEATS = 3
 
 _IMPORTS = "import hamilton.driver, sqlmesh"

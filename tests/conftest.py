@@ -8,7 +8,7 @@ import pytest
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.object_server import ObjectServer
 from tests.support.postgres_server import PostgresServer
-from tests.support.real_files import SHARED_PSD
+from tests.support.real_files import SHARED_PSD, required
 from tests.support.served_demo import ServedDemo, run_demo
 from tests.support.torture import (  # noqa: F401
     figure,
@@ -22,10 +22,8 @@ pytest_plugins = ["tests.support.needs"]
 
 @pytest.fixture(scope="session")
 def shared_psd() -> Path:
-    """The folder of real USDA files; skips where it isn't there."""
-    if not SHARED_PSD.is_dir():
-        pytest.skip("the real USDA files in ../shared/psd are missing")
-    return SHARED_PSD
+    """The folder of real USDA files; skips where it is missing."""
+    return required(SHARED_PSD)
 
 
 @pytest.fixture

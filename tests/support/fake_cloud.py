@@ -29,10 +29,6 @@ class Fault:
     cut: str | None = None
 
 
-class ContractError(AssertionError):
-    """A request or an answer is not as the published description says."""
-
-
 @dataclass(frozen=True)
 class Asked:
     """A request; the query's values are the first of each name."""
@@ -67,6 +63,7 @@ class FakeCloud(ABC):
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.exchanges: list[tuple[Asked, Answer]] = []
         self.violations: list[str] = []
         self.creations = 0
         self.lock = threading.RLock()
@@ -143,7 +140,7 @@ class FakeCloud(ABC):
 
     @abstractmethod
     def faults_of(self, asked: Asked, answer: Answer | None) -> str | None:
-        """How a request, or its answer, differs from the published description."""
+        """How a request, or its answer, differs from the contract."""
 
     def checked(self, asked: Asked, answer: Answer | None = None) -> None:
         if wrong := self.faults_of(asked, answer):
@@ -180,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.cut == "after":
             return self._cut()
         answer = Answer(answer.status, _public(answer.body), answer.headers)
+        fake.exchanges.append((asked, answer))
         fake.checked(asked, answer)
         text = b"" if answer.body is None else json.dumps(answer.body).encode()
         self.send_response(answer.status)

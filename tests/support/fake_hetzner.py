@@ -1,24 +1,20 @@
-"""A stateful stand-in for Hetzner's API on loopback, each request and answer held against the published description.
+"""A stateful stand-in for Hetzner's API on loopback, each request and answer held to `hetzner_contract`.
 
 `FakeHetzner` keeps servers, keys, firewalls and prices as Hetzner does, and can be told to misbehave. What a server
 *is* decides `boots`: by default nothing runs, tests with SSH start a real OpenSSH server.
 """
 
 import hashlib
-import json
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tests.support.fake_cloud import Answer, Asked, Boots, FakeCloud
+from tests.support.hetzner_contract import ERRORS, answer_faults, request_faults
 
-PROJECT = Path(__file__).resolve().parents[2]
-DESCRIPTION = PROJECT.parent / "shared" / "hetzner" / "hcloud-openapi.json"
 TOKEN = "fake-token-3f9d1c7e"
 
 TYPES = {
@@ -32,18 +28,6 @@ TYPES = {
 ADDRESS_EUR = 0.0010
 """What a primary IPv4 address costs an hour, at every location."""
 LOCATIONS = {"fsn1": (1, "Falkenstein"), "nbg1": (2, "Nuremberg"), "hel1": (3, "Helsinki")}
-
-STATUS_OF_CODE = {
-    "rate_limit_exceeded": 429,
-    "resource_unavailable": 412,
-    "uniqueness_error": 409,
-    "service_error": 500,
-    "unavailable": 503,
-    "not_found": 404,
-    "resource_in_use": 422,
-    "unauthorized": 401,
-    "invalid_input": 422,
-}
 
 
 @dataclass
@@ -93,11 +77,6 @@ class FakeHetzner(FakeCloud):
         self.currency = "EUR"
         self._boots, self._ends = boots, ends
 
-    def __enter__(self) -> "FakeHetzner":
-        contract()
-        super().__enter__()
-        return self
-
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         for server_id in list(self.state.servers):
@@ -116,10 +95,7 @@ class FakeHetzner(FakeCloud):
         return Answer(*_error(code))
 
     def faults_of(self, asked: Asked, answer: Answer | None) -> str | None:
-        told = None
-        if answer is not None:
-            told = (answer.status, b"" if answer.body is None else json.dumps(answer.body).encode())
-        return _checked(asked.method, asked.path, json.dumps(asked.query), asked.raw, told)
+        return request_faults(asked) if answer is None else answer_faults(asked, answer)
 
     def answer(self, asked: Asked) -> Answer:
         return Answer(*self._answer(asked.method, asked.path, asked.query, asked.body))
@@ -314,64 +290,6 @@ class FakeHetzner(FakeCloud):
         }
 
 
-@cache
-def contract() -> Any:
-    """The published description, ready to hold things against."""
-    from openapi_core import Config, OpenAPI
-
-    described = json.loads(DESCRIPTION.read_text())
-    for path in described["paths"].values():
-        path.pop("servers", None)
-        for operation in path.values():
-            # OpenAPI writes ranges of status codes in capitals.
-            if isinstance(operation, dict) and "responses" in operation:
-                operation["responses"] = {code.upper(): each for code, each in operation["responses"].items()}
-    described = _with_nulls(described, described)
-    described["servers"] = [{"url": "http://hetzner.test"}]
-    return OpenAPI.from_dict(described, config=Config(spec_validator_cls=None))
-
-
-def _with_nulls(node: Any, described: Mapping[str, Any]) -> Any:
-    """`nullable` beside a lone `allOf` means the same, or null; OpenAPI 3.0 lets it mean so only beside a `type`."""
-    if isinstance(node, list):
-        return [_with_nulls(each, described) for each in node]
-    if not isinstance(node, dict):
-        return node
-    if node.get("nullable") and len(node.get("allOf", [])) == 1 and "type" not in node:
-        (meant,) = node["allOf"]
-        for part in meant.get("$ref", "#").split("/")[1:]:
-            meant = (described if meant is node["allOf"][0] else meant)[part]
-        node = {**meant, "nullable": True}
-    return {name: _with_nulls(each, described) for name, each in node.items()}
-
-
-@cache
-def _checked(method: str, path: str, query: str, body: bytes, answer: tuple[int, bytes] | None) -> str | None:
-    from openapi_core.exceptions import OpenAPIError
-    from openapi_core.testing import MockRequest, MockResponse
-
-    request = MockRequest(
-        "http://hetzner.test",
-        method.lower(),
-        path,
-        args=json.loads(query),
-        headers={"Authorization": "Bearer token"},
-        data=body or None,
-        content_type="application/json",
-    )
-    try:
-        if answer is None:
-            contract().validate_request(request)
-        else:
-            content_type = "application/json" if answer[1] else ""
-            contract().validate_response(
-                request, MockResponse(answer[1], status_code=answer[0], content_type=content_type)
-            )
-    except OpenAPIError as error:
-        return f"{error!r}: {error.__cause__!r}"[:2000]
-    return None
-
-
 def _page(kind: str, entries: list[Any], query: Mapping[str, str]) -> dict[str, Any]:
     size, page = int(query.get("per_page", 25)), int(query.get("page", 1))
     last = max(1, -(-len(entries) // size))
@@ -399,7 +317,7 @@ def _selected(entries: Any, query: Mapping[str, str]) -> list[Any]:
 
 
 def _error(code: str) -> tuple[int, Any]:
-    return STATUS_OF_CODE[code], {"error": {"code": code, "message": code.replace("_", " "), "details": None}}
+    return ERRORS[code], {"error": {"code": code, "message": code.replace("_", " "), "details": None}}
 
 
 def _action(number: int, command: str) -> dict[str, Any]:

@@ -1,5 +1,9 @@
-"""The real USDA files in `../shared/psd`, posted on a loopback archive as USDA posted them."""
+"""Files of others that some tests read: USDA's real releases, and Hetzner's published API description.
 
+They are looked for in `../shared`, or in the folder that MATERIA_REAL_FILES names; docs/tests.md names the sources.
+"""
+
+import os
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,11 +11,26 @@ from pathlib import Path
 from dataflows.release import Month
 from ops.demo.archive_server import ArchiveServer
 
-SHARED_PSD = Path(__file__).resolve().parents[2].parent / "shared" / "psd"
+REAL_FILES = Path(os.environ.get("MATERIA_REAL_FILES") or Path(__file__).resolve().parents[3] / "shared")
+SHARED_PSD = REAL_FILES / "psd"
+HETZNER_DESCRIPTION = REAL_FILES / "hetzner" / "hcloud-openapi.json"
+MISSING = "real file missing"
+"""How the reason of each such skip begins."""
+
 GRAINS = "psd_grains_pulses"
 EU_AREA = "psd_eu_area_prod"
 GRAINS_MONTHS = (Month(2021, 8), Month(2022, 3), Month(2025, 11))
 EU_AREA_MONTH = Month(2025, 11)
+
+
+def required(path: Path) -> Path:
+    """The file or folder; skips the test with the reason where it is missing."""
+    import pytest
+
+    if not path.exists():
+        where = "neither in ../shared nor in MATERIA_REAL_FILES (docs/tests.md)"
+        pytest.skip(f"{MISSING}: {path.relative_to(REAL_FILES)} is {where}")
+    return path
 
 
 def real_zip(dataset: str, month: Month) -> Path:
@@ -27,7 +46,7 @@ def inner_date(path: Path) -> datetime:
 
 def post_real(server: ArchiveServer, dataset: str, month: Month) -> str:
     """Post one real file with its own day as Last-Modified and an ETag that is always the same."""
-    path = real_zip(dataset, month)
+    path = required(real_zip(dataset, month))
     etag = f'"{dataset}-{month}:0"'
     return server.post(month, path, inner_date(path), etag=etag, dataset=dataset)
 

@@ -11,7 +11,7 @@ from ops.workers import hetzner as module
 from ops.workers.code import committed_code
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
-from tests.support.fake_hetzner import DESCRIPTION, TOKEN, FakeHetzner
+from tests.support.fake_hetzner import TOKEN, FakeHetzner
 from tests.support.needs import require_tool
 from tests.support.object_server import BUCKET, WRITER, ObjectServer
 from tests.support.worker_world import WorkerWorld
@@ -19,15 +19,8 @@ from tests.support.worker_world import WorkerWorld
 PAUSE_S = 0.001
 
 
-@pytest.fixture(scope="session")
-def described() -> None:
-    """Skips where the published description of Hetzner's API isn't there."""
-    if not DESCRIPTION.is_file():
-        pytest.skip("the published description ../shared/hetzner/hcloud-openapi.json is missing")
-
-
 @pytest.fixture
-def fake(described: None) -> Iterator[FakeHetzner]:
+def fake() -> Iterator[FakeHetzner]:
     with FakeHetzner() as server:
         yield server
         assert server.violations == []
@@ -71,9 +64,7 @@ bundled_once = cache(committed_code)
 
 
 @pytest.fixture
-def world(
-    described: None, tmp_path: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[WorkerWorld]:
+def world(tmp_path: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerWorld]:
     """A fake provider whose machines are real OpenSSH servers."""
     require_tool("sshd", "pkill", "git")
     monkeypatch.setattr("ops.workers.lifecycle.committed_code", bundled_once)

@@ -80,7 +80,7 @@ def has_heard(seen: WorkersSeen) -> bool:
 
 
 @pytest.fixture
-def asked_once(described: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Nobody is asked again for being asked long ago."""
     monkeypatch.setattr("tui.workers.watch.EVERY_S", 3600.0)
     return monkeypatch

@@ -33,7 +33,7 @@ SEEDS = 50
 
 
 @pytest.fixture(params=NAMES)
-def cloud(request: pytest.FixtureRequest, described: None) -> Iterator[CloudUnderTest]:
+def cloud(request: pytest.FixtureRequest) -> Iterator[CloudUnderTest]:
     with cloud_under_test(request.param) as found:
         yield found
 
