@@ -107,6 +107,7 @@ def snapshot(
         return Extracted(same, is_new=False)
     evidence = _evidence(download, contents, wanted.month, landed_at)
     dating = date_release(wanted.month, evidence)
+    assert dating is not None  # the address names a month
     landed = Snapshot(
         dataset=wanted.dataset,
         url=wanted.url,

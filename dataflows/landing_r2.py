@@ -106,7 +106,7 @@ class R2Landing(Landing):
         """
         old = [each for each in self.store.list(f"raw/{dated.dataset}/") if _is_elsewhere(each.key, dated)]
         for rows in old:
-            sha256 = _ROWS_KEY.fullmatch(rows.key)[2]
+            sha256 = _sha256_of(rows.key)
             path = self.workspace / f"{dated.key}.rows"
             object_download.download(self.store, rows.key, path, size_bytes=rows.size_bytes, sha256=sha256)
             object_upload.upload(self.store, path, _rows_key(dated, sha256))
@@ -231,6 +231,12 @@ def marker_key(key: str) -> str:
 
 def _rows_key(snapshot: Snapshot, sha256: str) -> str:
     return f"raw/{snapshot.dataset}/released_on={snapshot.released_on}/key={snapshot.key}/{sha256}.parquet"
+
+
+def _sha256_of(rows_key: str) -> str:
+    match = _ROWS_KEY.fullmatch(rows_key)
+    assert match is not None  # _is_elsewhere accepts no other key
+    return match[2]
 
 
 def _is_elsewhere(key: str, snapshot: Snapshot) -> bool:

@@ -67,6 +67,7 @@ def _dated(landing: Landing, snapshot: Snapshot) -> Snapshot:
         rows_path = landing.rows_file(snapshot, zip_path)
     stamp = newest_stamp(rows_path, latest_plausible(snapshot.month, inner, snapshot.landed_at))
     dating = date_release(snapshot.month, Evidence(inner, stamp, snapshot.last_modified))
+    assert dating is not None  # the marker names a month
     return replace(
         snapshot,
         release_year=dating.month.year,

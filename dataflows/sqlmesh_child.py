@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import LakehouseError, LakehouseLockedError
 from dataflows.lakehouse import LakehouseFile
@@ -83,7 +83,7 @@ def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
         _refuse_locked(order)
         context = _context()
         if order.action == "transform" and order.can_start_anew and _is_long_work(context, order):
-            result = {START_ANEW: True}
+            result: dict[str, Any] = {START_ANEW: True}
         else:
             answer = _ACTIONS[order.action](context, order)
             result = asdict(answer) if answer else {}

@@ -139,7 +139,7 @@ def _generation_problems(store: ServingStore, generation: Generation | None, now
     elif generation.newest_released_on is None:
         what = "the served file does not say which release it holds"
         yield Problem(Severity.STALE, what, generation.created_at, "materia run-all", key="release-unknown")
-    elif generation.newest_month < expected:
+    elif generation.newest_month is not None and generation.newest_month < expected:
         what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
         next_step = "materia run-all; if USDA has not posted it, wait"
         if newer := _rolled_back_from(store, generation):
