@@ -73,6 +73,21 @@ def test_a_lock_file_has_a_hash_for_every_version_and_names_no_host(name: str) -
     assert entries and all("--hash=sha256:" in entry for entry in entries)
 
 
+def test_a_package_with_another_hash_is_not_installed(tmp_path: Path) -> None:
+    """What supervisor, workers and CI install with, and a lock file whose hashes of click are wrong."""
+    (tmp_path / "ops").mkdir()
+    for name in ("pyproject.toml", "requirements.lock", "ops/install.sh"):
+        shutil.copy(PROJECT / name, tmp_path / name)
+    lock = (PROJECT / "requirements.lock").read_text()
+    entry = re.search(r"(?m)^click==.*(?:\n +--hash=.*)+", lock)
+    assert entry
+    forged = re.sub(r"sha256:\w{8}", "sha256:00000000", entry[0])
+    (tmp_path / "requirements.lock").write_text(lock.replace(entry[0], forged))
+    done = subprocess.run([tmp_path / "ops" / "install.sh"], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and "Hash mismatch for `click==" in done.stderr, done.stderr
+    assert not list(tmp_path.glob(".venv/lib/*/site-packages/click"))
+
+
 def test_every_declared_requirement_is_locked_at_a_version_it_allows() -> None:
     locked: dict[str, set[Version]] = {}
     for name, version in re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", (PROJECT / "requirements.lock").read_text()):
