@@ -311,7 +311,8 @@ def _uncertain(value: float | None, before: Shown | None, after: Shown | None) -
 def _told(shown: Shown | None) -> str:
     if shown is None:
         return "no landed release"
-    what = "does not show it" if shown.value is None else f"shows {shown.value:g} with stamp {shown.stamp}"
+    value = "" if shown.value is None else f"{shown.value:,.4f}".rstrip("0").rstrip(".")
+    what = f"shows {value} with stamp {shown.stamp}" if value else "does not show it"
     return f"release {shown.released_on} {what}"
 
 

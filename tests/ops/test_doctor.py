@@ -84,6 +84,8 @@ def provider() -> Iterator[ThreadingHTTPServer]:
         def do_GET(self) -> None:
             self.send_response(200 if self.headers["Authorization"] == f"Bearer {TOKEN}" else 401)
             self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b'{"servers": []}' if self.path.startswith("/servers") else b"<html>blocked</html>")
 
         do_HEAD = do_GET
 
@@ -106,8 +108,10 @@ def test_the_provider_is_asked_whether_it_takes_the_token(tmp_path: Path, provid
     good = findings(tmp_path, HETZNER_API_URL=url, HETZNER_TOKEN=TOKEN)
     bad = findings(tmp_path, HETZNER_API_URL=url, HETZNER_TOKEN="wrong-token")
     gone = findings(tmp_path, HETZNER_API_URL="http://127.0.0.1:9", HETZNER_TOKEN=TOKEN)
-    verdicts = [found["provider"].verdict for found in (good, bad, gone)]
-    assert verdicts == [Verdict.OK, Verdict.FAILED, Verdict.WARNING]
+    other = findings(tmp_path, HETZNER_API_URL=f"{url}/elsewhere", HETZNER_TOKEN=TOKEN)
+    verdicts = [found["provider"].verdict for found in (good, bad, gone, other)]
+    assert verdicts == [Verdict.OK, Verdict.FAILED, Verdict.WARNING, Verdict.WARNING]
+    assert "does not answer as Hetzner does" in other["provider"].what
     assert not any(TOKEN in finding.what + finding.next_step for finding in (*good.values(), *gone.values()))
 
 

@@ -184,6 +184,11 @@ def test_reasons_are_read_off_the_files_around_the_day(
     assert said in "; ".join(_reasons(standing, date.fromisoformat(day), value, VERSIONS, shown))
 
 
+def test_values_are_printed_in_full() -> None:
+    shown = [file_of("2025-06-12", 1234567.25, "2025-06")]
+    assert "shows 1,234,567.25 with" in next(_reasons("certain", date(2025, 6, 12), 1234567.25, VERSIONS, shown))
+
+
 def test_a_month_of_00_is_no_stamp() -> None:
     shown = [file_of("2025-06-12", 5.0, "2025-00"), file_of("2025-09-12", 5.0, "2025-00")]
     reasons = "; ".join(_reasons("certain", date(2025, 6, 12), 5.0, VERSIONS, shown))
