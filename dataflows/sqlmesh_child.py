@@ -31,7 +31,9 @@ _PENDING = """
     FROM staging.stg_psdalldata__release AS landed
     FULL JOIN serving.dim_release AS processed USING (released_on)
     WHERE landed.key IS DISTINCT FROM processed.snapshot_key
-       OR landed.previous_key IS DISTINCT FROM processed.compared_with_key
+       OR landed.previous_key IS DISTINCT FROM processed.previous_snapshot_key
+       OR landed.previous_released_on IS DISTINCT FROM processed.previous_released_on
+       OR landed.shown_from IS DISTINCT FROM processed.shown_from
     ORDER BY 1
 """
 

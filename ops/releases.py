@@ -13,7 +13,7 @@ from ops.settings import Settings
 
 _CHANGES = """
     SELECT
-        release.snapshot_key, release.compared_with IS NULL AS is_baseline,
+        release.snapshot_key, release.previous_released_on IS NULL AS is_baseline,
         coalesce(sum(facts_new), 0)::BIGINT AS new, coalesce(sum(facts_revised), 0)::BIGINT AS revised,
         coalesce(sum(facts_removed), 0)::BIGINT AS removed, coalesce(sum(facts_restated), 0)::BIGINT AS restated
     FROM serving.dim_release AS release

@@ -1,46 +1,120 @@
-"""The two macros that answer *what did USDA say on day X?*, for the lakehouse and for every generation."""
+"""The macros that answer *what did USDA say on day X?*, for the lakehouse and for every generation.
 
-from typing import Final
+`checked_on` is the day of the last probe that found the current file unchanged since the newest release. It vouches for
+the days before it, not for itself: USDA may post later that day.
+"""
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dataflows.serving.generation import GenerationFacts
 
 _ASOF: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_asof(day) AS TABLE
+CREATE OR REPLACE MACRO {schema}.psd_asof(day, checked_on := NULL) AS TABLE
+WITH release AS (
+  SELECT *,
+    day::DATE < checked_on::DATE AND released_on = (SELECT MAX(released_on) FROM {schema}.dim_release) AS checked
+  FROM {schema}.dim_release WHERE released_on <= day::DATE ORDER BY released_on DESC LIMIT 1
+), cycle AS (
+  SELECT
+    commodity_code,
+    COALESCE((
+      SELECT day::DATE >= shown_from
+        AND (COALESCE(checked, FALSE) OR day::DATE <= released_on OR is_wasde_cycle AND day::DATE < next_release_due)
+      FROM release
+    ), FALSE) AS is_shown
+  FROM {schema}.dim_commodity
+), span AS (
+  SELECT commodity_code, country_code, market_year, reason, uncertain_from
+  FROM {schema}.fct_uncertain_span
+  WHERE uncertain_from <= day::DATE AND (uncertain_to IS NULL OR day::DATE <= uncertain_to)
+), sheet AS (
+  SELECT commodity_code, country_code, market_year,
+    BOOL_OR(reason = 'touched') AS is_touched, BOOL_OR(reason = 'unstamped') AS is_unstamped
+  FROM span WHERE country_code IS NOT NULL GROUP BY ALL
+), rekeyed AS (
+  SELECT commodity_code, MAX(uncertain_from) AS uncertain_from FROM span WHERE country_code IS NULL GROUP BY ALL
+)
 SELECT
-  commodity_code, country_code, market_year, attribute_id, unit_id, unit_name, value,
-  reported_month, valid_from, valid_to, last_seen_on,
-  (valid_to IS NULL OR day::DATE <= last_seen_on) AS certain
-FROM {schema}.fct_psd
-WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to)
+  fact.commodity_code, fact.country_code, fact.market_year, attribute_id, unit_id, unit_name, value,
+  reported_month, valid_from, valid_to, last_seen_on, market_year_now,
+  (
+    NOT COALESCE(is_touched, FALSE)
+    AND NOT COALESCE(valid_from < rekeyed.uncertain_from, FALSE)
+    AND (is_shown OR day::DATE <= last_seen_on AND NOT COALESCE(is_unstamped, FALSE))
+  ) AS certain
+FROM {schema}.fct_psd AS fact
+JOIN cycle ON fact.commodity_code = cycle.commodity_code
+LEFT JOIN rekeyed ON fact.commodity_code = rekeyed.commodity_code
+LEFT JOIN sheet ON fact.commodity_code = sheet.commodity_code
+  AND fact.country_code = sheet.country_code AND fact.market_year = sheet.market_year
+WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to){guard}
+"""
+
+_KNOWN: Final = """
+CREATE OR REPLACE MACRO {schema}.psd_known(day, checked_on := NULL) AS TABLE
+SELECT * EXCLUDE (certain) FROM {schema}.psd_asof(day, checked_on := checked_on) WHERE certain
+"""
+
+_ALL: Final = """
+CREATE OR REPLACE MACRO {schema}.psd_asof_all(day, checked_on := NULL) AS TABLE
+SELECT
+  fact.*, stood.unit_name, stood.value, stood.valid_from, stood.valid_to,
+  CASE
+    WHEN stood.certain THEN 'certain'
+    WHEN NOT stood.certain THEN 'uncertain'
+    WHEN fact.known_from > day::DATE THEN 'unknown'
+    ELSE 'absent'
+  END AS standing
+FROM (
+  SELECT commodity_code, country_code, market_year, attribute_id, unit_id, MIN(valid_from) AS known_from
+  FROM {schema}.fct_psd GROUP BY ALL
+) AS fact
+LEFT JOIN {schema}.psd_asof(day, checked_on := checked_on) AS stood
+  ON fact.commodity_code = stood.commodity_code AND fact.country_code = stood.country_code
+  AND fact.market_year = stood.market_year AND fact.attribute_id = stood.attribute_id AND fact.unit_id = stood.unit_id
+WHERE TRUE{guard}
 """
 
 _COVERAGE: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_asof_coverage(day) AS TABLE
+CREATE OR REPLACE MACRO {schema}.psd_asof_coverage(day, checked_on := NULL) AS TABLE
 SELECT
   fact.commodity_code,
   commodity.commodity_name,
-  COUNT(*) FILTER (WHERE stands AND sure) AS certain,
-  COUNT(*) FILTER (WHERE stands AND NOT sure) AS uncertain,
-  COUNT(*) FILTER (WHERE known_from > day::DATE) AS unknown
-FROM (
-  SELECT
-    commodity_code,
-    MIN(valid_from) AS known_from,
-    BOOL_OR(valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to)) AS stands,
-    BOOL_OR(valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE <= last_seen_on)) AS sure
-  FROM {schema}.fct_psd
-  GROUP BY commodity_code, country_code, market_year, attribute_id, unit_id
-) AS fact
+  COUNT(*) FILTER (WHERE standing = 'certain') AS certain,
+  COUNT(*) FILTER (WHERE standing = 'uncertain') AS uncertain,
+  COUNT(*) FILTER (WHERE standing = 'unknown') AS unknown,
+  COUNT(*) FILTER (WHERE standing = 'absent') AS absent
+FROM {schema}.psd_asof_all(day, checked_on := checked_on) AS fact
 LEFT JOIN {schema}.dim_commodity AS commodity USING (commodity_code)
 GROUP BY fact.commodity_code, commodity.commodity_name
 ORDER BY fact.commodity_code
 """
 
+_GUARD: Final = """
+  AND (
+    SELECT CASE WHEN COUNT(*) = 1 THEN TRUE
+      ELSE error('this macro is of generation {number}, and the database in use is another one: USE its database first')
+    END
+    FROM {schema}.generation WHERE number = {number} AND created_at = TIMESTAMP '{created_at}'
+  )"""
 
-def asof_macros(schema: str) -> tuple[str, str]:
-    """The statements that create `psd_asof(day)` and `psd_asof_coverage(day)` in `schema`.
 
-    `psd_asof`: the facts as they stood on that day, columns as `fct_psd` plus `certain`, which is false between
-    the last release that shows a version and the first that shows its successor, where a version that nobody
-    kept may have stood. `psd_asof_coverage`: per commodity, how many facts are certain, uncertain, and unknown,
-    that is first known only after that day.
+def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tuple[str, ...]:
+    """The statements that create the as-of macros in `schema`, in the order in which they must run.
+
+    `psd_asof(day)`: the facts as they stood on that day, columns as `fct_psd` plus `certain`, which is true only when
+    the landed releases leave no room for another value on that day. `psd_known(day)`: the certain ones only.
+    `psd_asof_all(day)`: every fact with its `standing` (certain, uncertain, unknown, absent), and NULL where it has no
+    value. `psd_asof_coverage(day)`: per commodity, how many facts have each standing.
+
+    DuckDB binds a macro's tables in the database that is in USE, not in the macro's own. So in a file that readers may
+    attach beside another, the macros compare `serving.generation` with the one they are of, and raise instead of
+    answering from the other file.
     """
-    return _ASOF.format(schema=schema), _COVERAGE.format(schema=schema)
+    guard = ""
+    if generation:
+        created_at = generation.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+        guard = _GUARD.format(schema=schema, number=generation.number, created_at=created_at)
+    return tuple(text.format(schema=schema, guard=guard) for text in (_ASOF, _KNOWN, _ALL, _COVERAGE))

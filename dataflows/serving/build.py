@@ -21,6 +21,7 @@ SERVING_TABLES = (
     "dim_release",
     "fct_psd",
     "fct_psd_revision",
+    "fct_uncertain_span",
     "obt_commodity_metrics",
     "agg_world_balance",
     "agg_release_summary",
@@ -54,10 +55,10 @@ def build_generation(
             _copy_comments(connection, table)
         connection.execute("COMMIT")
         connection.execute("DETACH lakehouse")
-        for statement in asof_macros("serving"):
-            connection.execute(statement)
         facts = describe(connection)
         write_generation_table(connection, facts)
+        for statement in asof_macros("serving", facts):
+            connection.execute(statement)
         connection.execute("CHECKPOINT")
     except duckdb.CatalogException as error:
         raise TransformError(f"{store} is not complete: {error}; run `materia pipeline run transform`") from error

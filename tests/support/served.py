@@ -18,20 +18,22 @@ from tui.context import ConsoleContext
 
 NOW = datetime(2025, 8, 12, 18, 0, tzinfo=UTC)
 _TABLES = """
-CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat'), ('0711100', 'Coffee, Green'))
-  AS t(commodity_code, commodity_name);
+CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true), ('0711100', 'Coffee, Green', false))
+  AS t(commodity_code, commodity_name, is_wasde_cycle);
 CREATE TABLE serving.dim_country AS FROM (VALUES ('BR', 'Brazil'), ('US', 'United States'))
   AS t(country_code, country_name);
 CREATE TABLE serving.dim_attribute AS FROM (VALUES ('028', 'Production'), ('125', 'Domestic Consumption'),
   ('176', 'Ending Stocks'), ('184', 'Yield')) AS t(attribute_id, attribute_name);
 CREATE TABLE serving.dim_release AS SELECT d::DATE AS released_on, date_trunc('month', d::DATE)::DATE AS release_month,
-  'psd_alldata' AS dataset, k AS snapshot_key, k AS etag, 10::BIGINT AS row_count, p::DATE AS compared_with,
-  NULL::TEXT AS compared_with_key
-  FROM (VALUES ('2025-06-12', 'a', NULL), ('2025-07-11', 'b', '2025-06-12'), ('2025-08-12', 'c', '2025-07-11'))
-  AS t(d, k, p);
+  'psd_alldata' AS dataset, k AS snapshot_key, k AS etag, 10::BIGINT AS row_count, d::DATE AS shown_from,
+  n::DATE AS next_release_due, p::DATE AS previous_released_on, NULL::TEXT AS previous_snapshot_key
+  FROM (VALUES ('2025-06-12', 'a', NULL, '2025-07-11'), ('2025-07-11', 'b', '2025-06-12', '2025-08-12'),
+    ('2025-08-12', 'c', '2025-07-11', '2025-09-12')) AS t(d, k, p, n);
+CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT, market_year SMALLINT,
+  uncertain_from DATE, uncertain_to DATE, reason TEXT);
 CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, o AS country_code, y::SMALLINT AS market_year,
   a AS attribute_id, u AS unit_id, n AS unit_name, v::DOUBLE AS value, m::DATE AS reported_month, f::DATE AS valid_from,
-  t::DATE AS valid_to, l::DATE AS last_seen_on
+  t::DATE AS valid_to, l::DATE AS last_seen_on, y::SMALLINT AS market_year_now
   FROM (VALUES
     ('0410000', 'US', 2024, '028', '08', '(1000 MT)', 53650, '2025-05-01', '2025-05-31', NULL, '2025-08-12'),
     ('0410000', 'US', 2025, '028', '08', '(1000 MT)', 52280, '2025-06-01', '2025-06-12', '2025-07-11', '2025-06-12'),
@@ -60,7 +62,7 @@ CREATE TABLE serving.agg_release_summary AS SELECT released_on, c.commodity_code
   count(*) FILTER (change_kind = 'restated') AS facts_restated
   FROM serving.dim_release CROSS JOIN serving.dim_commodity AS c
   LEFT JOIN serving.fct_psd_revision AS r USING (released_on, commodity_code)
-  WHERE compared_with IS NOT NULL GROUP BY ALL;
+  WHERE previous_released_on IS NOT NULL GROUP BY ALL;
 CREATE TABLE serving.agg_world_balance AS SELECT commodity_code, commodity_name, market_year, attribute_id,
   attribute_name, unit_name, sum(value) AS value
   FROM serving.fct_psd JOIN serving.dim_commodity USING (commodity_code) JOIN serving.dim_attribute USING (attribute_id)
@@ -98,11 +100,11 @@ def serve(data_dir: Path, *, without: str | None = None) -> Generation:
         con.execute("CREATE SCHEMA serving")
         con.execute(_TABLES)
         con.execute(f"CREATE TABLE serving.marker AS SELECT {number} AS generation FROM range(1000)")
-        for statement in asof_macros("serving"):
+        write_generation_table(con, facts)
+        for statement in asof_macros("serving", facts):
             con.execute(statement)
         if without:
             con.execute(f"DROP TABLE serving.{without}")
-        write_generation_table(con, facts)
         con.execute("CHECKPOINT built")
     finally:
         con.close()

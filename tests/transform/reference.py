@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 from ops.demo.generator import GeneratedRelease
@@ -14,6 +14,10 @@ from tests.support.workshop import Workshop
 
 Fact = tuple[str, str, int, str, str]
 """commodity_code, country_code, market_year, attribute_id, unit_id"""
+
+
+KNOWN_REKEYINGS = {"0711100": date(2023, 12, 31)}
+"""Commodities that USDA re-keyed, and the day by which it had."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,16 @@ def read(release: GeneratedRelease) -> Release:
     return Release(release.published_at.date(), {_fact(row): _shown(row) for row in rows})
 
 
-def versions(releases: Iterable[Release]) -> set[Version]:
-    """Every version of every fact."""
+def versions(releases: Iterable[Release], rekeyed: Mapping[str, date] | None = None) -> set[Version]:
+    """Every version of every fact. `rekeyed`: which release moved a commodity's market years."""
     ordered = sorted(releases, key=lambda release: release.day)
     facts = {fact for release in ordered for fact in release.facts}
-    return {version for fact in facts for version in _versions_of(fact, ordered)}
+    return {version for fact in facts for version in _versions_of(fact, ordered, (rekeyed or {}).get(fact[0]))}
+
+
+def rekeyings(workshop: Workshop) -> dict[str, date]:
+    """The commodities whose market years a landed release moved, and that release's day, as the lakehouse found."""
+    return dict(workshop.query("SELECT commodity_code, released_on FROM cleaned.cln_psdalldata__rekeying"))
 
 
 def changes(before: Release, after: Release) -> dict[str, dict[str, int]]:
@@ -85,7 +94,7 @@ def served_versions(workshop: Workshop) -> set[Version]:
     return found
 
 
-def _versions_of(fact: Fact, releases: list[Release]) -> list[Version]:
+def _versions_of(fact: Fact, releases: list[Release], rekeyed_on: date | None) -> list[Version]:
     found: list[Version] = []
     standing: Version | None = None
     for release, before in zip(releases, [None, *releases], strict=False):
@@ -95,14 +104,27 @@ def _versions_of(fact: Fact, releases: list[Release]) -> list[Version]:
             continue
         follower = None
         if shown:
-            public_from = min(release.day, _end_of_month(shown.stamp)) if shown.stamp else release.day
-            if before:
-                public_from = max(public_from, before.day + timedelta(days=1))
+            public_from = release.day if release.day == rekeyed_on else _public_from(fact, shown, release, before)
             follower = Version(fact, shown.value, shown.stamp, public_from, release.day)
         if standing:
             found.append(replace(standing, valid_to=follower.valid_from if follower else release.day))
         standing = follower
     return [*found, standing] if standing else found
+
+
+def _public_from(fact: Fact, shown: Shown, release: Release, before: Release | None) -> date:
+    """The end of the stamp's month when that is earlier than the release, unless the release before disproves it."""
+    if shown.stamp is None:
+        return release.day
+    since = max(_end_of_month(shown.stamp), KNOWN_REKEYINGS.get(fact[0], date.min))
+    if before and not _is_proof(shown.stamp, before.facts.get(fact), since, before.day):
+        return release.day
+    return min(release.day, since)
+
+
+def _is_proof(stamp: date, earlier: Shown | None, since: date, earlier_day: date) -> bool:
+    restamped = earlier is not None and earlier.stamp is not None and stamp > earlier.stamp
+    return since > earlier_day and (stamp > earlier_day or restamped)
 
 
 def _fact(row: Mapping[str, str]) -> Fact:

@@ -138,7 +138,7 @@ config = Config(
         # A development environment is whole, also in what it shares with production: the macros below need it.
         include_unmodified=True,
     ),
-    after_all=["@create_psd_asof()", "@create_psd_asof_coverage()", "@create_column_comment()"],
+    after_all=["@create_asof_macros()", "@create_column_comment()"],
     linter=LinterConfig(
         enabled=True,
         rules={"ambiguousorinvalidcolumn", "invalidselectstarexpansion", "noselectstar", "nomissingaudits"},

@@ -42,8 +42,8 @@ LIMIT 500
     ),
     SavedQuery(
         "A balance sheet as it stood on a day",
-        "Change the day, commodity, country and market year. `certain` is false where a version nobody kept may"
-        " have stood.",
+        "Change the day, commodity, country and market year. `certain` is false where the landed releases"
+        " leave room for another value.",
         """
 SELECT attribute_name, value, unit_name, valid_from, certain
 FROM serving.psd_asof(DATE '2021-12-31')
@@ -123,7 +123,7 @@ ORDER BY released_on DESC, facts DESC
         "The releases that are served: when, how many facts, and which release each was compared with.",
         """
 SELECT released_on, release_month, row_count, row_count - lag(row_count) OVER (ORDER BY released_on) AS more_facts,
-  compared_with, etag
+  previous_released_on, next_release_due, etag
 FROM serving.dim_release
 ORDER BY released_on DESC
 """,

@@ -45,7 +45,7 @@ VERSION_COLUMNS = (
     Column("value", right=True),
     Column("change", right=True),
     Column("%", right=True, rank=1),
-    Column("surely until", rank=2),
+    Column("certain until", rank=2),
 )
 SHEET_COLUMNS = (
     Column(""),
@@ -174,9 +174,15 @@ def version_rows(versions: Sequence[Version]) -> list[Row]:
     for version in versions:
         change = version.value - previous.value if previous else None
         share = change / abs(previous.value) if previous and change is not None and previous.value else None
-        surely = "today" if version.valid_to is None else str(version.last_seen_on)
         to = "today" if version.valid_to is None else str(version.valid_to - timedelta(days=1))
-        cells = (str(version.valid_from), to, number(version.value), signed(change), percent(share), surely)
+        cells = (
+            str(version.valid_from),
+            to,
+            number(version.value),
+            signed(change),
+            percent(share),
+            str(version.certain_until),
+        )
         rows.append(Row(str(version.valid_from), tuple(map(Cell, cells)), _stamp(version.reported_month)))
         previous = version
     return rows[::-1]

@@ -72,7 +72,7 @@ def story_lines(story: FactStory, today: date) -> tuple[list, list]:
     unsure: list[Line] = []
     for version in story.versions:
         until = version.valid_to or max(today, version.valid_from)
-        known = until if version.valid_to is None else min(max(version.last_seen_on, version.valid_from), until)
+        known = min(max(version.certain_until, version.valid_from), until)
         start, middle, end = (float(day.toordinal()) for day in (version.valid_from, known, until))
         sure.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
         if middle < end:

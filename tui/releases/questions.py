@@ -103,7 +103,8 @@ class Version:
     valid_from: date
     valid_to: date | None
     """None while it is current."""
-    last_seen_on: date
+    certain_until: date
+    """The last day on which nothing else can have stood."""
     reported_month: date | None
 
 
@@ -165,7 +166,7 @@ def fact_story(reader: "ServingReader", key: FactKey) -> FactStory | None:
     first = rows[0]
     names = {name: first[name] for name in ("commodity_name", "country_name", "attribute_name", "unit_name")}
     found = FactKey(key.commodity_code, key.country_code, key.market_year, key.attribute_id, first["unit_id"])
-    fields = ("value", "valid_from", "valid_to", "last_seen_on", "reported_month")
+    fields = ("value", "valid_from", "valid_to", "certain_until", "reported_month")
     return FactStory(found, versions=tuple(Version(**{f: row[f] for f in fields}) for row in rows), **names)
 
 
@@ -257,13 +258,13 @@ def _revision(row: dict[str, Any]) -> Revision:
 
 
 _RELEASES = """
-SELECT r.released_on, r.compared_with,
+SELECT r.released_on, r.previous_released_on AS compared_with,
   coalesce(sum(s.facts_new), 0)::BIGINT AS facts_new, coalesce(sum(s.facts_revised), 0)::BIGINT AS facts_revised,
   coalesce(sum(s.facts_removed), 0)::BIGINT AS facts_removed,
   coalesce(sum(s.facts_restated), 0)::BIGINT AS facts_restated
 FROM serving.dim_release AS r
 LEFT JOIN serving.agg_release_summary AS s USING (released_on)
-GROUP BY r.released_on, r.compared_with
+GROUP BY r.released_on, r.previous_released_on
 ORDER BY r.released_on DESC
 """
 _COMMODITIES = """
@@ -299,8 +300,12 @@ _ORDERS: Final[dict[Order, str]] = {
 }
 _STORY = """
 SELECT commodity_name, country_name, attribute_name, unit_id, unit_name,
-  value, valid_from, valid_to, last_seen_on, reported_month
+  value, valid_from, valid_to, reported_month,
+  least(
+    valid_to - 1, CASE WHEN is_wasde_cycle THEN greatest(last_seen_on, next_release_due - 1) ELSE last_seen_on END
+  ) AS certain_until
 FROM serving.fct_psd AS f
+JOIN serving.dim_release AS r ON r.released_on = last_seen_on
 JOIN serving.dim_commodity USING (commodity_code)
 JOIN serving.dim_country USING (country_code)
 JOIN serving.dim_attribute USING (attribute_id)

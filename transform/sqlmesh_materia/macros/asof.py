@@ -4,19 +4,14 @@ from sqlmesh import macro
 
 
 @macro()
-def create_psd_asof(evaluator):
-    """What did USDA say on day X?"""
+def create_asof_macros(evaluator):
+    """Create the as-of macros. Executed here: SQLGlot does not parse a default parameter, as a statement must be."""
     from dataflows.serving.asof import asof_macros
 
-    return asof_macros(f"lakehouse.{serving_schema(evaluator)}")[0]
-
-
-@macro()
-def create_psd_asof_coverage(evaluator):
-    """How much of it is certain, uncertain, unknown?"""
-    from dataflows.serving.asof import asof_macros
-
-    return asof_macros(f"lakehouse.{serving_schema(evaluator)}")[1]
+    if evaluator.runtime_stage == "after_all":
+        for statement in asof_macros(f"lakehouse.{serving_schema(evaluator)}"):
+            evaluator.engine_adapter.execute(statement)
+    return "SELECT 1"  # SQLMesh warns of a statement that renders to nothing
 
 
 def serving_schema(evaluator):

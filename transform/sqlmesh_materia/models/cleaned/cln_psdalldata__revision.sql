@@ -30,8 +30,9 @@ WITH release AS (
   SELECT
     released_on,
     key,
-    previous_released_on,
-    previous_key
+    landed_as,
+    previous_key,
+    previous_landed_as
   FROM staging.stg_psdalldata__release
   WHERE
     released_on BETWEEN @start_date AND @end_date
@@ -50,31 +51,14 @@ WITH release AS (
   FROM staging.stg_psdalldata__commodity
   WHERE
     ingest_date BETWEEN @start_date AND @end_date AND NOT compared_with IS NULL
-), sheet_count AS (
+), rekeyed AS (
   SELECT
-    release.released_on,
-    fact.commodity_code,
-    COUNT(*) AS facts_before
-  FROM staging.stg_psdalldata__fact AS fact
-  JOIN release
-    ON fact.released_on = release.previous_released_on
-    AND fact.key = release.previous_key
-  GROUP BY
-    release.released_on,
-    fact.commodity_code
-), suspect AS (
-  /* A re-keying touches most of a commodity; a fifth is far above any month's revisions */
-  SELECT
-    sheet_count.released_on,
-    sheet_count.commodity_code
-  FROM sheet_count
-  JOIN changed
-    USING (released_on, commodity_code)
-  GROUP BY
-    sheet_count.released_on,
-    sheet_count.commodity_code
-  HAVING
-    COUNT(*) >= 0.2 * MAX(sheet_count.facts_before)
+    released_on,
+    commodity_code,
+    years
+  FROM cleaned.cln_psdalldata__rekeying
+  WHERE
+    released_on BETWEEN @start_date AND @end_date
 ), shown_before AS (
   SELECT
     release.released_on,
@@ -82,11 +66,10 @@ WITH release AS (
     fact.value
   FROM staging.stg_psdalldata__fact AS fact
   JOIN release
-    ON fact.released_on = release.previous_released_on
-    AND fact.key = release.previous_key
-  JOIN suspect
-    ON release.released_on = suspect.released_on
-    AND fact.commodity_code = suspect.commodity_code
+    ON fact.released_on = release.previous_landed_as AND fact.key = release.previous_key
+  JOIN rekeyed
+    ON release.released_on = rekeyed.released_on
+    AND fact.commodity_code = rekeyed.commodity_code
 ), shown AS (
   SELECT
     release.released_on,
@@ -94,47 +77,10 @@ WITH release AS (
     fact.value
   FROM staging.stg_psdalldata__fact AS fact
   JOIN release
-    ON fact.released_on = release.released_on AND fact.key = release.key
-  JOIN suspect
-    ON release.released_on = suspect.released_on
-    AND fact.commodity_code = suspect.commodity_code
-), explained AS (
-  SELECT
-    changed.released_on,
-    changed.commodity_code,
-    shift.years,
-    COUNT(*) AS facts_shown,
-    COUNT(*) FILTER(WHERE
-      changed.value = shown_before.value) AS facts_explained,
-    COUNT(*) FILTER(WHERE
-      changed.value = shown_before.value AND changed.value <> 0) AS telling_facts
-  FROM changed
-  JOIN suspect
-    USING (released_on, commodity_code)
-  CROSS JOIN (VALUES
-    (-1),
-    (1)) AS shift(years)
-  LEFT JOIN shown_before
-    ON changed.released_on = shown_before.released_on
-    AND changed.hkey - shift.years * 100000 = shown_before.hkey
-  WHERE
-    NOT changed.value IS NULL
-  GROUP BY
-    changed.released_on,
-    changed.commodity_code,
-    shift.years
-), rekeyed AS (
-  /* Zeros agree with zeros by chance, so some of the agreement must be in other values */
-  SELECT
-    released_on,
-    commodity_code,
-    ARG_MAX(years, facts_explained) AS years
-  FROM explained
-  WHERE
-    facts_explained >= 0.8 * facts_shown AND telling_facts >= 5
-  GROUP BY
-    released_on,
-    commodity_code
+    ON fact.released_on = release.landed_as AND fact.key = release.key
+  JOIN rekeyed
+    ON release.released_on = rekeyed.released_on
+    AND fact.commodity_code = rekeyed.commodity_code
 ), compared AS (
   SELECT
     changed.released_on,

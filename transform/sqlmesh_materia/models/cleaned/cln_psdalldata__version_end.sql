@@ -18,25 +18,39 @@ MODEL (
 
 WITH source AS (
   SELECT
-    hkey,
-    ingest_date,
-    LEAD(compared_with) OVER (PARTITION BY hkey ORDER BY ingest_date) AS last_seen_on,
-    LEAD(valid_from) OVER (PARTITION BY hkey ORDER BY ingest_date) AS valid_to
-  FROM staging.stg_psdalldata__commodity
+    changed.hkey,
+    changed.ingest_date,
+    changed.compared_with,
+    CASE
+      WHEN rekeying.years IS NULL
+      THEN changed.valid_from
+      ELSE changed.public_from
+    END AS valid_from
+  FROM staging.stg_psdalldata__commodity AS changed
+  LEFT JOIN cleaned.cln_psdalldata__rekeying AS rekeying
+    ON changed.ingest_date = rekeying.released_on
+    AND changed.commodity_code = rekeying.commodity_code
   WHERE
-    hkey IN (
+    changed.hkey IN (
       SELECT
         hkey
       FROM staging.stg_psdalldata__commodity
       WHERE
         NOT compared_with IS NULL
     )
+), final AS (
+  SELECT
+    hkey,
+    ingest_date,
+    LEAD(compared_with) OVER (PARTITION BY hkey ORDER BY ingest_date) AS last_seen_on,
+    LEAD(valid_from) OVER (PARTITION BY hkey ORDER BY ingest_date) AS valid_to
+  FROM source
 )
 SELECT
   hkey::BIGINT,
   ingest_date::DATE AS first_seen_on,
   last_seen_on::DATE,
   valid_to::DATE
-FROM source
+FROM final
 WHERE
   NOT valid_to IS NULL

@@ -34,7 +34,7 @@ LEFT JOIN cleaned.cln_psdalldata__revision AS revision
   ON release.released_on = revision.released_on
   AND commodity.commodity_code = revision.commodity_code
 WHERE
-  NOT release.compared_with IS NULL
+  NOT release.previous_released_on IS NULL
 GROUP BY
   release.released_on,
   commodity.commodity_code

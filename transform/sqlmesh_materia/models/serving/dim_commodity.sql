@@ -5,10 +5,11 @@ MODEL (
   grain commodity_code,
   column_descriptions (
     commodity_code = 'Seven digits, as USDA writes them',
-    commodity_name = 'The name in the newest release that shows it, at most 30 characters'
+    commodity_name = 'The name in the newest release that shows it, at most 30 characters',
+    is_wasde_cycle = 'Whether USDA updates it on WASDE release days only, as grains, oilseeds, their products and cotton'
   ),
   audits (
-    not_null(columns := (commodity_code, commodity_name)),
+    not_null(columns := (commodity_code, commodity_name, is_wasde_cycle)),
     unique_values(columns := (
       commodity_code
     ))
@@ -16,8 +17,13 @@ MODEL (
 );
 
 SELECT
-  code::TEXT AS commodity_code,
-  name::TEXT AS commodity_name
-FROM cleaned.cln_psdalldata__name
+  name.code::TEXT AS commodity_code,
+  name.name::TEXT AS commodity_name,
+  (
+    NOT cycle.commodity_code IS NULL
+  )::BOOLEAN AS is_wasde_cycle
+FROM cleaned.cln_psdalldata__name AS name
+LEFT JOIN staging.stg_usda__wasde_cycle_commodity AS cycle
+  ON name.code = cycle.commodity_code
 WHERE
-  kind = 'commodity'
+  name.kind = 'commodity'

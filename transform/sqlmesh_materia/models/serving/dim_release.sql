@@ -9,23 +9,28 @@ MODEL (
   depends_on (
     staging.stg_psdalldata__commodity,
     staging.stg_psdalldata__name,
+    staging.stg_psdalldata__restamp,
     cleaned.cln_psdalldata__fact_version,
     cleaned.cln_psdalldata__commodity_pivoted,
     cleaned.cln_psdalldata__revision,
     serving.agg_world_balance,
     serving.fct_psd,
     serving.fct_psd_revision,
+    serving.fct_uncertain_span,
     serving.obt_commodity_metrics
   ),
   column_descriptions (
     released_on = 'The day USDA published the release',
-    release_month = 'First day of the month of the release''s address in the archive',
+    release_month = 'First day of the release month; releases are ordered by it, then by time of publication',
+    published_at = 'The moment of publication in Washington time, NULL when nothing plausible says it',
     dataset = 'Which of USDA''s files this lakehouse serves',
     snapshot_key = 'The landed snapshot that counts for this day',
     etag = 'Its ETag as served, NULL when there was none',
     row_count = 'Facts in the snapshot',
-    compared_with = 'The release before, NULL for the baseline',
-    compared_with_key = 'The snapshot of the release before'
+    shown_from = 'The first day on which the file is evidence of what stood; later than released_on for a correction that was published long after its month',
+    next_release_due = 'The first day on which USDA may release WASDE after it: listed in USDA''s calendar, or the 8th of a month beyond it. Commodities of the WASDE cycle stand until the day before',
+    previous_released_on = 'The release before, with which it is compared; NULL for the baseline',
+    previous_snapshot_key = 'The snapshot of the release before'
   ),
   audits (
     not_null(columns := (released_on, snapshot_key, row_count)),
@@ -38,12 +43,15 @@ MODEL (
 SELECT
   released_on::DATE,
   release_month::DATE,
+  published_at::TIMESTAMP,
   @dataset()::TEXT AS dataset,
   key::TEXT AS snapshot_key,
   etag::TEXT,
   row_count::BIGINT,
-  previous_released_on::DATE AS compared_with,
-  previous_key::TEXT AS compared_with_key
+  shown_from::DATE,
+  next_release_due::DATE,
+  previous_released_on::DATE,
+  previous_key::TEXT AS previous_snapshot_key
 FROM staging.stg_psdalldata__release
 WHERE
   released_on BETWEEN @start_date AND @end_date

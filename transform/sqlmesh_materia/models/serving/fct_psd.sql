@@ -14,10 +14,28 @@ MODEL (
     reported_month = 'First day of the month USDA stamped the value with when it first appeared, NULL for Month 00',
     valid_from = 'First day on which the value was surely public',
     valid_to = 'First day on which it no longer was, NULL while it is current',
-    last_seen_on = 'The last release that shows it; between it and valid_to another value may have stood'
+    last_seen_on = 'The last release that shows it; between it and valid_to another value may have stood',
+    market_year_now = 'The market year under which the newest release keys the crop: another one where the commodity was re-keyed since. Joins one crop over a re-keying'
   ),
-  ignored_rules (
-    'nomissingaudits'
+  audits (
+    not_null(
+      columns := (
+        commodity_code,
+        country_code,
+        market_year,
+        attribute_id,
+        unit_id,
+        unit_name,
+        value,
+        valid_from,
+        last_seen_on,
+        market_year_now
+      )
+    ),
+    unique_combination_of_columns(
+      columns := (commodity_code, country_code, market_year, attribute_id, unit_id, valid_from)
+    ),
+    one_unit_per_attribute
   )
 );
 
@@ -32,7 +50,8 @@ SELECT
   version.reported_month::DATE,
   version.valid_from::DATE,
   version.valid_to::DATE,
-  version.last_seen_on::DATE
+  version.last_seen_on::DATE,
+  version.market_year_now::SMALLINT
 FROM cleaned.cln_psdalldata__fact_version AS version
 LEFT JOIN cleaned.cln_psdalldata__name AS unit
   ON version.unit_id = unit.code AND unit.kind = 'unit'

@@ -17,8 +17,23 @@ MODEL (
     value = 'What this release says, NULL for a removed fact',
     change = 'value less previous_value, NULL where either is'
   ),
-  ignored_rules (
-    'nomissingaudits'
+  audits (
+    not_null(
+      columns := (
+        released_on,
+        commodity_code,
+        country_code,
+        market_year,
+        attribute_id,
+        unit_id,
+        unit_name
+      )
+    ),
+    unique_combination_of_columns(
+      columns := (released_on, commodity_code, country_code, market_year, attribute_id, unit_id)
+    ),
+    accepted_values("column" := change_kind, is_in := ('new', 'revised', 'removed', 'restated')),
+    change_fits_its_kind
   )
 );
 

@@ -14,8 +14,19 @@ MODEL (
     released_on = 'The newest release, whose sheet this is',
     last_changed_on = 'The release that first shows the youngest of the sheet''s values'
   ),
-  ignored_rules (
-    'nomissingaudits'
+  audits (
+    not_null(
+      columns := (
+        commodity_code,
+        commodity_name,
+        country_code,
+        country_name,
+        market_year,
+        released_on
+      )
+    ),
+    unique_combination_of_columns(columns := (commodity_code, country_code, market_year)),
+    sheets_are_those_of_current_facts
   )
 );
 

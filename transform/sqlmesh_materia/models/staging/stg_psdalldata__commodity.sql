@@ -18,7 +18,8 @@ MODEL (
     reported_month = 'First day of the month USDA stamps the balance sheet with, NULL for Month 00 and for a vanished fact',
     value = 'What the release says, NULL when the fact vanished',
     previous_value = 'What the release before said, NULL when it did not have the fact',
-    valid_from = 'First day on which the change was surely public'
+    public_from = 'First day on which the change was surely public as far as releases tell',
+    valid_from = 'The same, or the last day of the stamp''s month when that is earlier and nothing disproves the stamp'
   ),
   audits (
     not_null(
@@ -43,11 +44,13 @@ WITH release AS (
   SELECT
     released_on,
     key,
+    landed_as,
+    shown_from,
+    public_from,
     previous_released_on,
     previous_key,
-    COALESCE((
-      previous_released_on + INTERVAL '1' DAY
-    )::DATE, '0001-01-01'::DATE) AS free_from /* The first day on which the release before no longer stood */
+    previous_landed_as,
+    COALESCE(previous_shown_from, '0001-01-01'::DATE) AS previous_shown_from
   FROM staging.stg_psdalldata__release
   WHERE
     released_on BETWEEN @start_date AND @end_date
@@ -64,7 +67,7 @@ WITH release AS (
     fact.value
   FROM staging.stg_psdalldata__fact AS fact
   JOIN release
-    ON fact.released_on = release.released_on AND fact.key = release.key
+    ON fact.released_on = release.landed_as AND fact.key = release.key
 ), shown_before AS (
   SELECT
     release.released_on AS ingest_date,
@@ -74,11 +77,11 @@ WITH release AS (
     fact.market_year,
     fact.attribute_id,
     fact.unit_id,
+    fact.reported_month,
     fact.value
   FROM staging.stg_psdalldata__fact AS fact
   JOIN release
-    ON fact.released_on = release.previous_released_on
-    AND fact.key = release.previous_key
+    ON fact.released_on = release.previous_landed_as AND fact.key = release.previous_key
 ), changed AS (
   SELECT
     COALESCE(shown.ingest_date, shown_before.ingest_date) AS ingest_date,
@@ -89,6 +92,7 @@ WITH release AS (
     COALESCE(shown.attribute_id, shown_before.attribute_id) AS attribute_id,
     COALESCE(shown.unit_id, shown_before.unit_id) AS unit_id,
     shown.reported_month,
+    shown_before.reported_month AS previous_month,
     shown.value,
     shown_before.value AS previous_value
   FROM shown
@@ -96,7 +100,7 @@ WITH release AS (
     ON shown.ingest_date = shown_before.ingest_date AND shown.hkey = shown_before.hkey
   WHERE
     shown.value IS DISTINCT FROM shown_before.value
-), final AS (
+), stamped AS (
   SELECT
     changed.ingest_date,
     release.previous_released_on AS compared_with,
@@ -107,22 +111,45 @@ WITH release AS (
     changed.attribute_id,
     changed.unit_id,
     changed.reported_month,
+    changed.previous_month,
     changed.value,
     changed.previous_value,
+    release.public_from,
+    release.previous_shown_from,
     CASE
-      WHEN changed.value IS NULL
-      THEN changed.ingest_date
-      ELSE GREATEST(
-        LEAST(
-          changed.ingest_date,
-          COALESCE(LAST_DAY(changed.reported_month), changed.ingest_date)
-        ),
-        release.free_from
-      )
-    END AS valid_from /* Public on the release day at the latest; at the end of the stamp's month when that is earlier; but never on a day on which the release before, which did not say so, still stood */
+      WHEN rekeying.shown_after_on > LAST_DAY(changed.reported_month)
+      AND release.released_on > rekeying.shown_before_on
+      THEN rekeying.shown_after_on
+      ELSE LAST_DAY(changed.reported_month)
+    END AS stamped_from /* A re-keying keeps stamps, so none that is older reaches back over it */
   FROM changed
   JOIN release
     ON changed.ingest_date = release.released_on
+  LEFT JOIN staging.stg_usda__known_rekeying AS rekeying
+    ON changed.commodity_code = rekeying.commodity_code
+), final AS (
+  SELECT
+    ingest_date,
+    compared_with,
+    hkey,
+    commodity_code,
+    country_code,
+    market_year,
+    attribute_id,
+    unit_id,
+    reported_month,
+    value,
+    previous_value,
+    public_from,
+    CASE
+      WHEN value IS NULL
+      THEN public_from
+      WHEN stamped_from < public_from
+      AND @stamp_is_proof(reported_month, previous_month, stamped_from, previous_shown_from)
+      THEN stamped_from
+      ELSE public_from
+    END AS valid_from
+  FROM stamped
 )
 SELECT
   ingest_date::DATE,
@@ -136,6 +163,7 @@ SELECT
   reported_month::DATE,
   value::DECIMAL(18, 4),
   previous_value::DECIMAL(18, 4),
+  public_from::DATE,
   valid_from::DATE
 FROM final
 /* Several releases at once come out of the join in no order, and a column in no order takes three times the disk */

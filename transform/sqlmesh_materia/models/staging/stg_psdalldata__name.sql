@@ -20,7 +20,7 @@ MODEL (
 
 WITH source AS (
   SELECT
-    line.released_on,
+    release.released_on,
     line.commodity_code,
     line.commodity_description,
     line.country_code,
@@ -31,9 +31,9 @@ WITH source AS (
     line.unit_description
   FROM raw.psd_alldata AS line
   JOIN staging.stg_psdalldata__release AS release
-    ON line.released_on = release.released_on AND line.key = release.key
+    ON line.released_on = release.landed_as AND line.key = release.key
   WHERE
-    line.released_on BETWEEN @start_date AND @end_date
+    release.released_on BETWEEN @start_date AND @end_date
 ), final AS (
   SELECT DISTINCT
     released_on AS ingest_date,
