@@ -21,3 +21,15 @@ def dataset(evaluator):
     from ops.settings import Settings
 
     return exp.Literal.string(Settings.from_environ().dataset)
+
+
+REGIONAL = ("psd_eu_area_prod", "psd_russiabreakdown_area_prod")
+"""Datasets whose countries are not the world."""
+
+
+@macro()
+def covers_world(evaluator):
+    """Whether the dataset that this lakehouse serves has all countries."""
+    from ops.settings import Settings
+
+    return exp.Boolean(this=Settings.from_environ().dataset not in REGIONAL)

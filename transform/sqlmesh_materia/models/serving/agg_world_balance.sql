@@ -11,7 +11,10 @@ MODEL (
     attribute_id = 'Three digits',
     attribute_name = 'The attribute',
     unit_name = 'The unit of value',
-    value = 'The sum over countries, or the quotient of two such sums for a rate'
+    value = 'The sum over countries, or the quotient of two such sums for a rate',
+    countries = 'How many countries have a balance sheet of the commodity in this market year',
+    is_complete = 'Whether the countries are the world, as far as trade tells: their exports and imports differ by at most a tenth of their production. False where the importers are missing, as in coffee before market year 2003; NULL where nothing is traded or produced',
+    implied_use = 'Beginning stocks + production - ending stocks of the world, which is what WASDE prints as world use; on rows of the same unit, NULL where one of the three is missing'
   ),
   audits (
     not_null(
@@ -22,7 +25,8 @@ MODEL (
         attribute_id,
         attribute_name,
         unit_name,
-        value
+        value,
+        countries
       )
     ),
     unique_combination_of_columns(columns := (commodity_code, market_year, attribute_id, unit_name))
@@ -39,7 +43,7 @@ WITH source AS (
     value
   FROM cleaned.cln_psdalldata__fact_version
   WHERE
-    valid_to IS NULL
+    valid_to IS NULL AND @covers_world()
 ), added AS (
   SELECT
     commodity_code,
@@ -55,6 +59,43 @@ WITH source AS (
     market_year,
     attribute_id,
     unit_id
+), sheets AS (
+  SELECT
+    commodity_code,
+    market_year,
+    COUNT(DISTINCT country_code) AS countries
+  FROM source
+  GROUP BY
+    commodity_code,
+    market_year
+), trade AS (
+  SELECT
+    commodity_code,
+    market_year,
+    SUM(CASE WHEN attribute_id = '028' THEN value END) AS production,
+    COALESCE(SUM(CASE WHEN attribute_id = '057' THEN value END), 0) AS imports,
+    COALESCE(SUM(CASE WHEN attribute_id = '088' THEN value END), 0) AS exports
+  FROM added
+  WHERE
+    attribute_id IN ('028', '057', '088')
+  GROUP BY
+    commodity_code,
+    market_year
+), used AS (
+  SELECT
+    commodity_code,
+    market_year,
+    unit_id,
+    SUM(CASE WHEN attribute_id = '176' THEN -value ELSE value END) AS implied_use
+  FROM added
+  WHERE
+    attribute_id IN ('020', '028', '176')
+  GROUP BY
+    commodity_code,
+    market_year,
+    unit_id
+  HAVING
+    COUNT(*) = 3
 ), rate AS (
   SELECT DISTINCT
     commodity_code,
@@ -124,8 +165,24 @@ SELECT
   final.attribute_id::TEXT,
   attribute.attribute_name::TEXT,
   unit.name::TEXT AS unit_name,
-  final.value::DOUBLE
+  final.value::DOUBLE,
+  sheets.countries::INT AS countries,
+  CASE
+    WHEN trade.imports + trade.exports > 0 AND trade.production > 0
+    THEN ABS(trade.imports - trade.exports) <= 0.1 * trade.production
+  END::BOOLEAN AS is_complete,
+  used.implied_use::DOUBLE AS implied_use
 FROM final
+JOIN sheets
+  ON final.commodity_code = sheets.commodity_code
+  AND final.market_year = sheets.market_year
+LEFT JOIN trade
+  ON final.commodity_code = trade.commodity_code
+  AND final.market_year = trade.market_year
+LEFT JOIN used
+  ON final.commodity_code = used.commodity_code
+  AND final.market_year = used.market_year
+  AND final.unit_id = used.unit_id
 LEFT JOIN serving.dim_commodity AS commodity
   ON final.commodity_code = commodity.commodity_code
 LEFT JOIN serving.dim_attribute AS attribute
