@@ -85,6 +85,11 @@ def usda_release_days(month: Month) -> tuple[date, ...]:
     return _release_days().get(str(month), ())
 
 
+def last_listed_month() -> Month:
+    """The last month in USDA's calendar of release days; a month before it that has no day had no release."""
+    return Month.parse(max(_release_days()))
+
+
 def inner_timestamp(zip_path: Path, member: str) -> datetime | None:
     """The member's own timestamp inside the zip, without a zone; None when the tool that packed it wrote none.
 

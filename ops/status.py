@@ -6,13 +6,14 @@ Cheap to take: it reads the journal and the served generation's description, and
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 
 from dataflows.ducklake import SqliteCatalog
 from dataflows.errors import JournalError, MateriaError, ServingError
 from dataflows.release import Month
+from dataflows.release_dates import last_listed_month, usda_release_days
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from ops import iceberg
@@ -120,20 +121,32 @@ def served_release(settings: Settings) -> Month | None:
 
 
 def expected_release(now: datetime) -> Month:
-    """The newest release that must have been posted by `now`.
+    """The newest release that must have been posted by `now`: its last day is over, in UTC.
 
-    USDA posts PSD on the day of WASDE, as a rule between the 8th and the 14th of a month, at noon in
-    Washington. So the month's own release is expected once the 15th (UTC) is over, and until then the one
-    before it. USDA does skip or postpone a month now and then: such a month is rightly called stale, and only
-    waiting helps.
+    That day is in USDA's calendar, from which `dim_release.next_release_due` comes too, so that what status calls stale
+    has ceased to be certain. A month that the calendar leaves out has no release.
     """
-    month = Month.of(now.astimezone(UTC).date())
-    return month if now.astimezone(UTC).day > LAST_USUAL_RELEASE_DAY else month.back(1)
+    today = now.astimezone(UTC).date()
+    month = Month.of(today)
+    while (last_day := _last_day(month)) is None or last_day >= today:
+        month = month.back(1)
+    return month
+
+
+def _last_day(month: Month) -> date | None:
+    """The day on which a month's release is posted; None when the calendar has none.
+
+    Beyond the calendar USDA posts between the 8th and the 14th: certainty ends on the 8th, and a release that is not
+    there when the 15th is over is stale.
+    """
+    if days := usda_release_days(month):
+        return days[0]
+    return None if month <= last_listed_month() else date(month.year, month.month, LAST_USUAL_RELEASE_DAY)
 
 
 def _generation_problems(store: ServingStore, generation: Generation | None, now: datetime) -> Iterator[Problem]:
     expected = expected_release(now)
-    due = datetime(expected.year, expected.month, LAST_USUAL_RELEASE_DAY, tzinfo=UTC) + timedelta(days=1)
+    due = datetime.combine(_last_day(expected) or now.date(), time(), UTC) + timedelta(days=1)
     if generation is None:
         yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all", key="serving-missing")
     elif generation.newest_released_on is None:

@@ -73,9 +73,13 @@ def test_all_is_well_with_a_fresh_generation_and_done_runs(settings: Settings, j
         ("2026-11-16T00:00:00+00:00", Month(2026, 11)),
         ("2026-11-15T22:00:00-05:00", Month(2026, 11)),
         ("2026-01-02T12:00:00+00:00", Month(2025, 12)),
+        ("2025-11-14T23:59:59+00:00", Month(2025, 9)),
+        ("2025-11-15T00:00:00+00:00", Month(2025, 11)),
     ],
 )
-def test_a_release_is_expected_once_the_fifteenth_is_over(now: str, expected: Month) -> None:
+def test_a_release_is_expected_once_its_day_is_over_and_beyond_the_calendar_the_fifteenth(
+    now: str, expected: Month
+) -> None:
     assert expected_release(datetime.fromisoformat(now)) == expected
 
 

@@ -8,13 +8,15 @@ what is landed, and no certain answer may differ from what stood on that day.
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 
 import duckdb
 import pytest
 
+from dataflows.release import Month
 from dataflows.transform import PROJECT_DIR
+from ops.status import expected_release
 from tests.support.plain_models import Line, PlainSnapshot, serve
 
 CORN, COFFEE = "0440000", "0711100"
@@ -202,6 +204,23 @@ def test_a_probe_vouches_for_the_days_before_it() -> None:
     assert [day for (day, checked_on), certain in found.items() if certain and checked_on is None] == ["2026-05-12"]
     checked = [day for (day, checked_on), certain in found.items() if certain and checked_on]
     assert checked == ["2026-05-12", "2026-05-13", "2026-05-20"]
+
+
+def test_what_status_calls_stale_has_ceased_to_be_certain() -> None:
+    """Also over October 2025, which had no release, and beyond USDA's calendar, which ends in June 2026."""
+    days = wasde_days("2025-07-01", "2026-06-30")
+    served = [Posting(day, {(CORN, "BR", 2020): Shown(date(2018, 5, 1), {"028": 86.0})}).landed() for day in days]
+    with serve(served) as connection:
+        due = dict(connection.execute("SELECT released_on, next_release_due FROM serving.dim_release").fetchall())
+    for day in days:
+        stale = [
+            now
+            for now in every_day(day, day + timedelta(days=80))
+            if expected_release(datetime.combine(now, time(12), UTC)) > Month.of(day)
+        ]
+        beyond = due[day] > days[-1]
+        assert stale[0] == (date(2026, 7, 16) if beyond else due[day] + timedelta(days=1)), day
+    assert due[days[-1]] == date(2026, 7, 8)
 
 
 def late_correction(random: Random, postings: Sequence[Posting]) -> PlainSnapshot:

@@ -9,7 +9,7 @@ been revised. The four earlier days of 2000 to 2008 are listed in the calendar."
 
 @macro()
 def earliest_release_day(evaluator, day):
-    """The first EARLIEST_DAY of a month after `day`; `dataflows.serving.freshness` computes the same."""
+    """The first EARLIEST_DAY of a month after `day`."""
     usual = f"INTERVAL '{EARLIEST_DAY - 1}' DAY"
     this_month, next_month = f"DATE_TRUNC('month', {day})", f"DATE_TRUNC('month', {day}) + INTERVAL '1' MONTH"
     return f"(CASE WHEN {day} < {this_month} + {usual} THEN {this_month} ELSE {next_month} END + {usual})::DATE"
