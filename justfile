@@ -27,14 +27,16 @@ extract *args:
 status *args:
     @{{ run }}materia status "$@"
 
-# Lint everything, run SQLMesh's unit tests and all of ours; arguments go to pytest
+# Lint everything and run every test, or with `fast` the quick ones; other arguments go to pytest
 test *args: _tools lint
-    {{ run }}sqlmesh -p {{ project }} test
-    {{ run }}pytest {{ side_by_side }} "$@"
+    if [ "${1:-}" = fast ]; then shift; set -- --fast "$@"; fi; {{ run }}pytest {{ side_by_side }} "$@"
+
+# Run every test and record in tests/durations.json what takes long: `just test fast` leaves that out
+test-durations:
+    {{ run }}pytest {{ side_by_side }} --record-durations
 
 # Run all tests with coverage of the three packages: on the terminal and in coverage.xml
 coverage: _tools
-    {{ run }}sqlmesh -p {{ project }} test
     {{ run }}pytest {{ side_by_side }} --cov --cov-report=term --cov-report=xml
 
 # Install the system tools that tests need, where apt can; otherwise their tests are skipped

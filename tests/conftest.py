@@ -1,5 +1,6 @@
 """Fixtures that every room may use."""
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,15 +8,12 @@ import pytest
 
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.object_server import ObjectServer
+from tests.support.once import build_once
 from tests.support.postgres_server import PostgresServer
 from tests.support.real_files import SHARED_PSD, required
 from tests.support.served_demo import ServedDemo, run_demo
-from tests.support.torture import (  # noqa: F401
-    figure,
-    pytest_collection_modifyitems,
-    pytest_configure,
-    pytest_terminal_summary,
-)
+
+pytest_plugins = ["tests.support.scheduling", "tests.support.torture"]
 
 pytest_plugins = ["tests.support.needs"]
 
@@ -45,8 +43,12 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def served_demo(tmp_path_factory: pytest.TempPathFactory) -> ServedDemo:
-    """A data directory where the real pipelines published three generated releases; made once, only read."""
-    return run_demo(tmp_path_factory.mktemp("served") / "demo")
+    """A data directory where the real pipelines published three generated releases; built once, only read."""
+
+    def build(folder: Path) -> None:
+        (folder / "demo.pickle").write_bytes(pickle.dumps(run_demo(folder / "demo")))
+
+    return pickle.loads((build_once(tmp_path_factory, "demo", build) / "demo.pickle").read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Data directories with a transformed lakehouse, made once and copied: SQLMesh needs seconds for each run."""
+"""Data directories with a transformed lakehouse, built once and copied: SQLMesh needs seconds for each run."""
 
 from collections.abc import Callable
 from itertools import count
@@ -10,6 +10,7 @@ from dataflows import export, transform
 from dataflows.release import Month
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
+from tests.support.once import build_once
 from tests.support.workshop import Workshop
 
 Copied = Callable[[Workshop], Workshop]
@@ -34,14 +35,17 @@ def releases() -> tuple[GeneratedRelease, ...]:
 @pytest.fixture(scope="session")
 def served(releases: tuple[GeneratedRelease, ...], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """All five releases landed, transformed in order in batches of two, and published. Copy it to change it."""
-    workshop = Workshop(tmp_path_factory.mktemp("served") / "data")
-    for release in releases:
-        workshop.land(release)
-    landed = export.landed(workshop.landing, workshop.lakehouse)
-    done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=2 * HISTORY.rows + 1_000)
-    assert done.audited
-    workshop.publish()
-    return workshop
+
+    def build(folder: Path) -> None:
+        workshop = Workshop(folder / "data")
+        for release in releases:
+            workshop.land(release)
+        landed = export.landed(workshop.landing, workshop.lakehouse)
+        done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=2 * HISTORY.rows + 1_000)
+        assert done.audited
+        workshop.publish()
+
+    return Workshop(build_once(tmp_path_factory, "transform", build) / "data")
 
 
 @pytest.fixture

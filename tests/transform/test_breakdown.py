@@ -238,11 +238,8 @@ def transformed_by(checkout: Path, workshop: Workshop, *rows_a_batch: int) -> li
     return told.stdout.splitlines()
 
 
-def test_the_project_passes_its_own_tests_linter_and_formatter(tmp_path: Path) -> None:
-    environ = Workshop(tmp_path).environ
-    assert "Successfully Ran" in sqlmesh(ROOT, environ, "test")
-    sqlmesh(ROOT, environ, "lint")
-    sqlmesh(ROOT, environ, "format", "--check")
+def test_the_models_pass_their_unit_tests(tmp_path: Path) -> None:
+    assert "Successfully Ran" in sqlmesh(ROOT, Workshop(tmp_path).environ, "test")
 
 
 def sqlmesh(checkout: Path, environ: Mapping[str, str], *arguments: str) -> str:

@@ -13,11 +13,12 @@ import duckdb
 import pytest
 
 from dataflows.errors import SettingsError
+from dataflows.psd_zip import unpack
 from dataflows.release import Month
 from ops.demo.generator import HEADER, GeneratedRelease, generate
 from ops.demo.history import HistorySpec, published_at
 from ops.demo.sheet_forms import GROUPS
-from tests.support.real_files import GRAINS, real_zip
+from tests.support.real_files import GRAINS, real_zip, required
 
 LINE = re.compile(
     rb'\d{7},"[^"]{1,30}",[A-Z][A-Z0-9],"[^"]{1,30}",\d{4},\d{4},(0\d|1[0-2]),'
@@ -68,8 +69,15 @@ def test_every_byte_is_in_usdas_format(releases: list[GeneratedRelease]) -> None
         assert [line for line in lines if not LINE.fullmatch(line)] == []
 
 
-def test_the_real_file_has_the_same_format_and_order(shared_psd: Path) -> None:
-    with zipfile.ZipFile(real_zip(GRAINS, Month(2025, 11))) as archive:
+def test_a_release_is_read_whole(releases: list[GeneratedRelease], tmp_path: Path) -> None:
+    zip_path = tmp_path / "release.zip"
+    zip_path.write_bytes(releases[-1].zip_bytes)
+    contents = unpack(zip_path, f"{releases[-1].dataset}.csv", tmp_path / "rows.parquet")
+    assert contents.row_count == releases[-1].row_count == csv_of(releases[-1]).count(b"\n") - 1
+
+
+def test_the_real_file_has_the_same_format_and_order() -> None:
+    with zipfile.ZipFile(required(real_zip(GRAINS, Month(2025, 11)))) as archive:
         real = archive.read(f"{GRAINS}.csv")
     assert real.startswith(HEADER)
     spec = HistorySpec(dataset=GRAINS, rows=5_000, releases=1)
@@ -83,8 +91,8 @@ def test_the_real_file_has_the_same_format_and_order(shared_psd: Path) -> None:
         assert order == sorted(order)
 
 
-def test_attributes_and_units_of_grains_are_those_of_the_real_file(shared_psd: Path) -> None:
-    with zipfile.ZipFile(real_zip(GRAINS, Month(2025, 11))) as archive:
+def test_attributes_and_units_of_grains_are_those_of_the_real_file() -> None:
+    with zipfile.ZipFile(required(real_zip(GRAINS, Month(2025, 11)))) as archive:
         real = archive.read(f"{GRAINS}.csv")
     generated = csv_of(next(generate(HistorySpec(dataset=GRAINS, rows=20_000, releases=1))))
 

@@ -127,7 +127,9 @@ def test_who_waits_for_a_provider_is_told_so(
 ):
     monkeypatch.setattr("ops.workers.cloud._SILENT_S", 0.1)
     monkeypatch.setattr("ops.workers.cloud._TRIES", 1)
-    monkeypatch.setattr("ops.workers.hetzner._REQUEST_TIMEOUT_S", 1)
+    monkeypatch.setattr("ops.workers.hetzner._REQUEST_TIMEOUT_S", 0.3)
+    # hcloud tries again five times, after pauses that double from a second on.
+    monkeypatch.setattr("hcloud._client.exponential_backoff_function", lambda **_: lambda retries: 0.0)
     with silent_server() as url:
         for name, value in {
             "MATERIA_DATA_DIR": str(tmp_path),
