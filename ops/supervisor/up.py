@@ -173,7 +173,7 @@ def _made(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
             return provider.create_instance(order, offer)
         except NoCapacityError as error:
             refusals.append(str(error))
-    raise NoCapacityError(f"none of {len(refusals)} offers is to be had now, the last: {refusals[-1]}; try again later")
+    raise NoCapacityError(f"no capacity: all {len(refusals)} offers failed (last: {refusals[-1]}); try again later")
 
 
 def _look(connection: "Connection", plan: Plan) -> str:

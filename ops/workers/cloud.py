@@ -39,6 +39,7 @@ class Trouble(Enum):
     """In use, or about to change: deleting it may be asked again."""
     GONE = auto()
     NO_CAPACITY = auto()
+    """The offer cannot be created: try the next one (`ops.workers.refusals` decides)."""
     REFUSED = auto()
     """The credentials are wrong, or are not allowed to do this."""
     FINAL = auto()
@@ -137,7 +138,7 @@ def asked(cloud: Cloud, ask: Callable[[], T], *, also: Trouble | None = None, te
             trouble = cloud.trouble(error)
             if trouble in telling:
                 raise
-            if trouble not in (Trouble.PASSING, also) or attempt == _TRIES - 1:
+            if trouble not in (Trouble.PASSING, Trouble.NO_CAPACITY, also) or attempt == _TRIES - 1:
                 raise _typed(cloud, error, "answer") from error
             time.sleep(cloud.pause_s * 2**attempt)
     raise AssertionError("unreachable")
@@ -232,7 +233,13 @@ def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Thing
         supply.complete(mine, order)
         return mine
 
-    return asked(cloud, have, also=Trouble.TAKEN)
+    try:
+        return asked(cloud, have, also=Trouble.TAKEN, telling=(Trouble.NO_CAPACITY,) if supply.place(offer) else ())
+    except WorkerError:
+        raise
+    except Exception as error:
+        # A quota of this place alone.
+        raise _no_capacity(offer, cloud.said(error)) from error
 
 
 def _destroy(cloud: Cloud, name: str) -> None:
@@ -311,7 +318,7 @@ def _ours(kind: Kind, found: list[Thing]) -> list[Thing]:
 
 
 def _no_capacity(offer: Offer, why: object) -> NoCapacityError:
-    return NoCapacityError(f"{offer.type} at {offer.location} is not to be had now ({why})")
+    return NoCapacityError(f"{offer.type} at {offer.location} is not available: {why}")
 
 
 def _typed(cloud: Cloud, error: Exception | None, what: str) -> WorkerError:

@@ -8,6 +8,7 @@ from ops.workers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
 from ops.workers.errors import WorkerError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.refusals import is_about_the_offer
 
 if TYPE_CHECKING:
     from hcloud import Client
@@ -25,10 +26,6 @@ _TROUBLES: Mapping[str | int, Trouble] = {
     "forbidden": Trouble.REFUSED,
     401: Trouble.REFUSED,
     403: Trouble.REFUSED,
-    **dict.fromkeys(
-        ("resource_unavailable", "placement_error", "unsupported_location", "resource_limit_exceeded"),
-        Trouble.NO_CAPACITY,
-    ),
     **dict.fromkeys(
         ("unavailable", "service_error", "server_error", "maintenance", "internal_error", "locked"), Trouble.PASSING
     ),
@@ -207,4 +204,6 @@ def _trouble(error: Exception) -> Trouble:
     code = getattr(error, "code", "")
     if (isinstance(code, int) and code >= 500) or isinstance(error, requests.ConnectionError | requests.Timeout):
         return Trouble.PASSING
+    if is_about_the_offer(NAME, code, str(error)):
+        return Trouble.NO_CAPACITY
     return _TROUBLES.get(code, Trouble.FINAL)

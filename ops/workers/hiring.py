@@ -45,7 +45,7 @@ def hire_of(provider: Provider, workers: WorkerSettings, settings: Settings) -> 
 def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: str, host_key: KeyPair) -> Instance:
     """A machine of at least that size; raises CapError before asking for one that would pass a cap.
 
-    Raises NoCapacityError when none of the offers tried is to be had.
+    Raises NoCapacityError when none of the offers tried is available.
     """
     now, workers = utc_now(), hire.workers
     order = Order(
@@ -72,7 +72,7 @@ def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: st
             continue
         log.info("worker created", extra={"worker": name, "type": made.type, "location": made.location})
         return made
-    raise NoCapacityError(f"none of {len(rungs)} offers is to be had now, the last: {refusals[-1]}; try again later")
+    raise NoCapacityError(f"no capacity: all {len(rungs)} offers failed (last: {refusals[-1]}); try again later")
 
 
 def destroy(hire: Hire, name: str) -> None:

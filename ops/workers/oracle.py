@@ -13,6 +13,7 @@ from ops.workers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
 from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.refusals import is_about_the_offer
 
 NAME = "oracle"
 PRICES_URL = "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/?currencyCode=EUR"
@@ -43,8 +44,6 @@ _OF_CODE = {
     # Oracle does not tell a thing that is not there from one that may not be seen.
     "NotAuthorizedOrNotFound": Trouble.GONE,
     "NotFound": Trouble.GONE,
-    "LimitExceeded": Trouble.NO_CAPACITY,
-    "QuotaExceeded": Trouble.NO_CAPACITY,
     "IncorrectState": Trouble.BUSY,
     "Conflict": Trouble.BUSY,
     "PreconditionFailed": Trouble.BUSY,
@@ -419,8 +418,8 @@ def _trouble(error: Exception) -> Trouble:
         return Trouble.PASSING
     if not isinstance(error, ServiceError):
         return Trouble.FINAL
-    if "out of host capacity" in str(error.message).lower():
-        # A 500, and an "InternalError" by its code.
+    # No capacity is a 500, and an "InternalError" by its code.
+    if is_about_the_offer(NAME, error.code, str(error.message)):
         return Trouble.NO_CAPACITY
     if error.code in _OF_CODE:
         return _OF_CODE[error.code]

@@ -12,6 +12,7 @@ from ops.workers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
 from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.refusals import is_about_the_offer
 
 NAME = "ovh"
 AUTH_URL = "https://auth.cloud.ovh.net/v3"
@@ -277,10 +278,9 @@ def _trouble(error: Exception) -> Trouble:
 
     status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
     if isinstance(status, int):
-        said = str(error).lower()
-        if "quota" in said:
+        if is_about_the_offer(NAME, None, str(error)):
             return Trouble.NO_CAPACITY
-        if status == 409 and "exists" in said:
+        if status == 409 and "exists" in str(error).lower():
             return Trouble.TAKEN
         return Trouble.PASSING if status >= 500 else _OF_STATUS.get(status, Trouble.FINAL)
     passing = (

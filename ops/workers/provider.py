@@ -113,7 +113,7 @@ def ladder(
     if not fitting:
         where = f" at {', '.join(locations)}" if locations else ""
         raise NoCapacityError(
-            f"nothing with {size.cores} vCPU and {size.memory_gb:g} GB is to be had{where}; "
+            f"nothing with {size.cores} vCPU and {size.memory_gb:g} GB is available{where}; "
             "try later, or set MATERIA_WORKER_LOCATIONS"
         )
     affordable = [offer for offer in fitting if offer.eur_per_hour <= most_eur_per_hour]

@@ -14,6 +14,7 @@ from ops.workers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
 from ops.workers.errors import NoCapacityError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.refusals import is_about_the_offer
 
 NAME = "scaleway"
 API_URL = "https://api.scaleway.com"
@@ -30,8 +31,6 @@ _REQUEST_TIMEOUT_S = 30.0
 _PAGE = 100
 _MOST_PAGES = 50
 _TROUBLES = {
-    "out_of_stock": Trouble.NO_CAPACITY,
-    "quotas_exceeded": Trouble.NO_CAPACITY,
     "not_found": Trouble.GONE,
     "unknown_resource": Trouble.GONE,
     "transient_state": Trouble.BUSY,
@@ -366,6 +365,8 @@ def _trouble(error: Exception) -> Trouble:
         return Trouble.FINAL
     status = error.status_code or 500
     kind = error.response.json().get("type", "")
+    if is_about_the_offer(NAME, kind, error.response.text):
+        return Trouble.NO_CAPACITY
     if kind in _TROUBLES:
         return _TROUBLES[kind]
     return Trouble.PASSING if status >= 500 else _OF_STATUS.get(status, Trouble.FINAL)

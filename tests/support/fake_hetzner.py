@@ -317,7 +317,11 @@ def _selected(entries: Any, query: Mapping[str, str]) -> list[Any]:
 
 
 def _error(code: str) -> tuple[int, Any]:
-    return ERRORS[code], {"error": {"code": code, "message": code.replace("_", " "), "details": None}}
+    text = code.replace("_", " ")
+    if code == "unsupported_location":
+        # The API has no code of its own for this.
+        code, text = "invalid_input", "unsupported location for server type"
+    return ERRORS[code], {"error": {"code": code, "message": text, "details": None}}
 
 
 def _action(number: int, command: str) -> dict[str, Any]:

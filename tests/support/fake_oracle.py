@@ -40,6 +40,8 @@ _STATUS = {
     "resource_in_use": (409, "IncorrectState", "The resource is in use."),
     "unauthorized": (401, "NotAuthenticated", "The required information to complete authentication is missing."),
     "invalid_input": (400, "InvalidParameter", "A parameter is wrong."),
+    "unsupported_location": (404, "NotAuthorizedOrNotFound", "shape VM.Standard.E4.Flex not found"),
+    "invalid_server_type": (400, "InvalidParameter", "Shape VM.Standard.E4.Flex is not valid for image ocid1.image."),
 }
 
 

@@ -35,11 +35,15 @@ _STATUS = {
     "resource_in_use": 409,
     "unauthorized": 401,
     "invalid_input": 400,
+    "unsupported_location": 400,
+    "invalid_server_type": 404,
 }
 _TEXT = {
     "resource_unavailable": "Quota exceeded for instances: Requested 1, but already used 20 of 20 instances",
     "uniqueness_error": "Security group rule already exists",
     "resource_in_use": "Security Group in use.",
+    "unsupported_location": "Invalid flavorRef provided.",
+    "invalid_server_type": "Flavor b3-8 could not be found.",
 }
 
 

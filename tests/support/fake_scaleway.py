@@ -24,7 +24,7 @@ TYPES = {
     "POP2-4C-16G": (4, 16, 0.147, ("fr-par-1",)),
 }
 _ZONE = r"/instance/v1/zones/[\w-]+"
-_STATUS = {
+_STATUS: Mapping[str, tuple[Any, ...]] = {
     "rate_limit_exceeded": (429, "too_many_requests"),
     "resource_unavailable": (503, "out_of_stock"),
     "uniqueness_error": (409, "conflict"),
@@ -35,6 +35,8 @@ _STATUS = {
     "precondition_failed": (412, "precondition_failed"),
     "unauthorized": (401, "denied_authentication"),
     "invalid_input": (400, "invalid_arguments"),
+    "unsupported_location": (400, "invalid_arguments", "commercial_type is not available in this zone"),
+    "invalid_server_type": (403, "invalid_request_error", "Quota exceeded for this resource."),
 }
 
 
@@ -84,8 +86,8 @@ class FakeScaleway(FakeCloud):
         return asked.headers.get("x-auth-token") == SECRET_KEY
 
     def error(self, code: str) -> Answer:
-        status, kind = _STATUS[code]
-        return Answer(status, {"type": kind, "message": code.replace("_", " ")})
+        status, kind, *text = _STATUS[code]
+        return Answer(status, {"type": kind, "message": text[0] if text else code.replace("_", " ")})
 
     def answer(self, asked: Asked) -> Answer:
         match asked.method, asked.path.strip("/").split("/"):

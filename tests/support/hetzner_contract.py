@@ -427,9 +427,11 @@ ERRORS = {
     "uniqueness_error": 409,
     "resource_unavailable": 412,
     "invalid_input": 422,
+    "invalid_server_type": 422,
     "resource_in_use": 422,
     "rate_limit_exceeded": 429,
     "service_error": 500,
+    "robot_unavailable": 503,
     "unavailable": 503,
 }
 

@@ -211,16 +211,42 @@ def test_without_its_client_the_extra_is_named(cloud: CloudUnderTest, monkeypatc
         provider_of(cloud.name, WorkerSettings.from_environ(cloud.environ))
 
 
-def test_short_capacity_is_climbed_around(cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["resource_unavailable", "unsupported_location", "invalid_server_type"])
+def test_a_refusal_of_an_offer_leads_to_the_next_offer(
+    cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path, code: str
+) -> None:
     rungs = ladder(cloud.provider.offers(), SIZES["extract"], (), 100)
     hire = hire_at(cloud, tmp_path)
-    cloud.fake.misbehave(*[cloud.fake.fault("create server", code="resource_unavailable")] * 2)
+    cloud.fake.misbehave(*[cloud.fake.fault("create server", code=code)] * 2)
     made = create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
     assert (made.type, made.location) == (rungs[2].type, rungs[2].location)
     # What never came to be costs nothing.
     assert hire.ledger.eur_within_a_day(datetime.now(UTC)) == pytest.approx(2 * rungs[2].eur_per_hour)
     cloud.provider.destroy_instance(NAME)
     assert cloud.fake.held == []
+
+
+def test_a_wrong_input_ends_the_attempt_at_the_first_offer(
+    cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path
+) -> None:
+    cloud.fake.misbehave(*[cloud.fake.fault("create server", code="invalid_input")] * 2)
+    with pytest.raises(WorkerError, match="did not create") as refused:
+        create(hire_at(cloud, tmp_path), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
+    assert not isinstance(refused.value, NoCapacityError)
+    method, path = cloud.fake.OPERATIONS["create server"]
+    asked = [each for each in cloud.fake.requests if each[0] == method and re.fullmatch(path, each[1])]
+    assert len(asked) == 1
+
+
+# Where a firewall belongs to a place, its quota does as well.
+@pytest.mark.parametrize("cloud", ["ovh", "scaleway"], indirect=True)
+def test_a_quota_of_firewalls_in_one_place_leads_to_the_next_place(
+    cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path
+) -> None:
+    cloud.fake.misbehave(cloud.fake.fault("create firewall", code="resource_unavailable"))
+    first = ladder(cloud.provider.offers(), SIZES["extract"], (), 100)[0]
+    made = create(hire_at(cloud, tmp_path), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
+    assert (made.type, made.location) != (first.type, first.location)
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,18 @@ def test_the_preferred_location_is_taken_among_equals(fake: FakeHetzner, hiring:
 
 def test_the_ladder_ends(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
     fake.misbehave(*[Fault("POST", "/servers", code="resource_unavailable")] * 100)
-    with pytest.raises(NoCapacityError, match="none of 8 offers"):
+    with pytest.raises(NoCapacityError, match="no capacity: all 8 offers failed"):
         create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
     assert fake.creations == 0
+
+
+def test_a_busy_robot_leads_to_the_next_offer_and_is_waited_out_in_a_list(
+    fake: FakeHetzner, hiring: Hiring, host_key: KeyPair
+):
+    fake.misbehave(Fault("POST", "/servers", code="robot_unavailable"))
+    fake.misbehave(Fault("GET", "/servers", code="robot_unavailable"))
+    create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
+    assert fake.creations == 1
 
 
 def test_the_price_is_todays(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair, monkeypatch: pytest.MonkeyPatch):
