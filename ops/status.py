@@ -4,7 +4,7 @@ Cheap to take: it reads the journal and the served generation's description, and
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -21,7 +21,9 @@ from ops.journal import Journal
 from ops.run import Run, RunStatus
 from ops.settings import Settings
 from ops.supervisor.heartbeat import read_heartbeat
-from ops.supervisor.memory import recall
+from ops.supervisor.memory import Reaping, recall
+from ops.workers.caps import LEDGER_NAME, Ledger
+from ops.workers.errors import WorkerError
 
 PIPELINES = ("run-all", "extract", "transform", "export_serving")
 LAST_USUAL_RELEASE_DAY = 15
@@ -106,7 +108,9 @@ def take_status(settings: Settings, now: datetime) -> Status:
         problems.append(_problem_of(error, "journal-broken"))
     problems.extend(_lakehouse_problems(settings))
     problems.extend(_disk_problems(settings))
-    problems.extend(_supervisor_problems(settings, now))
+    left = tuple(_worker_problems(settings, now))
+    problems.extend(left)
+    problems.extend(_supervisor_problems(settings, now, {problem.what for problem in left}))
     lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
     return Status(now, generation, expected_release(now), pipelines, tuple(problems), settings.gateway, lakehouse)
 
@@ -244,8 +248,20 @@ def _disk_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem(Severity.FAILED, what, None, "make room; no scheduled run begins before", key="disk-full")
 
 
-def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
-    """What the supervisor left behind; nothing where none has ever run."""
+def _worker_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
+    """Workers that may still cost money although their work is over; as recorded here, without asking a provider."""
+    try:
+        left = Ledger(settings.data_dir / LEDGER_NAME).unconfirmed(now)
+    except WorkerError as error:
+        yield _problem_of(error, "workers-unknown")
+        return
+    for entry in left:
+        next_step, since = f"materia worker destroy {entry.name}", entry.left_at or entry.due_at
+        yield Problem(Severity.FAILED, entry.warning(), since, next_step, key=f"worker-left-{entry.name}")
+
+
+def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str]) -> Iterator[Problem]:
+    """What the supervisor left behind, unless `said` has it already; nothing where none has ever run."""
     try:
         heartbeat = read_heartbeat(settings.supervisor_dir)
     except JournalError as error:
@@ -256,7 +272,7 @@ def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]
         what = "the supervisor gives no sign of life"
         yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
     memory = recall(settings.supervisor_dir)
-    if memory.reaping is not None and memory.reaping.failing_since is not None:
+    if memory.reaping is not None and memory.reaping.failing_since is not None and not _is_said(memory.reaping, said):
         what = f"workers could not be reaped, and may cost money: {memory.reaping.said}"
         next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; it is tried again"
         since = memory.reaping.failing_since
@@ -267,6 +283,11 @@ def _supervisor_problems(settings: Settings, now: datetime) -> Iterator[Problem]
             next_step = f"see {settings.log_dir / f'scheduled-{pipeline}.log'}; it is tried again"
             yield Problem(Severity.FAILED, what, attempts.last_at, next_step, key=f"unrecorded-{pipeline}")
     yield from _update_problems(settings, now)
+
+
+def _is_said(reaping: Reaping, said: Collection[str]) -> bool:
+    """Whether each worker that the reaper could not destroy is a problem of its own already."""
+    return any(what in reaping.said for what in said)
 
 
 def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:

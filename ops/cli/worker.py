@@ -98,14 +98,20 @@ def create(name: str, pipeline: str, public_key: Path, on: str | None, as_json: 
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def destroy(name: str, as_json: bool) -> None:
     """Destroy the machine NAME and what belongs to it; nothing that lacks our label is touched."""
+    from contextlib import suppress
+
     from ops.workers import hiring
+    from ops.workers.errors import WorkerError
+    from ops.workers.provider import GONE_WITHIN_S
 
     found = False
     for hire in _hires():
-        names = {each.name for each in hire.provider.list_instances()}
-        if name in names | {each.name for each in hire.provider.list_belongings()}:
-            hiring.destroy(hire, name)
-            found = True
+        is_sought = not found
+        with suppress(WorkerError):
+            names = {each.name for each in hire.provider.list_instances()}
+            found |= name in names | {each.name for each in hire.provider.list_belongings()}
+        # Also where it is not found: then its end is recorded.
+        hiring.destroy(hire, name, GONE_WITHIN_S if is_sought else 0)
     if as_json:
         print_json({"destroyed": [name] if found else []})
     else:
@@ -168,9 +174,8 @@ def _created(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: 
         raise SettingsError(f"there is a worker {full_name} already; choose another name, or destroy it")
     try:
         return hiring.create(hire, full_name, SIZES[pipeline], None, public_key, host_key)
-    except BaseException:
-        with hiring.undisturbed():
-            hiring.destroy(hire, full_name)
+    except BaseException as error:
+        hiring.destroy_after(hire, full_name, error)
         raise
 
 

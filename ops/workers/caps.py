@@ -4,7 +4,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -13,7 +13,10 @@ from pathlib import Path
 from ops.workers.errors import CapError, WorkerError
 
 DAY = timedelta(days=1)
+LEDGER_NAME = "workers.jsonl"
+"""The ledger's file in the data directory."""
 _EUR_DECIMALS = 6
+_CAUSE_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,35 @@ class Entry:
     due_at: datetime
     ended_at: datetime | None = None
     provider: str = ""
+    left_at: datetime | None = None
+    left_because: str = ""
+    """Since when, and why, its destruction failed."""
 
-    def eur(self) -> float:
+    def paid_until(self, now: datetime) -> datetime:
+        """The end of what is paid for: one that could not be destroyed costs money until it is gone."""
+        return self.ended_at or (max(self.due_at, now) if self.left_at else self.due_at)
+
+    def eur(self, now: datetime | None = None) -> float:
         """What it costs at most; a begun hour is paid in full."""
-        hours = billed_hours((self.ended_at or self.due_at) - self.begun_at)
+        hours = billed_hours(self.paid_until(now or self.due_at) - self.begun_at)
         return round(hours * self.eur_per_hour, _EUR_DECIMALS)
+
+    def is_unconfirmed(self, now: datetime) -> bool:
+        """Whether it may still cost money although its work is over."""
+        return self.ended_at is None and (self.left_at is not None or self.due_at < now)
+
+    def warning(self) -> str:
+        """Why it may still be there, what that costs, and how to end it."""
+        cause = self.left_because or "its time is up and its end was never confirmed"
+        return left_text(cause, self.name, self.eur_per_hour)
+
+
+def left_text(cause: str, name: str, eur_per_hour: float | None) -> str:
+    """That a worker could not be destroyed: the cause first, then its price and the command that destroys it."""
+    cost = "costs an unknown amount"
+    if eur_per_hour is not None:
+        cost = f"costs {eur_per_hour:.4f} EUR/h ({24 * eur_per_hour:.2f} EUR/day)"
+    return f"{cause}; worker {name} may still be there and {cost}; destroy it: `materia worker destroy {name}`"
 
 
 def billed_hours(time: timedelta) -> int:
@@ -93,6 +120,27 @@ class Ledger:
             for entry in self._unended(name, provider):
                 self._append(replace(entry, ended_at=max(now, entry.begun_at)))
 
+    def leave(self, name: str, provider: str, now: datetime, cause: str) -> float | None:
+        """Record that a provider's machine of that name could not be destroyed; returns its EUR an hour if known."""
+        with self._held():
+            entries = self._unended(name, provider)
+            for entry in entries:
+                since = entry.left_at or max(now, entry.begun_at)
+                self._append(replace(entry, left_at=since, left_because=cause[:_CAUSE_CHARS]))
+        return max((each.eur_per_hour for each in entries), default=None)
+
+    def unconfirmed(self, now: datetime) -> tuple[Entry, ...]:
+        """The machines that may still cost money although their work is over, the newest of each name."""
+        found = {(each.name, each.provider): each for each in self.entries() if each.is_unconfirmed(now)}
+        return tuple(found.values())
+
+    def confirm_gone(self, provider: str, there: Collection[str], now: datetime) -> None:
+        """Record the end of a provider's unconfirmed machines that are not among those `there`."""
+        with self._held():
+            for entry in self.entries():
+                if entry.is_unconfirmed(now) and entry.provider in (provider, "") and entry.name not in there:
+                    self._append(replace(entry, ended_at=now))
+
     def void(self, name: str, provider: str, now: datetime) -> None:
         """Record that a provider's machine of that name never came to be, and costs nothing."""
         with self._held():
@@ -109,12 +157,12 @@ class Ledger:
 
     def _running_elsewhere(self, provider: str, now: datetime) -> int:
         others = (each for each in self.entries() if each.provider not in (provider, ""))
-        return sum(1 for each in others if each.ended_at is None and each.due_at > now)
+        return sum(1 for each in others if each.ended_at is None and (each.due_at > now or each.left_at))
 
     def eur_within_a_day(self, now: datetime) -> float:
         """What the machines cost that ran in the last 24 hours, at most, each as a whole."""
-        recent = (each for each in self.entries() if (each.ended_at or each.due_at) > now - DAY)
-        return round(sum(each.eur() for each in recent), _EUR_DECIMALS)
+        recent = (each for each in self.entries() if each.paid_until(now) > now - DAY)
+        return round(sum(each.eur(now) for each in recent), _EUR_DECIMALS)
 
     def entries(self) -> tuple[Entry, ...]:
         """Every machine asked for, in that order; raises WorkerError when the file is damaged."""
@@ -126,7 +174,7 @@ class Ledger:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
-                times = {name: _time(record[name]) for name in ("begun_at", "due_at", "ended_at")}
+                times = {name: _time(record.get(name)) for name in ("begun_at", "due_at", "ended_at", "left_at")}
                 entry = Entry(**{**record, **times})
                 entry.eur()
                 found[record["name"], record["begun_at"]] = entry
@@ -142,7 +190,10 @@ class Ledger:
 
     def _append(self, entry: Entry) -> None:
         record = {
-            name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(entry).items()
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(entry).items()
+            # Without the fields that an older version would refuse, where they say nothing.
+            if value or not name.startswith("left_")
         }
         with self.path.open("ab+") as file:
             # What a writer began before it died is taken back: it had not asked for the machine yet.

@@ -11,18 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 from ops.workers.errors import ForeignError, NoCapacityError, RefusedError, WorkerError
 from ops.workers.labels import Labels
-from ops.workers.provider import Belonging, Instance, Offer, Order, Provider
+from ops.workers.provider import GONE_WITHIN_S, Belonging, Instance, Offer, Order, Provider
 
 log = logging.getLogger(__name__)
 
+TRY_LATER = "; try again later"
 _TRIES = 4
 _SILENT_S = 5.0
 _ADDRESS_WITHIN_S = 300.0
-_GONE_WITHIN_S = 300.0
 _SLOWEST_PAUSES = 8
 
 T = TypeVar("T")
@@ -126,29 +127,44 @@ def provider_from(cloud: Cloud) -> Provider:
     )
 
 
-def asked(cloud: Cloud, ask: Callable[[], T], *, also: Trouble | None = None, telling: tuple[Trouble, ...] = ()) -> T:
-    """Ask again, a few times, when what went wrong will pass; errors that are `telling` are raised as they came."""
-    for attempt in range(_TRIES):
+def asked(
+    cloud: Cloud,
+    ask: Callable[[], T],
+    *,
+    also: Trouble | None = None,
+    telling: tuple[Trouble, ...] = (),
+    what: str = "answer",
+    deadline: float | None = None,
+) -> T:
+    """Retry transient errors, a few times, or until `deadline` (of `time.monotonic`).
+
+    Errors that are `telling` are raised as they came. Raises WorkerError, which says `what` the provider did not do.
+    """
+    for attempt in count():
         try:
-            with _silence_told(cloud, attempt):
+            with _silence_told(cloud, attempt + 1, None if deadline else _TRIES):
                 return ask()
         except WorkerError:
             raise
         except Exception as error:
             trouble = cloud.trouble(error)
+            pause_s = cloud.pause_s * min(2 ** min(attempt, _TRIES), _SLOWEST_PAUSES)
+            is_last = attempt + 1 == _TRIES if deadline is None else time.monotonic() + pause_s > deadline
             if trouble in telling:
                 raise
-            if trouble not in (Trouble.PASSING, Trouble.NO_CAPACITY, also) or attempt == _TRIES - 1:
-                raise _typed(cloud, error, "answer") from error
-            time.sleep(cloud.pause_s * 2**attempt)
+            if trouble not in (Trouble.PASSING, Trouble.NO_CAPACITY, also) or is_last:
+                raise _typed(cloud, error, what) from error
+            if deadline is not None:
+                log.warning("%s did not %s; retrying", cloud.title, what, extra={"error": cloud.said(error)})
+            time.sleep(pause_s)
     raise AssertionError("unreachable")
 
 
 @contextmanager
-def _silence_told(cloud: Cloud, attempt: int) -> Iterator[None]:
+def _silence_told(cloud: Cloud, attempt: int, of: int | None) -> Iterator[None]:
     """Say that no answer comes: a client waits half a minute for one, and meanwhile nobody knows for what."""
-    text = "%s has not answered for %.0f s, try %d of %d"
-    timer = threading.Timer(_SILENT_S, log.warning, (text, cloud.title, _SILENT_S, attempt + 1, _TRIES))
+    text = f"{cloud.title} has not answered for {_SILENT_S:.0f} s, try {attempt}{f' of {of}' if of else ''}"
+    timer = threading.Timer(_SILENT_S, log.warning, ("%s", text))
     timer.daemon = True
     timer.start()
     try:
@@ -242,41 +258,43 @@ def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Thing
         raise _no_capacity(offer, cloud.said(error)) from error
 
 
-def _destroy(cloud: Cloud, name: str) -> None:
+def _destroy(cloud: Cloud, name: str, within_s: float = GONE_WITHIN_S) -> None:
     """The machine first: a firewall in use cannot be deleted."""
+    deadline = time.monotonic() + within_s
     for kind in (cloud.servers, *_kinds_beside(cloud)):
-        _delete(cloud, kind, name)
+        _delete(cloud, kind, name, deadline=deadline)
 
 
-def _delete(cloud: Cloud, kind: Kind, name: str, keep: Labels | None = None) -> None:
+def _delete(cloud: Cloud, kind: Kind, name: str, keep: Labels | None = None, *, deadline: float | None = None) -> None:
     """Delete what bears that name and our label, but for what carries just the labels to `keep`."""
-    for thing in _ours(kind, _named(cloud, kind, name)):
+    deadline = time.monotonic() + GONE_WITHIN_S if deadline is None else deadline
+    what = f"list the {kind.what}s named {name}"
+    for thing in _ours(kind, asked(cloud, lambda: list(kind.named(name)), what=what, deadline=deadline)):
         if keep is None or thing.labels != keep:
-            _delete_one(cloud, kind, thing)
+            _delete_one(cloud, kind, thing, deadline)
 
 
-def _delete_one(cloud: Cloud, kind: Kind, thing: Thing) -> None:
-    deadline, pause_s = time.monotonic() + _GONE_WITHIN_S, cloud.pause_s
-    while True:
-        try:
-            asked(cloud, partial(kind.delete, thing), also=Trouble.BUSY, telling=(Trouble.GONE,))
-            if not kind.is_there(thing):
+def _delete_one(cloud: Cloud, kind: Kind, thing: Thing, deadline: float) -> None:
+    """Delete it until the provider does not know it any longer; raises WorkerError at the deadline."""
+    what = f"delete the {kind.what} {thing.name}"
+    ask = partial(asked, cloud, also=Trouble.BUSY, telling=(Trouble.GONE,), what=what, deadline=deadline)
+    pause_s = cloud.pause_s
+    try:
+        while True:
+            ask(partial(kind.delete, thing))
+            if not ask(partial(kind.is_there, thing)):
                 return
-        except WorkerError:
+            if time.monotonic() + pause_s > deadline:
+                raise WorkerError(
+                    f"{cloud.title} still has the {kind.what} {thing.name} (id {thing.id}) after its deletion"
+                )
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _SLOWEST_PAUSES * cloud.pause_s)
+    except WorkerError:
+        raise
+    except Exception as error:
+        if cloud.trouble(error) is not Trouble.GONE:
             raise
-        except Exception as error:
-            trouble = cloud.trouble(error)
-            if trouble is Trouble.GONE:
-                return
-            if trouble not in (Trouble.PASSING, Trouble.BUSY):
-                raise _typed(cloud, error, f"delete the {kind.what} {thing.name}") from error
-        if time.monotonic() > deadline:
-            raise WorkerError(
-                f"the {kind.what} {thing.name} (id {thing.id}) is still there {_GONE_WITHIN_S:.0f} s after it was "
-                f"deleted, and may cost money; look into {cloud.title}'s console, then `materia worker reap`"
-            )
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _SLOWEST_PAUSES * cloud.pause_s)
 
 
 def _instances(cloud: Cloud) -> tuple[Instance, ...]:
@@ -325,4 +343,4 @@ def _typed(cloud: Cloud, error: Exception | None, what: str) -> WorkerError:
     said = cloud.said(error) if error else "no answer"
     if error is not None and cloud.trouble(error) is Trouble.REFUSED:
         return RefusedError(f"{cloud.title} did not {what}: {said}; check {cloud.credentials}")
-    return WorkerError(f"{cloud.title} did not {what}: {said}; try again later")
+    return WorkerError(f"{cloud.title} did not {what}: {said}{TRY_LATER}")

@@ -19,6 +19,10 @@ class NoCapacityError(WorkerError):
     """Nothing that fits could be had, at any type and location tried."""
 
 
+class WorkerLeftError(WorkerError):
+    """A worker could not be destroyed and may still cost money; the message names it, its price and the command."""
+
+
 class ForeignError(WorkerError):
     """Something bears our name and not our label; it is not touched."""
 

@@ -1,11 +1,11 @@
-"""Having a worker: within the caps, on the cheapest rung that is to be had, and gone afterwards whatever happens."""
+"""Create a worker on the cheapest available offer within the spending caps, and always destroy it afterwards."""
 
 import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,14 +13,18 @@ from dataflows.errors import SettingsError
 from ops.journal import Journal
 from ops.run import RunStatus, utc_now
 from ops.settings import Settings
-from ops.workers.caps import Entry, Ledger
-from ops.workers.errors import NoCapacityError, WorkerError
+from ops.workers.caps import LEDGER_NAME, Entry, Ledger, left_text
+from ops.workers.cloud import TRY_LATER
+from ops.workers.errors import ForeignError, NoCapacityError, WorkerError, WorkerLeftError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels, owner_of
-from ops.workers.provider import Instance, Order, Provider, Size, ladder
+from ops.workers.provider import GONE_WITHIN_S, Instance, Order, Provider, Size, ladder
 from ops.workers.settings import WorkerSettings, present, provider_of
 
 log = logging.getLogger(__name__)
+
+REAP_WITHIN_S = 30.0
+"""How long the reaper retries one worker; it comes back every few minutes."""
 
 GRACE = timedelta(minutes=5)
 """So long after its time is up, a worker of somebody else is reaped: its owner had the chance to do it."""
@@ -39,7 +43,7 @@ class Hire:
 def hire_of(provider: Provider, workers: WorkerSettings, settings: Settings) -> Hire:
     """As the settings say."""
     owner = owner_of(settings.data_dir, socket.gethostname())
-    return Hire(provider, workers, owner, Ledger(settings.data_dir / "workers.jsonl"))
+    return Hire(provider, workers, owner, Ledger(settings.data_dir / LEDGER_NAME))
 
 
 def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: str, host_key: KeyPair) -> Instance:
@@ -75,27 +79,55 @@ def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: st
     raise NoCapacityError(f"no capacity: all {len(rungs)} offers failed (last: {refusals[-1]}); try again later")
 
 
-def destroy(hire: Hire, name: str) -> None:
-    """Be rid of a worker and its belongings for good; raises WorkerError when that cannot be confirmed."""
-    hire.provider.destroy_instance(name)
+def destroy(hire: Hire, name: str, within_s: float = GONE_WITHIN_S) -> None:
+    """Destroy a worker and its belongings, retrying for `within_s`.
+
+    Raises WorkerLeftError when that cannot be confirmed, ForeignError for a machine without our label.
+    """
+    try:
+        hire.provider.destroy_instance(name, within_s)
+    except ForeignError:
+        raise
+    except WorkerError as error:
+        raise _left(hire, name, error) from error
     hire.ledger.end(name, hire.provider.name, utc_now())
     log.info("worker destroyed", extra={"worker": name})
+
+
+def _left(hire: Hire, name: str, error: WorkerError) -> WorkerLeftError:
+    """Record that a worker may still be there, and say what it costs."""
+    cause = str(error).removesuffix(TRY_LATER)
+    eur_per_hour = hire.ledger.leave(name, hire.provider.name, utc_now(), cause)
+    if eur_per_hour is None:
+        # Not from this data directory.
+        with suppress(WorkerError):
+            known = (each.eur_per_hour for each in hire.provider.list_instances() if each.name == name)
+            eur_per_hour = next(known, None)
+    return WorkerLeftError(left_text(cause, name, eur_per_hour))
+
+
+def destroy_after(hire: Hire, name: str, error: BaseException) -> None:
+    """Destroy a worker because of an error, which stays the one that counts; a failure to destroy becomes its note."""
+    with undisturbed():
+        try:
+            destroy(hire, name)
+        except WorkerError as left:
+            log.error("%s", left)
+            error.add_note(str(left))
 
 
 @contextmanager
 def hired(
     hire: Hire, name: str, size: Size, run_id: int, client_key: KeyPair, host_key: KeyPair
 ) -> Iterator[Callable[[], Instance]]:
-    """Inside, the function creates the worker; afterwards there is none, whether it ever was created or not."""
+    """Inside, the function creates the worker; afterwards it is destroyed, whether it ever was created or not.
+
+    Raises WorkerLeftError where all went well but the worker could not be destroyed.
+    """
     try:
         yield lambda: create(hire, name, size, run_id, client_key.public, host_key)
     except BaseException as error:
-        with undisturbed():
-            try:
-                destroy(hire, name)
-            except WorkerError as trouble:
-                log.error("the worker may still be there, and cost money: %s", trouble)
-                error.add_note(f"and the worker {name} may still be there: {trouble}")
+        destroy_after(hire, name, error)
         raise
     with undisturbed():
         destroy(hire, name)
@@ -103,23 +135,33 @@ def hired(
 
 def leftovers(hire: Hire, journal: Journal, now: datetime) -> tuple[str, ...]:
     """The names of what must go: ours whose run is over, and anybody's whose time was up long ago."""
+    return _left_over(hire, _there(hire), journal, now)
+
+
+def _there(hire: Hire) -> dict[str, Labels]:
+    """Everything that carries our label, by name."""
     found: dict[str, Labels] = {each.name: each.labels for each in hire.provider.list_belongings()}
-    found |= {each.name: each.labels for each in hire.provider.list_instances()}
+    return found | {each.name: each.labels for each in hire.provider.list_instances()}
+
+
+def _left_over(hire: Hire, found: Mapping[str, Labels], journal: Journal, now: datetime) -> tuple[str, ...]:
     return tuple(sorted(name for name, labels in found.items() if _is_left_over(labels, hire.owner, journal, now)))
 
 
 def reap(hire: Hire, journal: Journal, now: datetime) -> tuple[str, ...]:
-    """Destroy what is left over, and return the names; raises WorkerError at the end if any of it would not go."""
-    gone, troubles = [], []
-    for name in leftovers(hire, journal, now):
+    """Destroy what is left over, and return the names; raises WorkerLeftError at the end for what is still there."""
+    gone, errors = [], []
+    there = _there(hire)
+    hire.ledger.confirm_gone(hire.provider.name, there, now)
+    for name in _left_over(hire, there, journal, now):
         log.warning("destroying a worker that was left over", extra={"worker": name})
         try:
-            destroy(hire, name)
+            destroy(hire, name, REAP_WITHIN_S)
             gone.append(name)
         except WorkerError as error:
-            troubles.append(f"{name}: {error}")
-    if troubles:
-        raise WorkerError(f"{len(troubles)} left over could not be destroyed: {'; '.join(troubles)}")
+            errors.append(str(error))
+    if errors:
+        raise WorkerLeftError("; ".join(errors))
     return tuple(gone)
 
 

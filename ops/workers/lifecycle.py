@@ -3,8 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 
 from dataflows.errors import SettingsError
 from dataflows.serving.store import ServingStore
@@ -21,7 +21,7 @@ from ops.secrets import for_worker
 from ops.settings import PROJECT_DIR, Settings
 from ops.workers import scripts
 from ops.workers.code import Code, committed_code
-from ops.workers.errors import RemoteFailedError, UnreachableError, WorkerError
+from ops.workers.errors import RemoteFailedError, UnreachableError, WorkerError, WorkerLeftError
 from ops.workers.hiring import Hire, hired, reap, undisturbed
 from ops.workers.keys import new_key
 from ops.workers.labels import worker_name
@@ -77,7 +77,7 @@ def run_on(
         )
         with recorded as recorder:
             lock.name_run(recorder.run.id)
-            reap(hire, journal, utc_now())
+            _reap(hire, journal)
             order = _order(pipeline, request, environ)
             mirror = Mirror(recorder, redact)
             _work(hire, name, pipeline, recorder, mirror, code, _extras(settings), order, patience or Patience())
@@ -85,6 +85,14 @@ def run_on(
             remote = handover.remote_of(settings)
             handover.share_generations(remote, ServingStore(settings.serving_path), settings.max_row_loss, recorder)
             return recorder.result or "done"
+
+
+def _reap(hire: Hire, journal: Journal) -> None:
+    """A worker of an earlier run that cannot be destroyed is a problem of `status`, and no reason not to run."""
+    try:
+        reap(hire, journal, utc_now())
+    except WorkerLeftError as left:
+        log.error("%s", left)
 
 
 def _work(
@@ -102,7 +110,10 @@ def _work(
     deadline = time.monotonic() + hire.workers.ttl.total_seconds() - _RESERVE_S
     if code.is_dirty:
         log.warning("what differs from the commit is not sent", extra={"commit": code.commit[:12]})
-    with hired(hire, name, SIZES[pipeline], recorder.run.id, client_key, host_key) as create:
+    with (
+        _left_to_the_reaper(),
+        hired(hire, name, SIZES[pipeline], recorder.run.id, client_key, host_key) as create,
+    ):
         with recorder.step("worker_created") as note:
             made = create()
             note.detail = f"{made.type} at {made.location}, {made.eur_per_hour:.4f} EUR/h"
@@ -115,6 +126,15 @@ def _work(
                 wire.insist("install the code", script, timeout_s=patience.code_s, stdin=code.bundle)
                 note.detail = f"commit {code.commit[:12]}"
             _run(wire, name, pipeline, mirror, order, deadline, patience)
+
+
+@contextmanager
+def _left_to_the_reaper() -> Iterator[None]:
+    """A worker that outlives its run does not change how the run ended; `status` names it until it is gone."""
+    try:
+        yield
+    except WorkerLeftError as left:
+        log.error("%s", left)
 
 
 def _run(

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from ops.workers.errors import CapError, NoCapacityError
 from ops.workers.labels import Labels
 
 MAX_RUNGS = 8
 """Offers tried before giving up."""
+
+GONE_WITHIN_S = 300.0
+"""How long destroying a machine is retried before it is left to the reaper."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,12 @@ class Order:
     ssh_from: tuple[str, ...]
 
 
+class Destroy(Protocol):
+    """Destroys a machine by name; transient errors are retried for `within_s` seconds."""
+
+    def __call__(self, name: str, within_s: float = GONE_WITHIN_S, /) -> None: ...
+
+
 @dataclass(frozen=True)
 class Provider:
     """A provider, ready to be asked. Every function raises WorkerError when it is of no use."""
@@ -73,8 +83,8 @@ class Provider:
     offers: Callable[[], tuple[Offer, ...]]
     create_instance: Callable[[Order, Offer], Instance]
     """Adopts the machine of that name if it is this very order's; raises NoCapacityError, ForeignError."""
-    destroy_instance: Callable[[str], None]
-    """Destroys what bears that name and our label, and its belongings; returns when the provider knows them no more."""
+    destroy_instance: Destroy
+    """Destroys what has that name and our label, and its belongings; returns when the provider knows them no more."""
     list_instances: Callable[[], tuple[Instance, ...]]
     list_belongings: Callable[[], tuple[Belonging, ...]]
 

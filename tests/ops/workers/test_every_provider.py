@@ -3,6 +3,7 @@
 import random
 import re
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -127,6 +128,22 @@ def test_what_an_earlier_life_left_is_replaced(cloud: CloudUnderTest) -> None:
     assert cloud.provider.list_instances() == (new,)
     assert {each.labels.host_key for each in cloud.provider.list_belongings()} == {"new"}
     assert kinds(cloud) == once
+
+
+def test_a_deletion_that_fails_is_retried_for_as_long_as_is_promised(cloud: CloudUnderTest) -> None:
+    cloud.provider.create_instance(an_order(), cheapest(cloud))
+    # More failures than a single request is repeated.
+    cloud.fake.misbehave(*[cloud.fake.fault("delete server", code="service_error")] * 12)
+    cloud.fake.misbehave(*[cloud.fake.fault("list server", code="service_error")] * 12)
+    cloud.provider.destroy_instance(an_order().name)
+    assert cloud.fake.held == []
+    cloud.provider.create_instance(an_order(), cheapest(cloud))
+    cloud.fake.misbehave(*[cloud.fake.fault("delete server", code="service_error")] * 100_000)
+    begun = time.monotonic()
+    with pytest.raises(WorkerError, match=f"did not delete the server {an_order().name}"):
+        cloud.provider.destroy_instance(an_order().name, 0.2)
+    assert time.monotonic() - begun < 30
+    assert any(kind.startswith("server") for kind, _ in cloud.fake.held)
 
 
 @pytest.mark.parametrize("kind", ["servers", "firewalls"])

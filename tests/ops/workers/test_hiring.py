@@ -107,6 +107,30 @@ def test_a_ledger_with_a_torn_last_line_goes_on_and_a_damaged_one_refuses(tmp_pa
         ledger.entries()
 
 
+def test_a_left_worker_counts_as_spent_for_as_long_as_it_is_there(tmp_path: Path):
+    ledger, then = Ledger(tmp_path / "workers.jsonl"), datetime.now(UTC)
+    ledger.begin(Entry("a", 0.01, then, then + timedelta(hours=2), provider="hetzner"), Caps(2, 1, 1), 0, then)
+    assert ledger.leave("a", "hetzner", then + timedelta(hours=1), "Hetzner did not answer") == 0.01
+    two_days_later = then + timedelta(hours=48)
+    (entry,) = ledger.unconfirmed(two_days_later)
+    assert entry.warning().startswith(
+        "Hetzner did not answer; worker a may still be there and costs 0.0100 EUR/h (0.24"
+    )
+    assert ledger.eur_within_a_day(two_days_later) == pytest.approx(0.48)
+    ledger.confirm_gone("hetzner", ["a"], two_days_later)
+    assert ledger.unconfirmed(two_days_later) == (entry,)
+    ledger.confirm_gone("hetzner", [], two_days_later)
+    assert ledger.unconfirmed(two_days_later) == ()
+
+
+def test_a_worker_that_is_past_its_time_and_was_never_confirmed_gone_is_told(tmp_path: Path):
+    ledger, then = Ledger(tmp_path / "workers.jsonl"), datetime.now(UTC)
+    ledger.begin(Entry("a", 0.01, then, then + timedelta(hours=2), provider="hetzner"), Caps(2, 1, 1), 0, then)
+    assert ledger.unconfirmed(then + timedelta(hours=1)) == ()
+    (entry,) = ledger.unconfirmed(then + timedelta(hours=3))
+    assert "never confirmed" in entry.warning()
+
+
 def test_reaping_takes_what_outlived_its_time_and_nothing_else(
     fake: FakeHetzner, hiring: Hiring, host_key: KeyPair, journal: Journal
 ):

@@ -1,5 +1,6 @@
 """A worker's whole life, from one call to nothing left: a fake provider, real OpenSSH servers."""
 
+import re
 import signal
 import threading
 import time
@@ -10,9 +11,11 @@ import pytest
 from dataflows.errors import SettingsError
 from ops.job import Request
 from ops.journal import Journal
-from ops.run import RunStatus
+from ops.run import RunStatus, utc_now
 from ops.settings import Settings
-from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError, WorkerError
+from ops.status import Problem, take_status
+from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError
+from ops.workers.hiring import reap
 from ops.workers.keys import new_key
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
@@ -229,13 +232,50 @@ def test_what_a_killed_supervisor_left_is_gone_after_the_next_start(world: Worke
     assert all(entry.ended_at for entry in entries)
 
 
-def test_a_worker_that_cannot_be_destroyed_is_an_error_that_says_so(world: WorkerWorld):
-    world.hetzner.misbehave(*[Fault("DELETE", r"/servers/\d+", code="unauthorized")])
-    with pytest.raises(WorkerError, match="HETZNER_TOKEN"):
-        run(world)
-    world.hetzner.behave()
+def left_problems(world: WorkerWorld) -> list[Problem]:
+    return [each for each in take_status(world.settings, utc_now()).problems if each.key.startswith("worker-")]
+
+
+def test_a_worker_that_cannot_be_destroyed_is_named_with_its_price_and_does_not_change_the_run(
+    world: WorkerWorld, caplog: pytest.LogCaptureFixture
+):
+    world.hetzner.misbehave(Fault("DELETE", r"/servers/\d+", code="unauthorized"))
+    assert run(world) == "landed 2021-08"
+    (outer,) = [each for each in Journal(world.settings.journal_path).runs() if each.parent_id is None]
+    assert (outer.status, outer.error) == (RunStatus.DONE, None)
+    (problem,) = left_problems(world)
+    name = outer.worker
+    assert re.search(rf"^Hetzner did not delete the server {name}: .*check HETZNER_TOKEN; ", problem.what)
+    assert f"worker {name} may still be there and costs 0.0270 EUR/h (0.65 EUR/day)" in problem.what
+    assert problem.next_step == f"materia worker destroy {name}"
+    assert problem.what in caplog.text
+    # The next step ends it.
+    process = world.spawn("worker", "destroy", str(name))
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (left_problems(world), world.left()) == ([], [])
+
+
+def test_a_worker_that_was_removed_elsewhere_is_no_problem_after_the_next_reaping(world: WorkerWorld):
+    world.hetzner.misbehave(Fault("DELETE", r"/servers/\d+", code="unauthorized"))
     run(world)
-    assert world.left() == []
+    assert len(left_problems(world)) == 1
+    for machine in world.machines.values():
+        machine.stop()
+    for kind in ("servers", "ssh_keys", "firewalls"):
+        getattr(world.hetzner.state, kind).clear()
+    reap(world.hire(), Journal(world.settings.journal_path), utc_now())
+    assert left_problems(world) == []
+
+
+def test_a_run_that_failed_keeps_its_own_error_when_its_worker_is_left_as_well(world: WorkerWorld):
+    world.hetzner.misbehave(Fault("DELETE", r"/servers/\d+", code="unauthorized"))
+    world.pipeline("exit 4")
+    with pytest.raises(RemoteFailedError, match="exit code 4") as failed:
+        run(world)
+    assert failed.value.exit_code == 4
+    assert any("may still be there and costs" in note for note in failed.value.__notes__)
+    assert len(left_problems(world)) == 1
 
 
 def _until_running(world: WorkerWorld) -> None:
