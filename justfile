@@ -91,6 +91,10 @@ bench *args:
 torture *args:
     @{{ run }}python -m tests.torture "$@"
 
+# Change the code one place at a time and list the changes that no test notices; single modules: just mutants caps lock
+mutants *args:
+    @uv run --group mutants nice -n 19 python -m tests.mutation "$@"
+
 # Run any SQLMesh command on the project, such as `just sqlmesh plan dev_me`
 sqlmesh *args:
     {{ run }}sqlmesh -p {{ project }} "$@"

@@ -43,6 +43,7 @@ def test_every_recipe_says_what_it_is_for() -> None:
         "bench",
         "sqlmesh",
         "torture",
+        "mutants",
     } <= public.keys()
     assert all(public.values())
     assert all(name in just() for name in public)

@@ -1,0 +1,221 @@
+"""`just mutants [MODULE…]`: mutate modules and record in docs/mutants.md which mutants no test notices.
+
+cosmic-ray makes the mutants and keeps the outcomes, a database per version of a module in `.mutants/`, so that an
+interrupted run goes on where it was. Mutants are written to a copy of the checkout, never to the checkout. Each is
+tested by pytest in a forked process, which spares the start of Python and of the libraries. A mutant that survived
+is tested again by the next run, as tests may have been added since.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.mutation.targets import AIM, TARGETS, Target
+
+HERE = Path(__file__).resolve().parents[2]
+VARIABLE = "MATERIA_MUTANTS"
+"""Set in the process that works in the copy: the checkout that was copied."""
+LEAST_TIMEOUT_S = 30
+TIMEOUT_FACTOR = 8
+"""A mutant is killed when its tests take so many times as long as without it."""
+
+OPERATORS = (
+    *(f"ReplaceComparisonOperator_{pair}" for pair in ("Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE")),
+    *(f"ReplaceComparisonOperator_{pair}" for pair in ("GtE_Gt", "GtE_Lt", "Eq_NotEq", "NotEq_Eq")),
+    *(f"ReplaceComparisonOperator_{pair}" for pair in ("Is_IsNot", "IsNot_Is")),
+    *(f"ReplaceBinaryOperator_{pair}" for pair in ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul", "Mod_Add")),
+    *(f"ReplaceBinaryOperator_{pair}" for pair in ("FloorDiv_Mul", "BitAnd_BitOr")),
+    *("AddNot", "ReplaceUnaryOperator_Delete_Not", "ReplaceUnaryOperator_USub_UAdd", "ReplaceAndWithOr"),
+    *("ReplaceOrWithAnd", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceBreakWithContinue"),
+    *("ReplaceContinueWithBreak", "ExceptionReplacer", "NumberReplacer", "ZeroIterationForLoop"),
+)
+"""Those of cosmic-ray whose mutants run: most others (`x << y` for `x + y`, `int & None`) end in a TypeError at once."""
+PRELOADED = ("pytest", "hypothesis", "duckdb", "pyarrow", "httpx", "boto3", "rich", "click", "pytest_asyncio")
+
+
+def main(arguments: list[str]) -> int:
+    """Work in a copy; returns 1 when a module misses the aim."""
+    if unknown := sorted({*arguments} - {*TARGETS}):
+        print(f"there is no module {unknown[0]!r}; there are {', '.join(TARGETS)}", file=sys.stderr)
+        return 2
+    checkout = os.environ.get(VARIABLE)
+    if checkout is None:
+        tree = _copy_of(HERE)
+        environ = {**os.environ, VARIABLE: str(HERE), "PYTHONPATH": str(tree)}
+        sys.stdout.flush()
+        os.chdir(tree)
+        os.execve(sys.executable, [sys.executable, "-m", "tests.mutation", *arguments], environ)
+    # The shares are listed at the end, as the list of survivors may be long.
+    shares = {name: _measure(name, Path(checkout)) for name in arguments or TARGETS}
+    for name, share in shares.items():
+        print(f"{name}: {share:.1%} killed")
+    return int(any(share < AIM for share in shares.values()))
+
+
+def _copy_of(checkout: Path) -> Path:
+    """A copy of all files that Git knows or would add; it replaces the last one."""
+    tree = checkout / ".mutants" / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=checkout,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (checkout / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(checkout / name, tree / name)
+    # Tests look for real files beside the checkout.
+    (tree.parent / "shared").unlink(missing_ok=True)
+    (tree.parent / "shared").symlink_to(checkout.parent / "shared")
+    return tree
+
+
+def _measure(name: str, checkout: Path) -> float:
+    """Test what is not known to be killed, and record the outcome; the share of mutants that was killed."""
+    from cosmic_ray.work_db import use_db
+
+    target = TARGETS[name]
+    path = Path(target.module)
+    source = path.read_text()
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    with use_db(checkout / ".mutants" / f"{name}-{digest}.sqlite") as database:
+        mutants = _mutants(path)
+        if database.num_work_items != len(mutants):
+            database.clear()
+            database.add_work_items(mutants)
+        begun = time.monotonic()
+        if outcome := _outcome(target, timeout_s=600):
+            raise SystemExit(f"{name}: its tests fail without a mutant ({outcome}); see .mutants/{name}.log")
+        timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * (time.monotonic() - begun))
+        killed = {job for job, result in database.results if result.is_killed}
+        for number, item in enumerate(mutants, 1):
+            if item.job_id not in killed:
+                _test(database, target, item, source, timeout_s)
+                print(f"{name} {number}/{len(mutants)}", end="\r", flush=True)
+        return _record(name, digest, database, checkout)
+
+
+def _mutants(path: Path) -> list:
+    """Every mutant of a module, as cosmic-ray's work items; their ids are the same in every run."""
+    import cosmic_ray.plugins
+    from cosmic_ray.ast import ast_nodes, get_ast_from_path
+    from cosmic_ray.work_item import MutationSpec, WorkItem
+
+    from tests.mutation import removal
+
+    cosmic_ray.plugins.OPERATOR_PROVIDERS["materia"] = removal.Provider()
+    found = []
+    for operator in (*(f"core/{each}" for each in OPERATORS), removal.NAME):
+        maker = cosmic_ray.plugins.get_operator(operator)()
+        nodes = ast_nodes(get_ast_from_path(path))
+        positions = [position for node in nodes for position in maker.mutation_positions(node)]
+        for occurrence, (start, end) in enumerate(positions):
+            spec = MutationSpec(path, operator, occurrence, start, end)
+            found.append(WorkItem.single(f"{operator}#{occurrence}", spec))
+    return found
+
+
+def _test(database, target: Target, item, source: str, timeout_s: float) -> None:
+    """Test one mutant and record whether it was killed."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
+
+    (mutation,) = item.mutations
+    mutated = mutate_code(source, get_operator(mutation.operator_name)(), mutation.occurrence)
+    path = Path(target.module)
+    times = path.stat()
+    path.write_text(mutated)
+    try:
+        outcome = _outcome(target, timeout_s)
+    finally:
+        path.write_text(source)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = WorkResult(
+        WorkerOutcome.NORMAL,
+        output=outcome,
+        test_outcome=TestOutcome.KILLED if outcome else TestOutcome.SURVIVED,
+        diff="\n".join(_changed(source, mutated)),
+    )
+    database.set_result(item.job_id, result)
+
+
+def _changed(source: str, mutated: str) -> tuple[str, str]:
+    """The first line that differs, before and after."""
+    pairs = zip(source.splitlines(), mutated.splitlines(), strict=False)
+    return next((was.strip(), now.strip()) for was, now in pairs if was != now)
+
+
+def _outcome(target: Target, timeout_s: float) -> str:
+    """How the tests ended, run in a fork; nothing when all passed."""
+    import importlib
+
+    for module in PRELOADED:
+        importlib.import_module(module)
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        _run_tests(target)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            if code in (4, 5):
+                raise SystemExit(f"pytest found no tests in {target.tests}")
+            return f"exit code {code}" if code else ""
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "timeout"
+
+
+def _run_tests(target: Target) -> None:
+    """Run pytest in a process group of its own, its output in a file; never returns."""
+    import pytest
+
+    os.setsid()
+    log = os.open(f"../{Path(target.module).stem}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    chosen = ["-k", f"not ({target.skip})"] if target.skip else []
+    code = 3
+    try:
+        code = int(pytest.main(["-x", "-q", "--tb=short", "-p", "no:cacheprovider", *chosen, *target.tests]))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _record(name: str, digest: str, database, checkout: Path) -> float:
+    """Write a module's outcome beside those of the others; the share of mutants that was killed."""
+    from tests.mutation.page import page_of, read_results
+
+    results = read_results(checkout)
+    known = {(each["was"], each["becomes"]): each["reason"] for each in results.get(name, {}).get("survivors", ())}
+    survivors = []
+    for item, result in sorted(database.completed_work_items, key=lambda each: each[0].mutations[0].start_pos):
+        if not result.is_killed:
+            was, becomes = result.diff.split("\n")
+            survivors.append({"was": was, "becomes": becomes, "reason": known.get((was, becomes), "")})
+            print(f"{name}: {item.mutations[0].start_pos[0]}: {was}  →  {becomes}")
+    results[name] = {"digest": digest, "mutants": database.num_work_items, "survivors": survivors}
+    ordered = {each: results[each] for each in TARGETS if each in results}
+    (checkout / "tests" / "mutation" / "results.json").write_text(
+        json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
+    )
+    (checkout / "docs" / "mutants.md").write_text(page_of(ordered))
+    return 1 - len(survivors) / database.num_work_items
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""Which modules are mutated, and which tests must notice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results.json")
+"""Per module: the digest of the mutated source, the number of mutants, and the survivors with their reasons."""
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "mutants.md"
+AIM = 0.9
+"""Share of a module's mutants that the tests beside it must kill."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module, and the tests that are run against each mutant of it, the fastest first."""
+
+    module: str
+    tests: tuple[str, ...]
+    skip: str = ""
+    """Names of slow tests that are left out, as pytest's `-k` reads them."""
+
+
+TARGETS = {
+    "files": Target("dataflows/files.py", ("tests/dataflows/test_files.py",)),
+    "gate": Target("dataflows/gate.py", ("tests/dataflows/test_gate.py",)),
+    "store": Target(
+        "dataflows/serving/store.py",
+        ("tests/dataflows/serving/test_store.py", "tests/dataflows/test_durability.py"),
+        skip="killed_at_any_step",
+    ),
+    "reader": Target("dataflows/serving/reader.py", ("tests/dataflows/serving/test_reader.py",)),
+    "archive": Target("dataflows/archive.py", ("tests/dataflows/test_archive.py", "tests/dataflows/test_extract.py")),
+    "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py",)),
+    "landing": Target("dataflows/landing.py", ("tests/dataflows/test_landing.py", "tests/dataflows/test_extract.py")),
+    "psd_zip": Target("dataflows/psd_zip.py", ("tests/dataflows/test_psd_zip.py",)),
+    "schedule": Target("ops/schedule.py", ("tests/ops/test_schedule.py",), skip="whatever_the_outages"),
+    "alerts": Target("ops/alerts.py", ("tests/ops/supervisor/test_alerts.py",)),
+    "lock": Target("ops/lock.py", ("tests/ops/test_lock.py",)),
+    "redact": Target("ops/redact.py", ("tests/ops/test_redact.py",)),
+    "caps": Target("ops/workers/caps.py", ("tests/ops/workers/test_caps.py",)),
+    "labels": Target("ops/workers/labels.py", ("tests/ops/workers/test_labels.py",)),
+    "read-only": Target("tui/actions.py", ("tests/tui/test_actions.py",)),
+}
