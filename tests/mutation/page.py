@@ -38,7 +38,9 @@ def page_of(results: dict) -> str:
         lines.append(f"| `{target.module}` | {tests} | {figures} |")
     parts = [INTRODUCTION, "\n".join(lines) + "\n", "## Survivors\n"]
     for name, result in results.items():
-        rows = [f"| {_code(each['was'])} | {_code(each['becomes'])} | {each['reason']} |" for each in result["survivors"]]
+        rows = [
+            f"| {_code(each['was'])} | {_code(each['becomes'])} | {each['reason']} |" for each in result["survivors"]
+        ]
         if rows:
             head = ["| code | mutant | why no test fails |", "|---|---|---|"]
             parts.append(f"### `{TARGETS[name].module}`\n\n" + "\n".join(head + rows) + "\n")

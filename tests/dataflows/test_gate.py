@@ -1,0 +1,162 @@
+"""The gate: what refuses a generation, and what makes publishing one unnecessary."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from dataflows.gate import Gate, faults_against, is_current
+from dataflows.serving.generation import Generation, GenerationFacts
+from dataflows.serving.store import ServingStore
+from dataflows.snapshot import Snapshot
+from dataflows.transform import models_digest
+
+SERVED = Generation(
+    number=3,
+    created_at=datetime(2025, 11, 14, 18, tzinfo=UTC),
+    code_version="abc1234",
+    duckdb_version="1.5.5",
+    models_digest="d1ge57",
+    snapshots=("october", "november"),
+    newest_released_on=date(2025, 11, 14),
+    row_counts={"fct_psd": 1000, "dim_country": 8},
+    forced_reason=None,
+    size_bytes=4096,
+    sha256="5" * 64,
+)
+
+
+def facts(**changes: object) -> GenerationFacts:
+    """The served generation's facts, changed."""
+    known = {name: getattr(SERVED, name) for name in GenerationFacts.__dataclass_fields__}
+    return GenerationFacts(**{**known, **changes})
+
+
+def snapshot(key: str, dataset: str = "psd_coffee") -> Snapshot:
+    return Snapshot(
+        dataset=dataset,
+        url=f"http://archive/2025/11/{dataset}_csv.zip",
+        etag=key,
+        last_modified=None,
+        release_year=2025,
+        release_month=11,
+        released_on=date(2025, 11, 14),
+        size_bytes=1,
+        sha256="0" * 64,
+        member=f"{dataset}.csv",
+        row_count=1,
+        landed_at=datetime(2025, 11, 15, tzinfo=UTC),
+        key=key,
+    )
+
+
+def test_the_same_again_passes() -> None:
+    assert faults_against(SERVED, facts(), 0.0) == ()
+
+
+def test_a_gate_without_a_reason_forces_nothing() -> None:
+    assert Gate(0.1).forced_reason is None
+
+
+@pytest.mark.parametrize("newest", [date(2025, 11, 13), None])
+def test_an_older_newest_release_is_refused_and_both_days_are_named(newest: date | None) -> None:
+    (fault,) = faults_against(SERVED, facts(newest_released_on=newest), 1.0)
+    assert fault == f"its newest release is of {newest}, the served one's of 2025-11-14"
+
+
+@pytest.mark.parametrize("newest", [date(2025, 11, 14), date(2025, 12, 9)])
+def test_the_same_or_a_newer_release_passes(newest: date) -> None:
+    assert faults_against(SERVED, facts(newest_released_on=newest), 0.0) == ()
+
+
+def test_where_the_served_one_knows_no_release_none_is_asked_for() -> None:
+    assert faults_against(replace(SERVED, newest_released_on=None), facts(newest_released_on=None), 0.0) == ()
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(900, True), (899, False), (1000, True), (2000, True), (0, False)])
+def test_exactly_the_allowed_share_of_rows_may_be_missing(rows: int, passes: bool) -> None:
+    found = faults_against(SERVED, facts(row_counts={"fct_psd": rows, "dim_country": 8}), 0.1)
+    assert (found == ()) is passes
+
+
+def test_without_an_allowance_no_row_may_be_missing() -> None:
+    (fault,) = faults_against(SERVED, facts(row_counts={"fct_psd": 999, "dim_country": 8}), 0.0)
+    assert fault == "fct_psd has 999 rows, 1,000 are served (at most 0% may be missing)"
+
+
+def test_a_table_that_is_missing_counts_as_empty_and_each_table_is_named_in_order() -> None:
+    first, second = faults_against(SERVED, facts(row_counts={}), 0.1)
+    assert first == "dim_country has 0 rows, 8 are served (at most 10% may be missing)"
+    assert second.startswith("fct_psd has 0 rows, 1,000 are served")
+
+
+def test_a_table_that_is_new_is_no_fault() -> None:
+    more = {**SERVED.row_counts, "dim_unit": 0}
+    assert faults_against(SERVED, facts(row_counts=more), 0.0) == ()
+
+
+# Whether there is anything to publish
+
+
+def published(folder: Path, **changes: object) -> ServingStore:
+    """A store that serves one more generation of these facts."""
+    store = ServingStore(folder / "serving.duckdb")
+    number = store.next_number()
+    store.building_path(number).write_bytes(b"data")
+    given = {"models_digest": models_digest(), "snapshots": ("one", "two"), **changes}
+    store.publish(store.building_path(number), facts(number=number, **given))
+    return store
+
+
+SNAPSHOTS = (snapshot("one"), snapshot("two"))
+
+
+def test_a_generation_of_the_same_snapshots_and_code_is_current(tmp_path: Path) -> None:
+    assert is_current(published(tmp_path), SNAPSHOTS, "psd_coffee") is True
+
+
+def test_nothing_published_is_never_current(tmp_path: Path) -> None:
+    store = ServingStore(tmp_path / "serving.duckdb")
+    assert is_current(store, (), "psd_coffee") is False
+
+
+@pytest.mark.parametrize("landed", [SNAPSHOTS[:1], SNAPSHOTS[::-1], (*SNAPSHOTS, snapshot("three")), ()])
+def test_other_snapshots_are_published(tmp_path: Path, landed: tuple[Snapshot, ...]) -> None:
+    assert is_current(published(tmp_path), landed, "psd_coffee") is False
+
+
+def test_other_datasets_snapshots_do_not_count(tmp_path: Path) -> None:
+    landed = (*SNAPSHOTS, snapshot("three", "psd_cotton"))
+    assert is_current(published(tmp_path), landed, "psd_coffee") is True
+    assert is_current(published(tmp_path), landed, "psd_cotton") is False
+
+
+def test_other_code_is_published(tmp_path: Path) -> None:
+    assert is_current(published(tmp_path, models_digest="another"), SNAPSHOTS, "psd_coffee") is False
+
+
+def test_a_rollback_holds_until_there_is_something_new(tmp_path: Path) -> None:
+    published(tmp_path, snapshots=("one",))
+    store = published(tmp_path)
+    store.rollback()
+    assert is_current(store, SNAPSHOTS, "psd_coffee") is True
+    assert is_current(store, SNAPSHOTS[:1], "psd_coffee") is False
+
+
+def test_a_generation_that_was_never_served_is_published_again(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    store.serving_path.rename(tmp_path / "serving.duckdb.swap")
+    assert is_current(store, SNAPSHOTS, "psd_coffee") is False
+    # Another one is served, and the newest was complete and announced when its publisher died.
+    (tmp_path / "serving.duckdb.swap").unlink()
+    published(tmp_path, snapshots=("one", "two", "three"))
+    store.rollback(1)
+    (tmp_path / "serving.duckdb.swap").symlink_to(store.path(2).name)
+    assert is_current(store, (*SNAPSHOTS, snapshot("three")), "psd_coffee") is False
+
+
+def test_a_generation_without_a_link_to_it_is_published_again(tmp_path: Path) -> None:
+    store = published(tmp_path)
+    store.serving_path.unlink()
+    assert is_current(store, SNAPSHOTS, "psd_coffee") is False
