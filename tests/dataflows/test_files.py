@@ -49,11 +49,11 @@ def test_a_file_is_moved_after_its_contents_are_on_the_disk(tmp_path: Path) -> N
 
 
 def test_flushing_leaves_no_file_open(tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = len(list(Path("/proc/self/fd").iterdir()))
     sync(tmp_path)
     with pytest.raises(FileNotFoundError):
         sync(tmp_path / "missing")
-    assert os.listdir("/proc/self/fd") == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_space_that_is_there_is_enough_and_one_byte_more_is_not(tmp_path: Path, monkeypatch) -> None:

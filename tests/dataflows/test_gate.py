@@ -136,6 +136,12 @@ def test_other_code_is_published(tmp_path: Path) -> None:
     assert is_current(published(tmp_path, models_digest="another"), SNAPSHOTS, "psd_coffee") is False
 
 
+def test_the_code_of_an_older_generation_does_not_count(tmp_path: Path) -> None:
+    published(tmp_path)
+    assert is_current(published(tmp_path, models_digest="another"), SNAPSHOTS, "psd_coffee") is False
+    assert is_current(published(tmp_path), SNAPSHOTS, "psd_coffee") is True
+
+
 def test_a_rollback_holds_until_there_is_something_new(tmp_path: Path) -> None:
     published(tmp_path, snapshots=("one",))
     store = published(tmp_path)

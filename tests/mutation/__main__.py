@@ -35,7 +35,7 @@ OPERATORS = (
     *("ReplaceOrWithAnd", "ReplaceTrueWithFalse", "ReplaceFalseWithTrue", "ReplaceBreakWithContinue"),
     *("ReplaceContinueWithBreak", "ExceptionReplacer", "NumberReplacer", "ZeroIterationForLoop"),
 )
-"""Those of cosmic-ray whose mutants run: most others (`x << y` for `x + y`, `int & None`) end in a TypeError at once."""
+"""Those of cosmic-ray whose mutants run: most others (`x << y` for `x + y`, `int & None`) end in a TypeError."""
 PRELOADED = ("pytest", "hypothesis", "duckdb", "pyarrow", "httpx", "boto3", "rich", "click", "pytest_asyncio")
 
 
@@ -100,18 +100,19 @@ def _measure(name: str, checkout: Path) -> float:
         for number, item in enumerate(mutants, 1):
             if item.job_id not in killed:
                 _test(database, target, item, source, timeout_s)
-                print(f"{name} {number}/{len(mutants)}", end="\r", flush=True)
+                print(f"{name} {number}/{len(mutants)}", flush=True)
         return _record(name, digest, database, checkout)
 
 
 def _mutants(path: Path) -> list:
-    """Every mutant of a module, as cosmic-ray's work items; their ids are the same in every run."""
+    """The mutants of a module, decorators apart, as cosmic-ray's work items; their ids are the same in every run."""
     import cosmic_ray.plugins
     from cosmic_ray.ast import ast_nodes, get_ast_from_path
     from cosmic_ray.work_item import MutationSpec, WorkItem
 
     from tests.mutation import removal
 
+    lines = path.read_text().splitlines()
     cosmic_ray.plugins.OPERATOR_PROVIDERS["materia"] = removal.Provider()
     found = []
     for operator in (*(f"core/{each}" for each in OPERATORS), removal.NAME):
@@ -119,6 +120,8 @@ def _mutants(path: Path) -> list:
         nodes = ast_nodes(get_ast_from_path(path))
         positions = [position for node in nodes for position in maker.mutation_positions(node)]
         for occurrence, (start, end) in enumerate(positions):
+            if lines[start[0] - 1].lstrip().startswith("@"):
+                continue
             spec = MutationSpec(path, operator, occurrence, start, end)
             found.append(WorkItem.single(f"{operator}#{occurrence}", spec))
     return found

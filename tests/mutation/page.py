@@ -10,8 +10,8 @@ INTRODUCTION = f"""\
 
 A mutant is a copy of the code with one change: `<=` for `<`, `or` for `and`, another number, a negated condition, an
 exception that is not caught, a loop that does not run, a call that is left out. A mutant is *killed* when a test beside
-the module fails. At least {AIM:.0%} of the mutants of each module below must be killed; each survivor is listed with its
-reason. Text of messages, decorators and type annotations are not mutated.
+the module fails. At least {AIM:.0%} of the mutants of each module below must be killed; each survivor is listed with
+its reason. Text of messages, decorators and type annotations are not mutated.
 
 `just mutants [MODULE…]` measures with [cosmic-ray](https://cosmic-ray.readthedocs.io) and writes this page. It is not
 part of CI: a module takes minutes to an hour. It works on a copy in `.mutants/`, goes on where it was interrupted, and

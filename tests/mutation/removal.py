@@ -26,10 +26,8 @@ class RemoveStatement(Operator):
     @staticmethod
     def _is_removable(statement):
         if statement.type == "expr_stmt":
-            return (
-                statement.children[0].type != "name"
-                or (statement.children[1].type == "operator"
-                and (statement.children[1].value != "="))
+            return statement.children[0].type != "name" or (
+                statement.children[1].type == "operator" and (statement.children[1].value != "=")
             )
         return statement.type in {"atom_expr", "await_expr", "raise_stmt", "del_stmt"}
 

@@ -1,10 +1,11 @@
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from dataflows.errors import LockHeldError
+from dataflows.errors import DiskError, DiskSpaceError, LockHeldError
 from ops.lock import writer_lock
 from tests.ops.conftest import Spawn
 
@@ -103,6 +104,34 @@ def test_an_unreadable_holder_is_still_a_held_lock(tmp_path: Path) -> None:
         path.write_text("")
         with pytest.raises(LockHeldError, match="another process holds it"), writer_lock(path, "transform"):
             pass
+
+
+def test_the_lock_names_its_file_and_makes_every_folder_above_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "data" / "writer.lock"
+    with writer_lock(path, "extract") as lock:
+        assert lock.path == path
+        assert path.stat().st_mode & 0o777 == 0o644 & ~_umask()
+
+
+def test_a_shorter_record_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    path.write_text("x" * 3000)
+    with writer_lock(path, "extract") as lock:
+        lock.name_run(7)
+        assert json.loads(path.read_text())["run_id"] == 7
+
+
+def test_a_disk_that_refuses_the_lock_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(DiskSpaceError), writer_lock(Path("/dev/full"), "extract"):
+        pass
+    with pytest.raises(DiskError), writer_lock(Path("/sys/writer.lock"), "extract"):
+        pass
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def test_an_exception_frees_the_lock(tmp_path: Path) -> None:

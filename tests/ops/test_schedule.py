@@ -97,6 +97,97 @@ def test_backing_off_is_bounded_and_survives_a_clock_set_back() -> None:
     assert backoff.is_over(9, now + timedelta(days=400), now)
 
 
+def test_slots_begin_after_the_first_instant_and_include_the_last() -> None:
+    def triggers(after: str, until: str) -> list[str]:
+        return [slot.trigger for slot in SCHEDULE.slots(at(after), at(until), None)]
+
+    two, three = "schedule:2026-11-20T02:00Z", "schedule:2026-11-20T03:00Z"
+    assert triggers("2026-11-20T01:59", "2026-11-20T02:00") == [two]
+    assert triggers("2026-11-20T02:00", "2026-11-20T03:00") == [three]
+    assert triggers("2026-11-20T03:00", "2026-11-21T01:59") == []
+    assert len(triggers("2026-11-20T00:00", "2026-11-23T00:00")) == 6
+
+
+def test_slots_of_one_instant_come_in_the_order_in_which_they_run() -> None:
+    same = Schedule(extract_at=time(2), backstop_at=time(2))
+    slots = same.slots(at("2026-11-20T00:00"), at("2026-11-21T00:00"), None)
+    assert [slot.pipeline for slot in slots] == list(same.pipelines) == ["run-all", "export_serving"]
+
+
+@pytest.mark.parametrize("hours", [-12, 0, 13])
+def test_a_question_in_another_time_zone_is_answered_alike(hours: int) -> None:
+    from datetime import timezone
+
+    zone = timezone(timedelta(hours=hours))
+    first, last = at("2026-11-09T20:00"), at("2026-11-10T20:00")
+    asked = SCHEDULE.slots(first.astimezone(zone), last.astimezone(zone), None)
+    assert asked == SCHEDULE.slots(first, last, None)
+    assert trigger_at(first.astimezone(zone)) == trigger_at(first)
+
+
+@pytest.mark.parametrize(
+    ("served", "polls"),
+    [(None, 13), (Month(2026, 10), 13), (Month(2026, 11), 0), (Month(2026, 12), 0), (Month(2025, 12), 13)],
+)
+def test_a_months_release_is_polled_for_until_it_is_served(served: Month | None, polls: int) -> None:
+    assert len(SCHEDULE.slots(at("2026-11-10T12:00"), at("2026-11-10T23:59"), served)) == polls
+
+
+@pytest.mark.parametrize(("day", "polls"), [(7, 0), (8, 13), (9, 13), (13, 13), (14, 13), (15, 0)])
+def test_polling_days_are_the_eighth_to_the_fourteenth(day: int, polls: int) -> None:
+    # All of these are weekdays.
+    month = {7: "2026-10", 8: "2026-10", 9: "2026-10", 13: "2026-10", 14: "2026-10", 15: "2026-10"}[day]
+    assert len(SCHEDULE.slots(at(f"{month}-{day:02}T12:00"), at(f"{month}-{day:02}T23:59"), None)) == polls
+
+
+def test_a_poll_in_washingtons_evening_belongs_to_washingtons_day() -> None:
+    late = Schedule(poll_from=time(22), poll_to=time(23), poll_every_min=30)
+    slots = late.slots(at("2026-11-10T12:00"), at("2026-11-11T12:00"), None)
+    assert [slot.trigger[-17:] for slot in slots if slot.pipeline == "run-all"] == [
+        "2026-11-11T02:00Z",
+        "2026-11-11T03:00Z",
+        "2026-11-11T03:30Z",
+        "2026-11-11T04:00Z",
+    ]
+
+
+@pytest.mark.parametrize(("ahead", "is_due"), [(26 * 60, False), (26 * 60 + 1, True)])
+def test_a_success_counts_if_it_lies_up_to_26_hours_ahead(ahead: int, is_due: bool) -> None:
+    now = at("2026-11-20T02:00")
+    success = trigger_at(now + ahead * MINUTE)
+    found = due(SCHEDULE, now, None, lambda _pipeline, first, last: first <= success <= last)
+    assert bool(found) is is_due
+
+
+def test_what_is_due_comes_in_the_order_in_which_it_came_due() -> None:
+    swapped = Schedule(extract_at=time(3), backstop_at=time(2))
+    found = due(swapped, at("2026-11-20T04:00"), None, never)
+    assert [slot.pipeline for slot in found] == ["export_serving", "run-all"]
+
+
+def test_a_slot_of_a_day_and_an_hour_ago_is_still_due() -> None:
+    backstop = [slot for slot in due(SCHEDULE, at("2026-11-21T02:30"), None, never) if slot.pipeline != "run-all"]
+    assert [slot.trigger for slot in backstop] == ["schedule:2026-11-20T03:00Z"]
+
+
+def test_nothing_scheduled_is_never_due() -> None:
+    assert next_due(SCHEDULE, at("2026-11-20T02:30"), "unknown", None) is None
+
+
+def test_the_next_run_of_a_polled_day_is_a_poll() -> None:
+    assert next_due(SCHEDULE, at("2026-11-10T17:01"), "extract", None) == at("2026-11-10T17:10")
+    assert next_due(SCHEDULE, at("2026-11-10T17:01"), "extract", Month(2026, 11)) == at("2026-11-11T02:00")
+
+
+def test_a_pause_is_over_to_the_minute_and_a_clock_set_back_is_noticed() -> None:
+    backoff, now = Backoff(first=5 * MINUTE, longest=60 * MINUTE), at("2026-11-20T04:00")
+    assert backoff.pause(-1) == timedelta(0)
+    assert backoff.is_over(0, now, now)
+    assert not backoff.is_over(1, now + 60 * MINUTE, now)
+    assert backoff.is_over(1, now + 60 * MINUTE + timedelta(seconds=1), now)
+    assert Backoff(first=timedelta(seconds=1), longest=timedelta(days=9)).pause(40) == timedelta(seconds=2**16)
+
+
 @dataclass
 class Host:
     """A host with a journal, that ticks every minute while it is up; what a tick does, with a run of no length."""

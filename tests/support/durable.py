@@ -53,7 +53,7 @@ def recorded() -> Iterator[Recorded]:
     def flush(handle: int) -> None:
         fsync(handle)
         status = os.fstat(handle)
-        path = os.readlink(f"/proc/self/fd/{handle}")
+        path = str(Path(f"/proc/self/fd/{handle}").readlink())
         if stat.S_ISDIR(status.st_mode):
             seen.unflushed = {name: folder for name, folder in seen.unflushed.items() if folder != path}
         else:

@@ -18,6 +18,7 @@ from dataflows.errors import (
     ServingMissingError,
 )
 from dataflows.serving import ServingReader
+from dataflows.serving.database import open_read_only
 from dataflows.serving.generation import FOREIGN_NUMBER
 from tests.dataflows.serving.building import ROWS, publish, published_store, write_database
 
@@ -271,3 +272,71 @@ def test_two_readers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> No
         with ServingReader(store.serving_path, memory_limit_bytes=2**28) as other:
             assert number_of(one) == number_of(other) == 1
         assert number_of(one) == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_plain_file_that_is_swapped_while_it_is_opened_is_read_as_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    path, new = tmp_path / "copied.duckdb", tmp_path / "new.duckdb"
+    write_database(path, 1)
+    write_database(new, 2)
+    opened = []
+
+    def open_and_swap(*arguments, **options):
+        """The real function; the first time the file is swapped around it."""
+        if not opened and moment == "before":
+            new.replace(path)
+        root = open_read_only(*arguments, **options)
+        if not opened and moment == "after":
+            new.replace(path)
+        opened.append(root)
+        return root
+
+    monkeypatch.setattr("dataflows.serving.database.open_read_only", open_and_swap)
+    with ServingReader(path) as reader:
+        answer = reader.query("SELECT DISTINCT value FROM serving.fct_psd")
+        assert answer.table.to_pydict() == {"value": [2]}
+        assert answer.generation.number == 2
+        assert len(opened) == 2
+        with pytest.raises(duckdb.ConnectionException):
+            opened[0].execute("SELECT 1")  # what was opened first is closed
+
+
+def test_a_file_that_is_swapped_each_time_it_is_opened_is_given_up_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "copied.duckdb"
+    write_database(path, 1)
+    opened = []
+
+    def open_and_swap(*arguments, **options):
+        root = open_read_only(*arguments, **options)
+        opened.append(root)
+        (tmp_path / "copy").write_bytes(path.read_bytes())
+        (tmp_path / "copy").replace(path)
+        return root
+
+    monkeypatch.setattr("dataflows.serving.database.open_read_only", open_and_swap)
+    with ServingReader(path) as reader, pytest.raises(ServingBrokenError, match="replaced 50 times"):
+        reader.query("SELECT 1")
+    assert len(opened) == 50
+
+
+def test_a_generation_that_is_removed_while_it_is_opened_gives_way_to_the_served_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = published_store(tmp_path)
+    opened = []
+
+    def publish_first(path, **options):
+        if not opened:
+            opened.append(path)
+            publish(store)
+            store.prune(keep=1, grace_s=0)
+        return open_read_only(path, **options)
+
+    monkeypatch.setattr("dataflows.serving.database.open_read_only", publish_first)
+    with ServingReader(store.serving_path) as reader:
+        assert reader.generation().number == 2
+    assert opened == [store.path(1)]

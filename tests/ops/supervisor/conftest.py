@@ -91,7 +91,7 @@ def alarm() -> Iterator[Alarm]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         noted.url = f"http://127.0.0.1:{server.server_address[1]}/hook/s3cret-path"
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield noted
         server.shutdown()

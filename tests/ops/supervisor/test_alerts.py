@@ -1,14 +1,20 @@
 """Alerts reach a webhook once, and once more when they are over."""
 
 import logging
-from datetime import timedelta
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from socket import create_server
 
+import pytest
+
+from dataflows.release import Month
 from ops import alerts
 from ops.journal import Journal
 from ops.run import RunStatus, utc_now
-from ops.status import take_status
-from ops.supervisor.memory import Memory, recall
+from ops.status import Problem, Severity, Status, take_status
+from ops.supervisor.memory import Memory, Raised, recall
 from ops.supervisor.tick import tick
 from tests.ops.conftest import serve
 from tests.ops.supervisor.conftest import Alarm, Clock, quick, settings_of
@@ -102,3 +108,139 @@ def test_no_address_is_written_anywhere(data_dir: Path, clock: Clock, alarm: Ala
     for secret in ("s3cret-path", "p1ng-secret"):
         assert secret not in caplog.text and secret not in repr(settings)
         assert not any(secret.encode() in text for text in written)
+
+
+CHECKED_AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SINCE = datetime(2026, 11, 19, 3, tzinfo=UTC)
+
+
+def problem(key: str, **changes: object) -> Problem:
+    return replace(Problem(Severity.ERROR, f"{key} broke", SINCE, f"repair {key}", key=key), **changes)
+
+
+def status_with(*problems: Problem) -> Status:
+    return Status(CHECKED_AT, None, Month(2026, 11), (), problems)
+
+
+def url_of(alarm: Alarm, tmp_path: Path):
+    return settings_of(tmp_path, ALERT_WEBHOOK_URL=alarm.url)
+
+
+def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: Path, alarm: Alarm) -> None:
+    settings, host = url_of(alarm, tmp_path), os.uname().nodename
+    memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+    raised = {
+        "text": f"materia on {host}: error: disk broke (next: repair disk)",
+        "event": "raised",
+        "alert": "disk",
+        "severity": "error",
+        "what": "disk broke",
+        "next_step": "repair disk",
+        "since": SINCE.isoformat(),
+        "host": host,
+    }
+    assert alarm.told == [raised]
+    assert memory.alerts == {"disk": Raised("error", "disk broke", "repair disk", SINCE, is_told=True)}
+    assert alerts.tell(settings, status_with(), memory).alerts == {}
+    assert alarm.told[1] == raised | {"event": "resolved", "text": f"materia on {host}: resolved: disk broke"}
+
+
+def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_told(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    settings = settings_of(tmp_path)
+    memory = alerts.tell(settings, status_with(problem("disk", since=None)), Memory())
+    assert memory.alerts["disk"] == Raised("error", "disk broke", "repair disk", CHECKED_AT, is_told=True)
+    memory = alerts.tell(settings, status_with(problem("disk", since=None)), memory)
+    assert [record.message for record in caplog.records] == ["alert"]
+    memory = alerts.tell(settings, status_with(), memory)
+    assert memory.alerts == {}
+    assert [record.message for record in caplog.records] == ["alert", "resolved"]
+    alerts.tell(settings, status_with(), memory)
+    assert len(caplog.records) == 2
+
+
+def test_problems_without_a_key_are_told_apart_by_their_words(tmp_path: Path, alarm: Alarm) -> None:
+    memory = alerts.tell(url_of(alarm, tmp_path), status_with(problem("a", key=""), problem("b", key="")), Memory())
+    assert sorted(memory.alerts) == ["a broke", "b broke"]
+
+
+def test_ten_alerts_are_told_in_a_tick_and_the_rest_in_the_next(tmp_path: Path, alarm: Alarm) -> None:
+    settings, status = url_of(alarm, tmp_path), status_with(*(problem(f"p{number:02}") for number in range(12)))
+    memory = alerts.tell(settings, status, Memory())
+    assert [key for _, key in told(alarm)] == [f"p{number:02}" for number in range(10)]
+    memory = alerts.tell(settings, status, memory)
+    assert [key for _, key in told(alarm)] == [f"p{number:02}" for number in range(12)]
+    alerts.tell(settings, status, memory)
+    assert len(alarm.told) == 12
+
+
+def test_a_webhook_that_refuses_is_asked_once_a_tick(tmp_path: Path, alarm: Alarm, caplog) -> None:
+    alarm.is_down = True
+    settings, status = url_of(alarm, tmp_path), status_with(problem("a"), problem("b"))
+    memory = alerts.tell(settings, status, Memory())
+    refusals = [record for record in caplog.records if "did not take it" in record.message]
+    assert [(record.message.partition(" did")[0], record.error) for record in refusals] == [
+        ("the alert webhook", "HTTP 500")
+    ]
+    assert [each.is_told for each in memory.alerts.values()] == [False, False]
+
+
+def test_what_came_back_before_the_webhook_heard_of_its_end_is_not_told_again(tmp_path: Path, alarm: Alarm) -> None:
+    settings = url_of(alarm, tmp_path)
+    memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+    alarm.is_down = True
+    memory = alerts.tell(settings, status_with(), memory)
+    assert memory.alerts["disk"].is_over and memory.alerts["disk"].is_told
+    alarm.is_down = False
+    memory = alerts.tell(settings, status_with(problem("disk")), memory)
+    assert told(alarm) == [("raised", "disk")]
+    assert memory.alerts["disk"].is_told and not memory.alerts["disk"].is_over
+    alerts.tell(settings, status_with(), memory)
+    assert told(alarm) == [("raised", "disk"), ("resolved", "disk")]
+
+
+def test_the_rest_of_the_memory_stays(tmp_path: Path) -> None:
+    before = Memory(cleaned_at=SINCE)
+    assert alerts.tell(settings_of(tmp_path), status_with(problem("disk")), before).cleaned_at == SINCE
+
+
+def test_a_secret_in_a_problem_does_not_reach_the_webhook(tmp_path: Path, alarm: Alarm, monkeypatch) -> None:
+    monkeypatch.setenv("HETZNER_TOKEN", "t0ken-value")
+    alerts.tell(url_of(alarm, tmp_path), status_with(problem("disk", what="refused t0ken-value")), Memory())
+    assert alarm.told[0]["what"] == "refused ***"
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", None])
+def test_a_webhook_that_answers_nonsense_or_not_at_all_ends_no_tick(
+    tmp_path: Path, caplog, monkeypatch, answer: bytes | None
+) -> None:
+    monkeypatch.setattr(alerts, "TIMEOUT_S", 0.2)
+    from threading import Thread
+
+    with create_server(("127.0.0.1", 0)) as listener:
+
+        def serve_once() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                if answer is not None:
+                    connection.sendall(answer)
+                else:
+                    connection.recv(65536)  # until the other side gives up
+
+        serving = Thread(target=serve_once)
+        serving.start()
+        settings = settings_of(tmp_path, ALERT_WEBHOOK_URL=f"http://127.0.0.1:{listener.getsockname()[1]}/hook")
+        memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+        serving.join(10)
+    assert not memory.alerts["disk"].is_told
+    assert "the alert webhook did not take it" in caplog.text
+
+
+def test_the_dead_mans_switch_is_asked_where_there_is_one(alarm: Alarm, caplog) -> None:
+    alerts.ping(None)
+    alerts.ping(alarm.url)
+    assert alarm.pings == 1 and "did not take it" not in caplog.text
+    alarm.is_down = True
+    alerts.ping(alarm.url)
+    assert "the dead-man switch did not take it" in caplog.text

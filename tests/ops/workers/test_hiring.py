@@ -1,6 +1,10 @@
 """Having workers: caps, the ladder, nothing left behind whatever goes wrong."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +16,10 @@ from ops.run import RunStatus
 from ops.workers import hetzner as module
 from ops.workers.caps import Caps, Entry, Ledger
 from ops.workers.errors import CapError, NoCapacityError, WorkerError
-from ops.workers.hiring import Hire, create, destroy, reap
+from ops.workers.hiring import Hire, create, destroy, hired, reap, undisturbed
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import owner_of, worker_name
-from ops.workers.provider import SIZES
+from ops.workers.provider import SIZES, Provider
 from ops.workers.settings import WorkerSettings
 from ops.workers.view import rows_of, take_workers
 from tests.ops.workers.conftest import PAUSE_S
@@ -166,3 +170,65 @@ def test_without_a_token_the_rows_say_so():
     assert found.rows == ()
     assert "token" in (found.unavailable or "")
     assert found.next_step.startswith("esc run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_a_second_signal_does_not_cut_short_the_destruction(
+    fake: FakeHetzner, hiring: Hiring, host_key: KeyPair, number: int, is_interrupted: bool
+):
+    hire = hiring()
+    destroying = _SignalledWhileDestroying(hire.provider, number)
+    before = {each: signal.signal(each, _interrupt) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with (
+            suppress(KeyboardInterrupt),
+            hired(replace(hire, provider=destroying), NAME, SIZES["extract"], 1, host_key, host_key) as make,
+        ):
+            make()
+            assert len(hire.provider.list_instances()) == 1
+            if is_interrupted:
+                os.kill(os.getpid(), number)
+        # Afterwards signals are heeded as before.
+        assert {each: signal.getsignal(each) for each in before} == dict.fromkeys(before, _interrupt)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert destroying.signalled == 1
+    assert not hire.provider.list_belongings() and not hire.provider.list_instances()
+    assert [each.ended_at is not None for each in hire.ledger.entries()] == [True]
+
+
+def test_a_destruction_in_another_thread_leaves_signals_alone():
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def work() -> None:
+        with undisturbed():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+    assert seen == [before]
+
+
+class _SignalledWhileDestroying:
+    """The real provider; a signal arrives as it is asked to destroy a machine."""
+
+    def __init__(self, provider: Provider, number: int) -> None:
+        self._provider = provider
+        self._number = number
+        self.signalled = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._provider, name)
+
+    def destroy_instance(self, name: str) -> None:
+        self.signalled += 1
+        os.kill(os.getpid(), self._number)
+        self._provider.destroy_instance(name)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

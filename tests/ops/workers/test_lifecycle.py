@@ -202,13 +202,18 @@ def test_when_its_time_is_up_the_remote_tree_is_ended(world: WorkerWorld):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_supervisor_ends_the_remote_run_and_destroys_its_worker(world: WorkerWorld, number: int):
-    world.pipeline("trap 'touch " + str(world.root) + "/asked; exit 130' TERM; sleep 60 & wait")
+    asked = world.root / "asked"
+    world.pipeline(f"trap 'touch {asked}; sleep 1; touch {asked}.ended; exit 130' TERM; sleep 60 & wait")
     process = world.spawn("pipeline", "run", "run-all", "--on", "hetzner")
     _until_running(world)
     process.send_signal(number)
+    while not asked.exists() and process.poll() is None:
+        time.sleep(0.02)
+    # A second one, while the remote run is given time to end.
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert (world.root / "asked").exists()
+    assert asked.with_name("asked.ended").exists()
     assert world.left() == []
     assert {each.status for each in Journal(world.settings.journal_path).runs()} <= {
         RunStatus.INTERRUPTED,
