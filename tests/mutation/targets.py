@@ -33,7 +33,9 @@ TARGETS = {
     "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py",)),
     "landing": Target("dataflows/landing.py", ("tests/dataflows/test_landing.py", "tests/dataflows/test_extract.py")),
     "psd_zip": Target("dataflows/psd_zip.py", ("tests/dataflows/test_psd_zip.py",)),
-    "schedule": Target("ops/schedule.py", ("tests/ops/test_schedule.py",), skip="whatever_the_outages"),
+    "schedule": Target(
+        "ops/schedule.py", ("tests/ops/test_schedule.py",), skip="whatever_the_outages or year_without_trouble"
+    ),
     "alerts": Target("ops/alerts.py", ("tests/ops/supervisor/test_alerts.py",)),
     "lock": Target("ops/lock.py", ("tests/ops/test_lock.py",)),
     "redact": Target("ops/redact.py", ("tests/ops/test_redact.py",)),

@@ -114,8 +114,8 @@ CHECKED_AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SINCE = datetime(2026, 11, 19, 3, tzinfo=UTC)
 
 
-def problem(key: str, **changes: object) -> Problem:
-    return replace(Problem(Severity.ERROR, f"{key} broke", SINCE, f"repair {key}", key=key), **changes)
+def problem(name: str, **changes: object) -> Problem:
+    return replace(Problem(Severity.FAILED, f"{name} broke", SINCE, f"repair {name}", key=name), **changes)
 
 
 def status_with(*problems: Problem) -> Status:
@@ -130,17 +130,17 @@ def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: P
     settings, host = url_of(alarm, tmp_path), os.uname().nodename
     memory = alerts.tell(settings, status_with(problem("disk")), Memory())
     raised = {
-        "text": f"materia on {host}: error: disk broke (next: repair disk)",
+        "text": f"materia on {host}: failed: disk broke (next: repair disk)",
         "event": "raised",
         "alert": "disk",
-        "severity": "error",
+        "severity": "failed",
         "what": "disk broke",
         "next_step": "repair disk",
         "since": SINCE.isoformat(),
         "host": host,
     }
     assert alarm.told == [raised]
-    assert memory.alerts == {"disk": Raised("error", "disk broke", "repair disk", SINCE, is_told=True)}
+    assert memory.alerts == {"disk": Raised("failed", "disk broke", "repair disk", SINCE, is_told=True)}
     assert alerts.tell(settings, status_with(), memory).alerts == {}
     assert alarm.told[1] == raised | {"event": "resolved", "text": f"materia on {host}: resolved: disk broke"}
 
@@ -149,7 +149,7 @@ def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_told(tmp_path: 
     caplog.set_level(logging.INFO)
     settings = settings_of(tmp_path)
     memory = alerts.tell(settings, status_with(problem("disk", since=None)), Memory())
-    assert memory.alerts["disk"] == Raised("error", "disk broke", "repair disk", CHECKED_AT, is_told=True)
+    assert memory.alerts["disk"] == Raised("failed", "disk broke", "repair disk", CHECKED_AT, is_told=True)
     memory = alerts.tell(settings, status_with(problem("disk", since=None)), memory)
     assert [record.message for record in caplog.records] == ["alert"]
     memory = alerts.tell(settings, status_with(), memory)
@@ -228,6 +228,7 @@ def test_a_webhook_that_answers_nonsense_or_not_at_all_ends_no_tick(
                 else:
                     connection.recv(65536)  # until the other side gives up
 
+        listener.settimeout(10)
         serving = Thread(target=serve_once)
         serving.start()
         settings = settings_of(tmp_path, ALERT_WEBHOOK_URL=f"http://127.0.0.1:{listener.getsockname()[1]}/hook")
