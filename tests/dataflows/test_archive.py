@@ -209,6 +209,21 @@ def test_a_claim_of_too_much_fails_and_of_too_little_is_cut(coffee, fetch):
     assert fetch().path.read_bytes() == BODY[:-10]
 
 
+def test_an_answer_shorter_than_its_content_range_is_not_taken_for_the_rest(coffee, fetch):
+    coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, method="GET"))
+    # Its length is honest and its range is not: HTTP itself sees nothing wrong.
+    coffee.misbehave(MONTH, Fault(content_length=500_000, method="GET"))
+    assert fetch().path.read_bytes() == BODY
+    assert [each.headers.get("Range") for each in coffee.requests] == [None, "bytes=1000000-", "bytes=1500000-"]
+
+
+def test_answers_that_stay_shorter_than_their_content_range_are_an_error_that_says_so(coffee, fetch):
+    coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, method="GET"))
+    coffee.misbehave(MONTH, Fault(content_length=1000, method="GET"), times=None)
+    with pytest.raises(ArchiveError, match=rf"ended after 1003000 of {len(BODY)} bytes, 4 times"):
+        fetch()
+
+
 def test_a_server_without_head_is_asked_with_get(coffee, fetch):
     for status in (405, 501):
         coffee.misbehave(MONTH, Fault(status=status, method="HEAD"))

@@ -36,7 +36,8 @@ OPERATORS = (
     *("ReplaceContinueWithBreak", "ExceptionReplacer", "NumberReplacer", "ZeroIterationForLoop"),
 )
 """Those of cosmic-ray whose mutants run: most others (`x << y` for `x + y`, `int & None`) end in a TypeError."""
-PRELOADED = ("pytest", "hypothesis", "duckdb", "pyarrow", "httpx", "boto3", "rich", "click", "pytest_asyncio")
+OURS = {"dataflows", "ops", "tui", "tests", "macros", "bench"}
+"""Imported again for each mutant; all other modules are imported once."""
 
 
 def main(arguments: list[str]) -> int:
@@ -92,6 +93,7 @@ def _measure(name: str, checkout: Path) -> float:
         if database.num_work_items != len(mutants):
             database.clear()
             database.add_work_items(mutants)
+        _preload(target)
         begun = time.monotonic()
         if outcome := _outcome(target, timeout_s=600):
             raise SystemExit(f"{name}: its tests fail without a mutant ({outcome}); see .mutants/{name}.log")
@@ -102,6 +104,16 @@ def _measure(name: str, checkout: Path) -> float:
                 _test(database, target, item, source, timeout_s)
                 print(f"{name} {number}/{len(mutants)}", flush=True)
         return _record(name, digest, database, checkout)
+
+
+def _preload(target: Target) -> None:
+    """Import what the tests need beyond our own modules, which may be mutated."""
+    import pytest
+
+    pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *target.tests])
+    for module in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        if not module.startswith("tests.mutation"):
+            del sys.modules[module]
 
 
 def _mutants(path: Path) -> list:
@@ -160,10 +172,6 @@ def _changed(source: str, mutated: str) -> tuple[str, str]:
 
 def _outcome(target: Target, timeout_s: float) -> str:
     """How the tests ended, run in a fork; nothing when all passed."""
-    import importlib
-
-    for module in PRELOADED:
-        importlib.import_module(module)
     sys.stdout.flush()
     child = os.fork()
     if not child:

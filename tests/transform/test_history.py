@@ -5,7 +5,9 @@ import io
 import itertools
 import logging
 import zipfile
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from operator import itemgetter
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from dataflows.errors import TransformError
 from ops.demo.generator import GeneratedRelease
 from tests.support.workshop import Workshop
 from tests.transform.conftest import Copied
-from tests.transform.reference import Release, changes, read, rekeyings, served_versions, versions
+from tests.transform.reference import Release, Version, changes, read, rekeyings, served_versions, versions
 
 Releases = tuple[GeneratedRelease, ...]
 
@@ -82,6 +84,24 @@ def test_coverage_counts_every_fact_once(served: Workshop, releases: Releases) -
     closed = len(facts) - len(later) - certain - uncertain
     assert unknown == len(later) > 0
     assert closed == 0
+
+
+def test_on_no_day_is_a_fact_both_known_and_unknown(served: Workshop, releases: Releases) -> None:
+    known_from = [min(each.valid_from for each in found) for found in _by_fact(served).values()]
+    days = {release.published_at.date() for release in releases}
+    for day in sorted(days | {*known_from} | {day - timedelta(days=1) for day in days}):
+        rows = served.query("SELECT certain, uncertain, unknown FROM serving.psd_asof_coverage(?)", day)
+        certain, uncertain, unknown = (sum(column) for column in zip(*rows, strict=True))
+        ((standing,),) = served.query("SELECT COUNT(*) FROM serving.psd_asof(?)", day)
+        assert certain + uncertain == standing
+        assert unknown == sum(day < first for first in known_from)
+
+
+def _by_fact(served: Workshop) -> dict[object, list[Version]]:
+    found: dict[object, list[Version]] = defaultdict(list)
+    for version in served_versions(served):
+        found[version.fact].append(version)
+    return found
 
 
 def test_the_order_of_landing_never_shows(served: Workshop, releases: Releases, tmp_path: Path) -> None:
