@@ -16,9 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.mutation.targets import AIM, TARGETS, Target
+from tests.mutation.targets import AIM, PROJECT, RESULTS, TARGETS, Target
 
-HERE = Path(__file__).resolve().parents[2]
 VARIABLE = "MATERIA_MUTANTS"
 """Set in the process that works in the copy: the checkout that was copied."""
 LEAST_TIMEOUT_S = 30
@@ -47,8 +46,8 @@ def main(arguments: list[str]) -> int:
         return 2
     checkout = os.environ.get(VARIABLE)
     if checkout is None:
-        tree = _copy_of(HERE)
-        environ = {**os.environ, VARIABLE: str(HERE), "PYTHONPATH": str(tree)}
+        tree = _copy_of(PROJECT)
+        environ = {**os.environ, VARIABLE: str(PROJECT), "PYTHONPATH": str(tree)}
         sys.stdout.flush()
         os.chdir(tree)
         os.execve(sys.executable, [sys.executable, "-m", "tests.mutation", *arguments], environ)
@@ -221,9 +220,7 @@ def _record(name: str, digest: str, database, checkout: Path) -> float:
             print(f"{name}: {item.mutations[0].start_pos[0]}: {was}  →  {becomes}")
     results[name] = {"digest": digest, "mutants": database.num_work_items, "survivors": survivors}
     ordered = {each: results[each] for each in TARGETS if each in results}
-    (checkout / "tests" / "mutation" / "results.json").write_text(
-        json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
-    )
+    (checkout / RESULTS).write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
     (checkout / "docs" / "mutants.md").write_text(page_of(ordered))
     return 1 - len(survivors) / database.num_work_items
 

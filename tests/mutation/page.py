@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.mutation.targets import AIM, TARGETS
+from tests.mutation.targets import AIM, RESULTS, TARGETS
 
 INTRODUCTION = f"""\
 # Tests that notice
@@ -21,7 +21,7 @@ tests survivors again, as tests may have been added.
 
 def read_results(checkout: Path) -> dict:
     """What was recorded so far, by module."""
-    path = checkout / "tests" / "mutation" / "results.json"
+    path = checkout / RESULTS
     return json.loads(path.read_text()) if path.exists() else {}
 
 

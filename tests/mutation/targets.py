@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-RESULTS = Path(__file__).with_name("results.json")
+PROJECT = Path(__file__).resolve().parents[2]
+PAGE = PROJECT / "docs" / "mutants.md"
+RESULTS = Path("tests", "mutation", "results.json")
 """Per module: the digest of the mutated source, the number of mutants, and the survivors with their reasons."""
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "mutants.md"
 AIM = 0.9
 """Share of a module's mutants that the tests beside it must kill."""
 
