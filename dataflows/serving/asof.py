@@ -49,7 +49,7 @@ JOIN cycle ON fact.commodity_code = cycle.commodity_code
 LEFT JOIN rekeyed ON fact.commodity_code = rekeyed.commodity_code
 LEFT JOIN sheet ON fact.commodity_code = sheet.commodity_code
   AND fact.country_code = sheet.country_code AND fact.market_year = sheet.market_year
-WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to){guard}
+WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to){row_guard}
 """
 
 _KNOWN: Final = """
@@ -74,7 +74,7 @@ FROM (
 LEFT JOIN {schema}.psd_asof(day, checked_on := checked_on) AS stood
   ON fact.commodity_code = stood.commodity_code AND fact.country_code = stood.country_code
   AND fact.market_year = stood.market_year AND fact.attribute_id = stood.attribute_id AND fact.unit_id = stood.unit_id
-WHERE TRUE{guard}
+WHERE {check}{sheet_guard}
 """
 
 _COVERAGE: Final = """
@@ -92,13 +92,22 @@ GROUP BY fact.commodity_code, commodity.commodity_name
 ORDER BY fact.commodity_code
 """
 
-_GUARD: Final = """
-  AND (
+_CHECK: Final = """(
     SELECT CASE WHEN COUNT(*) = 1 THEN TRUE
       ELSE error('this macro is of generation {number}, and the database in use is another one: USE its database first')
     END
     FROM {schema}.generation WHERE number = {number} AND created_at = TIMESTAMP '{created_at}'
   )"""
+
+_ROW_GUARD: Final = """
+UNION ALL BY NAME
+SELECT *, random() < 2 AS certain FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
+_SHEET_GUARD: Final = """
+UNION ALL BY NAME
+SELECT commodity_code, country_code, market_year, attribute_id, unit_id,
+  CASE WHEN random() < 2 THEN 'certain' END AS standing
+FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
+"""Branches that never give a row, but are always computed: no filter is pushed below its LIMIT or folded away."""
 
 
 def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tuple[str, ...]:
@@ -113,8 +122,12 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
     attach beside another, the macros compare `serving.generation` with the one they are of, and raise instead of
     answering from the other file.
     """
-    guard = ""
+    check, guards = "TRUE", {"row_guard": "", "sheet_guard": ""}
     if generation:
         created_at = generation.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
-        guard = _GUARD.format(schema=schema, number=generation.number, created_at=created_at)
-    return tuple(text.format(schema=schema, guard=guard) for text in (_ASOF, _KNOWN, _ALL, _COVERAGE))
+        check = _CHECK.format(schema=schema, number=generation.number, created_at=created_at)
+        guards = {
+            "row_guard": _ROW_GUARD.format(schema=schema, check=check),
+            "sheet_guard": _SHEET_GUARD.format(schema=schema, check=check),
+        }
+    return tuple(text.format(schema=schema, check=check, **guards) for text in (_ASOF, _KNOWN, _ALL, _COVERAGE))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
@@ -59,7 +60,8 @@ class PlainSnapshot:
     key: str
     release_month: date
     released_on: date
-    lines: Sequence[Line]
+    lines: Sequence[Line] | Path
+    """The lines, or a file of USDA's with all of them."""
     published_at: datetime | None = None
 
 
@@ -105,7 +107,7 @@ def _land(connection: duckdb.DuckDBPyConnection, snapshots: Sequence[PlainSnapsh
     )
     markers = [
         f"({_text(s.key)}, 'psd_alldata', NULL, NULL, {s.release_month.year}, {s.release_month.month},"
-        f" '{s.released_on}', {_text(s.published_at and str(s.published_at))}, {len(s.lines)})"
+        f" '{s.released_on}', {_text(s.published_at and str(s.published_at))}, 0)"
         for s in snapshots
     ]
     connection.execute(f"INSERT INTO raw.psd_snapshot VALUES {', '.join(markers)}")
@@ -115,9 +117,17 @@ def _land(connection: duckdb.DuckDBPyConnection, snapshots: Sequence[PlainSnapsh
         f" '{line.stamp.month if line.stamp else 0:02d}', '{line.attribute_id}', 'attribute', '{line.unit_id}',"
         f" 'unit', '{line.value:.4f}')"
         for s in snapshots
+        if not isinstance(s.lines, Path)
         for line in s.lines
     ]
-    connection.execute(f"INSERT INTO raw.psd_alldata VALUES {', '.join(lines)}")
+    if lines:
+        connection.execute(f"INSERT INTO raw.psd_alldata VALUES {', '.join(lines)}")
+    for s in snapshots:
+        if isinstance(s.lines, Path):
+            connection.execute(
+                f"INSERT INTO raw.psd_alldata SELECT {_text(s.key)}, DATE '{s.released_on}', *"
+                f" FROM read_csv('{s.lines}', all_varchar = true, header = true)"
+            )
 
 
 def _text(value: str | None) -> str:

@@ -31,6 +31,7 @@ CREATE TABLE serving.dim_release AS SELECT d::DATE AS released_on, date_trunc('m
     ('2025-08-12', 'c', '2025-07-11', '2025-09-12')) AS t(d, k, p, n);
 CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT, market_year SMALLINT,
   uncertain_from DATE, uncertain_to DATE, reason TEXT);
+INSERT INTO serving.fct_uncertain_span VALUES ('0410000', 'US', 2025, '2025-07-20', '2025-07-25', 'touched');
 CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, o AS country_code, y::SMALLINT AS market_year,
   a AS attribute_id, u AS unit_id, n AS unit_name, v::DOUBLE AS value, m::DATE AS reported_month, f::DATE AS valid_from,
   t::DATE AS valid_to, l::DATE AS last_seen_on, y::SMALLINT AS market_year_now

@@ -1,6 +1,8 @@
 """The main job on USDA's own files: every figure that the releases of 2021-08, 2022-03 and 2025-11 promise."""
 
-from collections.abc import Iterator
+import itertools
+import zipfile
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -18,11 +20,30 @@ from ops.backfill import backfill
 from ops.job import Request
 from ops.settings import Settings
 from tests.support.faulty_archive import FaultyArchive
-from tests.support.real_files import EU_AREA, EU_AREA_MONTH, GRAINS, GRAINS_MONTHS, post_real_eu_area, post_real_grains
+from tests.support.plain_models import PlainSnapshot
+from tests.support.plain_models import serve as serve_plain
+from tests.support.real_files import (
+    EU_AREA,
+    EU_AREA_MONTH,
+    GRAINS,
+    GRAINS_MONTHS,
+    inner_date,
+    post_real_eu_area,
+    post_real_grains,
+    real_zip,
+)
 from tests.support.table_by_table import differences, written_out
 from tests.support.workshop import Workshop
 
 SUMMER, SPRING, AUTUMN = GRAINS_MONTHS
+SUBSETS = [
+    subset for size in range(1, len(GRAINS_MONTHS) + 1) for subset in itertools.combinations(GRAINS_MONTHS, size)
+]
+LEAST_CERTAIN = {
+    (SUMMER, AUTUMN): {"2022-03-31": 485_000},
+    (AUTUMN,): {"2023-04-30": 503_880, "2023-04-11": 501_210},
+}
+"""Per landed files and day, how many facts must stay certain."""
 KNOWN_FROM_ITS_SUCCESSOR = 483_555
 NEW_FACTS = 572_385
 
@@ -56,6 +77,34 @@ def newest_alone(posted: FaultyArchive, tmp_path_factory: pytest.TempPathFactory
     return settings
 
 
+@pytest.fixture(scope="module")
+def unpacked(shared_psd: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Month, PlainSnapshot]:
+    """The real files as the models' plain SQL reads them."""
+    folder, found = tmp_path_factory.mktemp("unpacked"), {}
+    for month in GRAINS_MONTHS:
+        zip_path = real_zip(GRAINS, month)
+        with zipfile.ZipFile(zip_path) as archive:
+            path = Path(archive.extract(archive.namelist()[0], folder / str(month)))
+        day = inner_date(zip_path).date()
+        found[month] = PlainSnapshot(str(month), day.replace(day=1), day, path)
+    return found
+
+
+def certain_and_wrong(connection: duckdb.DuckDBPyConnection, snapshot: PlainSnapshot) -> int:
+    """How many certain answers for the day of a file differ from it, or are not in it."""
+    (count,) = connection.execute(
+        f"""
+        SELECT COUNT(*) FROM serving.psd_known('{snapshot.released_on}') AS answer
+        LEFT JOIN read_csv('{snapshot.lines}', all_varchar = true, header = true) AS said
+          ON answer.commodity_code = said.Commodity_Code AND answer.country_code = said.Country_Code
+          AND answer.market_year = said.Market_Year::INT AND answer.attribute_id = said.Attribute_ID
+          AND answer.unit_id = said.Unit_ID
+        WHERE answer.value IS DISTINCT FROM said.Value::DOUBLE
+        """
+    ).fetchall()[0]
+    return count
+
+
 def test_the_spring_of_2022_revised_9226_facts(in_order: Settings) -> None:
     spring = day_of(in_order, SPRING)
     kinds = "SELECT change_kind, COUNT(*) FROM serving.fct_psd_revision WHERE released_on = ? GROUP BY 1"
@@ -77,8 +126,8 @@ def test_american_corn_was_what_the_files_of_the_day_said(in_order: Settings) ->
     said = [raw(in_order, month, f"SELECT value::DOUBLE FROM line WHERE {corn}") for month in GRAINS_MONTHS]
     assert [[(value,)] for ((value, _),) in served] == said
     assert len({value for ((value, _),) in served}) == 3, "USDA revised it twice"
-    # Between two landed releases lie others that nobody kept.
-    assert [certain for ((_, certain),) in served] == [False, False, True]
+    # On the first two days USDA's next release was not due yet; today it has been for long.
+    assert [certain for ((_, certain),) in served] == [True, True, False]
 
 
 def test_each_file_stands_on_its_own_day(in_order: Settings) -> None:
@@ -129,6 +178,57 @@ def test_the_newest_file_alone_tells_what_its_stamps_allow(newest_alone: Setting
     assert rows(
         newest_alone, "SELECT SUM(certain), SUM(uncertain), SUM(unknown) FROM serving.psd_asof_coverage('2021-08-31')"
     ) == [(KNOWN_FROM_ITS_SUCCESSOR, 0, NEW_FACTS - KNOWN_FROM_ITS_SUCCESSOR)]
+
+
+@pytest.mark.parametrize("landed", SUBSETS, ids=lambda months: "+".join(map(str, months)))
+def test_no_certain_answer_contradicts_a_file_landed_or_not(
+    landed: tuple[Month, ...], unpacked: Mapping[Month, PlainSnapshot]
+) -> None:
+    with serve_plain([unpacked[month] for month in landed]) as connection:
+        for snapshot in unpacked.values():
+            assert certain_and_wrong(connection, snapshot) == 0, f"asked for {snapshot.released_on}"
+        for day, least in LEAST_CERTAIN.get(landed, {}).items():
+            answer = connection.execute(f"SELECT COUNT(*) FROM serving.psd_known('{day}')").fetchall()
+            assert answer[0][0] >= least
+
+
+def test_between_two_files_no_certain_answer_contradicts_wasde(
+    unpacked: Mapping[Month, PlainSnapshot], shared_psd: Path
+) -> None:
+    reports = f"read_csv('{shared_psd / 'wasde_grains_2021-08_2022-03.csv'}')"
+    with serve_plain([unpacked[SUMMER], unpacked[SPRING]]) as connection:
+        names = "SELECT DISTINCT country_name, country_code FROM raw.psd_alldata"
+        connection.execute(f"CREATE TABLE names AS {names} UNION ALL SELECT 'European Union', 'E4'")
+        days = [
+            day
+            for (day,) in connection.execute(
+                f"SELECT DISTINCT last_day(report_date::DATE) FROM {reports}"
+                " WHERE strftime(report_date::DATE, '%Y-%m') NOT IN ('2021-08', '2022-03')"
+            ).fetchall()
+        ]
+        compared, certain, wrong = 0, 0, 0
+        for day in days:
+            counts = connection.execute(
+                f"""
+                WITH said AS (
+                  UNPIVOT (
+                    SELECT region, commodity, market_year::INT AS market_year, beginning_stocks AS "020",
+                      production AS "028", imports AS "057", exports AS "088", domestic_total AS "125", feed AS "130",
+                      ending_stocks AS "176" FROM {reports} WHERE last_day(report_date::DATE) = DATE '{day}'
+                  ) ON "020", "028", "057", "088", "125", "130", "176" INTO NAME attribute_id VALUE said
+                )
+                SELECT COUNT(*), COUNT(*) FILTER (certain),
+                  COUNT(*) FILTER (certain AND abs(value / 1000 - said) > 0.00501)
+                FROM said JOIN names ON region = country_name
+                JOIN serving.psd_asof('{day}') AS answer
+                  ON answer.country_code = names.country_code AND answer.market_year = said.market_year
+                  AND answer.attribute_id = said.attribute_id
+                  AND commodity_code = CASE commodity WHEN 'wheat' THEN '0410000' ELSE '0440000' END
+                """
+            ).fetchall()[0]
+            compared, certain, wrong = (a + b for a, b in zip((compared, certain, wrong), counts, strict=True))
+    assert wrong == 0
+    assert compared > 1_000 and certain > 0.2 * compared
 
 
 def test_late_arrivals_give_the_tables_of_those_in_order(newest_alone: Settings, in_order: Settings) -> None:

@@ -139,8 +139,14 @@ async def test_the_sheet_tells_certain_uncertain_and_unknown_apart_on_any_day(se
         screen.app.query_one("#day", Input).value = "2025-06-20"
         await screen.press("enter")
         sheet = {row[1]: row for row in screen.table("sheet")}
-        assert (sheet["Production"][0], sheet["Production"][2]) == ("◐", "52,280")
+        # The next release was due on 11 July, and is landed.
+        assert (sheet["Production"][0], sheet["Production"][2]) == ("●", "52,280")
         assert (sheet["Domestic Consumption"][0], sheet["Domestic Consumption"][2]) == ("●", "31,271")
+        await screen.pilot.press("d")
+        screen.app.query_one("#day", Input).value = "2025-07-22"
+        await screen.press("enter")
+        sheet = {row[1]: row for row in screen.table("sheet")}
+        assert (sheet["Production"][0], sheet["Production"][2]) == ("◐", "52,510"), "somebody touched it"
 
 
 async def test_days_are_stepped_through_and_a_day_that_is_none_is_refused(served: Served) -> None:

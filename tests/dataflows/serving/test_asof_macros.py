@@ -1,0 +1,53 @@
+"""The as-of macros in generations that are attached side by side."""
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.support.served import serve
+
+MACROS = ("psd_asof", "psd_known", "psd_asof_all", "psd_asof_coverage")
+
+
+@pytest.fixture
+def attached(tmp_path: Path) -> duckdb.DuckDBPyConnection:
+    """Two generations under names of the reader's choice."""
+    for number in (1, 2):
+        assert serve(tmp_path).number == number
+    connection = duckdb.connect()
+    for number in (1, 2):
+        connection.execute(f"ATTACH '{tmp_path / f'serving-{number}.duckdb'}' AS g{number} (READ_ONLY)")
+    return connection
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_a_macro_answers_for_its_own_generation_or_not_at_all(attached: duckdb.DuckDBPyConnection, macro: str) -> None:
+    """DuckDB binds a macro's tables in the database in USE; without a check it would answer from that one."""
+    for number, other in ((1, 2), (2, 1)):
+        attached.execute(f"USE g{number}")
+        assert attached.execute(f"FROM g{number}.serving.{macro}('2025-08-12')").fetchall()
+        assert attached.execute(f"FROM serving.{macro}('2025-08-12')").fetchall()
+        with pytest.raises(duckdb.Error, match=f"this macro is of generation {other}.*USE its database first"):
+            attached.execute(f"FROM g{other}.serving.{macro}('2025-08-12')").fetchall()
+        with pytest.raises(duckdb.Error, match="USE its database first"):
+            # Nothing stood on that day, and no such commodity is in either.
+            attached.execute(
+                f"SELECT COUNT(*) FROM g{other}.serving.{macro}('1900-01-01') WHERE commodity_code = '0000000'"
+            ).fetchall()
+
+
+def test_without_use_a_macro_finds_no_tables(attached: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(duckdb.CatalogException, match="does not exist"):
+        attached.execute("FROM g1.serving.psd_asof('2025-08-12')")
+
+
+def test_every_fact_is_counted_once(attached: duckdb.DuckDBPyConnection) -> None:
+    attached.execute("USE g1")
+    facts = "SELECT COUNT(DISTINCT (commodity_code, country_code, market_year, attribute_id, unit_id)) FROM"
+    (total,) = attached.execute(f"{facts} serving.fct_psd").fetchone()
+    for day in ("1990-01-01", "2025-06-12", "2025-06-13", "2025-07-10", "2025-07-11", "2025-08-12", "2025-09-12"):
+        counted = attached.execute(
+            f"SELECT SUM(certain + uncertain + unknown + absent) FROM serving.psd_asof_coverage('{day}')"
+        ).fetchone()
+        assert counted == (total,)
