@@ -54,7 +54,7 @@ WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to){row
 
 _KNOWN: Final = """
 CREATE OR REPLACE MACRO {schema}.psd_known(day, checked_on := NULL) AS TABLE
-SELECT * EXCLUDE (certain) FROM {schema}.psd_asof(day, checked_on := checked_on) WHERE certain
+SELECT * EXCLUDE (certain) FROM {schema}.psd_asof(day, checked_on := checked_on) WHERE certain{known_guard}
 """
 
 _ALL: Final = """
@@ -86,7 +86,7 @@ SELECT
   COUNT(*) FILTER (WHERE standing = 'uncertain') AS uncertain,
   COUNT(*) FILTER (WHERE standing = 'unknown') AS unknown,
   COUNT(*) FILTER (WHERE standing = 'absent') AS absent
-FROM {schema}.psd_asof_all(day, checked_on := checked_on) AS fact
+FROM (SELECT * FROM {schema}.psd_asof_all(day, checked_on := checked_on) WHERE TRUE{sheet_guard}) AS fact
 LEFT JOIN {schema}.dim_commodity AS commodity USING (commodity_code)
 GROUP BY fact.commodity_code, commodity.commodity_name
 ORDER BY fact.commodity_code
@@ -102,6 +102,10 @@ _CHECK: Final = """(
 _ROW_GUARD: Final = """
 UNION ALL BY NAME
 SELECT *, random() < 2 AS certain FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
+_KNOWN_GUARD: Final = """
+UNION ALL BY NAME
+SELECT * FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
+
 _SHEET_GUARD: Final = """
 UNION ALL BY NAME
 SELECT commodity_code, country_code, market_year, attribute_id, unit_id,
@@ -118,16 +122,18 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
     `psd_asof_all(day)`: every fact with its `standing` (certain, uncertain, unknown, absent), and NULL where it has no
     value. `psd_asof_coverage(day)`: per commodity, how many facts have each standing.
 
-    DuckDB binds a macro's tables in the database that is in USE, not in the macro's own. So in a file that readers may
-    attach beside another, the macros compare `serving.generation` with the one they are of, and raise instead of
-    answering from the other file.
+    DuckDB binds a macro's tables and macros in the database that is in USE, not in the macro's own. So in a file that
+    readers may attach beside another, the macros compare `serving.generation` with the one they are of, and raise
+    instead of answering from the other file.
     """
-    check, guards = "TRUE", {"row_guard": "", "sheet_guard": ""}
+    check, guards = "TRUE", {"row_guard": "", "known_guard": "", "sheet_guard": ""}
     if generation:
         created_at = generation.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
         check = _CHECK.format(schema=schema, number=generation.number, created_at=created_at)
         guards = {
             "row_guard": _ROW_GUARD.format(schema=schema, check=check),
+            "known_guard": _KNOWN_GUARD.format(schema=schema, check=check),
             "sheet_guard": _SHEET_GUARD.format(schema=schema, check=check),
         }
-    return tuple(text.format(schema=schema, check=check, **guards) for text in (_ASOF, _KNOWN, _ALL, _COVERAGE))
+    texts = (_ASOF, _KNOWN, _ALL, _COVERAGE)
+    return tuple(text.format(schema=schema, check=check, **guards) for text in texts)
