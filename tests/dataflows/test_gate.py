@@ -4,12 +4,13 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from dataflows.gate import Gate, faults_against, is_current
+from dataflows.gate import Gate, faults_against, is_current, is_redated
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.store import ServingStore
-from dataflows.snapshot import Snapshot
+from dataflows.snapshot import Snapshot, releases_digest
 from dataflows.transform import models_digest
 
 SERVED = Generation(
@@ -59,19 +60,50 @@ def test_a_gate_without_a_reason_forces_nothing() -> None:
     assert Gate(0.1).forced_reason is None
 
 
-@pytest.mark.parametrize("newest", [date(2025, 11, 13), None])
-def test_an_older_newest_release_is_refused_and_both_days_are_named(newest: date | None) -> None:
-    (fault,) = faults_against(SERVED, facts(newest_released_on=newest), 1.0)
-    assert fault == f"its newest release is of {newest}, the served one's of 2025-11-14"
+NOVEMBER = {"newest_release_month": "2025-11", "newest_released_on": date(2025, 11, 14)}
 
 
-@pytest.mark.parametrize("newest", [date(2025, 11, 14), date(2025, 12, 9)])
-def test_the_same_or_a_newer_release_passes(newest: date) -> None:
-    assert faults_against(SERVED, facts(newest_released_on=newest), 0.0) == ()
+@pytest.mark.parametrize(
+    ("month", "day", "passes"),
+    [
+        ("2025-11", date(2025, 11, 14), True),
+        ("2025-11", date(2025, 11, 13), False),
+        ("2025-11", None, False),
+        ("2025-12", date(2025, 11, 1), True),
+        ("2025-10", date(2025, 12, 1), False),
+    ],
+)
+def test_an_older_newest_release_is_refused_by_month_then_by_day(month: str, day: date | None, passes: bool) -> None:
+    found = faults_against(
+        replace(SERVED, **NOVEMBER), facts(newest_release_month=month, newest_released_on=day), max_row_loss=1.0
+    )
+    told = f"its newest release is {month} of {day}, the served one's 2025-11 of 2025-11-14"
+    assert found == (() if passes else (told,))
+
+
+@pytest.mark.parametrize("months", [(None, "2025-11"), ("2025-11", None), (None, None)])
+@pytest.mark.parametrize(
+    ("day", "snapshots", "passes"),
+    [
+        (date(2025, 11, 13), ("october", "november"), True),
+        (date(2025, 11, 13), ("october",), False),
+        (date(2025, 11, 14), ("october",), True),
+        (date(2025, 12, 9), ("december",), True),
+        (None, ("october", "november"), False),
+    ],
+)
+def test_where_a_month_is_unknown_an_earlier_day_is_refused_if_a_release_is_missing(
+    months: tuple[str | None, str | None], day: date | None, snapshots: tuple[str, ...], passes: bool
+) -> None:
+    served = replace(SERVED, newest_release_month=months[0])
+    new = facts(newest_release_month=months[1], newest_released_on=day, snapshots=snapshots)
+    assert (faults_against(served, new, max_row_loss=1.0) == ()) is passes
 
 
 def test_where_the_served_one_knows_no_release_none_is_asked_for() -> None:
     assert faults_against(replace(SERVED, newest_released_on=None), facts(newest_released_on=None), 0.0) == ()
+    november = replace(SERVED, newest_release_month="2025-11", newest_released_on=None)
+    assert faults_against(november, facts(newest_release_month="2025-11", newest_released_on=None), 0.0) == ()
 
 
 @pytest.mark.parametrize(("rows", "passes"), [(900, True), (899, False), (1000, True), (2000, True), (0, False)])
@@ -140,6 +172,39 @@ def test_the_code_of_an_older_generation_does_not_count(tmp_path: Path) -> None:
     published(tmp_path)
     assert is_current(published(tmp_path, models_digest="another"), SNAPSHOTS, "psd_coffee") is False
     assert is_current(published(tmp_path), SNAPSHOTS, "psd_coffee") is True
+
+
+def test_snapshots_of_another_day_are_published_unless_no_digest_of_days_is_known(tmp_path: Path) -> None:
+    store = published(tmp_path, releases_digest=releases_digest(SNAPSHOTS))
+    assert is_current(store, SNAPSHOTS, "psd_coffee") is True
+    redated = tuple(replace(each, released_on=date(2025, 11, 12)) for each in SNAPSHOTS)
+    assert is_current(store, redated, "psd_coffee") is False
+    assert is_current(published(tmp_path), redated, "psd_coffee") is True
+
+
+@pytest.mark.parametrize(("day", "redated"), [("2025-11-14", False), ("2025-11-12", True)])
+def test_a_release_that_got_another_day_is_noticed(tmp_path: Path, day: str, redated: bool) -> None:
+    served, built = tmp_path / "it's served.duckdb", tmp_path / "built.duckdb"
+    write_releases(served, ("one", "2025-10-09"), ("two", "2025-11-14"), ("gone", "2025-01-01"))
+    write_releases(built, ("one", "2025-10-09"), ("two", day), ("new", "2025-12-09"))
+    assert is_redated(served, built) is redated
+
+
+def test_a_file_without_releases_is_not_redated(tmp_path: Path) -> None:
+    write_releases(tmp_path / "built.duckdb", ("one", "2025-10-09"))
+    duckdb.connect(str(tmp_path / "served.duckdb")).close()
+    assert is_redated(tmp_path / "served.duckdb", tmp_path / "built.duckdb") is False
+    with duckdb.connect(str(tmp_path / "served.duckdb")) as connection:
+        connection.execute("CREATE SCHEMA serving")
+        connection.execute("CREATE TABLE serving.dim_release AS SELECT 1 AS another_column")
+    assert is_redated(tmp_path / "served.duckdb", tmp_path / "built.duckdb") is False
+
+
+def write_releases(path: Path, *releases: tuple[str, str]) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE SCHEMA serving")
+        connection.execute("CREATE TABLE serving.dim_release (snapshot_key TEXT, released_on DATE)")
+        connection.executemany("INSERT INTO serving.dim_release VALUES (?, ?)", releases)
 
 
 def test_a_rollback_holds_until_there_is_something_new(tmp_path: Path) -> None:
