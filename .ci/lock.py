@@ -16,7 +16,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCKS = {
-    "requirements.lock": ("--all-extras", "--all-groups", "--no-group", "installer"),
+    # Only `just mutants` needs the group of that name, and no machine but a developer's runs it.
+    "requirements.lock": ("--all-extras", "--all-groups", "--no-group", "installer", "--no-group", "mutants"),
     "requirements-uv.lock": ("--only-group", "installer"),
 }
 """Each lock file, and what of the declared dependencies it holds."""

@@ -100,7 +100,7 @@ def _measure(name: str, checkout: Path) -> float:
             if item.job_id not in killed:
                 _test(database, target, item, source, timeout_s)
                 print(f"{name} {number}/{len(mutants)}", flush=True)
-        return _record(name, digest, database, checkout)
+        return _record(name, database, checkout)
 
 
 def _preload(target: Target) -> None:
@@ -111,7 +111,7 @@ def _preload(target: Target) -> None:
     here = str(Path.cwd())
     # By place, not by name: pytest names a test's module after its folders.
     for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(here) and not name.startswith("tests.mutation"):
+        if (getattr(module, "__file__", None) or "").startswith(here) and "mutation" not in module.__file__:
             del sys.modules[name]
 
 
@@ -204,7 +204,7 @@ def _run_tests(target: Target) -> None:
         os._exit(code)
 
 
-def _record(name: str, digest: str, database, checkout: Path) -> float:
+def _record(name: str, database, checkout: Path) -> float:
     """Write a module's outcome beside those of the others; the share of mutants that was killed."""
     from tests.mutation.page import page_of, read_results
 
@@ -216,7 +216,7 @@ def _record(name: str, digest: str, database, checkout: Path) -> float:
             was, becomes = result.diff.split("\n")
             survivors.append({"was": was, "becomes": becomes, "reason": known.get((was, becomes), "")})
             print(f"{name}: {item.mutations[0].start_pos[0]}: {was}  →  {becomes}")
-    results[name] = {"digest": digest, "mutants": database.num_work_items, "survivors": survivors}
+    results[name] = {"mutants": database.num_work_items, "survivors": survivors}
     ordered = {each: results[each] for each in TARGETS if each in results}
     (checkout / RESULTS).write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
     (checkout / "docs" / "mutants.md").write_text(page_of(ordered))

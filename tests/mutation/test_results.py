@@ -17,4 +17,4 @@ def test_every_measured_module_meets_the_aim_and_each_survivor_has_its_reason() 
 def test_every_module_and_its_tests_exist() -> None:
     for target in TARGETS.values():
         assert (PROJECT / target.module).is_file()
-        assert all((PROJECT / each).is_file() for each in target.tests)
+        assert all((PROJECT / each.partition("::")[0]).is_file() for each in target.tests)
