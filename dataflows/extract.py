@@ -1,71 +1,245 @@
-"""The extract dataflow: from USDA's archive to one more snapshot in the landing, or the news that there is none.
+"""The extract dataflow: from USDA's archive and current file to new snapshots in the landing, or that there are none.
 
-candidates → probes → newest_posted → landed_already → download → contents → snapshot
+    candidates ─┬▶ probes ─┬▶ newest_posted ─▶ landed_already ─▶ download ─▶ contents ─▶ archived ─┬▶ snapshot
+          live ─┘          └──────────────────────────────────────────────────▶ current_file ◀─────┘
+
+A candidate that cannot be asked is reported and does not stop the others.
 """
 
 import hashlib
+import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from dataflows import psd_zip, release
-from dataflows.archive import Archive, Download, Probe
-from dataflows.errors import NotPostedError
+from dataflows.archive import Archive, Download, Probe, Verdict
+from dataflows.errors import ArchiveError, NotPostedError, SnapshotError
 from dataflows.files import disk_trouble
 from dataflows.landing import Landing
+from dataflows.probe_memory import LiveCheck
 from dataflows.psd_zip import Contents
 from dataflows.release import Month, Release
 from dataflows.release_dates import Evidence, date_release, inner_timestamp, latest_plausible, newest_stamp
+from dataflows.sameness import landed_as, remember
 from dataflows.snapshot import Snapshot, content_key
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The posted file of the newest month, and what was found out about every candidate."""
+
+    probe: Probe | None
+    """None when no month is posted."""
+    known: Snapshot | None
+    """The snapshot that it was landed as before."""
+    verdicts: tuple[Probe, ...]
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A snapshot that is posted now, and whether this run landed it."""
+
+    snapshot: Snapshot
+    is_new: bool
+    is_current_file: bool = False
+
+
+@dataclass(frozen=True)
+class CurrentFile:
+    """What became of the current file; `problem` says why there is nothing, None when it is not probed or fine."""
+
+    landed: Landed | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extract found: a snapshot, and whether it is new."""
+    """What an extract found, the archive's release first, and what it could not ask."""
 
-    snapshot: Snapshot
-    is_new: bool
+    landed: tuple[Landed, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.landed[0].snapshot
+
+    @property
+    def is_new(self) -> bool:
+        return any(each.is_new for each in self.landed)
 
 
 def candidates(archive_url: str, dataset: str, newest_month: Month) -> tuple[Release, ...]:
-    """The releases worth a probe, newest first."""
+    """The archive's releases worth a probe, newest first."""
     return release.candidate_releases(archive_url, dataset, newest_month)
 
 
-def probes(candidates: tuple[Release, ...], archive: Archive) -> tuple[Probe, ...]:
-    """What the archive says of each candidate, asked side by side."""
-    with ThreadPoolExecutor(max_workers=len(candidates)) as pool:
+def live(live_url: str | None, dataset: str) -> Release | None:
+    """The current file, which USDA updates between the archive's releases; None when it is not probed."""
+    return release.current_release(live_url, dataset) if live_url else None
+
+
+def probes(candidates: tuple[Release, ...], live: Release | None, archive: Archive) -> tuple[Probe, ...]:
+    """What is said of each candidate, asked side by side; the current file last.
+
+    Where HEAD calls every month missing, GET is asked as well: some servers answer so to any HEAD.
+    """
+    asked = (*candidates, *((live,) if live else ()))
+    with ThreadPoolExecutor(max_workers=len(asked)) as pool:
         try:
-            return tuple(pool.map(archive.probe, candidates))
+            found = tuple(pool.map(partial(_probe, archive), asked))
+            groups = (found[: len(candidates)], found[len(candidates) :])
+            return tuple(probe for group in groups for probe in _asked_by_get(group, archive, pool))
         except KeyboardInterrupt:
             archive.stop()
             raise
 
 
-def newest_posted(probes: tuple[Probe, ...], archive: Archive, landing: Landing) -> Probe:
-    """The newest candidate that is really there. Raises NotPostedError when none is."""
-    for probe in probes:
-        if probe.posted and (_landed(probe, landing) or archive.is_zip(probe.release)):
-            return probe
-    tried = "; ".join(f"{probe.release.month}: {_verdict(probe)}" for probe in probes)
+def newest_posted(probes: tuple[Probe, ...], archive: Archive, landing: Landing) -> Choice:
+    """The newest month's file that is really there, whether known or new."""
+    verdicts = [probe for probe in probes if probe.release.month is not None]
+    for place, probe in enumerate(verdicts):
+        if not probe.posted:
+            continue
+        known = landed_as(probe, archive, landing)
+        verdicts[place] = probe if known else _sniffed(probe, archive)
+        if verdicts[place].posted:
+            return Choice(verdicts[place], known, tuple(verdicts))
+    return Choice(None, None, tuple(verdicts))
+
+
+def landed_already(newest_posted: Choice) -> Snapshot | None:
+    """The snapshot that this very file was landed as before; then nothing is downloaded."""
+    return newest_posted.known
+
+
+def download(
+    newest_posted: Choice, landed_already: Snapshot | None, archive: Archive, landing: Landing
+) -> Download | None:
+    """The zip in the landing's workspace; a broken attempt continues where it stopped."""
+    if newest_posted.probe is None:
+        return None
+    return _download(newest_posted.probe.release, landed_already, archive, landing)
+
+
+def contents(download: Download | None, newest_posted: Choice) -> Contents | None:
+    """The verified rows, written as Parquet beside the zip. A file that fails is removed, not kept for resuming."""
+    return _unpacked(download, newest_posted.probe.release) if download and newest_posted.probe else None
+
+
+def archived(
+    newest_posted: Choice,
+    landed_already: Snapshot | None,
+    download: Download | None,
+    contents: Contents | None,
+    landing: Landing,
+    landed_at: datetime,
+) -> Landed | None:
+    """The newest month's snapshot, committed to the landing unless these very bytes were landed before."""
+    if landed_already is not None:
+        return Landed(landed_already, is_new=False)
+    if newest_posted.probe is None or download is None or contents is None:
+        return None
+    return _committed(newest_posted.probe, download, contents, landing, landed_at)
+
+
+def current_file(
+    probes: tuple[Probe, ...], archived: Landed | None, archive: Archive, landing: Landing, landed_at: datetime
+) -> CurrentFile:
+    """The current file's snapshot, landed after the archive's, which is often the same file.
+
+    What goes wrong with it is its verdict and no failure: the archive has the same a month later.
+    """
+    found = [probe for probe in probes if probe.release.month is None]
+    if not found:
+        return CurrentFile()
+    (probe,) = found
+    if not probe.posted:
+        return CurrentFile(problem=_problem(probe))
+    try:
+        known = landed_as(probe, archive, landing)
+        if known is None:
+            probe = archive.sniffed(probe)
+            if not probe.posted:
+                return CurrentFile(problem=_problem(probe))
+        landed = _landed_current(probe, known, archive, landing, landed_at)
+    except (ArchiveError, SnapshotError) as error:
+        return CurrentFile(problem=f"current file: {error}")
+    check = LiveCheck(_washington_day(landed_at), landed.snapshot.key)
+    landing.update_memory(probe.release.dataset, lambda memory: replace(memory, live=check))
+    return CurrentFile(landed)
+
+
+def snapshot(newest_posted: Choice, archived: Landed | None, current_file: CurrentFile, archive: Archive) -> Extracted:
+    """What is posted now, as landed. Raises NotPostedError or ArchiveError when nothing usable is posted anywhere."""
+    landed = tuple(each for each in (archived, current_file.landed) if each)
+    if not landed:
+        _raise_nothing_posted(newest_posted.verdicts, current_file, archive)
+    unasked = [_problem(probe) for probe in newest_posted.verdicts if probe.verdict is Verdict.UNKNOWN]
+    for probe in newest_posted.verdicts:
+        if probe.verdict is Verdict.REFUSED:
+            log.info("%s: %s; taken for not posted, for another file is", probe.release.name, probe.reason)
+    problems = (*unasked, *((current_file.problem,) if current_file.problem else ()))
+    for problem in problems:
+        log.warning(problem)
+    return Extracted(landed, problems)
+
+
+def _probe(archive: Archive, release: Release, *, by_get: bool = False) -> Probe:
+    try:
+        return archive.probe(release, by_get=by_get)
+    except ArchiveError as error:
+        return Probe(release, Verdict.UNKNOWN, str(error), "GET" if by_get else "HEAD")
+
+
+def _asked_by_get(group: Sequence[Probe], archive: Archive, pool: ThreadPoolExecutor) -> tuple[Probe, ...]:
+    if any(probe.posted and probe.method == "HEAD" for probe in group):
+        return tuple(group)
+    ask = partial(_probe, archive, by_get=True)
+    missing = {
+        number: pool.submit(ask, probe.release)
+        for number, probe in enumerate(group)
+        if probe.verdict is Verdict.NOT_POSTED and probe.method == "HEAD"
+    }
+    return tuple(missing[number].result() if number in missing else probe for number, probe in enumerate(group))
+
+
+def _sniffed(probe: Probe, archive: Archive) -> Probe:
+    try:
+        return archive.sniffed(probe)
+    except ArchiveError as error:
+        return replace(probe, verdict=Verdict.UNKNOWN, reason=str(error))
+
+
+def _problem(probe: Probe) -> str:
+    unknown = "could not be asked: " if probe.verdict is Verdict.UNKNOWN else ""
+    return f"{probe.release.name}: {unknown}{probe.reason}"
+
+
+def _raise_nothing_posted(verdicts: Sequence[Probe], current_file: CurrentFile, archive: Archive) -> None:
+    tried = "; ".join([*map(_problem, verdicts), *([current_file.problem] if current_file.problem else [])])
+    found = {probe.verdict for probe in verdicts}
+    if Verdict.REFUSED in found:
+        raise ArchiveError(
+            f"the archive refuses to answer ({tried}); it may block the user agent {archive.user_agent!r}: "
+            f"set PSD_USER_AGENT to another one, or check PSD_ARCHIVE_URL ({verdicts[0].release.url})"
+        )
+    if Verdict.UNKNOWN in found:
+        raise ArchiveError(f"no usable release was found ({tried})")
     raise NotPostedError(
-        f"no release of {probes[0].release.dataset} is posted ({tried}); "
+        f"no release of {verdicts[0].release.dataset} is posted ({tried}); "
         "check PSD_ARCHIVE_URL and PSD_DATASET, or give an earlier month with --as-of"
     )
 
 
-def landed_already(newest_posted: Probe, landing: Landing) -> Snapshot | None:
-    """The snapshot that this very file was landed as before; then nothing is downloaded."""
-    return _landed(newest_posted, landing)
-
-
-def download(
-    newest_posted: Probe, landed_already: Snapshot | None, archive: Archive, landing: Landing
-) -> Download | None:
-    """The zip in the landing's workspace; a broken attempt goes on where it stopped."""
-    wanted = newest_posted.release
-    path = landing.workspace / f"{wanted.dataset}-{wanted.month}.zip"
+def _download(wanted: Release, landed_already: Snapshot | None, archive: Archive, landing: Landing) -> Download | None:
+    path = landing.workspace / f"{wanted.dataset}-{wanted.name.replace(' ', '-')}.zip"
     with disk_trouble(landing.workspace):
         if landed_already is not None:
             _clear(path)
@@ -74,41 +248,53 @@ def download(
     return archive.download(wanted, path)
 
 
-def contents(download: Download | None, newest_posted: Probe) -> Contents | None:
-    """The verified rows, written as Parquet beside the zip. A file that fails is removed, not kept for resuming."""
-    if download is None:
-        return None
+def _landed_current(
+    probe: Probe, known: Snapshot | None, archive: Archive, landing: Landing, landed_at: datetime
+) -> Landed:
+    downloaded = _download(probe.release, known, archive, landing)
+    if known is not None:
+        return Landed(known, is_new=False, is_current_file=True)
+    assert downloaded is not None  # only a known file is not downloaded
+    landed = _committed(probe, downloaded, _unpacked(downloaded, probe.release), landing, landed_at)
+    return replace(landed, is_current_file=True)
+
+
+def _unpacked(download: Download, wanted: Release) -> Contents:
     try:
-        return psd_zip.unpack(download.path, newest_posted.release.member, _rows_path(download))
+        return psd_zip.unpack(download.path, wanted.member, _rows_path(download))
     except BaseException:
         download.path.unlink()
         raise
 
 
-def snapshot(
-    newest_posted: Probe,
-    landed_already: Snapshot | None,
-    download: Download | None,
-    contents: Contents | None,
-    landing: Landing,
-    landed_at: datetime,
-) -> Extracted:
-    """The snapshot, committed to the landing unless these very bytes were landed before."""
-    if landed_already is not None:
-        return Extracted(landed_already, is_new=False)
-    assert download is not None and contents is not None
-    wanted = newest_posted.release
+def _committed(probe: Probe, download: Download, contents: Contents, landing: Landing, landed_at: datetime) -> Landed:
+    """Land a verified download, unless its bytes are landed; then keep the validators that it came with."""
     with download.path.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
-    same = landing.find_bytes(wanted.dataset, sha256)
-    if same is not None:
+    same = landing.find_bytes(probe.release.dataset, sha256)
+    if same is None:
+        landed = _described(probe.release, download, contents, sha256, landed_at)
+        landing.land(landed, download.path, _rows_path(download))
+    else:
+        landed = same
         download.path.unlink()
         _rows_path(download).unlink()
-        return Extracted(same, is_new=False)
-    evidence = _evidence(download, contents, wanted.month, landed_at)
-    dating = date_release(wanted.month, evidence)
-    assert dating is not None  # the address names a month
-    landed = Snapshot(
+        remember(landing, replace(probe, method="GET", identity=download.identity), same)
+    # Where HEAD and GET may have met two versions of the file, HEAD's validators stand for neither.
+    if probe.identity.agrees_with(download.identity):
+        remember(landing, probe, landed)
+    return Landed(landed, is_new=same is None)
+
+
+def _described(wanted: Release, download: Download, contents: Contents, sha256: str, landed_at: datetime) -> Snapshot:
+    inner = inner_timestamp(download.path, contents.member)
+    stamp = newest_stamp(_rows_path(download), latest_plausible(wanted.month, inner, landed_at))
+    dating = date_release(wanted.month, Evidence(inner, stamp, download.last_modified))
+    if dating is None:
+        download.path.unlink()
+        _rows_path(download).unlink()
+        raise SnapshotError(f"{wanted.url} names no month, by no stamp and no date; it was not landed")
+    return Snapshot(
         dataset=wanted.dataset,
         url=wanted.url,
         etag=download.etag,
@@ -123,32 +309,16 @@ def snapshot(
         landed_at=landed_at,
         key=content_key(dating.month, sha256),
         published_at=dating.published_at,
-        newest_stamp=str(evidence.newest_stamp) if evidence.newest_stamp else None,
+        newest_stamp=str(stamp) if stamp else None,
     )
-    landing.land(landed, download.path, _rows_path(download))
-    return Extracted(landed, is_new=True)
 
 
-def _landed(probe: Probe, landing: Landing) -> Snapshot | None:
-    """The snapshot that was landed from this address with these very headers; None when they identify nothing."""
-    validators = (probe.etag,) if probe.etag else (probe.last_modified, probe.size_bytes)
-    if validators[0] is None:
-        return None
-    for snapshot in reversed(landing.snapshots()):
-        landed = (snapshot.etag,) if probe.etag else (snapshot.last_modified, snapshot.size_bytes)
-        if snapshot.url == probe.release.url and landed == validators:
-            return snapshot
-    return None
-
-
-def _evidence(download: Download, contents: Contents, month: Month, landed_at: datetime) -> Evidence:
-    inner = inner_timestamp(download.path, contents.member)
-    stamp = newest_stamp(_rows_path(download), latest_plausible(month, inner, landed_at))
-    return Evidence(inner, stamp, download.last_modified)
+def _washington_day(moment: datetime) -> date:
+    return moment.astimezone(ZoneInfo("America/New_York")).date()
 
 
 def _clear(path: Path) -> None:
-    """Remove what a run left of a download that died when it had landed it, before it could tidy up."""
+    """Remove what a run left of a download when it died after landing it and before its cleanup."""
     for left in path.parent.glob(f"{path.stem}.*"):
         if left.is_file():
             left.unlink(missing_ok=True)
@@ -156,7 +326,3 @@ def _clear(path: Path) -> None:
 
 def _rows_path(download: Download) -> Path:
     return download.path.with_suffix(".parquet")
-
-
-def _verdict(probe: Probe) -> str:
-    return "not posted (no zip)" if probe.posted else probe.reason

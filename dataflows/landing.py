@@ -3,20 +3,23 @@
     psd/{key}.zip                                            evidence; never changes
     psd/{key}.json                                           the commit marker, written last
     raw/{dataset}/released_on=YYYY-MM-DD/key={key}/rows.parquet   what the transform reads; rebuilt from the zip
+    probes/{dataset}.json                                    what probes found out, see `probe_memory`
     .partial/                                                downloads in progress
 
 A snapshot exists when its marker does. Everything else is a leftover that the next landing takes over.
 """
 
 import hashlib
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from dataflows import psd_zip
 from dataflows.errors import LandingError, SnapshotError
 from dataflows.files import disk_trouble, move_durably, write_durably
+from dataflows.probe_memory import LiveCheck, ProbeMemory
 from dataflows.snapshot import Snapshot
 
 
@@ -52,6 +55,22 @@ class Landing(ABC):
         """A landed zip as a file, for as long as the context lasts; LandingError when it is gone."""
 
     @abstractmethod
+    def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
+        """Up to `count` bytes of a landed zip from `start_bytes` on; LandingError when it is gone."""
+
+    @abstractmethod
+    def memory(self, dataset: str) -> ProbeMemory:
+        """What earlier probes found out about a dataset's addresses."""
+
+    @abstractmethod
+    def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
+        """Write the changed memory; nothing is written when it is the same."""
+
+    def live_check(self, dataset: str) -> LiveCheck | None:
+        """The last day on which a probe of the current file confirmed a snapshot, and which; None when never."""
+        return self.memory(dataset).live
+
+    @abstractmethod
     def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
         """The rows of a snapshot on the local disk, unpacked from its zip when they are not there."""
 
@@ -66,6 +85,7 @@ class LocalLanding(Landing):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.workspace = root / ".partial"
+        self._memory_lock = threading.Lock()
 
     def zip_path(self, key: str) -> Path:
         return self.root / "psd" / f"{key}.zip"
@@ -140,6 +160,28 @@ class LocalLanding(Landing):
                 f"{self.marker_path(snapshot.key)} and extract {snapshot.month} again"
             )
         yield zip_path
+
+    def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
+        with disk_trouble(self.zip_path(snapshot.key)), self.zip_path(snapshot.key).open("rb") as file:
+            file.seek(start_bytes)
+            return file.read(count)
+
+    def memory(self, dataset: str) -> ProbeMemory:
+        path = self._memory_path(dataset)
+        with disk_trouble(path):
+            return ProbeMemory.from_json(path.read_bytes()) if path.exists() else ProbeMemory()
+
+    def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
+        path = self._memory_path(dataset)
+        with self._memory_lock, disk_trouble(path):
+            before = self.memory(dataset)
+            after = change(before)
+            if after != before:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_durably(path, after.to_json())
+
+    def _memory_path(self, dataset: str) -> Path:
+        return self.root / "probes" / f"{dataset}.json"
 
     def rebuild_rows(self, snapshot: Snapshot, zip_path: Path) -> None:
         """Unpack a snapshot's rows from its zip, wherever that lies; SnapshotError when it is not what was landed."""

@@ -3,6 +3,7 @@
     psd/{key}.zip                                                evidence; never changes
     psd/{key}.json                                               the commit marker, written last
     raw/{dataset}/released_on=YYYY-MM-DD/key={key}/{sha256}.parquet   the rows; the name is their digest
+    probes/{dataset}.json                                        what probes found out, see `probe_memory`
 
 The local folder is a cache: the same layout as a local landing, without the zips. For a dataset that is
 transformed it mirrors the bucket; a zip that lies only here is evidence, and is never dropped silently.
@@ -12,9 +13,10 @@ import hashlib
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from dataflows.errors import LandingError, LostRaceError
 from dataflows.files import write_durably
 from dataflows.landing import Landing, LocalLanding
 from dataflows.object_store import ObjectStore, StoredObject
+from dataflows.probe_memory import ProbeMemory
 from dataflows.snapshot import Snapshot
 
 LEFTOVER_AFTER = timedelta(hours=1)
@@ -42,6 +45,7 @@ class R2Landing(Landing):
         self.store = store
         self.cache = cache
         self.workspace = cache.workspace
+        self._memory_lock = threading.Lock()
         self._known: dict[str, Snapshot] = {}
         """Markers read before; only `redate` changes one."""
 
@@ -95,6 +99,37 @@ class R2Landing(Landing):
         for snapshot in landed:
             if not self.cache.marker_path(snapshot.key).exists() or self.cache.find(snapshot.key) != snapshot:
                 self.cache.write_marker(snapshot)
+
+    def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
+        key = zip_key(snapshot.key)
+        wanted = f"bytes={start_bytes}-{start_bytes + count - 1}"
+        with self.store.explained("read", key):
+            answer = self.store.client.get_object(Bucket=self.store.bucket.name, Key=key, Range=wanted)
+            with closing(answer["Body"]) as body:
+                data: bytes = body.read(count)
+        return data
+
+    def memory(self, dataset: str) -> ProbeMemory:
+        found = self.store.read(_memory_key(dataset))
+        return ProbeMemory.from_json(found.data) if found else ProbeMemory()
+
+    def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
+        """Another machine that writes at the same time wins; what is lost costs a probe a few bytes once more."""
+        key = _memory_key(dataset)
+        with self._memory_lock:
+            found = self.store.read(key)
+            before = ProbeMemory.from_json(found.data) if found else ProbeMemory()
+            after = change(before)
+            if after == before:
+                return
+            data = after.to_json().encode()
+            try:
+                if found is None:
+                    self.store.put_if_absent(key, data)
+                else:
+                    self.store.replace(key, data, found.etag)
+            except LostRaceError as error:
+                log.info("another machine wrote what its probe found: %s", error)
 
     def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
         return self.cache.rows_file(snapshot, zip_path)
@@ -223,6 +258,10 @@ class R2Landing(Landing):
 
 def zip_key(key: str) -> str:
     return f"psd/{key}.zip"
+
+
+def _memory_key(dataset: str) -> str:
+    return f"probes/{dataset}.json"
 
 
 def marker_key(key: str) -> str:

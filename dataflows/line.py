@@ -1,8 +1,8 @@
-"""HTTP over a line that may be bad: every request ends by an answer, by a typed error, or because it was cut.
+"""HTTP client with retries and a hard deadline per request.
 
-Transient failures (connection trouble, 408, 429, 5xx) are tried again with backoff and jitter, everything else is
-not. httpx bounds each wait for bytes but no request as a whole, so each request has a connection of its own, which
-a timer, or whoever calls `stop`, can cut.
+Transient failures (connection trouble, 408, 429, 5xx) are retried with backoff and jitter, everything else is not.
+httpx bounds each wait for bytes but no request as a whole, so each request has a connection of its own, which a
+timer, or `stop`, can cut.
 """
 
 import random
@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from dataflows.errors import ArchiveError
+from dataflows.release import USER_AGENT
 
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _MAX_REDIRECTS = 3
@@ -63,11 +64,11 @@ class Stopped(KeyboardInterrupt):
 class Line:
     """An HTTP client with patience. Safe for several threads; close it when done."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: Patience, user_agent: str = USER_AGENT) -> None:
         self.patience = patience
         self._client = httpx.Client(
             timeout=httpx.Timeout(patience.silence_s),
-            headers={"Accept-Encoding": "identity", "User-Agent": "materia"},
+            headers={"Accept-Encoding": "identity", "User-Agent": user_agent},
             limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0),
         )
         self._cords: set[_Cord] = set()
@@ -88,26 +89,27 @@ class Line:
             try:
                 return attempt()
             except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-                raise ArchiveError(f"{url} can't be asked for: {error}; check PSD_ARCHIVE_URL") from error
+                raise ArchiveError(f"{error} ({url}); check PSD_ARCHIVE_URL") from error
             except (Transient, httpx.TransportError) as error:
                 failure = error
                 if _is_mistrust(error):
-                    raise ArchiveError(f"{url}: its certificate is not to be trusted: {error}") from error
+                    raise ArchiveError(f"its certificate is not to be trusted: {error} ({url})") from error
                 if number < self.patience.attempts - 1:
                     pause_s = self.patience.pause_s(number, getattr(error, "retry_after_s", None))
                     if self._stopped.wait(pause_s):
                         raise Stopped from error
         reason = str(failure) or type(failure).__name__
         raise ArchiveError(
-            f"{url}: {reason}, {self.patience.attempts} times in a row; try again later, "
+            f"{reason}, {self.patience.attempts} times in a row ({url}); try again later, "
             "or set PSD_ARCHIVE_URL if the archive moved"
         ) from failure
 
     @contextmanager
     def answer(self, method: str, url: str, headers: dict[str, str], within_s: float) -> Iterator[httpx.Response]:
-        """One answer, after redirects within the host; its body is to be read before `within_s` are over.
+        """One answer, after redirects within the host; its body must be read within `within_s`.
 
-        Raises Transient and httpx.TransportError for what may pass (see `patiently`), else ArchiveError.
+        Raises Transient and httpx.TransportError for what may pass (see `patiently`), else ArchiveError. HEAD raises
+        no Transient: servers refuse it with any status, and the GET that follows tells whether that was meant.
         """
         here, deadline = url, time.monotonic() + within_s
         for _ in range(_MAX_REDIRECTS + 1):
@@ -115,7 +117,7 @@ class Line:
                 self._cuttable(url, within_s, deadline) as trace,
                 self._client.stream(method, here, headers=headers, extensions={"trace": trace}) as response,
             ):
-                if response.status_code in _TRANSIENT:
+                if response.status_code in _TRANSIENT and method != "HEAD":
                     raise Transient(f"HTTP {response.status_code}", _retry_after_s(response))
                 if not response.has_redirect_location:
                     yield response

@@ -1,4 +1,4 @@
-"""A release: the month for which USDA posts one archive file of a dataset."""
+"""A release: a file of a dataset that USDA posts, in the archive or as the current file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from datetime import date
 from typing import Self
 
 from dataflows.errors import SettingsError
+
+USER_AGENT = "materia (USDA PSD client)"
+"""What every request to USDA carries unless `PSD_USER_AGENT` is set."""
 
 CANDIDATE_MONTHS = 4
 """How far back a probe looks: the month itself and three before it."""
@@ -52,11 +55,16 @@ class Month:
 
 @dataclass(frozen=True)
 class Release:
-    """One month's file of one dataset in the archive."""
+    """One file of one dataset that may be posted: a month's in the archive, or the current one."""
 
     dataset: str
-    month: Month
+    month: Month | None
+    """The month of the archive's address; None for the current file, whose address names none."""
     url: str
+
+    @property
+    def name(self) -> str:
+        return str(self.month) if self.month else "current file"
 
     @property
     def member(self) -> str:
@@ -68,6 +76,11 @@ def release_of(archive_url: str, dataset: str, month: Month) -> Release:
     """The release at USDA's archive layout: `{archive_url}/{year}/{month:02d}/{dataset}_csv.zip`."""
     url = f"{archive_url.rstrip('/')}/{month.year}/{month.month:02d}/{dataset}_csv.zip"
     return Release(dataset=dataset, month=month, url=url)
+
+
+def current_release(live_url: str, dataset: str) -> Release:
+    """The file that USDA updates between releases; `{dataset}` in its address is replaced."""
+    return Release(dataset=dataset, month=None, url=live_url.replace("{dataset}", dataset))
 
 
 def candidate_releases(archive_url: str, dataset: str, newest: Month) -> tuple[Release, ...]:

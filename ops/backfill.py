@@ -75,7 +75,7 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
 
 def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDone]:
     """Land the months side by side; an interruption ends what is under way at once."""
-    archive = Archive(patience=begun.request.patience)
+    archive = Archive(begun.request.patience, begun.settings.user_agent)
     done = []
     with closing(archive), ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, archive):
         landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, archive) for month in months]
@@ -100,10 +100,11 @@ def _land(begun: Job, month: Month, archive: Archive) -> MonthDone:
 
     inputs = {"archive": archive, "landing": begun.landing, "landed_at": utc_now()}
     release = release_of(begun.settings.archive_url, begun.settings.dataset, month)
+    given = {"candidates": (release,), "live": None}
     try:
         with begun.recorder.step(str(month)) as note:
             try:
-                found = driver.execute(extract, "snapshot", inputs, given={"candidates": (release,)})
+                found = driver.execute(extract, "snapshot", inputs, given=given)
                 outcome = Outcome.LANDED if found.is_new else Outcome.KNOWN
                 done = MonthDone(month, outcome, described(found.snapshot))
             except NotPostedError:

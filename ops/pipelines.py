@@ -20,6 +20,7 @@ from ops.settings import Settings
 from ops.version import code_version
 
 if TYPE_CHECKING:
+    from dataflows.extract import Extracted
     from dataflows.transform import Lakehouse
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def upgrade_landing(job: Job) -> None:
 def _extract(job: Job) -> None:
     from dataflows import extract
 
-    archive = Archive(patience=job.request.patience, progress=job.request.progress)
+    archive = Archive(job.request.patience, job.settings.user_agent, job.request.progress)
     try:
         found = job.execute(
             extract,
@@ -67,6 +68,7 @@ def _extract(job: Job) -> None:
             {
                 "archive": archive,
                 "archive_url": job.settings.archive_url,
+                "live_url": job.settings.live_url,
                 "dataset": job.settings.dataset,
                 "newest_month": job.request.as_of or Month.of(utc_now().date()),
                 "landing": job.landing,
@@ -75,16 +77,23 @@ def _extract(job: Job) -> None:
         )
     finally:
         archive.close()
-    job.recorder.snapshots = (found.snapshot.key,)
-    job.recorder.result = f"landed {described(found.snapshot)}" if found.is_new else _already(found.snapshot)
+    job.recorder.snapshots = tuple(dict.fromkeys(each.snapshot.key for each in found.landed))
+    job.recorder.result = outcome_of(found)
 
 
-def described(snapshot: Snapshot) -> str:
-    return f"{snapshot.month} of {snapshot.released_on} ({snapshot.row_count:,} facts)"
+def outcome_of(found: "Extracted") -> str:
+    """What an extract found, in a line. It says *nothing new* only when everything that it names was asked."""
+    new = [described(each.snapshot, each.is_current_file) for each in found.landed if each.is_new]
+    problems = f"; {'; '.join(found.problems)}" if found.problems else ""
+    if new:
+        return f"landed {', '.join(new)}{problems}"
+    known = f"{found.snapshot.month} of {found.snapshot.released_on} was landed before"
+    return f"{known}{problems}" if found.problems else f"{NOTHING_NEW}: {known}"
 
 
-def _already(snapshot: Snapshot) -> str:
-    return f"{NOTHING_NEW}: {snapshot.month} of {snapshot.released_on} was landed before"
+def described(snapshot: Snapshot, is_current_file: bool = False) -> str:
+    source = ", current file" if is_current_file else ""
+    return f"{snapshot.month} of {snapshot.released_on} ({snapshot.row_count:,} facts{source})"
 
 
 def _transform(job: Job) -> None:

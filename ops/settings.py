@@ -10,6 +10,7 @@ from pathlib import Path
 from dataflows.ducklake import DuckLake
 from dataflows.errors import SettingsError
 from dataflows.iceberg.catalog import CatalogAddress
+from dataflows.release import USER_AGENT
 from ops import ducklake, iceberg_settings, r2_settings
 from ops.numbers import number
 from ops.r2_settings import R2Settings, r2_of
@@ -20,12 +21,16 @@ PROJECT_DIR = Path(__file__).resolve().parents[1]
 IS_CHECKOUT = (PROJECT_DIR / "pyproject.toml").is_file()
 """Whether this code runs from a checkout; otherwise it is an installed wheel."""
 USDA_ARCHIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/archives"
+USDA_LIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/{dataset}_csv.zip"
 
 DOCUMENTED = {
     "MATERIA_DATA_DIR": "everything Materia keeps; default `data/` in a checkout, else the user's data directory",
     "LAKEHOUSE_DUCKDB_PATH": "SQLMesh's database; default `lakehouse.duckdb` in the data directory",
     "SERVING_DUCKDB_PATH": "the served database, a link to a generation; default `serving.duckdb` there",
     "PSD_ARCHIVE_URL": "where releases are posted; default USDA's archive",
+    "PSD_LIVE_URL": "the current file, `{dataset}` is replaced; empty: not probed; default USDA's, "
+    "unless `PSD_ARCHIVE_URL` is set",
+    "PSD_USER_AGENT": "sent with every request to USDA; default `materia (USDA PSD client)`",
     "PSD_DATASET": "which file of a release is kept; default `psd_alldata`",
     "MATERIA_MAX_ROW_LOSS": "share of a table's rows that a new generation may lack, 0 to 1; default `0.02`",
     **r2_settings.DOCUMENTED,
@@ -76,6 +81,9 @@ class Settings:
     lakehouse_path: Path
     serving_path: Path
     archive_url: str
+    live_url: str | None
+    """Where the current file is, `{dataset}` in place of the name; None when it is not probed."""
+    user_agent: str
     dataset: str
     max_row_loss: float
     r2: R2Settings | None
@@ -133,6 +141,8 @@ class Settings:
             lakehouse_path=_path(given, "LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb"),
             serving_path=_path(given, "SERVING_DUCKDB_PATH", data_dir / "serving.duckdb"),
             archive_url=archive_url,
+            live_url=_live_url(given, environ, archive_url),
+            user_agent=_user_agent(given),
             dataset=dataset,
             max_row_loss=number(given.get("MATERIA_MAX_ROW_LOSS", "0.02"), "MATERIA_MAX_ROW_LOSS", 0, 1),
             r2=r2,
@@ -158,6 +168,23 @@ def user_cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("materia", appauthor=False)
+
+
+def _live_url(given: Mapping[str, str], environ: Mapping[str, str], archive_url: str) -> str | None:
+    """Set: that, or nothing when empty. Not set: USDA's, beside USDA's archive; a mirror's current file is unknown."""
+    if "PSD_LIVE_URL" not in environ:
+        return USDA_LIVE_URL if archive_url.rstrip("/") == USDA_ARCHIVE_URL else None
+    url = given.get("PSD_LIVE_URL")
+    if url and not config.is_address(url):
+        raise SettingsError(f"PSD_LIVE_URL={url!r} is not an http(s) address")
+    return url
+
+
+def _user_agent(given: Mapping[str, str]) -> str:
+    agent = given.get("PSD_USER_AGENT") or USER_AGENT
+    if not (agent.isascii() and agent.isprintable()):
+        raise SettingsError("PSD_USER_AGENT holds characters that no header may hold; use printable ASCII")
+    return agent
 
 
 def _path(given: Mapping[str, str], name: str, default: Path) -> Path:

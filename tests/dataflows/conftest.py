@@ -44,6 +44,7 @@ def extracted(coffee: FaultyArchive, landing: LocalLanding) -> Callable[..., Ext
         standard = {
             "archive": archive,
             "archive_url": coffee.url,
+            "live_url": None,
             "dataset": DATASET,
             "newest_month": newest,
             "landing": landing,

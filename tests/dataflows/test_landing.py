@@ -46,8 +46,9 @@ for deadly in map(int, sys.argv[3:]):
     # A process for each, made before this one has any thread.
     child = os.fork()
     if child == 0:
-        inputs = dict(archive=Archive(), archive_url=url, dataset="psd_coffee", newest_month=Month(2025, 11),
-                      landing=LocalLanding(base / str(deadly)), landed_at=datetime(2025, 11, 15, tzinfo=timezone.utc))
+        inputs = dict(archive=Archive(), archive_url=url, live_url=None, dataset="psd_coffee",
+                      newest_month=Month(2025, 11), landing=LocalLanding(base / str(deadly)),
+                      landed_at=datetime(2025, 11, 15, tzinfo=timezone.utc))
         driver.execute(extract, "snapshot", inputs)
         os._exit(steps)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -54,7 +54,7 @@ CLIENT = Archive()
 
 def landed(folder: Path, archive: FaultyArchive, landed_at: datetime = LANDED_AT) -> extract.Extracted:
     """Land the archive's only release under `folder`."""
-    given = {"candidates": (release_of(archive.url, DATASET, MONTH),)}
+    given = {"candidates": (release_of(archive.url, DATASET, MONTH),), "live": None}
     inputs = {"archive": CLIENT, "landing": LocalLanding(folder / "landing"), "landed_at": landed_at}
     return driver.execute(extract, "snapshot", inputs, given=given)
 
