@@ -13,9 +13,7 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.real_files import SHARED_PSD, required
 from tests.support.served_demo import ServedDemo, run_demo
 
-pytest_plugins = ["tests.support.scheduling", "tests.support.torture"]
-
-pytest_plugins = ["tests.support.needs"]
+pytest_plugins = ["tests.support.needs", "tests.support.scheduling", "tests.support.torture"]
 
 
 @pytest.fixture(scope="session")

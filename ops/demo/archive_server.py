@@ -109,25 +109,35 @@ class ArchiveServer(AbstractContextManager):
         """What PSD_ARCHIVE_URL is set to."""
         return f"http://127.0.0.1:{self._listener.server_port}"
 
-    def path(self, month: Month, dataset: str | None = None) -> str:
-        return f"/{month.year}/{month.month:02d}/{dataset or self.dataset}_csv.zip"
+    @property
+    def live_url(self) -> str:
+        """What PSD_LIVE_URL is set to."""
+        return f"{self.url}/{{dataset}}_csv.zip"
+
+    def path(self, month: Month | None, dataset: str | None = None) -> str:
+        """Where a month's file is; None: the current file."""
+        folder = f"/{month.year}/{month.month:02d}" if month else ""
+        return f"{folder}/{dataset or self.dataset}_csv.zip"
 
     def post(
         self,
-        month: Month,
+        month: Month | None,
         content: bytes | Path,
         last_modified: datetime,
         etag: str | None = None,
         dataset: str | None = None,
     ) -> str:
-        """Add or replace a month's file; returns its URL. Without an `etag` the content's digest is one."""
+        """Add or replace a month's file, or the current file for None; returns its URL.
+
+        Without an `etag` the content's digest is one.
+        """
         size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
         moment = format_datetime(last_modified.astimezone(UTC), usegmt=True)
         path = self.path(month, dataset)
         self._files[path] = PostedFile(content, size_bytes, moment, etag or _etag_of(content))
         return self.url + path
 
-    def remove(self, month: Month, dataset: str | None = None) -> None:
+    def remove(self, month: Month | None, dataset: str | None = None) -> None:
         """Take a month's file away; from now on it answers 404."""
         self._files.pop(self.path(month, dataset), None)
 

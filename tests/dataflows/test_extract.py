@@ -75,7 +75,7 @@ def test_the_probes_are_under_way_side_by_side(coffee, extracted, monkeypatch):
     ("fault", "said"),
     [
         (Fault(html=True), "a web page in its place"),
-        (Fault(body=b"<!DOCTYPE html><html>maintenance</html>"), "no zip"),
+        (Fault(body=b"<!DOCTYPE html><html>maintenance</html>"), "a web page in its place"),
         (Fault(body=b""), "no zip"),
         (Fault(body=b"PK"), "no zip"),
         (Fault(status=410), "HTTP 410"),
@@ -296,19 +296,36 @@ def test_a_bad_release_leaves_the_landing_as_it_was_and_the_next_run_unharmed(co
     assert extracted().snapshot.row_count == 4
 
 
-def test_a_refused_probe_fails_the_extract_at_once(coffee, extracted, landing):
-    coffee.post(MONTH, release_zip(), POSTED_AT)
-    coffee.misbehave(MONTH.back(2), Fault(status=403), times=None)
-    with pytest.raises(ArchiveError, match="answered HTTP 403"):
+def test_a_candidate_that_cannot_be_asked_is_named_and_stops_no_other(coffee, extracted, landing):
+    coffee.post(MONTH.back(1), release_zip(), POSTED_AT)
+    coffee.misbehave(MONTH, Fault(status=500), times=None)
+    found = extracted()
+    assert found.is_new and found.snapshot.month == MONTH.back(1)
+    (problem,) = found.problems
+    assert problem.startswith("2025-11: could not be asked: HTTP 500")
+
+
+def test_403_for_what_is_not_posted_is_no_problem(coffee, extracted):
+    coffee.post(MONTH.back(1), release_zip(), POSTED_AT)
+    for month in (MONTH, MONTH.back(2), MONTH.back(3)):
+        coffee.misbehave(month, Fault(status=403), times=None)
+    found = extracted()
+    assert (found.snapshot.month, found.problems) == (MONTH.back(1), ())
+
+
+def test_403_for_everything_names_the_user_agent(coffee, extracted, landing):
+    for back in range(4):
+        coffee.misbehave(MONTH.back(back), Fault(status=403), times=None)
+    with pytest.raises(ArchiveError, match="PSD_USER_AGENT") as refused:
         extracted()
-    assert len(coffee.requests) == 4
+    assert not isinstance(refused.value, NotPostedError) and "not posted" not in str(refused.value)
     assert tree(landing.root) == {}
 
 
 def test_a_refused_sniff_is_not_taken_for_not_posted(coffee, extracted):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     coffee.misbehave(MONTH, Fault(status=403, method="GET"), times=None)
-    with pytest.raises(ArchiveError, match="answered HTTP 403") as refused:
+    with pytest.raises(ArchiveError, match="2025-11: could not be asked: HTTP 403") as refused:
         extracted()
     assert not isinstance(refused.value, NotPostedError)
 

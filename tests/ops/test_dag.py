@@ -24,7 +24,19 @@ def test_the_committed_pictures_are_up_to_date(name: str) -> None:
 def test_every_function_comes_after_what_it_needs() -> None:
     extract = pictures.dag_of("extract")
     names = [node.name for node in extract.nodes]
-    assert names == ["candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot"]
+    assert set(names) == {
+        "candidates",
+        "live",
+        "probes",
+        "newest_posted",
+        "landed_already",
+        "download",
+        "contents",
+        "archived",
+        "current_file",
+        "snapshot",
+    }
+    assert all(names.index(need) < place for place, node in enumerate(extract.nodes) for need in node.needs)
     download = extract.nodes[names.index("download")]
     assert download.needs == ("newest_posted", "landed_already") and download.takes == ("archive", "landing")
     assert download.returns == "Download | None" and download.summary.startswith("The zip in the landing's workspace")

@@ -44,6 +44,10 @@ class Fault:
     """Answer 200 with the whole file, whatever range was asked for."""
     last_modified: str | None = None
     """Send this Last-Modified; the empty text sends none."""
+    content_encoding: str | None = None
+    """Send this Content-Encoding; the body stays what it is."""
+    refuse_range: int | None = None
+    """Answer a request with Range with this status, as some firewalls do."""
     body: bytes | None = None
     """Send these bytes as the file's body, with the length they have."""
     method: str | None = None
@@ -58,6 +62,8 @@ class FaultyHandler(ArchiveHandler):
             return super().answer()
         if self.fault.ignore_range and "Range" in self.headers:
             del self.headers["Range"]
+        if self.fault.refuse_range is not None and "Range" in self.headers:
+            return Answer(self.fault.refuse_range, {"Content-Length": "0"})
         return _spoiled(super().answer(), self.fault)
 
     def body(self, answer: Answer) -> Iterator[bytes]:
@@ -85,7 +91,7 @@ class FaultyArchive(ArchiveServer):
         self._faults: dict[str, list[tuple[Fault, int | None]]] = defaultdict(list)
         self._faults_lock = threading.Lock()
 
-    def misbehave(self, month: Month, fault: Fault, times: int | None = 1) -> None:
+    def misbehave(self, month: Month | None, fault: Fault, times: int | None = 1) -> None:
         """Queue a fault for the next `times` requests of a month's file; None is for good."""
         with self._faults_lock:
             self._faults[self.path(month)].append((fault, times))
@@ -113,10 +119,11 @@ def _spoiled(answer: Answer, fault: Fault) -> Answer:
     if fault.status is not None:
         retry = {"Retry-After": fault.retry_after} if fault.retry_after else {}
         return Answer(fault.status, {**retry, "Content-Length": "0"})
-    for name, value in (("ETag", fault.etag), ("Last-Modified", fault.last_modified)):
+    sent = {"ETag": fault.etag, "Last-Modified": fault.last_modified, "Content-Encoding": fault.content_encoding}
+    for name, value in sent.items():
         if value is not None:
             headers.pop(name, None)
-            headers |= {name: value} if value else {}
+            headers |= {name: value} if value or name == "Content-Encoding" else {}
     if fault.html:
         return Answer(200, {"Content-Type": "text/html", "Content-Length": str(len(HTML_PAGE))}, text=HTML_PAGE)
     if fault.body is not None:
