@@ -37,7 +37,6 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
     with job(pipeline, settings, request, request.arguments) as begun:
-        upgrade_landing(begun)
         PIPELINES[pipeline].work(begun)
         return begun.recorder.result or "done"
 
@@ -142,6 +141,7 @@ def _is_current(job: Job) -> bool:
     """Whether what is landed was published before; then says so. Imports nothing heavy to find out."""
     from dataflows.gate import is_current
 
+    upgrade_landing(job)
     handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder)
     current = is_current(job.serving, job.landing.snapshots(), job.settings.dataset)
     if current:

@@ -23,6 +23,8 @@ DECLARED: Mapping[str, tuple[str, ...]] = {
 
 SENT_SETTINGS = (
     "PSD_ARCHIVE_URL",
+    "PSD_LIVE_URL",
+    "PSD_USER_AGENT",
     "PSD_DATASET",
     "MATERIA_MAX_ROW_LOSS",
     "ICEBERG_NAMESPACE",

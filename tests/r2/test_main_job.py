@@ -138,7 +138,8 @@ def test_the_main_job_over_machines_that_come_and_go(
     before = len(proxy.seen)
     settings = Settings.from_environ(environ["c"])
     assert "nothing new" in run("extract", settings, Request(as_of=releases[1].month))
-    assert [(seen.method, seen.path.rsplit(".", 1)[-1]) for seen in proxy.seen[before:]] == [("GET", "json")]
+    asked = [(seen.method, seen.path.partition("?")[2].partition("&")[0]) for seen in proxy.seen[before:]]
+    assert asked == [("GET", "list-type=2")]
     assert_no_secret_in(hosts["c"])
     assert_no_secret_in(hosts["d"])
     for text in (*said, *process_list):
