@@ -106,12 +106,13 @@ def destroy(name: str, as_json: bool) -> None:
 
     found = False
     for hire in _hires():
-        is_sought = not found
+        is_here = False
         with suppress(WorkerError):
             names = {each.name for each in hire.provider.list_instances()}
-            found |= name in names | {each.name for each in hire.provider.list_belongings()}
+            is_here = name in names | {each.name for each in hire.provider.list_belongings()}
         # Also where it is not found: then its end is recorded.
-        hiring.destroy(hire, name, GONE_WITHIN_S if is_sought else 0)
+        hiring.destroy(hire, name, GONE_WITHIN_S if is_here or not found else 0)
+        found |= is_here
     if as_json:
         print_json({"destroyed": [name] if found else []})
     else:

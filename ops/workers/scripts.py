@@ -3,9 +3,25 @@
 import shlex
 from collections.abc import Sequence
 
+# The lock is inherited by everything that a session starts, so it is free when the last of that has ended. A session
+# that was cut goes on running here; its retry must not work beside it.
+_ALONE = """
+umask 077
+mkdir -p "$HOME/materia"
+exec 9<>"$HOME/materia/session.lock"
+if ! flock -n 9; then
+  {first}
+  flock -w 45 9 || {{ echo "what an earlier session started is still running" >&2; exit 75; }}
+fi
+# The process group, which `timeout` has made for this session.
+cut -d " " -f 5 /proc/$$/stat >"$HOME/materia/session.lock"
+"""
+
+_END_EARLIER = _ALONE.format(first='kill -KILL -- "-$(cat "$HOME/materia/session.lock")" 2>/dev/null || true')
+_AWAIT_EARLIER = _ALONE.format(first=":")
+
 PREPARE = """
 if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null || true; fi
-umask 077
 mkdir -p "$HOME/materia/data"
 cd "$HOME/materia"
 head -c {size_bytes} <&3 >code.bundle
@@ -30,13 +46,14 @@ MATERIA_EXTRAS= ops/install.sh{extras} >&2
 START = """
 cd "$HOME/materia/code"
 run=../run
+# An earlier session that was cut may have started it.
 if [ -s $run/events ]; then exit 0; fi
 if [ -s $run/pid ]; then pkill -KILL -s "$(cat $run/pid)" || true; fi
 rm -rf $run
 mkdir -m 700 $run
 export MATERIA_DATA_DIR="$HOME/materia/data"
 setsid bash -c 'timeout -k 10 {seconds} .venv/bin/python -m ops.workers.remote <&3 >$0/events 2>$0/stderr
-  echo $? >$0/exit.new; mv $0/exit.new $0/exit' $run </dev/null >/dev/null 2>&1 &
+  echo $? >$0/exit.new; mv $0/exit.new $0/exit' $run </dev/null >/dev/null 2>&1 9>&- &
 echo $! >$run/pid
 for _ in $(seq 600); do
   if [ -s $run/events ]; then exit 0; fi
@@ -71,8 +88,11 @@ pkill -KILL -s "$leader" || true
 
 
 def prepare(size_bytes: int, commit: str, shallow: str, extras: Sequence[str]) -> str:
-    """Unpack the bundle that comes on descriptor 3, of exactly that commit, and install what it needs."""
-    return PREPARE.format(
+    """Unpack the bundle that comes on descriptor 3, of exactly that commit, and install what it needs.
+
+    Ends what an earlier session that was cut has left running.
+    """
+    return _END_EARLIER + PREPARE.format(
         size_bytes=size_bytes,
         commit=shlex.quote(commit),
         shallow=shlex.quote(shallow),
@@ -82,7 +102,7 @@ def prepare(size_bytes: int, commit: str, shallow: str, extras: Sequence[str]) -
 
 def start(timeout_s: float) -> str:
     """Start the pipeline, given its order on descriptor 3, apart from this connection; once, however often asked."""
-    return START.replace("{seconds}", str(max(1, round(timeout_s))))
+    return _AWAIT_EARLIER + START.replace("{seconds}", str(max(1, round(timeout_s))))
 
 
 def follow(offset_bytes: int) -> str:

@@ -165,6 +165,50 @@ def test_a_cut_connection_is_survived_and_nothing_is_told_twice(world: WorkerWor
     assert world.left() == []
 
 
+def cut_once(world: WorkerWorld, mark: Path) -> threading.Thread:
+    """Cuts every connection as soon as a file is there."""
+
+    def cut() -> None:
+        for _ in range(1200):
+            if mark.exists():
+                break
+            time.sleep(0.05)
+        for machine in list(world.machines.values()):
+            machine.cut()
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    return thread
+
+
+def test_a_retry_after_a_cut_ends_what_the_first_session_left_running(world: WorkerWorld):
+    uv, installs, overlap = world.tools / "uv", world.root / "installs", world.root / "overlap"
+    # The first install never ends, and writes into the very folder that the retry has to replace.
+    endless = 'while :; do mkdir -p "$HOME/materia/code/.venv/$RANDOM/$RANDOM"; done'
+    begun = f"""#!/bin/bash
+if [ ! -e {installs} ]; then echo $$ >{installs}; {endless}; fi
+# The command line of a process that has ended, and nobody has waited for, is empty.
+if grep -q . "/proc/$(cat {installs})/cmdline" 2>/dev/null; then touch {overlap}; fi
+"""
+    uv.write_text(begun + uv.read_text())
+    cutting = cut_once(world, installs)
+    assert run(world) == "landed 2021-08"
+    cutting.join()
+    assert installs.exists() and not overlap.exists()
+    assert world.left() == []
+
+
+def test_a_retry_after_a_cut_does_not_start_the_pipeline_twice(world: WorkerWorld):
+    started = world.root / "started"
+    script = (world.tools / "pipeline").read_text()
+    world.pipeline(script=script.replace("read -r order", f"read -r order; echo $$ >>{started}; sleep 1.5"))
+    cutting = cut_once(world, started)
+    assert run(world) == "landed 2021-08"
+    cutting.join()
+    assert len(started.read_text().split()) == 1
+    assert world.left() == []
+
+
 def test_a_machine_that_is_gone_for_good_is_given_up(world: WorkerWorld):
     world.pipeline("sleep 0.2; (sleep 0.1; kill -KILL $(cat $HOME/../sshd.pid)) & sleep 30")
     import threading
