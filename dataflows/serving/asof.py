@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from dataflows.serving.generation import GenerationFacts
 
+_NEVER: Final = "0001-01-01"
+"""The default of `checked_on`. Not NULL: DuckLake stores no default that has no type (DuckDB 1.5.5)."""
+
 _ASOF: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_asof(day, checked_on := NULL) AS TABLE
+CREATE OR REPLACE MACRO {schema}.psd_asof(day, checked_on := '{never}') AS TABLE
 WITH release AS (
   SELECT *,
     day::DATE < checked_on::DATE AND released_on = (SELECT MAX(released_on) FROM {schema}.dim_release) AS checked
@@ -53,12 +56,12 @@ WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to){row
 """
 
 _KNOWN: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_known(day, checked_on := NULL) AS TABLE
+CREATE OR REPLACE MACRO {schema}.psd_known(day, checked_on := '{never}') AS TABLE
 SELECT * EXCLUDE (certain) FROM {schema}.psd_asof(day, checked_on := checked_on) WHERE certain{known_guard}
 """
 
 _ALL: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_asof_all(day, checked_on := NULL) AS TABLE
+CREATE OR REPLACE MACRO {schema}.psd_asof_all(day, checked_on := '{never}') AS TABLE
 SELECT
   fact.*, stood.unit_name, stood.value, stood.valid_from, stood.valid_to,
   CASE
@@ -78,7 +81,7 @@ WHERE {check}{sheet_guard}
 """
 
 _COVERAGE: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_asof_coverage(day, checked_on := NULL) AS TABLE
+CREATE OR REPLACE MACRO {schema}.psd_asof_coverage(day, checked_on := '{never}') AS TABLE
 SELECT
   fact.commodity_code,
   commodity.commodity_name,
@@ -136,4 +139,4 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
             "sheet_guard": _SHEET_GUARD.format(schema=schema, check=check),
         }
     texts = (_ASOF, _KNOWN, _ALL, _COVERAGE)
-    return tuple(text.format(schema=schema, check=check, **guards) for text in texts)
+    return tuple(text.format(schema=schema, check=check, never=_NEVER, **guards) for text in texts)

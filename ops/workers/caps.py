@@ -174,6 +174,8 @@ class Ledger:
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError("not an object")
                 times = {name: _time(record.get(name)) for name in ("begun_at", "due_at", "ended_at", "left_at")}
                 entry = Entry(**{**record, **times})
                 entry.eur()
@@ -184,7 +186,7 @@ class Ledger:
                     break
                 raise WorkerError(
                     f"{self.path}, line {number} is damaged ({error}), so nobody knows what workers cost; "
-                    "mend or remove the line"
+                    "repair or remove the line"
                 ) from error
         return tuple(found.values())
 
