@@ -29,8 +29,8 @@ from tests.support.fake_cloud import Fault
 OWNER = owner_of(Path("/somewhere/data"), "Box.example")
 NAME = worker_name(OWNER, "extract")
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIclient"
-SEEDS = 20
-"""Random lives for each provider: 80 in all."""
+SEEDS = 30
+"""Random lives for each provider: 120 in all."""
 
 
 @pytest.fixture(params=NAMES)

@@ -224,10 +224,10 @@ class _SignalledWhileDestroying:
     def __getattr__(self, name: str) -> object:
         return getattr(self._provider, name)
 
-    def destroy_instance(self, name: str) -> None:
+    def destroy_instance(self, name: str, within_s: float) -> None:
         self.signalled += 1
         os.kill(os.getpid(), self._number)
-        self._provider.destroy_instance(name)
+        self._provider.destroy_instance(name, within_s)
 
 
 def _interrupt(number: int, frame: object) -> None:

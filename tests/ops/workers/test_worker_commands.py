@@ -92,7 +92,8 @@ def test_several_providers_are_reached_by_the_same_commands(
         assert clouds[0].fake.held == []
         rows = json.loads(said_by(capsys, "worker", "list", "--json")[1])
         assert sorted(row["provider"] for row in rows) == ["ovh", "scaleway"]
-        assert said_by(capsys, "worker", "destroy", rows[0]["id"])[1] == f"{rows[0]['id']} is gone\n"
+        code, answer, complaint = said_by(capsys, "worker", "destroy", rows[0]["id"])
+        assert (code, answer) == (0, f"{rows[0]['id']} is gone\n"), complaint
         assert [cloud.fake.held for cloud in clouds] == [[], [], []]
 
 
