@@ -1,5 +1,6 @@
 """What happens to lakehouse and served generation when something breaks, is tampered with, is killed or is edited."""
 
+import io
 import os
 import random
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +80,29 @@ def test_a_failed_audit_names_model_and_rows_and_the_next_run_repairs(
     workshop.land(releases[-1])
     workshop.transform()
     assert workshop.tables() == served.tables()
+
+
+def test_one_attribute_in_two_units_fails_an_audit_that_names_both(
+    served: Workshop, releases: Releases, copied: Copied
+) -> None:
+    """One column of obt_commodity_metrics would be in two units."""
+    workshop = copied(served)
+    workshop.remove(workshop.landing.snapshots()[-1])
+    workshop.land(in_two_units(releases[-1]))
+    with pytest.raises(TransformError, match=r"audit one_unit_per_attribute of serving\.fct_psd") as failed:
+        workshop.transform()
+    assert "(1000 MT)" in str(failed.value) and "(1000 HA)" in str(failed.value)
+
+
+def in_two_units(release: GeneratedRelease) -> GeneratedRelease:
+    """The release with the unit of its first row in 1000 MT changed to 1000 HA."""
+    with zipfile.ZipFile(io.BytesIO(release.zip_bytes)) as archive:
+        (member,) = archive.infolist()
+        text = archive.read(member).decode()
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, text.replace('08,"(1000 MT)"', '04,"(1000 HA)"', 1))
+    return replace(release, zip_bytes=changed.getvalue())
 
 
 def test_a_killed_transform_is_taken_up_where_it_stopped(served: Workshop, releases: Releases, copied: Copied) -> None:
