@@ -1,11 +1,12 @@
 """Which history to generate, and the books that it opens with."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any, Self
 
 from dataflows.errors import SettingsError
 from dataflows.release import Month
+from dataflows.release_dates import usda_release_days
 from ops.demo.psd_codes import DATASETS, Commodity, commodities_of
 from ops.demo.sheet_forms import GROUPS
 
@@ -62,7 +63,12 @@ class HistorySpec:
 
 
 def published_at(month: Month, seed: int = 1) -> datetime:
-    """A day like WASDE's, the 9th to the 12th and no weekend, at 16:00 UTC (about noon in Washington)."""
+    """USDA's release day of the month, at 16:00 UTC (about noon in Washington).
+
+    Where its calendar lists none, a day like the others: the 9th to the 12th and no weekend.
+    """
+    if listed := usda_release_days(month):
+        return datetime.combine(listed[0], time(16), UTC)
     start = (seed + month.year * 12 + month.month) * 7 % 4
     days = (datetime(month.year, month.month, 9 + (start + n) % 4, 16, tzinfo=UTC) for n in range(4))
     return next(day for day in days if day.weekday() < 5)

@@ -15,6 +15,7 @@ import pytest
 from dataflows.errors import SettingsError
 from dataflows.psd_zip import unpack
 from dataflows.release import Month
+from dataflows.release_dates import usda_release_days
 from ops.demo.generator import HEADER, GeneratedRelease, generate
 from ops.demo.history import HistorySpec, published_at
 from ops.demo.sheet_forms import GROUPS
@@ -264,13 +265,20 @@ def test_generated_bytes_do_not_drift() -> None:
     assert digest.hexdigest()[:16] == "0b435c9c2723a03b"
 
 
-def test_releases_come_out_on_a_working_day_like_wasde() -> None:
+def test_releases_come_out_on_the_days_of_usdas_calendar_and_beyond_it_on_a_working_day_like_these() -> None:
+    beyond = []
     for month in Month(2007, 1).through(Month(2035, 12)):
         day = published_at(month)
         assert (day.year, day.month, day.hour) == (month.year, month.month, 16)
-        assert 9 <= day.day <= 12
         assert day.weekday() < 5
+        if listed := usda_release_days(month):
+            assert day.date() == listed[0]
+        else:
+            beyond.append(month)
+            assert 9 <= day.day <= 12
         assert day.utcoffset() == timedelta(0)
+    assert Month(2019, 1) in beyond and Month(2035, 12) in beyond
+    assert published_at(Month(2025, 9)).date().isoformat() == "2025-09-12"
 
 
 def test_the_zip_tells_its_day_and_the_archive_layout_its_month(
