@@ -8,8 +8,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from typing import TYPE_CHECKING
 
-from dataflows.archive import Identity
+if TYPE_CHECKING:
+    from dataflows.archive import Identity
 
 MAX_PER_ADDRESS = 8
 """Validators kept for an address and method; a server that sends new ones each time fills no more."""
@@ -27,7 +29,9 @@ class Known:
     key: str
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> "Identity":
+        from dataflows.archive import Identity  # imports httpx, which `materia status` does without
+
         return Identity(self.etag, self.last_modified, self.size_bytes)
 
 
@@ -49,7 +53,7 @@ class ProbeMemory:
     known: tuple[Known, ...] = ()
     live: LiveCheck | None = None
 
-    def find(self, url: str, method: str, identity: Identity) -> str | None:
+    def find(self, url: str, method: str, identity: "Identity") -> str | None:
         """The key of the snapshot that these validators stand for; None when they identify nothing known."""
         if identity.etag is None and identity.last_modified is None:
             return None

@@ -8,13 +8,14 @@ import difflib
 from calendar import monthrange
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import MateriaError
 from dataflows.landing import LocalLanding
 from dataflows.snapshot import Snapshot
+from ops.current_file import checked_on
 from ops.handover import landing_of, remote_of
 from ops.settings import Settings
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 SYNTAX = "COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE[/UNIT]"
 EXAMPLES = '0440000/US/2024/028, or Corn/"United States"/2024/Production'
 _NEAR = 6
+_SPAN_TEXTS = {
+    "touched": "a posting that is not landed touched this balance sheet, and may have shown other values",
+    "rekeyed": "USDA moved the commodity's market years, and no landed file tells on which day",
+    "unstamped": "the stamp has month 00, which tells nothing of the days between landed releases",
+}
+"""What the reasons of `fct_uncertain_span` say."""
 _PARTS = (
     ("commodity", "dim_commodity", "commodity_code", "commodity_name"),
     ("country", "dim_country", "country_code", "country_name"),
@@ -89,6 +96,35 @@ class Version:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Days on which a posting that is not landed may have shown another value (`fct_uncertain_span`)."""
+
+    reason: str
+    """`touched`, `rekeyed` or `unstamped`."""
+    uncertain_from: date
+    uncertain_to: date | None
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How long the newest release on or before the day stands, for the fact's commodity (`dim_release`)."""
+
+    released_on: date
+    shown_from: date
+    """The first day on which its file is evidence; later than `released_on` for a late correction."""
+    next_release_due: date | None
+    """For a commodity of the WASDE cycle the next day on which USDA may release; else None."""
+    checked_on: date | None
+    """For the newest release the last day on which USDA's current file was that release's; else None."""
+
+    @property
+    def stands_until(self) -> date:
+        """The last day on which no other posting can have come since."""
+        ends = (each - timedelta(days=1) for each in (self.next_release_due, self.checked_on) if each)
+        return max((self.released_on, *ends))
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The verdict on a fact on a day, and the evidence."""
 
@@ -102,6 +138,8 @@ class Explanation:
     shown: tuple[Shown, ...]
     notices: tuple[str, ...]
     generation: int
+    checked_on: date | None
+    """The last day on which USDA's current file was what is served; None when no check says so."""
 
 
 def explain(settings: Settings, text: str, day: date) -> Explanation:
@@ -109,16 +147,18 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
     from dataflows.serving import ServingReader
 
     words = _words(text)
-    snapshots = [
-        each for each in landing_of(settings, remote_of(settings)).snapshots() if each.dataset == settings.dataset
-    ]
+    landing = landing_of(settings, remote_of(settings))
+    snapshots = [each for each in landing.snapshots() if each.dataset == settings.dataset]
     with ServingReader(settings.serving_path, threads=1) as reader:
         fact = _fact(reader, words)
         key = _condition(fact)
         versions = tuple(_versions(reader, key))
         released = dict(_rows(reader, "SELECT snapshot_key, released_on FROM serving.dim_release"))
-        asof = f"SELECT value, certain FROM serving.psd_asof(DATE '{day.isoformat()}') WHERE {key}"
-        found = _rows(reader, asof)
+        check = checked_on(settings, reader, landing)
+        argument = f", checked_on := DATE '{check}'" if check else ""
+        found = _rows(reader, f"SELECT value, certain FROM serving.psd_asof(DATE '{day}'{argument}) WHERE {key}")
+        stand = _stand(reader, fact, day, check)
+        spans = tuple(_spans(reader, fact, day))
         generation = reader.query("SELECT 1").generation.number
     rows = LocalLanding(settings.landing_dir)
     readable = [each for each in snapshots if rows.rows_path(each).exists()]
@@ -127,8 +167,9 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
     notices = tuple(_notices(snapshots, readable, released))
     value, standing = (found[0][0], "certain" if found[0][1] else "uncertain") if found else (None, "")
     standing = standing or ("unknown" if day < versions[0].valid_from else "absent")
-    reasons = tuple(_reasons(standing, day, value, versions, [each for each in shown if each.is_served]))
-    return Explanation(fact, day, standing, value, reasons, versions, shown, notices, generation)
+    served = [each for each in shown if each.is_served]
+    reasons = tuple(_reasons(standing, day, value, versions, served, stand, spans))
+    return Explanation(fact, day, standing, value, reasons, versions, shown, notices, generation, check)
 
 
 def _words(text: str) -> list[str]:
@@ -214,6 +255,33 @@ def _versions(reader: "ServingReader", key: str) -> Iterator[Version]:
         yield Version(number, *row)
 
 
+def _stand(reader: "ServingReader", fact: Fact, day: date, check: date | None) -> Stand | None:
+    sql = f"""
+        SELECT
+            released_on, shown_from, CASE WHEN is_wasde_cycle THEN next_release_due END,
+            CASE WHEN released_on = (SELECT MAX(released_on) FROM serving.dim_release) THEN {_date(check)} END
+        FROM serving.dim_release
+        CROSS JOIN serving.dim_commodity
+        WHERE commodity_code = {_quoted(fact.commodity.code)} AND released_on <= {_date(day)}
+        ORDER BY released_on DESC
+        LIMIT 1
+    """
+    return next((Stand(*row) for row in _rows(reader, sql)), None)
+
+
+def _spans(reader: "ServingReader", fact: Fact, day: date) -> Iterator[Span]:
+    sql = f"""
+        SELECT reason, uncertain_from, uncertain_to
+        FROM serving.fct_uncertain_span
+        WHERE commodity_code = {_quoted(fact.commodity.code)}
+            AND (country_code IS NULL OR country_code = {_quoted(fact.country.code)})
+            AND (market_year IS NULL OR market_year = {fact.market_year})
+            AND uncertain_from <= {_date(day)} AND (uncertain_to IS NULL OR {_date(day)} <= uncertain_to)
+        ORDER BY reason, uncertain_from
+    """
+    yield from (Span(*row) for row in _rows(reader, sql))
+
+
 def _lines(paths: Mapping[str, Path], key: str) -> dict[str, tuple[int, float, str]]:
     """Per snapshot the line of its CSV, the value and the stamp. The rows keep the order of the CSV's lines."""
     import duckdb
@@ -268,9 +336,15 @@ def _notices(
 
 
 def _reasons(
-    standing: str, day: date, value: float | None, versions: Sequence[Version], shown: Sequence[Shown]
+    standing: str,
+    day: date,
+    value: float | None,
+    versions: Sequence[Version],
+    shown: Sequence[Shown],
+    stand: Stand | None,
+    spans: Sequence[Span],
 ) -> Iterator[str]:
-    """Why the verdict is what it is, from the files around the day."""
+    """Why the verdict is what it is, from the files around the day, the release calendar and the uncertain spans."""
     before = max((each for each in shown if each.released_on <= day), key=lambda each: each.released_on, default=None)
     after = min((each for each in shown if each.released_on > day), key=lambda each: each.released_on, default=None)
     if standing == "unknown":
@@ -279,31 +353,62 @@ def _reasons(
     elif standing == "absent":
         yield f"the last release that shows it is that of {versions[-1].last_seen_on}; since then: {_told(before)}"
     elif standing == "certain":
-        yield from _certain(day, value, before, after)
+        evidence = tuple(_evidence(day, value, before, after, stand))
+        yield from evidence or (f"the evidence is not readable here: {_told(before)}; {_told(after)}",)
     else:
-        yield from _uncertain(value, before, after)
+        yield from _doubts(day, value, before, after, stand, spans)
 
 
-def _certain(day: date, value: float | None, before: Shown | None, after: Shown | None) -> Iterator[str]:
-    count = 0
-    if before is not None and before.released_on == day:
-        count += 1
-        yield f"shown: {_told(before)}"
-    if before and after and before.value == after.value == value and before.stamp == after.stamp and _month_end(after):
-        count += 1
+def _evidence(
+    day: date, value: float | None, before: Shown | None, after: Shown | None, stand: Stand | None
+) -> Iterator[str]:
+    """The kinds of evidence that cover the day: shown, untouched, stamped."""
+    shows_before, shows_after = (each is not None and each.value == value for each in (before, after))
+    is_its_file = stand and before and before.released_on == stand.released_on
+    if stand and is_its_file and shows_before and stand.shown_from <= day <= stand.stands_until:
+        yield f"shown: {_told(before)}{_standing_text(day, stand)}"
+    if before and after and shows_before and shows_after and before.stamp == after.stamp and _month_end(after):
         yield f"untouched: {_told(before)} and {_told(after)}, with one stamp"
-    if after is not None and after.value == value and (end := _month_end(after)) is not None and end <= day:
-        count += 1
+    if after and shows_after and (end := _month_end(after)) is not None and end <= day:
         yield f"stamped: {_told(after)}, and the stamp says that it has stood since {end}"
-    if not count:
-        yield f"shown: {_told(before)}, and by `psd_asof` it stands on {day}; the next file: {_told(after)}"
 
 
-def _uncertain(value: float | None, before: Shown | None, after: Shown | None) -> Iterator[str]:
+def _standing_text(day: date, stand: Stand) -> str:
+    """Why no other posting can have come between a release and the day."""
+    if day == stand.released_on:
+        return ""
+    if stand.next_release_due and day < stand.next_release_due:
+        return f"; USDA releases no other before {stand.next_release_due}"
+    return f"; USDA's current file was still that release on {stand.checked_on}"
+
+
+def _doubts(
+    day: date,
+    value: float | None,
+    before: Shown | None,
+    after: Shown | None,
+    stand: Stand | None,
+    spans: Sequence[Span],
+) -> Iterator[str]:
+    """Why the day is uncertain."""
+    for span in spans:
+        days = (
+            f"from {span.uncertain_from} to {span.uncertain_to}"
+            if span.uncertain_to
+            else f"from {span.uncertain_from} on"
+        )
+        yield f"{span.reason}: {days} {_SPAN_TEXTS[span.reason]}"
+    if stand and day < stand.shown_from:
+        yield f"the file of release {stand.released_on} was published later: it is evidence from {stand.shown_from} on"
+    elif stand and stand.stands_until < day:
+        why = (
+            "when USDA's next release is due" if stand.next_release_due else "for USDA updates the commodity on any day"
+        )
+        yield f"release {stand.released_on} is sure to stand until {stand.stands_until} only, {why}"
     if after is None:
         yield f"the newest file is {_told(before)}; a later release may have changed it and is not landed"
-    elif before is not None and before.value == after.value:
-        yield f"{_told(before)} and {_told(after)}: touched in between, perhaps changed and changed back"
+    elif after.value == value:
+        yield f"{_told(before)}; {_told(after)}: it may have changed and changed back in between"
     else:
         yield f"{_told(before)}; {_told(after)}: another release may have shown another value in between"
 
@@ -324,6 +429,10 @@ def _month_end(shown: Shown) -> date | None:
 
 def _rows(reader: "ServingReader", sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in reader.query(sql).table.to_pylist()]
+
+
+def _date(day: date | None) -> str:
+    return f"DATE '{day}'" if day else "NULL::DATE"
 
 
 def _quoted(text: str) -> str:

@@ -17,6 +17,7 @@ from dataflows.release_dates import last_listed_month, usda_release_days
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from ops import iceberg
+from ops.current_file import CurrentFile, current_file
 from ops.journal import Journal
 from ops.run import Run, RunStatus
 from ops.settings import Settings
@@ -74,6 +75,8 @@ class Status:
     """Where transforms write: `duckdb`, a file of this data directory, or `ducklake`."""
     lakehouse: str = ""
     """What and where it is; shows no secret."""
+    current_file: CurrentFile | None = None
+    """The last check of USDA's current file that this machine knows."""
 
     @property
     def ok(self) -> bool:
@@ -112,7 +115,9 @@ def take_status(settings: Settings, now: datetime) -> Status:
     problems.extend(left)
     problems.extend(_supervisor_problems(settings, now, {problem.what for problem in left}))
     lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
-    return Status(now, generation, expected_release(now), pipelines, tuple(problems), settings.gateway, lakehouse)
+    checked = current_file(settings, generation)
+    expected = expected_release(now)
+    return Status(now, generation, expected, pipelines, tuple(problems), settings.gateway, lakehouse, checked)
 
 
 def served_release(settings: Settings) -> Month | None:

@@ -33,6 +33,7 @@ def _record(found: Status) -> dict[str, Any]:
         "ok": found.ok,
         "generation": found.generation,
         "expected_release": str(found.expected_release),
+        "current_file": found.current_file,
         "gateway": found.gateway,
         "lakehouse": found.lakehouse,
         "pipelines": [_pipeline_record(state, found) for state in found.pipelines],
@@ -58,8 +59,12 @@ def _pipeline_record(state: PipelineState, found: Status) -> dict[str, Any]:
 def _text(found: Status) -> str:
     rows = [_pipeline_row(state, found) for state in found.pipelines]
     head = ("pipeline", "last run", "status", "took", "run", "outcome")
-    served = f"{_generation_text(found)}\ngateway: {found.gateway}, {found.lakehouse}"
-    parts = [served, table(head, rows, right=("took", "run")), _problems_text(found)]
+    head_lines = (_generation_text(found), _current_file_text(found), f"gateway: {found.gateway}, {found.lakehouse}")
+    parts = [
+        "\n".join(line for line in head_lines if line),
+        table(head, rows, right=("took", "run")),
+        _problems_text(found),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -69,6 +74,14 @@ def _generation_text(found: Status) -> str:
         return "served: nothing"
     forced = f", forced: {generation.forced_reason}" if generation.forced_reason else ""
     return f"served: {generation_text(generation, found.checked_at)}, {size_text(generation.size_bytes)}{forced}"
+
+
+def _current_file_text(found: Status) -> str:
+    check = found.current_file
+    if check is None:
+        return ""
+    what = "it is what is served" if check.is_served else f"it was {check.snapshot_key}, another than what is served"
+    return f"current file last checked on {check.checked_on}: {what}"
 
 
 def _pipeline_row(state: PipelineState, found: Status) -> tuple[str, ...]:

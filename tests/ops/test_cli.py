@@ -3,11 +3,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from dataflows import errors
+from dataflows.landing import LocalLanding
+from dataflows.probe_memory import LiveCheck
 from ops.cli.exits import MEANINGS, Exit
 from ops.journal import Journal
 from ops.lock import writer_lock
@@ -19,6 +23,8 @@ from tests.support.command_line import HEAVY, MATERIA, materia, modules_of
 # A command as a colleague's module would add it, run by the real `main`.
 WITH_COMMAND = """
 import os, signal, sys, time, types, click
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from ops import cli
 module = types.ModuleType("extra")
@@ -74,6 +80,7 @@ def test_status_as_json_has_its_shape(filled: Path) -> None:
         "ok",
         "generation",
         "expected_release",
+        "current_file",
         "gateway",
         "lakehouse",
         "pipelines",
@@ -91,6 +98,16 @@ def test_status_as_json_has_its_shape(filled: Path) -> None:
     [problem] = status["problems"]
     assert problem.keys() == {"severity", "what", "since", "next_step", "run_id", "key"}
     assert problem["severity"] == "failed" and problem["next_step"] == "materia runs show 3" and problem["run_id"] == 3
+
+
+def test_status_says_when_the_current_file_was_last_checked(filled: Path) -> None:
+    """And whether the file that it found is what is served: generation 12 has the snapshot etag1."""
+    landing = LocalLanding(filled / "landing")
+    landing.update_memory("psd_alldata", lambda memory: replace(memory, live=LiveCheck(date(2026, 11, 20), "other")))
+    other = json.loads(materia(filled, "status", "--json").stdout)["current_file"]
+    assert other == {"checked_on": "2026-11-20", "snapshot_key": "other", "is_served": False}
+    said = "current file last checked on 2026-11-20: it was other, another than what is served"
+    assert said in materia(filled, "status").stdout
 
 
 def test_status_imports_nothing_heavy(filled: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import ClassVar, Final
 
 from textual import on, work
@@ -13,6 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from dataflows.errors import MateriaError
+from dataflows.probe_memory import LiveCheck
+from ops.current_file import checked_on, last_check
 from ops.words import ago_text
 from tui.actions import ActionSpec
 from tui.context import ConsoleContext
@@ -41,6 +44,8 @@ class _Question:
     wanted: Wanted
     served: tuple[int, ...]
     today: date
+    check: LiveCheck | None
+    """The last check of USDA's current file: what is certain depends on it."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +120,14 @@ class ReleasesPane(PolledPane):
             served: tuple[int, ...] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
         except OSError:
             served = ()
-        question = _Question(self.wanted, served, self.context.clock().date())
+        settings = self.context.settings
+        question = _Question(self.wanted, served, self.context.clock().date(), last_check(settings))
         drawn = self._answer
         if drawn and drawn.question == question and not drawn.seen.has_failed:
             age = self._age_of(drawn.seen)
             return None if age == drawn.age else replace(drawn, age=age)
-        found = attempt(lambda: take_releases(self.context.reader(), question.wanted, question.today))
+        checked = partial(checked_on, settings)
+        found = attempt(lambda: take_releases(self.context.reader(), question.wanted, question.today, checked))
         seen = found.value if isinstance(found, Found) else ReleasesSeen(question.wanted, None, found, None)
         return _Answer(question, seen, self._age_of(seen))
 
@@ -295,8 +302,11 @@ class ReleasesPane(PolledPane):
         fact = self._fact
         if self.wanted.fact:
             on_sheet = self.screen.focused is self.query_one("#sheet")
-            sql = questions.story_sql(self.wanted.fact)
-            self.post_message(RunQuery(questions.sheet_sql(self.wanted.fact, fact.day) if on_sheet and fact else sql))
+            checked = fact.checked_on if fact else None
+            sql = questions.story_sql(self.wanted.fact, checked)
+            if on_sheet and fact:
+                sql = questions.sheet_sql(self.wanted.fact, fact.day, checked)
+            self.post_message(RunQuery(sql))
         elif self._changes:
             day, wanted = self._changes.release.released_on, self.wanted
             self.post_message(RunQuery(questions.revisions_sql(day, wanted.order, wanted.commodity_code)))

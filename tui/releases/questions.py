@@ -158,9 +158,9 @@ def revisions(
     return tuple(_revision(row) for row in _rows(reader, revisions_sql(released_on, order, commodity_code)))
 
 
-def fact_story(reader: "ServingReader", key: FactKey) -> FactStory | None:
-    """Everything USDA said of a fact; None when it never said anything."""
-    rows = _rows(reader, story_sql(key))
+def fact_story(reader: "ServingReader", key: FactKey, checked_on: date | None = None) -> FactStory | None:
+    """Everything USDA said of a fact; None when it never said anything. `checked_on` as the as-of macros."""
+    rows = _rows(reader, story_sql(key, checked_on))
     if not rows:
         return None
     first = rows[0]
@@ -170,9 +170,11 @@ def fact_story(reader: "ServingReader", key: FactKey) -> FactStory | None:
     return FactStory(found, versions=tuple(Version(**{f: row[f] for f in fields}) for row in rows), **names)
 
 
-def balance_sheet(reader: "ServingReader", key: FactKey, day: date) -> tuple[SheetLine, ...]:
-    """The sheet that `key` is of, as it stood on `day` beside what stands now."""
-    return tuple(SheetLine(**row) for row in _rows(reader, sheet_sql(key, day)))
+def balance_sheet(
+    reader: "ServingReader", key: FactKey, day: date, checked_on: date | None = None
+) -> tuple[SheetLine, ...]:
+    """The sheet that `key` is of, as it stood on `day` beside what stands now; `checked_on` as the as-of macros."""
+    return tuple(SheetLine(**row) for row in _rows(reader, sheet_sql(key, day, checked_on)))
 
 
 def commodities(reader: "ServingReader") -> tuple[Named, ...]:
@@ -216,19 +218,20 @@ def revisions_sql(released_on: date, order: Order, commodity_code: str | None = 
     ).strip()
 
 
-def story_sql(key: FactKey) -> str:
+def story_sql(key: FactKey, checked_on: date | None = None) -> str:
     """The query behind a fact's line."""
     unit = (
         literal(key.unit_id)
         if key.unit_id
         else f"(SELECT max_by(unit_id, valid_from) FROM serving.fct_psd AS fact WHERE {_of(key, 'fact')})"
     )
-    return _STORY.format(of=_of(key, "f"), unit=unit).strip()
+    return _STORY.format(of=_of(key, "f"), unit=unit, checked_on=literal(checked_on)).strip()
 
 
-def sheet_sql(key: FactKey, day: date) -> str:
+def sheet_sql(key: FactKey, day: date, checked_on: date | None = None) -> str:
     """The query behind a balance sheet as of a day."""
-    return _SHEET.format(day=literal(day), sheet=_sheet(key)).strip()
+    checked = f", checked_on := {literal(checked_on)}" if checked_on else ""
+    return _SHEET.format(day=literal(day), checked=checked, sheet=_sheet(key)).strip()
 
 
 def _of(key: FactKey, table: str) -> str:
@@ -301,9 +304,11 @@ _ORDERS: Final[dict[Order, str]] = {
 _STORY = """
 SELECT commodity_name, country_name, attribute_name, unit_id, unit_name,
   value, valid_from, valid_to, reported_month,
-  least(
-    valid_to - 1, CASE WHEN is_wasde_cycle THEN greatest(last_seen_on, next_release_due - 1) ELSE last_seen_on END
-  ) AS certain_until
+  least(valid_to - 1, greatest(
+    last_seen_on,
+    CASE WHEN is_wasde_cycle THEN next_release_due - 1 END,
+    CASE WHEN last_seen_on = (SELECT max(released_on) FROM serving.dim_release) THEN {checked_on}::DATE - 1 END
+  )) AS certain_until
 FROM serving.fct_psd AS f
 JOIN serving.dim_release AS r ON r.released_on = last_seen_on
 JOIN serving.dim_commodity USING (commodity_code)
@@ -318,7 +323,7 @@ WITH fact AS (
     max(value) FILTER (valid_to IS NULL) AS current
   FROM serving.fct_psd WHERE {sheet} GROUP BY attribute_id, unit_id
 ), stood AS (
-  SELECT attribute_id, unit_id, value, certain FROM serving.psd_asof({day}) WHERE {sheet}
+  SELECT attribute_id, unit_id, value, certain FROM serving.psd_asof({day}{checked}) WHERE {sheet}
 )
 SELECT attribute_id, attribute_name, unit_name,
   CASE

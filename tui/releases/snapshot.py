@@ -1,5 +1,6 @@
 """What the Releases screen shows at a moment: all of it from one generation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,8 @@ class Fact:
 
     story: FactStory | None
     day: date
+    checked_on: date | None
+    """The last day on which USDA's current file was what is served, for the as-of macros."""
     days: tuple[date, ...]
     """The days between which something may differ, oldest first."""
     sheet: tuple[SheetLine, ...]
@@ -68,11 +71,16 @@ class ReleasesSeen:
         return isinstance(self.changes, Failure) or isinstance(self.fact, Failure)
 
 
-def take_releases(reader: "ServingReader", wanted: Wanted, today: date) -> ReleasesSeen:
-    """Ask everything that is wanted; raises ServingBrokenError when what is served cannot be opened."""
+def take_releases(
+    reader: "ServingReader", wanted: Wanted, today: date, checked_on: Callable[["ServingReader"], date | None]
+) -> ReleasesSeen:
+    """Ask everything that is wanted; raises ServingBrokenError when what is served cannot be opened.
+
+    `checked_on` gives the last day on which USDA's current file was what a reader serves.
+    """
     try:
         for _ in range(_ATTEMPTS):
-            seen = _seen(reader, wanted, today)
+            seen = _seen(reader, wanted, today, checked_on)
             if reader.generation() == seen.generation:
                 break
     except ServingMissingError:
@@ -80,11 +88,13 @@ def take_releases(reader: "ServingReader", wanted: Wanted, today: date) -> Relea
     return seen
 
 
-def _seen(reader: "ServingReader", wanted: Wanted, today: date) -> ReleasesSeen:
+def _seen(
+    reader: "ServingReader", wanted: Wanted, today: date, checked_on: Callable[["ServingReader"], date | None]
+) -> ReleasesSeen:
     generation, key = reader.generation(), wanted.fact
     changes = attempt(lambda: _changes(reader, wanted))
     found = changes.value if isinstance(changes, Found) else None
-    fact = attempt(lambda: _fact(reader, wanted, key, found, today)) if key else None
+    fact = attempt(lambda: _fact(reader, wanted, key, found, today, checked_on(reader))) if key else None
     return ReleasesSeen(wanted, generation, changes, fact)
 
 
@@ -101,12 +111,20 @@ def _changes(reader: "ServingReader", wanted: Wanted) -> Changes | None:
     )
 
 
-def _fact(reader: "ServingReader", wanted: Wanted, key: FactKey, changes: Changes | None, today: date) -> Fact:
-    story = questions.fact_story(reader, key)
+def _fact(
+    reader: "ServingReader",
+    wanted: Wanted,
+    key: FactKey,
+    changes: Changes | None,
+    today: date,
+    checked_on: date | None,
+) -> Fact:
+    story = questions.fact_story(reader, key, checked_on)
     known = [release.released_on for release in changes.releases] if changes else []
     days = sorted(
         {*known, *(version.valid_from for version in story.versions if story), today} if story else {*known, today}
     )
     before = changes.release.compared_with or changes.release.released_on if changes else today
     day = wanted.day or before
-    return Fact(story, day, tuple(days), questions.balance_sheet(reader, key, day))
+    sheet = questions.balance_sheet(reader, key, day, checked_on)
+    return Fact(story, day, checked_on, tuple(days), sheet)

@@ -5,15 +5,18 @@ import io
 import json
 import random
 import zipfile
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dataflows.landing import LocalLanding
+from dataflows.probe_memory import LiveCheck
 from dataflows.snapshot import Snapshot
 from ops.cli.exits import Exit
-from ops.explain import Explanation, FactError, Shown, Version, _reasons, explain
+from ops.explain import Explanation, FactError, Shown, Span, Stand, Version, _reasons, explain
 from ops.settings import Settings
 from tests.support.command_line import materia
 from tests.support.served_demo import ServedDemo
@@ -87,8 +90,38 @@ def test_the_verdict_is_that_of_psd_asof(served_demo: ServedDemo, settings: Sett
                 expected = (found.standing, None)
             assert (found.standing, found.value) == expected
             assert found.reasons
+            if found.standing == "certain":
+                assert all(each.startswith(("shown: ", "untouched: ", "stamped: ")) for each in found.reasons)
             seen.add(found.standing)
     assert {"certain", "unknown"} <= seen
+
+
+def test_a_check_of_the_current_file_makes_days_before_it_certain(served_demo: ServedDemo, tmp_path: Path) -> None:
+    """Only while it found the newest landed file, and that is served."""
+    data_dir = served_demo.copy(tmp_path / "data")
+    landing, settings = LocalLanding(data_dir / "landing"), Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir)})
+    before, newest = landing.snapshots()[-2:]
+    (coffee,) = served_demo.rows(
+        f"SELECT {KEY} FROM serving.fct_psd WHERE commodity_code = '0711100' AND valid_to IS NULL ORDER BY ALL LIMIT 1"
+    )
+    fact, day = "/".join(map(str, coffee.values())), newest.released_on + timedelta(5)
+    checked = day + timedelta(1)
+
+    def standing(key: str, checked_on: date) -> tuple[str, date | None]:
+        live = LiveCheck(checked_on, key)
+        landing.update_memory(newest.dataset, lambda memory: replace(memory, live=live))
+        found = explained(settings, fact, day)
+        return found.standing, found.checked_on
+
+    assert explained(settings, fact, day).standing == "uncertain"
+    assert standing(newest.key, checked) == ("certain", checked)
+    assert "USDA's current file was still that release" in explained(settings, fact, day).reasons[0]
+    assert standing(newest.key, day) == ("uncertain", day)
+    assert standing(before.key, checked) == ("uncertain", None)
+    assert standing(newest.key, checked) == ("certain", checked)
+    later = replace(newest, key="later", release_year=newest.release_year + 1)
+    landing.write_marker(later)
+    assert standing(newest.key, checked) == ("uncertain", None)
 
 
 def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> None:
@@ -160,36 +193,68 @@ def file_of(day: str, value: float | None, stamp: str | None) -> Shown:
 
 
 VERSIONS = (Version(1, 5.0, date(2025, 6, 12), None, date(2025, 9, 12)),)
+JUNE = date(2025, 6, 12)
+CORN = Stand(JUNE, JUNE, date(2025, 7, 11), None)
+COFFEE = Stand(JUNE, JUNE, None, None)
+CHECKED = Stand(JUNE, JUNE, None, date(2025, 8, 1))
+LATE = Stand(JUNE, date(2025, 6, 20), date(2025, 7, 11), None)
+OF_JUNE, OF_SEPTEMBER = ("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "2025-06")
 
 
 @pytest.mark.parametrize(
-    ("standing", "day", "files", "said"),
+    ("standing", "day", "stand", "files", "said"),
     [
-        ("certain", "2025-06-12", [("2025-06-12", 5.0, "2025-06")], "shown: release 2025-06-12 shows 5"),
-        ("certain", "2025-07-20", [("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "2025-06")], "untouched: "),
-        ("certain", "2025-07-20", [("2025-09-12", 5.0, "2025-06")], "it has stood since 2025-06-30"),
-        ("certain", "2025-06-20", [("2025-06-12", 5.0, "2025-06")], "by `psd_asof` it stands on 2025-06-20"),
-        ("uncertain", "2025-07-20", [("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "2025-09")], "changed back"),
-        ("uncertain", "2025-07-20", [("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 6.0, "2025-09")], "another value"),
-        ("uncertain", "2025-07-20", [("2025-06-12", 5.0, "2025-06")], "is not landed"),
-        ("unknown", "2025-01-01", [("2025-06-12", 5.0, "2025-06")], "no landed file tells the value before 2025-06-12"),
-        ("absent", "2025-10-01", [("2025-09-30", None, None)], "release 2025-09-30 does not show it"),
+        ("certain", "2025-06-12", COFFEE, [OF_JUNE], "shown: release 2025-06-12 shows 5 with stamp 2025-06"),
+        ("certain", "2025-07-10", CORN, [OF_JUNE], "with stamp 2025-06; USDA releases no other before 2025-07-11"),
+        ("certain", "2025-07-31", CHECKED, [OF_JUNE], "USDA's current file was still that release on 2025-08-01"),
+        ("certain", "2025-07-20", COFFEE, [OF_JUNE, OF_SEPTEMBER], "untouched: "),
+        ("certain", "2025-07-20", None, [OF_SEPTEMBER], "it has stood since 2025-06-30"),
+        ("certain", "2025-06-20", COFFEE, [], "the evidence is not readable here"),
+        (
+            "uncertain",
+            "2025-06-13",
+            COFFEE,
+            [OF_JUNE],
+            "until 2025-06-12 only, for USDA updates the commodity on any day",
+        ),
+        ("uncertain", "2025-07-11", CORN, [OF_JUNE], "until 2025-07-10 only, when USDA's next release is due"),
+        ("uncertain", "2025-08-01", CHECKED, [OF_JUNE], "is sure to stand until 2025-07-31 only"),
+        ("uncertain", "2025-06-15", LATE, [OF_JUNE], "it is evidence from 2025-06-20 on"),
+        ("uncertain", "2025-07-20", CORN, [OF_JUNE, ("2025-09-12", 5.0, "2025-09")], "changed back"),
+        ("uncertain", "2025-07-20", CORN, [OF_JUNE, ("2025-09-12", 6.0, "2025-09")], "another value"),
+        ("uncertain", "2025-07-20", CORN, [OF_JUNE], "is not landed"),
+        ("unknown", "2025-01-01", None, [OF_JUNE], "no landed file tells the value before 2025-06-12"),
+        ("absent", "2025-10-01", CORN, [("2025-09-30", None, None)], "release 2025-09-30 does not show it"),
     ],
 )
 def test_reasons_are_read_off_the_files_around_the_day(
-    standing: str, day: str, files: list[tuple[str, float | None, str | None]], said: str
+    standing: str, day: str, stand: Stand | None, files: list[tuple[str, float | None, str | None]], said: str
 ) -> None:
     shown = [file_of(*each) for each in files]
     value = 5.0 if standing in ("certain", "uncertain") else None
-    assert said in "; ".join(_reasons(standing, date.fromisoformat(day), value, VERSIONS, shown))
+    assert said in "; ".join(_reasons(standing, date.fromisoformat(day), value, VERSIONS, shown, stand, ()))
+
+
+@pytest.mark.parametrize(
+    ("reason", "end", "said"),
+    [
+        ("touched", date(2025, 8, 31), "touched: from 2025-07-11 to 2025-08-31 a posting that is not landed touched"),
+        ("rekeyed", None, "rekeyed: from 2025-07-11 on USDA moved the commodity's market years"),
+        ("unstamped", None, "unstamped: from 2025-07-11 on the stamp has month 00"),
+    ],
+)
+def test_an_uncertain_span_is_named_first(reason: str, end: date | None, said: str) -> None:
+    spans = (Span(reason, date(2025, 7, 11), end),)
+    reasons = _reasons("uncertain", date(2025, 7, 20), 5.0, VERSIONS, [file_of(*OF_JUNE)], CORN, spans)
+    assert next(reasons).startswith(said)
 
 
 def test_values_are_printed_in_full() -> None:
     shown = [file_of("2025-06-12", 1234567.25, "2025-06")]
-    assert "shows 1,234,567.25 with" in next(_reasons("certain", date(2025, 6, 12), 1234567.25, VERSIONS, shown))
+    assert "shows 1,234,567.25 with" in next(_reasons("certain", JUNE, 1234567.25, VERSIONS, shown, CORN, ()))
 
 
 def test_a_month_of_00_is_no_stamp() -> None:
     shown = [file_of("2025-06-12", 5.0, "2025-00"), file_of("2025-09-12", 5.0, "2025-00")]
-    reasons = "; ".join(_reasons("certain", date(2025, 6, 12), 5.0, VERSIONS, shown))
+    reasons = "; ".join(_reasons("certain", JUNE, 5.0, VERSIONS, shown, COFFEE, ()))
     assert reasons == "shown: release 2025-06-12 shows 5 with stamp 2025-00"

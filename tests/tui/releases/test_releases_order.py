@@ -34,9 +34,9 @@ class Slow:
     free: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
 
-    def take(self, reader: Any, wanted: Wanted, today: date) -> ReleasesSeen:
+    def take(self, reader: Any, wanted: Wanted, today: date, checked_on: Any) -> ReleasesSeen:
         is_held = self.holds(wanted)
-        seen = _take(reader, wanted, today)
+        seen = _take(reader, wanted, today, checked_on)
         if is_held:
             self.asked.set()
             self.free.wait(20)

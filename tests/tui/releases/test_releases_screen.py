@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from dataflows.landing import LocalLanding
+from dataflows.probe_memory import LiveCheck
+from dataflows.snapshot import Snapshot
+from ops.current_file import checked_on
 from tests.support.consoles import type_text, until
 from tests.support.served import Served, serve, served_console
 from tests.tui.building import console_on
@@ -22,6 +28,7 @@ from tui.releases import questions
 from tui.releases.fact import FactView, story_lines
 from tui.releases.pane import ReleasesPane
 from tui.releases.questions import FactKey
+from tui.releases.snapshot import Wanted, take_releases
 from tui.table import Table
 
 PRODUCTION = FactKey("0410000", "US", 2025, "028", "08")
@@ -271,6 +278,53 @@ def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
         line.attribute_id: line.standing for line in questions.balance_sheet(reader, PRODUCTION, date(2025, 6, 1))
     }
     assert set(standing.values()) == {"unknown"}
+
+
+def test_a_check_of_the_current_file_reaches_the_sheet_and_the_chart(served: Served) -> None:
+    """Coffee is updated on any day: without a check it is certain on the release day only."""
+    reader, coffee, day = served.context.reader(), FactKey("0711100", "BR", 2025, "028", "02"), date(2025, 8, 20)
+
+    def certain_until(checked_on: date | None) -> tuple[str, date]:
+        story = questions.fact_story(reader, coffee, checked_on)
+        (line,) = questions.balance_sheet(reader, coffee, day, checked_on)
+        assert story is not None
+        return line.standing, story.versions[-1].certain_until
+
+    assert certain_until(None) == ("uncertain", date(2025, 8, 12))
+    assert certain_until(date(2025, 8, 20)) == ("uncertain", date(2025, 8, 19))
+    assert certain_until(date(2025, 8, 21)) == ("certain", date(2025, 8, 20))
+
+    settings = served.context.settings
+    landing = LocalLanding(settings.landing_dir)
+    wanted = Wanted(fact=coffee, day=day)
+    take = partial(take_releases, reader, wanted, date(2025, 9, 1), partial(checked_on, settings))
+    for key, expected in (("b", "uncertain"), ("c", "certain")):
+        landing.write_marker(snapshot_named(key, settings.dataset))
+        check = LiveCheck(date(2025, 8, 21), key)
+        landing.update_memory(settings.dataset, lambda memory, check=check: replace(memory, live=check))
+        fact = take().fact
+        assert isinstance(fact, Found)
+        assert [line.standing for line in fact.value.sheet] == [expected]
+
+
+def snapshot_named(key: str, dataset: str) -> Snapshot:
+    """A landed marker of the served generation, whose snapshots are a, b and c."""
+    month = 5 + "abc".index(key) + 1
+    return Snapshot(
+        dataset=dataset,
+        url="http://archive.invalid/psd.zip",
+        etag=None,
+        last_modified=None,
+        release_year=2025,
+        release_month=month,
+        released_on=date(2025, month, 12),
+        size_bytes=1,
+        sha256="0" * 64,
+        member="psd.csv",
+        row_count=1,
+        landed_at=datetime(2025, 8, 12, tzinfo=UTC),
+        key=key,
+    )
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
