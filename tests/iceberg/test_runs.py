@@ -6,9 +6,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from datetime import date
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from dataflows.release import Month
@@ -105,7 +107,7 @@ def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catche
     assert "iceberg-behind" not in machine.problems()
     assert lake.differing(machine.data_dir / "serving-3.duckdb") == {}
     published = journal.last_by_pipeline()["publish_iceberg"]
-    assert published.result.startswith("generation 3 is in Iceberg: 9 of 9 tables changed")
+    assert published.result.startswith("generation 3 is in Iceberg: 10 of 10 tables changed")
     steps = {step.name: step.detail for step in journal.steps(published.id)}
     assert steps["dim_release"].startswith("1 slice, 3 rows")
     assert [*steps] == ["catalog_opened", *SERVING_TABLES, "confirmed"]
@@ -157,6 +159,17 @@ def test_a_killed_publisher_leaves_every_table_whole_and_the_next_one_goes_on(la
     assert not (machine.data_dir / "iceberg.work").exists()
 
 
+def changed_slices(before: Path, after: Path) -> set[date]:
+    """The releases that were the last to show some version of a fact in `before` that is another in `after`."""
+    with duckdb.connect() as connection:
+        for name, path in (("before", before), ("after", after)):
+            connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
+        rows = connection.execute(
+            "SELECT DISTINCT last_seen_on FROM (FROM before.serving.fct_psd EXCEPT FROM after.serving.fct_psd)"
+        ).fetchall()
+    return {day for (day,) in rows}
+
+
 def test_every_generation_reads_the_same_in_pyiceberg_and_duckdb(
     lake: Lake, served_demo: ServedDemo, tmp_path: Path
 ) -> None:
@@ -174,7 +187,9 @@ def test_every_generation_reads_the_same_in_pyiceberg_and_duckdb(
         assert said["materia.generation"] == str(number)
         assert said["materia.code-version"] == generation.code_version
         assert said["materia.newest-released-on"] == str(generation.newest_released_on)
-    # Of the closed versions none was written again: all but the slices of the two newest releases stay as they are.
-    assert len(closed[2] & closed[3]) == len(closed[2]) - 1
+    # A slice is written again only if its rows changed: that of the newest release, and here one more, whose
+    # `market_year_now` the re-keying of the third release changed.
+    changed = changed_slices(host.store.path(2), host.store.path(3))
+    assert len(closed[2] - closed[3]) == len(changed) == 2
     written = host.publish(lake.address).tables
     assert not any(done.changed for done in written.values())
