@@ -1,12 +1,14 @@
 """Which tests run, in which order and where, decided by what they took when they were last recorded.
 
-`tests/durations.json` holds the seconds of every test and fixture that took long. `just test-durations` renews it:
-what it does not name counts as quick. With `--fast` a test is left out when it, or a fixture of it, is not quick.
+`tests/durations.json` holds the seconds of every test (of all its parameters together) and of every fixture that took
+long; `just test-durations` renews it. With `--fast` the quickest tests run that take `FAST_S` together, and none that
+uses a slow fixture. What is not recorded counts as quick.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import accumulate, takewhile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,9 +16,12 @@ from typing import Any
 import pytest
 
 RECORD = Path(__file__).parents[1] / "durations.json"
-QUICK_TEST_S = 0.3
+FAST_S = 100.0
+"""What the tests of `--fast` take together; two cores run them side by side."""
 QUICK_FIXTURE_S = 0.5
-RECORDED_S = 0.2
+UNRECORDED_S = 0.05
+"""What a test takes that is not recorded."""
+RECORDED_S = 0.1
 """What takes less is not recorded."""
 SHARED_FOLDERS = ("tests/torture/crash/",)
 """Folders whose files share a fixture of one process that is costly; xdist gives each folder to one worker."""
@@ -26,7 +31,9 @@ _FIXTURE = "fixture"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("materia")
-    group.addoption("--fast", action="store_true", help="only tests that were quick when they were last recorded")
+    group.addoption(
+        "--fast", action="store_true", help="only the tests that were quickest when recorded"
+    )
     group.addoption("--record-durations", action="store_true", help="write what tests take to tests/durations.json")
 
 
@@ -38,10 +45,19 @@ class Durations:
         self.tests: dict[str, float] = recorded.get("tests", {})
         self.fixtures: dict[str, float] = recorded.get("fixtures", {})
 
-    def is_quick(self, item: pytest.Item) -> bool:
-        if self.tests.get(name_of(item.nodeid), 0.0) > QUICK_TEST_S:
-            return False
-        return all(self.fixtures.get(name, 0.0) <= QUICK_FIXTURE_S for name in fixture_names(item))
+    def fast(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """The quickest tests that fit into `FAST_S` together, in their order."""
+        by_name: dict[str, list[pytest.Item]] = defaultdict(list)
+        for item in items:
+            if all(self.fixtures.get(name, 0.0) <= QUICK_FIXTURE_S for name in fixture_names(item)):
+                by_name[name_of(item.nodeid)].append(item)
+        costs = {name: self.tests.get(name, UNRECORDED_S * len(each)) for name, each in by_name.items()}
+        names = sorted(costs, key=lambda name: costs[name])
+        fitting = takewhile(
+            lambda pair: pair[1] <= FAST_S, zip(names, accumulate(map(costs.__getitem__, names)), strict=True)
+        )
+        chosen = {name for name, _ in fitting}
+        return [item for item in items if name_of(item.nodeid) in chosen]
 
     def by_scope(self) -> dict[str, float]:
         """The seconds of each file's, or shared folder's, recorded tests."""
@@ -70,7 +86,7 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
             name = name_of(report.nodeid)
-            self._tests[name] = max(self._tests[name], report.duration)
+            self._tests[name] += report.duration
         if report.when == "teardown":
             for kind, value in report.user_properties:
                 if kind == _FIXTURE:
@@ -98,9 +114,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Files that take longest come first, so that no worker begins one when the others have nothing left to do."""
     durations = Durations()
     if config.getoption("--fast"):
-        slow = [item for item in items if not durations.is_quick(item)]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in set(slow)]
+        fast = durations.fast(items)
+        config.hook.pytest_deselected(items=list(set(items) - set(fast)))
+        items[:] = fast
     seconds = durations.by_scope()
     items.sort(key=lambda item: -seconds.get(scope_of(item.nodeid), 0.0))
 
