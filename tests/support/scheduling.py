@@ -31,9 +31,7 @@ _FIXTURE = "fixture"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("materia")
-    group.addoption(
-        "--fast", action="store_true", help="only the tests that were quickest when recorded"
-    )
+    group.addoption("--fast", action="store_true", help="only the tests that were quickest when recorded")
     group.addoption("--record-durations", action="store_true", help="write what tests take to tests/durations.json")
 
 
