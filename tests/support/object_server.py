@@ -22,6 +22,8 @@ from dataflows.object_store import Bucket
 START_TIMEOUT_S = 40.0
 BUCKET = "raw"
 WAREHOUSE = "lake"
+VOLUMES = 1000
+"""Each bucket takes a volume of its own, a sparse file."""
 # Of its own for every process of tests, as some of them look through all processes of the machine.
 _OURS = secrets.token_hex(4)
 CANARY = f"c4n4ryS3cr3tK3yThatMustNeverBeSeen{_OURS}"
@@ -121,6 +123,8 @@ class ObjectServer:
             "-admin.ui=false",
             "-master.telemetry=false",
             "-s3.autoCreateBucket=false",
+            # By default a share of the free disk space: on a small disk the last of a hundred buckets finds none.
+            f"-volume.max={VOLUMES}",
             f"-s3.config={iam}",
             f"-s3.iam.config={iam}",
             f"-s3.externalUrl={self.endpoint}",
