@@ -22,10 +22,10 @@ from pathlib import Path
 import psutil
 
 from bench.pty_app import started
-from ops.journal import Journal
-from ops.journal_file import open_to_write
-from ops.run import RunStatus
-from tui.pane import PANES
+from ops.journal.file import open_to_write
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
+from tui.shell.pane import PANES
 
 BARE_APP = """
 from textual.app import App
@@ -93,7 +93,7 @@ def key_to_paint(environ: dict[str, str], keys: int = KEYS) -> dict[str, float]:
 
 
 def console() -> list[str]:
-    return [sys.executable, "-m", "tui.main"]
+    return [sys.executable, "-m", "tui.shell.main"]
 
 
 @contextmanager
@@ -131,9 +131,9 @@ def journal_of(runs: int) -> Iterator[dict[str, str]]:
 
 def overview_ms(folder: str, rounds: int = 20) -> float:
     """The median time to take the overview of that data directory."""
-    from ops.settings import Settings
-    from tui.context import context_of
+    from ops.config.settings import Settings
     from tui.overview.snapshot import take_overview
+    from tui.shell.context import context_of
 
     context = context_of(Settings.from_environ({"MATERIA_DATA_DIR": folder}), read_only=True)
     took = []

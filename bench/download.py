@@ -23,7 +23,7 @@ _SERVING = """
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_server import ArchiveServer
 with ArchiveServer(sys.argv[1]) as server:
     moment = datetime(2025, 11, 14, tzinfo=timezone.utc)
@@ -35,8 +35,8 @@ with ArchiveServer(sys.argv[1]) as server:
 _DOWNLOADING = """
 import json, resource, sys, time
 from pathlib import Path
-from dataflows.archive import Archive
-from dataflows.release import Month, release_of
+from dataflows.source.archive import Archive
+from dataflows.source.release import Month, release_of
 
 def peak_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.processes import Weighed, materia, weigh
 from dataflows.serving.store import ServingStore
-from ops.journal import Journal
+from ops.journal.journal import Journal
 from tests.support.lake import Lake
 from tests.support.object_server import ObjectServer
 

@@ -22,14 +22,14 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import Input
 
-from ops.settings import Settings
-from tui.app import ConsoleApp
-from tui.context import context_of
-from tui.logs.match import LineFilter
+from ops.config.settings import Settings
 from tui.logs.pane import LogsPane
 from tui.logs.scan import Scan
 from tui.logs.view import LogView
-from tui.messages import OpenLog
+from tui.shell.app import ConsoleApp
+from tui.shell.context import context_of
+from tui.shell.messages import OpenLog
+from tui.widgets.log_match import LineFilter
 
 GB = 1_000_000_000
 NEEDLE = "a needle in the log"

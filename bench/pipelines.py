@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from bench import scale
 from bench.processes import materia, median_wall_s, python, weigh
 from bench.rows import Row, as_table
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec

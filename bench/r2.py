@@ -17,16 +17,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dataflows.landing import LocalLanding
-from dataflows.landing_r2 import R2Landing
-from dataflows.object_download import download
-from dataflows.object_store import ObjectStore
-from dataflows.object_upload import upload
+from dataflows.landing.bucket import R2Landing
+from dataflows.landing.local import LocalLanding
+from dataflows.objects.download import download
+from dataflows.objects.store import ObjectStore
+from dataflows.objects.upload import upload
+from ops.config.settings import Settings
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
-from ops.job import Request
-from ops.pipelines import run
-from ops.settings import Settings
+from ops.pipelines.job import Request
+from ops.pipelines.run import run
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import ObjectServer
@@ -97,7 +97,7 @@ def _memory(server: ObjectServer, directory: Path) -> dict[str, Any]:
 
 
 def _child() -> None:
-    from dataflows.object_store import Bucket
+    from dataflows.objects.store import Bucket
 
     *bucket, name = json.load(sys.stdin)
     path, store = Path(name), ObjectStore(Bucket(*bucket))
@@ -145,7 +145,7 @@ def _probe(server: ObjectServer, directory: Path) -> dict[str, Any]:
 
 def _rows(server: ObjectServer, directory: Path) -> dict[str, Any]:
     """Seconds until a snapshot's rows lie in the cache: from their copy, and from the zip."""
-    from dataflows.landing_r2 import marker_key, zip_key
+    from dataflows.landing.bucket import marker_key, zip_key
     from tests.r2.snapshots import prepared
 
     release = next(prepared(rows=50_000))

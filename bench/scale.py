@@ -13,7 +13,7 @@ from statistics import median
 
 from bench.processes import materia, watched, weigh
 from bench.rows import Row
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
@@ -69,7 +69,7 @@ def measure(spec: HistorySpec, into: Path) -> list[Measured]:
 def _served(number: int, release: GeneratedRelease, data_dir: Path, environ: dict[str, str]) -> Measured:
     with watched() as tree:
         whole = weigh(materia("run-all", "--as-of", str(release.month)), environ)
-    transform = tree.share("dataflows.sqlmesh_child")
+    transform = tree.share("dataflows.lakehouse.child")
     changes = sum(release.ledger.count(kind) for kind in ("new", "revised", "removed", "restated"))
     return Measured(
         number=number,

@@ -12,12 +12,12 @@ from tempfile import TemporaryDirectory
 
 from bench.processes import Weighed, materia, weigh
 from bench.rows import Row, as_table
-from dataflows.ducklake import DuckLake
-from dataflows.release import Month
+from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.source.release import Month
+from ops.config.lakehouse import environ_of
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
-from ops.ducklake import environ_of
 from tests.support.postgres_server import PostgresServer
 
 DATASET = "psd_alldata"

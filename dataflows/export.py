@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dataflows import transform
 from dataflows.errors import GateError, LandingError
-from dataflows.gate import Gate, faults_against, is_redated
-from dataflows.landing import Landing
+from dataflows.lakehouse import transform
+from dataflows.lakehouse.transform import Lakehouse, Transformed, models_digest
+from dataflows.landing.local import Landing
+from dataflows.landing.snapshot import Snapshot, releases_digest
 from dataflows.serving.build import build_generation, row_counts
+from dataflows.serving.gate import Gate, faults_against, is_redated
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.store import ServingStore
 from dataflows.serving.verify import verify_in_fresh_process
-from dataflows.snapshot import Snapshot, releases_digest
-from dataflows.transform import Lakehouse, Transformed, models_digest
 
 log = logging.getLogger(__name__)
 

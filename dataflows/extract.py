@@ -16,17 +16,17 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from dataflows import psd_zip, release
-from dataflows.archive import Archive, Download, Probe, Verdict
 from dataflows.errors import ArchiveError, NotPostedError, SnapshotError
 from dataflows.files import disk_trouble
-from dataflows.landing import Landing
-from dataflows.probe_memory import LiveCheck
-from dataflows.psd_zip import Contents
-from dataflows.release import Month, Release
-from dataflows.release_dates import Evidence, date_release, inner_timestamp, latest_plausible, newest_stamp
-from dataflows.sameness import landed_as, remember
-from dataflows.snapshot import Snapshot, content_key
+from dataflows.landing.local import Landing
+from dataflows.landing.same_content import landed_as, remember
+from dataflows.landing.snapshot import Snapshot, content_key
+from dataflows.source import psd_zip, release
+from dataflows.source.archive import Archive, Download, Probe, Verdict
+from dataflows.source.probe_memory import LiveCheck
+from dataflows.source.psd_zip import Contents
+from dataflows.source.release import Month, Release
+from dataflows.source.release_dates import Evidence, date_release, inner_timestamp, latest_plausible, newest_stamp
 
 log = logging.getLogger(__name__)
 

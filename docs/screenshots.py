@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from ops.settings import Settings
-from tui.app import ConsoleApp
-from tui.config import config_path, read_config
-from tui.context import context_of
+from ops.config.settings import Settings
+from tui.shell.app import ConsoleApp
+from tui.shell.config import config_path, read_config
+from tui.shell.context import context_of
 
 SIZE = (120, 36)
 QUERY = """SELECT commodity_name, market_year, attribute_name, value, unit_name
@@ -28,7 +28,7 @@ async def draw(data_dir: Path, folder: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         for key, name in enumerate(("overview", "runs", "query", "releases", "logs", "workers"), start=1):
             if name == "query":
-                from tui.messages import RunQuery
+                from tui.shell.messages import RunQuery
 
                 app.post_message(RunQuery(QUERY))
             else:

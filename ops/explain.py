@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import MateriaError
-from dataflows.landing import LocalLanding
-from dataflows.snapshot import Snapshot
-from ops.current_file import checked_on
-from ops.handover import landing_of, remote_of
-from ops.settings import Settings
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.sql_text import literal
+from ops.config.settings import Settings
+from ops.pipelines.current_file import checked_on
+from ops.pipelines.handover import landing_of, remote_of
 
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader
@@ -223,8 +224,8 @@ def _near(known: Iterable[Named], word: str) -> list[Named]:
 
 def _no_fact(reader: "ServingReader", fact: Fact) -> str:
     """What of the key is served, when the whole is not."""
-    where = f"commodity_code = {_quoted(fact.commodity.code)} AND country_code = {_quoted(fact.country.code)}"
-    same = f"{where} AND attribute_id = {_quoted(fact.attribute.code)}"
+    where = f"commodity_code = {literal(fact.commodity.code)} AND country_code = {literal(fact.country.code)}"
+    same = f"{where} AND attribute_id = {literal(fact.attribute.code)}"
     first, last = _rows(reader, f"SELECT MIN(market_year), MAX(market_year) FROM fct_psd WHERE {same}")[0]
     if first is not None:
         near = f"it is served for market years {first} to {last}"
@@ -245,7 +246,7 @@ def _condition(fact: Fact) -> str:
         "attribute_id": fact.attribute.code,
         "unit_id": fact.unit.code,
     }
-    conditions = [f"{name} = {_quoted(code)}" for name, code in texts.items() if code]
+    conditions = [f"{name} = {literal(code)}" for name, code in texts.items() if code]
     return " AND ".join([*conditions, f"market_year = {fact.market_year}"])
 
 
@@ -262,7 +263,7 @@ def _stand(reader: "ServingReader", fact: Fact, day: date, check: date | None) -
             CASE WHEN released_on = (SELECT MAX(released_on) FROM serving.dim_release) THEN {_date(check)} END
         FROM serving.dim_release
         CROSS JOIN serving.dim_commodity
-        WHERE commodity_code = {_quoted(fact.commodity.code)} AND released_on <= {_date(day)}
+        WHERE commodity_code = {literal(fact.commodity.code)} AND released_on <= {_date(day)}
         ORDER BY released_on DESC
         LIMIT 1
     """
@@ -273,8 +274,8 @@ def _spans(reader: "ServingReader", fact: Fact, day: date) -> Iterator[Span]:
     sql = f"""
         SELECT reason, uncertain_from, uncertain_to
         FROM serving.fct_uncertain_span
-        WHERE commodity_code = {_quoted(fact.commodity.code)}
-            AND (country_code IS NULL OR country_code = {_quoted(fact.country.code)})
+        WHERE commodity_code = {literal(fact.commodity.code)}
+            AND (country_code IS NULL OR country_code = {literal(fact.country.code)})
             AND (market_year IS NULL OR market_year = {fact.market_year})
             AND uncertain_from <= {_date(day)} AND (uncertain_to IS NULL OR {_date(day)} <= uncertain_to)
         ORDER BY reason, uncertain_from
@@ -289,7 +290,7 @@ def _lines(paths: Mapping[str, Path], key: str) -> dict[str, tuple[int, float, s
     names = {str(path): snapshot_key for snapshot_key, path in paths.items()}
     if not names:
         return {}
-    files = ", ".join(map(_quoted, names))
+    files = ", ".join(map(literal, names))
     with duckdb.connect() as connection:
         found = connection.execute(
             "SELECT filename, file_row_number + 2, value::DOUBLE, calendar_year || '-' || month "
@@ -433,7 +434,3 @@ def _rows(reader: "ServingReader", sql: str) -> list[tuple[Any, ...]]:
 
 def _date(day: date | None) -> str:
     return f"DATE '{day}'" if day else "NULL::DATE"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,54 +1,123 @@
-"""The house as drawn: arrows run tui → ops → dataflows, and every room is where its name says."""
+"""The layout as the documentation draws it: imports run one way between rooms, and one way inside each room."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-ROOMS = {"dataflows": {"dataflows"}, "ops": {"ops", "dataflows"}, "tui": {"tui", "ops", "dataflows"}}
-"""Which rooms each room may import from."""
+ROOMS = {"dataflows": set(), "ops": {"dataflows"}, "tui": {"ops", "dataflows"}}
+"""Which other rooms each room may import from."""
+LAYERS = {
+    "dataflows": (
+        {"errors", "sql_text"},
+        {"files"},
+        {"objects"},
+        {"source"},
+        {"landing"},
+        {"lakehouse"},
+        {"serving"},
+        {"iceberg"},
+        {"driver", "extract", "export"},
+    ),
+    "ops": (
+        {"config"},
+        {"host"},
+        {"journal"},
+        {"pipelines"},
+        {"workers", "demo", "explain"},
+        {"health"},
+        {"supervisor"},
+        {"cli"},
+    ),
+    "tui": ({"widgets"}, {"shell"}, {"overview", "runs", "query", "releases", "logs", "workers"}),
+}
+"""The folders and modules of each room, lowest first: each imports from lower ones only, never from its neighbours."""
+LOOSE_MODULES = {"dataflows": 6, "ops": 4, "tui": 0}
+"""How many modules may lie beside the folders of a room."""
 
 
-def modules(room: str) -> list[Path]:
-    return sorted((PROJECT / room).rglob("*.py"))
+def modules(room: str) -> dict[str, Path]:
+    """The modules of a room by dotted name."""
+    return {
+        ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted((PROJECT / room).rglob("*.py"))
+    }
 
 
-def imported(path: Path) -> set[str]:
-    """The top-level names a module imports, wherever in it."""
-    names: set[str] = set()
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names a module imports, wherever in it; of `from a import b` both `a` and `a.b`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module.partition(".")[0])
-    return names
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(name: str) -> tuple[int, str] | None:
+    """The layer and the folder of a dotted name; None for the room's own `__init__` and for names outside."""
+    room, _, rest = name.partition(".")
+    folder = rest.partition(".")[0]
+    for number, layer in enumerate(LAYERS.get(room, ())):
+        if folder in layer:
+            return number, folder
+    return None
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_arrows_run_from_tui_to_ops_to_dataflows(room):
-    others = {*ROOMS, "tests", "bench", "transform"} - ROOMS[room]
+def test_rooms_import_only_from_the_rooms_below(room: str) -> None:
+    others = {*ROOMS, "tests", "bench", "transform"} - ROOMS[room] - {room}
     wrong = {
-        str(path.relative_to(PROJECT)): sorted(found) for path in modules(room) if (found := imported(path) & others)
+        name: found
+        for name, path in modules(room).items()
+        if (found := sorted({each.partition(".")[0] for each in imports(path)} & others))
     }
     assert wrong == {}
 
 
-def test_every_room_has_modules():
-    assert all(modules(room) for room in ROOMS)
+@pytest.mark.parametrize("room", ROOMS)
+def test_folders_import_only_from_the_folders_below(room: str) -> None:
+    wrong = []
+    for name, path in modules(room).items():
+        place = layer_of(name)
+        for each in imports(path):
+            target = layer_of(each) if each.startswith(f"{room}.") else None
+            if place and target and place[1] != target[1] and target[0] >= place[0]:
+                wrong.append(f"{name} imports {each}")
+    assert wrong == []
 
 
-def test_dataflows_read_no_environment():
-    """What a dataflow works on, it is given; only what Hamilton and SQLMesh read is set where they are at work."""
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_has_a_layer(room: str) -> None:
+    assert [name for name in modules(room) if name != room and layer_of(name) is None] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_layer_has_modules(room: str) -> None:
+    known = {place[1] for name in modules(room) if (place := layer_of(name))}
+    assert known == {folder for layer in LAYERS[room] for folder in layer}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_modules_lie_in_folders(room: str) -> None:
+    loose = [path.name for path in (PROJECT / room).glob("*.py") if path.name != "__init__.py"]
+    assert len(loose) <= LOOSE_MODULES[room], loose
+
+
+def test_dataflows_read_no_environment() -> None:
+    """A dataflow gets its values as arguments; only what Hamilton and SQLMesh read is set where they run."""
     readers = {
-        path.name
-        for path in modules("dataflows")
+        name
+        for name, path in modules("dataflows").items()
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
         if isinstance(node.value, ast.Name) and node.value.id == "os"
     }
-    assert readers <= {"driver.py", "sqlmesh_child.py"}
+    assert readers <= {"dataflows.driver", "dataflows.lakehouse.child"}
 
 
-def test_dataflows_know_no_terminal():
-    assert {name for path in modules("dataflows") for name in imported(path)} & {"click", "rich", "textual"} == set()
+def test_dataflows_know_no_terminal() -> None:
+    names = {each.partition(".")[0] for path in modules("dataflows").values() for each in imports(path)}
+    assert names & {"click", "rich", "textual"} == set()

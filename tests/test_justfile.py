@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import PROJECT_DIR
+from ops.config.settings import PROJECT_DIR
 from tests.support.command_line import BIN
 
 JUST = BIN / "just"

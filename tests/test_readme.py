@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ops.cli import COMMANDS, materia
-from ops.cli.exits import MEANINGS
-from ops.settings import DOCUMENTED
+from ops.config.settings import DOCUMENTED
+from ops.host.exits import MEANINGS
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()

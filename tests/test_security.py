@@ -16,11 +16,11 @@ from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_cla
 from detect_secrets.plugins.base import RegexBasedDetector
 from detect_secrets.settings import transient_settings
 
-from dataflows.landing import LocalLanding
-from dataflows.psd_zip import unpack
-from dataflows.release import Month
+from dataflows.landing.local import LocalLanding
 from dataflows.serving import ServingReader
-from ops.settings import PROJECT_DIR as PROJECT
+from dataflows.source.psd_zip import unpack
+from dataflows.source.release import Month
+from ops.config.settings import PROJECT_DIR as PROJECT
 from ops.workers import scripts
 from tests.dataflows.serving.building import ROWS, published_store
 from tests.support.command_line import MATERIA
@@ -44,19 +44,19 @@ GUESSES = ("KeywordDetector", "BasicAuthDetector", "Base64HighEntropyString", "H
 
 NO_SECRETS = {
     ("ops/cli/__init__.py", "Secret Keyword"): "the name of a command's module",
-    ("ops/r2_settings.py", "Secret Keyword"): "what a setting means",
-    ("ops/settings.py", "Secret Keyword"): "what a setting means",
+    ("ops/config/object_storage.py", "Secret Keyword"): "what a setting means",
+    ("ops/config/settings.py", "Secret Keyword"): "what a setting means",
     ("ops/workers/view.py", "Secret Keyword"): "how to start a command",
     ("tests/ops/demo/test_generator.py", "Hex High Entropy String"): "a digest of generated data",
-    ("tests/ops/test_ducklake.py", "Secret Keyword"): "made up, to be looked for",
+    ("tests/ops/supervisor/test_ducklake.py", "Secret Keyword"): "made up, to be looked for",
     ("tests/r2/test_odd_answers.py", "Hex High Entropy String"): "an ETag of no file",
-    ("tests/ops/test_logs.py", "Secret Keyword"): "made up, to be redacted",
+    ("tests/ops/host/test_logs.py", "Secret Keyword"): "made up, to be redacted",
     ("tests/ops/workers/test_ssh.py", "Secret Keyword"): "made up, to be looked for",
     ("tests/ops/workers/test_worker_commands.py", "Secret Keyword"): "made up, to be looked for",
     ("tests/support/clouds.py", "Secret Keyword"): "made up, to be looked for",
     ("tests/support/postgres_server.py", "Secret Keyword"): "made up, to be looked for",
     ("tests/torture/hostile/test_http.py", "Basic Auth Credentials"): "made up, to be refused",
-    ("tests/tui/logs/test_paint.py", "Secret Keyword"): "made up, to be redacted",
+    ("tests/tui/widgets/test_log_line.py", "Secret Keyword"): "made up, to be redacted",
 }
 """What looks like a secret and is none, and why."""
 

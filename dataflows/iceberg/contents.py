@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.errors import IcebergError, ServingBrokenError
 from dataflows.serving.build import SERVING_TABLES
+from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -87,7 +88,7 @@ def opened(path: Path, spill_dir: Path) -> Iterator["DuckDBPyConnection"]:
     }
     connection = duckdb.connect(":memory:", config=config)
     try:
-        connection.execute(f"ATTACH '{quoted_text(path)}' AS materia (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(path)} AS materia (READ_ONLY)")
         connection.execute("USE materia.serving")
         yield connection
     except duckdb.IOException as error:
@@ -125,17 +126,12 @@ def write_slice(
 ) -> None:
     """Write the rows of a slice as Parquet, in the order the generation has them in, with Iceberg's field ids."""
     select = ", ".join(f'"{column.name}"::{column.written_as} AS "{column.name}"' for column in contents.columns)
-    where = f"WHERE \"{contents.sliced_by}\"::VARCHAR = '{quoted_text(key)}'" if contents.sliced_by else ""
+    where = f'WHERE "{contents.sliced_by}"::VARCHAR = {literal(key)}' if contents.sliced_by else ""
     field_ids = ", ".join(f'"{name}": {ids[name]}' for name in ids)
     connection.execute(
-        f"COPY (SELECT {select} FROM \"{contents.table}\" {where}) TO '{quoted_text(to)}' "
+        f'COPY (SELECT {select} FROM "{contents.table}" {where}) TO {literal(to)} '
         f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {{{field_ids}}})"
     )
-
-
-def quoted_text(text: object) -> str:
-    """Text as it stands between the quotes of an SQL string."""
-    return str(text).replace("'", "''")
 
 
 def _carried(table: str, column: str, kind: str) -> tuple[str, str]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from dataflows.errors import IcebergConflictError, IcebergError
 from dataflows.files import require_space
-from dataflows.iceberg.care import care_for
 from dataflows.iceberg.catalog import CatalogAddress, catalog_trouble, open_catalog
 from dataflows.iceberg.commit import Committed, Publication, publish_table
 from dataflows.iceberg.contents import Contents, contents_of, opened, tables_of
+from dataflows.iceberg.maintenance import care_for
 from dataflows.iceberg.state import Published, check_forward, check_ours, published_of
 from dataflows.serving.build import SERVING_TABLES
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.errors import TransformError
 from dataflows.files import raise_if_refused, require_space
-from dataflows.lakehouse import LakehouseStore
+from dataflows.lakehouse.stores import LakehouseStore
 from dataflows.serving.asof import asof_macros
 from dataflows.serving.generation import GenerationFacts
 from dataflows.serving.generation_table import write_generation_table

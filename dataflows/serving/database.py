@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import ServingBrokenError
+from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -38,8 +39,7 @@ def open_read_only(
         config["threads"] = threads
     con = duckdb.connect(":memory:", config=config)
     try:
-        quoted = str(path).replace("'", "''")
-        con.execute(f"ATTACH '{quoted}' AS materia (READ_ONLY)")
+        con.execute(f"ATTACH {literal(path)} AS materia (READ_ONLY)")
         _use_served_schema(con)
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from dataflows.errors import ServingBrokenError, SettingsError
-from dataflows.release import Month
+from dataflows.source.release import Month
 
 FOREIGN_NUMBER = 0
 """The number of a file that Materia did not publish; real generations start at 1."""

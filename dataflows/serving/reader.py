@@ -256,7 +256,7 @@ class ServingReader:
         """Check a text once: its syntax, which is all that is judged, is the same for every generation."""
         if sql in self._checked:
             return
-        from dataflows.serving.jail import check_query
+        from dataflows.serving.sql_policy import check_query
 
         check_query(cursor, sql)
         if len(sql) <= _CHECKED_CHARACTERS:

@@ -1,7 +1,7 @@
 """The command line `materia`. Each command lives in a module of its own, imported when it is asked for.
 
 Start-up stays small: what is imported here, and at the top of a command's module, is what every call of that
-command pays. A command that runs pipelines calls `ops.logs.log_to_terminal` first.
+command pays. A command that runs pipelines calls `ops.host.logs.log_to_terminal` first.
 """
 
 import os
@@ -13,8 +13,8 @@ from importlib import import_module
 import click
 
 from dataflows.errors import MateriaError
-from ops.cli.exits import Exit
-from ops.process import only_the_owner_writes
+from ops.host.exits import Exit
+from ops.host.process import only_the_owner_writes
 
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
@@ -24,7 +24,6 @@ COMMANDS = {
     "doctor": "ops.cli.doctor:doctor",
     "explain": "ops.cli.explain:explain",
     "iceberg": "ops.cli.iceberg:iceberg",
-    "lakehouse": "ops.cli.lakehouse:lakehouse",
     "landing": "ops.cli.landing:landing",
     "pipeline": "ops.cli.pipeline:pipeline",
     "query": "ops.cli.query:query",
@@ -63,7 +62,7 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from ops.version import code_version, distribution_version
+        from ops.host.version import code_version, distribution_version
 
         click.echo(f"materia {distribution_version()} ({code_version()})")
         ctx.exit()
@@ -119,7 +118,7 @@ def extract_psd() -> int:
 
 
 def _show(error: Exception, debug: bool) -> None:
-    from ops.redact import Redactor
+    from ops.host.redact import Redactor
 
     redact = Redactor.from_environ()
     if debug:

@@ -17,7 +17,7 @@ def dag(name: str, kind: str | None, output: Path | None) -> None:
 
     SVG and PNG are drawn by the program `dot`; DOT and Mermaid need nothing.
     """
-    from ops import dag as pictures
+    from ops.pipelines import dag as pictures
 
     kind = kind or (_ENDINGS.get(output.suffix, "mermaid") if output else "mermaid")
     if kind == "png" and output is None and sys.stdout.isatty():

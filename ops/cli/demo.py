@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.output import duration_text
-from ops.run import utc_now
-from ops.settings import IS_CHECKOUT, Settings
+from ops.config.settings import IS_CHECKOUT, Settings
+from ops.journal.run import utc_now
 
 if TYPE_CHECKING:
     from ops.demo.history import HistorySpec
@@ -150,8 +150,8 @@ def _quiet(session: Any) -> None:
     """The pipelines' events go to the runs' logs only, unless --debug."""
     import logging
 
-    from ops.logs import log_to_terminal
-    from ops.redact import Redactor
+    from ops.host.logs import log_to_terminal
+    from ops.host.redact import Redactor
 
     if session.debug:
         log_to_terminal(Redactor.from_environ(), debug=True)

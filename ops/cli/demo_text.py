@@ -2,7 +2,7 @@
 
 import click
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.cli.output import table
 from ops.demo.findings import FactThroughTime, LastRelease, WorldBalance
 

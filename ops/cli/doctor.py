@@ -2,8 +2,8 @@
 
 import click
 
-from ops.cli.exits import Exit
 from ops.cli.output import print_json
+from ops.host.exits import Exit
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
@@ -16,8 +16,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     A line for each with a verdict and what to do. Exits with 1 when anything failed; warnings do not count.
     """
-    from ops.doctor import Finding, Verdict, examine
-    from ops.redact import Redactor
+    from ops.health.doctor import Finding, Verdict, examine
+    from ops.host.redact import Redactor
 
     redact = Redactor.from_environ()
     findings = []

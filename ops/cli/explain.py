@@ -5,8 +5,8 @@ from datetime import datetime
 import click
 
 from ops.cli.output import print_json, table
-from ops.run import utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.run import utc_now
 
 _HEAD = ("released", "value", "stamp", "version", "line", "snapshot", "sha256")
 _COLOURS = {"certain": "green", "uncertain": "yellow", "unknown": "red", "absent": "red"}

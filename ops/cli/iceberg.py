@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.exits import Exit
 from ops.cli.output import ago_text, print_json, table
-from ops.run import utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.host.exits import Exit
+from ops.journal.run import utc_now
 
 if TYPE_CHECKING:
     from dataflows.iceberg.state import Published
@@ -29,8 +29,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     lacks what is served.
     """
     from dataflows.iceberg.publish import published_tables
-    from ops.iceberg import lag_of, required_address, required_generation
-    from ops.journal import Journal
+    from ops.journal.journal import Journal
+    from ops.pipelines.iceberg import lag_of, required_address, required_generation
 
     settings = Settings.from_environ()
     address, served = required_address(settings), required_generation(settings)
@@ -52,9 +52,9 @@ def publish(session: Any) -> None:
     Every run does this by itself; it is for trying the settings, and after a failure. What is there already is
     not written again.
     """
-    from ops.iceberg import publish_now
-    from ops.logs import log_to_terminal
-    from ops.redact import Redactor
+    from ops.host.logs import log_to_terminal
+    from ops.host.redact import Redactor
+    from ops.pipelines.iceberg import publish_now
 
     log_to_terminal(Redactor.from_environ(), debug=session.debug, console=None)
     click.echo(publish_now(Settings.from_environ()))

@@ -2,9 +2,9 @@
 
 import click
 
-from ops.cli.exits import Exit
 from ops.cli.output import print_json, size_text, table
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.host.exits import Exit
 
 
 @click.group(short_help="List, verify or mirror the landed snapshots.")
@@ -16,7 +16,7 @@ def landing() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_landed(as_json: bool) -> None:
     """List the landed snapshots, oldest release first."""
-    from ops.handover import landing_of, remote_of
+    from ops.pipelines.handover import landing_of, remote_of
 
     settings = Settings.from_environ()
     found = landing_of(settings, remote_of(settings)).snapshots()
@@ -44,10 +44,10 @@ def list_landed(as_json: bool) -> None:
 @click.pass_context
 def verify_landed(ctx: click.Context, as_json: bool) -> None:
     """Read every landed zip again and recompute its size, sha256 and row count. Exits with 1 when one differs."""
-    from dataflows.landing import LocalLanding
-    from dataflows.landing_care import verify
-    from ops.handover import landing_of, remote_of
-    from ops.lock import writer_lock
+    from dataflows.landing.local import LocalLanding
+    from dataflows.landing.verify import verify
+    from ops.host.lock import writer_lock
+    from ops.pipelines.handover import landing_of, remote_of
 
     settings = Settings.from_environ()
     verdicts = []
@@ -65,10 +65,10 @@ def verify_landed(ctx: click.Context, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sync_landings(as_json: bool) -> None:
     """Mirror the landing both ways: every snapshot is then in the bucket and, with its zip, in the local folder."""
-    from dataflows.landing import LocalLanding
-    from dataflows.landing_care import sync
-    from ops.handover import required_remote
-    from ops.lock import writer_lock
+    from dataflows.landing.local import LocalLanding
+    from dataflows.landing.verify import sync
+    from ops.host.lock import writer_lock
+    from ops.pipelines.handover import required_remote
 
     settings = Settings.from_environ()
     remote = required_remote(settings)

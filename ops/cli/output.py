@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from dataflows.serving.generation import Generation
-from ops.words import ago_text, duration_text, size_text
+from ops.host.formatting import ago_text, duration_text, size_text
 
 __all__ = ["ago_text", "duration_text", "generation_text", "print_json", "size_text", "status_text", "table"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.cli.output import print_json, table
-from ops.settings import Settings
+from ops.config.settings import Settings
 
 
 class MonthType(click.ParamType):
@@ -42,7 +42,7 @@ def pipeline() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_pipelines(as_json: bool) -> None:
     """List the pipelines and what each is for."""
-    from ops.pipelines import PIPELINES
+    from ops.pipelines.run import PIPELINES
 
     if as_json:
         print_json([{"pipeline": name, "summary": each.summary} for name, each in PIPELINES.items()])
@@ -78,8 +78,8 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
 
     May be interrupted and repeated; what is landed is not downloaded again.
     """
-    from ops import backfill as backfilling
-    from ops.job import Request
+    from ops.pipelines import backfill as backfilling
+    from ops.pipelines.job import Request
 
     def told(done: backfilling.MonthDone) -> None:
         click.echo(f"{done.month}  {done.outcome:<13}  {done.detail}")
@@ -92,8 +92,8 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
 
 def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None, on: str, trigger: str) -> None:
     from ops.cli.progress import download_progress
-    from ops.job import Request
-    from ops.pipelines import run
+    from ops.pipelines.job import Request
+    from ops.pipelines.run import run
 
     settings = Settings.from_environ()
     request = Request(trigger=trigger, as_of=as_of, forced_reason=forced_reason)
@@ -124,8 +124,8 @@ def _logging(session: Any) -> Iterator[Any]:
     """Events on stderr: drawn around the progress bar on a terminal, plain lines otherwise. Yields rich's console."""
     import sys
 
-    from ops.logs import log_to_terminal
-    from ops.redact import Redactor
+    from ops.host.logs import log_to_terminal
+    from ops.host.redact import Redactor
 
     console = None
     if sys.stderr.isatty():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ops.job import Progress
+from ops.pipelines.job import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,8 +10,8 @@ import click
 
 from dataflows.errors import QueryError
 from ops.cli.output import generation_text, record_text
-from ops.run import utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.run import utc_now
 
 if TYPE_CHECKING:
     from dataflows.serving import Answer
@@ -55,7 +55,7 @@ def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: 
 
 def _answer(sql: str, settings: Settings, timeout_s: float) -> "Answer":
     """All rows of a query that ran in a cell; raises QueryError when they are too many to hold."""
-    from dataflows.serving.cell import Cell
+    from dataflows.serving.sandbox import Cell
 
     with closing(Cell(settings.serving_path, memory_bytes=_memory_bytes())) as cell:
         import pyarrow as pa  # while the cell begins

@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from ops.cli.output import ago_text, generation_text, print_json, size_text, table
-from ops.releases import Changes, LandedRelease, Releases, take_releases
-from ops.run import utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.run import utc_now
+from ops.pipelines.releases import Changes, LandedRelease, Releases, take_releases
 
 _HEAD = ("month", "released", "facts", "new", "revised", "removed", "restated", "standing", "size", "landed", "key")
 _NUMBERS = ("facts", "new", "revised", "removed", "restated", "size")

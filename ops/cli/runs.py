@@ -12,9 +12,9 @@ import click
 
 from dataflows.errors import JournalError, SettingsError
 from ops.cli.output import ago_text, duration_text, print_json, status_text, table
-from ops.journal import Journal
-from ops.run import Run, RunStatus, Step, utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.journal import Journal
+from ops.journal.run import Run, RunStatus, Step, utc_now
 
 
 @click.group(invoke_without_command=True, short_help="List the newest runs; `runs show ID` tells all about one.")

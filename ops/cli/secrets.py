@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflows.errors import SettingsError
-from ops.cli.exits import Exit
 from ops.cli.output import print_json, table
-from ops.iceberg_settings import iceberg_of
+from ops.config.iceberg import iceberg_of
+from ops.host.exits import Exit
 
 if TYPE_CHECKING:
-    from ops.secrets import Presence
+    from ops.workers.secrets import Presence
 
 
 @click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
@@ -28,7 +28,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     Object storage needs all of its names or none, Iceberg its address and one of token and credential, or none;
     some of them exit with 2.
     """
-    from ops import secrets as declared
+    from ops.workers import secrets as declared
 
     found = declared.check()
     if as_json:

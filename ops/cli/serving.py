@@ -8,9 +8,9 @@ import click
 from dataflows.serving.generation import Generation
 from ops.cli.output import ago_text, print_json, size_text, table
 from ops.cli.serving_remote import pull, push
-from ops.generations import Generations, take_generations
-from ops.run import utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.run import utc_now
+from ops.pipelines.generations import Generations, take_generations
 
 _HEAD = ("generation", "made", "newest release", "releases", "fact versions", "size", "code", "forced")
 _NUMBERS = ("generation", "releases", "fact versions", "size")
@@ -45,7 +45,7 @@ def rollback(number: int | None) -> None:
 
     Readers see it at once, and it holds until something new is landed or the models change.
     """
-    from ops import generations
+    from ops.pipelines import generations
 
     click.echo(generations.rollback(Settings.from_environ(), number))
     click.echo("it holds until a new release is landed, or the models change; `materia serving list` shows all")
@@ -59,7 +59,7 @@ def verify(number: int | None, as_json: bool) -> None:
 
     Its sha256 must be the published one, and a fresh process must read every row of it.
     """
-    from ops import generations
+    from ops.pipelines import generations
 
     generation = generations.verify(Settings.from_environ(), number)
     if as_json:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ops.cli.output import print_json
-from ops.settings import Settings
+from ops.config.settings import Settings
 
 
 @click.command(short_help="Bring a generation of this host to the bucket.")
@@ -18,7 +18,7 @@ def push(number: int | None, as_json: bool) -> None:
     """
     from dataflows.errors import ServingMissingError
     from dataflows.serving.store import ServingStore
-    from ops.handover import required_remote
+    from ops.pipelines.handover import required_remote
 
     settings = Settings.from_environ()
     remote, serving = required_remote(settings), ServingStore(settings.serving_path)
@@ -41,10 +41,10 @@ def pull(number: int | None, force: bool, as_json: bool) -> None:
     its number unless that is taken here by another file; then it gets the next free one.
     """
     from dataflows.errors import ServingMissingError
-    from dataflows.serving.shelf import copy_of
+    from dataflows.serving.remote import copy_of
     from dataflows.serving.store import ServingStore
-    from ops.handover import pull_checked, required_remote
-    from ops.lock import writer_lock
+    from ops.host.lock import writer_lock
+    from ops.pipelines.handover import pull_checked, required_remote
 
     settings = Settings.from_environ()
     remote, serving = required_remote(settings), ServingStore(settings.serving_path)

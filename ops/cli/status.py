@@ -4,11 +4,11 @@ from typing import Any
 
 import click
 
-from ops.cli.exits import Exit
 from ops.cli.output import ago_text, duration_text, generation_text, print_json, size_text, status_text, table
-from ops.run import utc_now
-from ops.settings import Settings
-from ops.status import PipelineState, Status, take_status
+from ops.config.settings import Settings
+from ops.health.status import PipelineState, Status, take_status
+from ops.host.exits import Exit
+from ops.journal.run import utc_now
 
 
 @click.command(short_help="Show what is served, how pipelines last ran, and what is wrong.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ops.settings import Settings
+from ops.config.settings import Settings
 
 
 @click.group(short_help="Run what is due, and watch over it unattended.")
@@ -54,8 +54,8 @@ def up(session: Any) -> None:
 
     Afterwards this only sees that it is alive: the host updates itself.
     """
-    from ops.logs import log_to_terminal
-    from ops.redact import Redactor
+    from ops.host.logs import log_to_terminal
+    from ops.host.redact import Redactor
     from ops.supervisor import up as coming_up
     from ops.workers.settings import WorkerSettings, provider_of
 
@@ -66,8 +66,8 @@ def up(session: Any) -> None:
 
 def _begin(session: Any) -> Settings:
     """The settings, with events logged to stderr and to `logs/supervisor.log`."""
-    from ops.logs import log_to_file, log_to_terminal
-    from ops.redact import Redactor
+    from ops.host.logs import log_to_file, log_to_terminal
+    from ops.host.redact import Redactor
 
     settings = Settings.from_environ()
     redact = Redactor.from_environ()

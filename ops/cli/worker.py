@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.output import ago_text, print_json, table
-from ops.settings import Settings
+from ops.config.settings import Settings
 
 if TYPE_CHECKING:
     from ops.workers.hiring import Hire
@@ -34,8 +34,8 @@ def worker(ctx: click.Context) -> None:
 
     `materia pipeline run NAME --on hetzner` needs none of this: it creates its worker and destroys it.
     """
-    from ops.logs import log_to_terminal
-    from ops.redact import Redactor
+    from ops.host.logs import log_to_terminal
+    from ops.host.redact import Redactor
 
     handler = log_to_terminal(Redactor.from_environ(), debug=ctx.obj.debug)
     ctx.call_on_close(partial(logging.getLogger().removeHandler, handler))
@@ -46,7 +46,7 @@ def worker(ctx: click.Context) -> None:
 def list_workers(as_json: bool) -> None:
     """List the machines that carry our label, and what they cost."""
     from dataflows.errors import SettingsError
-    from ops.run import utc_now
+    from ops.journal.run import utc_now
     from ops.workers.settings import WorkerSettings, nobody
     from ops.workers.view import take_workers
 
@@ -125,8 +125,8 @@ def destroy(name: str, as_json: bool) -> None:
 def reap(if_possible: bool, as_json: bool) -> None:
     """Destroy what carries our label and outlived its time, and ours whose run is over; keys and firewalls too."""
     from dataflows.errors import SettingsError
-    from ops.journal import Journal
-    from ops.run import utc_now
+    from ops.journal.journal import Journal
+    from ops.journal.run import utc_now
     from ops.workers import hiring
     from ops.workers.settings import WorkerSettings, nobody, present
 
@@ -181,7 +181,7 @@ def _created(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: 
 
 
 def _text(found: "Workers") -> str:
-    from ops.run import utc_now
+    from ops.journal.run import utc_now
 
     now = utc_now()
     rows = [

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_answers import Answer, PostedFile, answer_to
 
 IDLE_TIMEOUT_S = 30

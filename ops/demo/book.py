@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.noise import noise
 from ops.demo.psd_codes import COUNTRIES, Commodity, Country
 from ops.demo.sheet_forms import GROUPS, Attribute

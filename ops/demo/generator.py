@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.history import HistorySpec, open_books, published_at
 from ops.demo.sheet_forms import UNITS, Attribute
 

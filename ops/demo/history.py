@@ -5,8 +5,8 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any, Self
 
 from dataflows.errors import SettingsError
-from dataflows.release import Month
-from dataflows.release_dates import usda_release_days
+from dataflows.source.release import Month
+from dataflows.source.release_dates import usda_release_days
 from ops.demo.psd_codes import DATASETS, Commodity, commodities_of
 from ops.demo.sheet_forms import GROUPS
 

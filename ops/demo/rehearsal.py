@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from dataflows.errors import SettingsError
-from dataflows.release import Month
+from dataflows.source.release import Month
+from ops.config.settings import Settings
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.history import HistorySpec, published_at
 from ops.demo.psd_codes import commodities_of
-from ops.lock import writer_lock
-from ops.settings import Settings
+from ops.host.lock import writer_lock
 
 MARK = "made-by-materia-demo"
 """The file that says that a directory is a demo's, and may be cleared by the next one."""
@@ -71,9 +71,9 @@ def demo_settings(data_dir: Path, dataset: str, archive_url: str) -> Settings:
 
 def acts(archive: ArchiveServer, settings: Settings, spec: HistorySpec) -> Iterator[Act]:
     """The demo from the first generated release to the last published one; each act is to be performed in turn."""
-    from ops.backfill import backfill
-    from ops.job import Request
-    from ops.pipelines import run
+    from ops.pipelines.backfill import backfill
+    from ops.pipelines.job import Request
+    from ops.pipelines.run import run
 
     months = spec.months
     first, last = months[0], months[-1]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.book import Book
 from ops.demo.noise import noise
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.schedule import Slot
-from ops.settings import PROJECT_DIR, Settings
+from ops.config.schedule import Slot
+from ops.config.settings import PROJECT_DIR, Settings
 
 _FOR_THE_SUPERVISOR_ONLY = ("GITLAB_READ_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 from dataflows.errors import MateriaError
-from ops.run import utc_now
-from ops.settings import Settings
-from ops.status import Status, take_status
-from ops.supervisor.heartbeat import read_heartbeat
+from ops.config.settings import Settings
+from ops.health.heartbeat import read_heartbeat
+from ops.health.status import Status, take_status
+from ops.journal.run import utc_now
 
 LOOPBACK = "127.0.0.1"
 SILENCE_S = 10.0

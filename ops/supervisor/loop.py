@@ -11,9 +11,9 @@ from datetime import datetime
 from types import FrameType
 
 from dataflows.errors import MateriaError
-from ops.recorder import Terminated
-from ops.run import utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.recorder import Terminated
+from ops.journal.run import utc_now
 from ops.supervisor.command import command_of
 from ops.supervisor.notify import notify
 from ops.supervisor.tick import Command, Ticked, tick

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ops.redact import Redactor
-from ops.settings import PROJECT_DIR, Settings
+from ops.config.providers import complete
+from ops.config.settings import PROJECT_DIR, Settings
+from ops.health.heartbeat import BEAT_EVERY_S
+from ops.health.memory import Reaping, recall, remember
+from ops.host.redact import Redactor
 from ops.supervisor.child import Ended, run_child
 from ops.supervisor.command import environ_of, reaping_command
-from ops.supervisor.heartbeat import BEAT_EVERY_S
-from ops.supervisor.memory import Reaping, recall, remember
-from ops.workers.needs import complete
 
 EVERY = timedelta(minutes=5)
 DEADLINE_S = 120.0

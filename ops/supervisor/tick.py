@@ -14,20 +14,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dataflows.errors import JournalError, LockHeldError
-from ops import alerts, housekeeping
-from ops.cli.exits import Exit
-from ops.journal import Journal
-from ops.lock import WriterLock, writer_lock
-from ops.redact import Redactor
-from ops.run import RunStatus, utc_now
-from ops.schedule import TRIGGER_PREFIX, Backoff, Slot, due
-from ops.settings import PROJECT_DIR, Settings
-from ops.status import served_release, take_status
-from ops.supervisor import reaping
+from ops.config.schedule import TRIGGER_PREFIX, Backoff, Slot, due
+from ops.config.settings import PROJECT_DIR, Settings
+from ops.health import alerts
+from ops.health.heartbeat import BEAT_EVERY_S, beat
+from ops.health.memory import Attempts, Memory, recall, remember
+from ops.health.status import served_release, take_status
+from ops.host.exits import Exit
+from ops.host.lock import WriterLock, writer_lock
+from ops.host.redact import Redactor
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
+from ops.supervisor import housekeeping, reaping
 from ops.supervisor.child import GRACE_S, Ended, run_child, signal_group
 from ops.supervisor.command import command_of, environ_of
-from ops.supervisor.heartbeat import BEAT_EVERY_S, beat
-from ops.supervisor.memory import Attempts, Memory, recall, remember
 from ops.supervisor.notify import notify
 
 BACKOFF = Backoff()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import SettingsError
-from ops.numbers import number
+from ops.config.parse import number
 from ops.workers.errors import HostKeyError, NoCapacityError, WorkerError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels

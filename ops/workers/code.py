@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.redact import is_secret
+from ops.host.redact import is_secret
 from ops.workers.errors import WorkerError
 
 _GIT_TIMEOUT_S = 60.0

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dataflows.errors import SettingsError
-from ops.journal import Journal
-from ops.run import RunStatus, utc_now
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
 from ops.workers.caps import LEDGER_NAME, Entry, Ledger, left_text
-from ops.workers.cloud import TRY_LATER
 from ops.workers.errors import ForeignError, NoCapacityError, WorkerError, WorkerLeftError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels, owner_of
 from ops.workers.provider import GONE_WITHIN_S, Instance, Order, Provider, Size, ladder
+from ops.workers.providers.cloud import TRY_LATER
 from ops.workers.settings import WorkerSettings, present, provider_of
 
 log = logging.getLogger(__name__)

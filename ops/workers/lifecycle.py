@@ -8,17 +8,16 @@ from contextlib import closing, contextmanager, suppress
 
 from dataflows.errors import SettingsError
 from dataflows.serving.store import ServingStore
-from ops import handover
-from ops.cli.exits import Exit
-from ops.job import Request
-from ops.journal import Journal
-from ops.lock import writer_lock
-from ops.pipelines import PIPELINES
-from ops.recorder import Recorder, run_recorded
-from ops.redact import Redactor
-from ops.run import utc_now
-from ops.secrets import for_worker
-from ops.settings import PROJECT_DIR, Settings
+from ops.config.settings import PROJECT_DIR, Settings
+from ops.host.exits import Exit
+from ops.host.lock import writer_lock
+from ops.host.redact import Redactor
+from ops.journal.journal import Journal
+from ops.journal.recorder import Recorder, run_recorded
+from ops.journal.run import utc_now
+from ops.pipelines import handover
+from ops.pipelines.job import Request
+from ops.pipelines.run import PIPELINES
 from ops.workers import scripts
 from ops.workers.code import Code, committed_code
 from ops.workers.errors import RemoteFailedError, UnreachableError, WorkerError, WorkerLeftError
@@ -27,6 +26,7 @@ from ops.workers.keys import new_key
 from ops.workers.labels import worker_name
 from ops.workers.mirror import Mirror
 from ops.workers.provider import SIZES, Instance
+from ops.workers.secrets import for_worker
 from ops.workers.ssh import Access
 from ops.workers.wire import Patience, Wire
 

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ops.logs import run_log, step_log
-from ops.recorder import Recorder
-from ops.redact import Redactor
-from ops.run import Run, RunStatus, Step
+from ops.host.logs import run_log, step_log
+from ops.host.redact import Redactor
+from ops.journal.recorder import Recorder
+from ops.journal.run import Run, RunStatus, Step
 from ops.workers.errors import WorkerError
 
 log = logging.getLogger(__name__)

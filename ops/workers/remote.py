@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dataflows.errors import MateriaError
-from ops.cli.exits import Exit
-from ops.journal import Journal
-from ops.logs import current_step, extra_fields, is_worth_a_line
-from ops.process import only_the_owner_writes
-from ops.redact import Redactor
-from ops.run import Run, RunStatus, Step
+from ops.host.exits import Exit
+from ops.host.logs import current_step, extra_fields, is_worth_a_line
+from ops.host.process import only_the_owner_writes
+from ops.host.redact import Redactor
+from ops.journal.journal import Journal
+from ops.journal.run import Run, RunStatus, Step
 
 ALIVE_EVERY_S = 5.0
 
@@ -127,10 +127,10 @@ def main() -> int:
 
 def _run(order: Mapping[str, Any], environ: Mapping[str, str], events: Events, redact: Redactor) -> int:
     try:
-        from dataflows.release import Month
-        from ops.job import Request
-        from ops.pipelines import run
-        from ops.settings import Settings
+        from dataflows.source.release import Month
+        from ops.config.settings import Settings
+        from ops.pipelines.job import Request
+        from ops.pipelines.run import run
 
         request = Request(
             trigger=order["trigger"],

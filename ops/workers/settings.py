@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from dataflows.errors import MateriaError, SettingsError
-from ops.numbers import number
+from ops.config.parse import number
+from ops.config.providers import PROVIDERS, complete
 from ops.workers.caps import Caps
-from ops.workers.needs import PROVIDERS, complete
 from ops.workers.provider import Provider
 
 LOCAL = "local"
@@ -115,12 +115,12 @@ def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
     given = settings.given
     match name:
         case "hetzner":
-            from ops.workers import hetzner
+            from ops.workers.providers import hetzner
 
             api_url = given.get("HETZNER_API_URL", hetzner.API_URL)
             return hetzner.provider(given["HETZNER_TOKEN"], api_url, pause_s=pause_s)
         case "ovh":
-            from ops.workers import ovh
+            from ops.workers.providers import ovh
 
             return ovh.provider(
                 ovh.Account(
@@ -135,7 +135,7 @@ def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
                 pause_s=pause_s,
             )
         case "scaleway":
-            from ops.workers import scaleway
+            from ops.workers.providers import scaleway
 
             return scaleway.provider(
                 scaleway.Account(
@@ -149,7 +149,7 @@ def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
                 pause_s=pause_s,
             )
         case _:
-            from ops.workers import oracle
+            from ops.workers.providers import oracle
 
             return oracle.provider(
                 oracle.Account(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dataflows import driver, extract
-from dataflows.archive import Archive, Patience
 from dataflows.extract import Extracted
-from dataflows.landing import LocalLanding
-from dataflows.release import Month, release_of
+from dataflows.landing.local import LocalLanding
+from dataflows.source.archive import Archive, Patience
+from dataflows.source.release import Month, release_of
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.psd_files import DATASET
 

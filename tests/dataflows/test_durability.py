@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.archive import Archive
-from dataflows.landing import LocalLanding
-from dataflows.release import release_of
-from ops.supervisor.memory import Memory, remember
+from dataflows.landing.local import LocalLanding
+from dataflows.source.archive import Archive
+from dataflows.source.release import release_of
+from ops.health.memory import Memory, remember
 from ops.workers.caps import Caps, Entry, Ledger
 from tests.dataflows.conftest import HASTE, MONTH, POSTED_AT
 from tests.dataflows.serving.building import publish, published_store
-from tests.dataflows.test_gate import snapshot
+from tests.dataflows.serving.test_gate import snapshot
 from tests.support.durable import recorded
 from tests.support.psd_files import DATASET
 
@@ -26,7 +26,7 @@ FLUSHED = {
 }
 """Where files are renamed that must survive a power cut: the tests below show that they do."""
 NOT_FLUSHED = {
-    "ops/supervisor/heartbeat.py": {"beat"},  # after a power cut the supervisor beats again
+    "ops/health/heartbeat.py": {"beat"},  # after a power cut the supervisor beats again
     "tui/logs/systemd.py": {"_write"},  # a copy of systemd's journal, made again from it
     "tui/query/export.py": {"export"},  # a person exports again; no program relies on the file
     "tui/query/history.py": {"add"},  # the queries that were typed; their loss costs no data

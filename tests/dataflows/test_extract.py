@@ -3,11 +3,12 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from dataflows import archive, driver, extract
+from dataflows import driver, extract
 from dataflows.errors import ArchiveError, DiskSpaceError, NotPostedError, SnapshotError
-from dataflows.landing import LocalLanding
-from dataflows.release import Month
-from dataflows.snapshot import Snapshot
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.source import archive
+from dataflows.source.release import Month
 from tests.dataflows.conftest import MONTH, POSTED_AT, tree
 from tests.support.faulty_archive import Fault
 from tests.support.psd_files import DATASET, MEMBER, csv, release_zip, row, rows, zipped

@@ -15,7 +15,7 @@ from dataflows.iceberg.publish import Outcome, publish
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
 from dataflows.serving.store import ServingStore
-from ops.recorder import StepNote
+from ops.journal.recorder import StepNote
 from tests.support.served import serve
 
 

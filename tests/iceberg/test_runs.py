@@ -13,12 +13,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dataflows.release import Month
 from dataflows.serving.build import SERVING_TABLES
-from ops.journal import Journal
-from ops.run import RunStatus, utc_now
-from ops.settings import Settings
-from ops.status import Problem, Severity, take_status
+from dataflows.source.release import Month
+from ops.config.settings import Settings
+from ops.health.status import Problem, Severity, take_status
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
 from tests.iceberg.publishing import Host, host_with, next_generation
 from tests.support.command_line import MATERIA
 from tests.support.faulty_archive import FaultyArchive

@@ -9,9 +9,9 @@ import pytest
 from dataflows.errors import IcebergUnavailableError, MissingToolError, SettingsError
 from dataflows.iceberg import catalog
 from dataflows.iceberg.catalog import CatalogAddress, open_catalog
-from ops.redact import Redactor
-from ops.secrets import check, for_worker
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.host.redact import Redactor
+from ops.workers.secrets import check, for_worker
 from tests.support.command_line import HEAVY, materia
 from tests.support.object_server import CANARY
 
@@ -83,7 +83,9 @@ def test_a_missing_pyiceberg_is_named_with_what_installs_it(monkeypatch):
 
 
 def test_settings_and_status_import_nothing_heavy():
-    code = "import sys, ops.status, ops.iceberg; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = (
+        "import sys, ops.health.status, ops.pipelines.iceberg; print(*{name.partition('.')[0] for name in sys.modules})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) & set(HEAVY) == set()
 

@@ -23,23 +23,29 @@ class Target:
 
 TARGETS = {
     "files": Target("dataflows/files.py", ("tests/dataflows/test_files.py",)),
-    "gate": Target("dataflows/gate.py", ("tests/dataflows/test_gate.py",)),
+    "gate": Target("dataflows/serving/gate.py", ("tests/dataflows/serving/test_gate.py",)),
     "store": Target(
         "dataflows/serving/store.py",
         ("tests/dataflows/serving/test_store.py", "tests/dataflows/test_durability.py"),
         skip="killed_at_any_step",
     ),
     "reader": Target("dataflows/serving/reader.py", ("tests/dataflows/serving/test_reader.py",)),
-    "archive": Target("dataflows/archive.py", ("tests/dataflows/test_archive.py", "tests/dataflows/test_extract.py")),
-    "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py",)),
-    "landing": Target("dataflows/landing.py", ("tests/dataflows/test_landing.py", "tests/dataflows/test_extract.py")),
-    "psd_zip": Target("dataflows/psd_zip.py", ("tests/dataflows/test_psd_zip.py",)),
-    "schedule": Target(
-        "ops/schedule.py", ("tests/ops/test_schedule.py",), skip="whatever_the_outages or year_without_trouble"
+    "archive": Target(
+        "dataflows/source/archive.py", ("tests/dataflows/source/test_archive.py", "tests/dataflows/test_extract.py")
     ),
-    "alerts": Target("ops/alerts.py", ("tests/ops/supervisor/test_alerts.py",)),
-    "lock": Target("ops/lock.py", ("tests/ops/test_lock.py",)),
-    "redact": Target("ops/redact.py", ("tests/ops/test_redact.py",)),
+    "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py",)),
+    "landing": Target(
+        "dataflows/landing/local.py", ("tests/dataflows/landing/test_local.py", "tests/dataflows/test_extract.py")
+    ),
+    "psd_zip": Target("dataflows/source/psd_zip.py", ("tests/dataflows/source/test_psd_zip.py",)),
+    "schedule": Target(
+        "ops/config/schedule.py",
+        ("tests/ops/config/test_schedule.py",),
+        skip="whatever_the_outages or year_without_trouble",
+    ),
+    "alerts": Target("ops/health/alerts.py", ("tests/ops/supervisor/test_alerts.py",)),
+    "lock": Target("ops/host/lock.py", ("tests/ops/host/test_lock.py",)),
+    "redact": Target("ops/host/redact.py", ("tests/ops/host/test_redact.py",)),
     "caps": Target(
         "ops/workers/caps.py",
         (
@@ -48,5 +54,5 @@ TARGETS = {
         ),
     ),
     "labels": Target("ops/workers/labels.py", ("tests/ops/workers/test_labels.py",)),
-    "read-only": Target("tui/actions.py", ("tests/tui/test_actions.py",)),
+    "read-only": Target("tui/shell/actions.py", ("tests/tui/shell/test_actions.py",)),
 }

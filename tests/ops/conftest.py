@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.serving.generation import Generation, sidecar_of
-from ops.journal import Journal
+from ops.journal.journal import Journal
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 

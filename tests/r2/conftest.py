@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.object_store import Limits, ObjectStore
+from dataflows.objects.store import Limits, ObjectStore
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import ObjectServer
 

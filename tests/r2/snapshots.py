@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dataflows import psd_zip
-from dataflows.snapshot import Snapshot, content_key
+from dataflows.landing.snapshot import Snapshot, content_key
+from dataflows.source import psd_zip
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
 

@@ -9,10 +9,10 @@ import duckdb
 import pytest
 
 from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectUnavailableError, ServingBrokenError
-from dataflows.lakehouse_handover import VERSIONS_KEPT, LakehouseHandover
-from dataflows.object_store import ObjectStore
+from dataflows.lakehouse.sync import VERSIONS_KEPT, LakehouseHandover
+from dataflows.objects.store import ObjectStore
 from dataflows.serving import ServingReader
-from dataflows.serving.shelf import GenerationShelf
+from dataflows.serving.remote import GenerationShelf
 from dataflows.serving.store import ServingStore
 from tests.dataflows.serving.building import publish, published_store
 from tests.support.faulty_proxy import Fault, FaultyProxy

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import landing_r2, object_upload
 from dataflows.errors import LandingError, LostRaceError, ObjectDamagedError, ObjectUnavailableError
-from dataflows.landing import LocalLanding
-from dataflows.landing_care import sync, verify
-from dataflows.landing_r2 import R2Landing
-from dataflows.object_store import ObjectStore
+from dataflows.landing import bucket as landing_r2
+from dataflows.landing.bucket import R2Landing
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.verify import sync, verify
+from dataflows.objects import upload as object_upload
+from dataflows.objects.store import ObjectStore
 from tests.r2.snapshots import DATASET, Prepared, prepared
 from tests.support.faulty_proxy import Fault, FaultyProxy
 

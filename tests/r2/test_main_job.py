@@ -13,11 +13,11 @@ import pytest
 
 from dataflows.errors import MateriaError
 from dataflows.serving import ServingReader
+from ops.config.settings import Settings
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
-from ops.job import Request
-from ops.pipelines import run
-from ops.settings import Settings
+from ops.pipelines.job import Request
+from ops.pipelines.run import run
 from tests.r2.test_object_store import WRONG_SECRET
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.faulty_proxy import Fault, FaultyProxy
@@ -205,10 +205,10 @@ def test_some_but_not_all_settings_are_an_error(tmp_path: Path) -> None:
 
 LOCAL = """
 import sys
-from dataflows.release import Month
-from ops.job import Request
-from ops.pipelines import run
-from ops.settings import Settings
+from dataflows.source.release import Month
+from ops.pipelines.job import Request
+from ops.pipelines.run import run
+from ops.config.settings import Settings
 print(run("extract", Settings.from_environ(), Request(as_of=Month.parse(sys.argv[1]))))
 print(sorted({"boto3", "botocore"} & {name.partition(".")[0] for name in sys.modules}))
 """

@@ -15,7 +15,7 @@ from dataflows.errors import (
     ObjectUnavailableError,
     SettingsError,
 )
-from dataflows.object_store import ObjectStore
+from dataflows.objects.store import ObjectStore
 from tests.r2.conftest import QUICK
 from tests.support.faulty_proxy import Fault, FaultyProxy
 from tests.support.object_server import CANARY, CANARY_ID, READER, WRITER, Identity, ObjectServer

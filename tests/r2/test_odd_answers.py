@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import object_upload
 from dataflows.errors import LandingError, ObjectDamagedError, ObjectStoreError, ObjectUnavailableError
-from dataflows.lakehouse_handover import LakehouseHandover
-from dataflows.landing import LocalLanding
-from dataflows.landing_r2 import R2Landing, marker_key
-from dataflows.object_download import download
-from dataflows.object_store import ObjectStore
-from dataflows.serving.shelf import GenerationShelf
+from dataflows.lakehouse.sync import LakehouseHandover
+from dataflows.landing.bucket import R2Landing, marker_key
+from dataflows.landing.local import LocalLanding
+from dataflows.objects import upload as object_upload
+from dataflows.objects.download import download
+from dataflows.objects.store import ObjectStore
+from dataflows.serving.remote import GenerationShelf
 from tests.r2.conftest import QUICK
 from tests.r2.snapshots import DATASET, Prepared, prepared
 from tests.support.faulty_proxy import Fault, FaultyProxy

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectMissingError, ObjectUnavailableError
-from dataflows.object_download import download
-from dataflows.object_store import ObjectStore
-from dataflows.object_upload import clean_unfinished, file_etag, upload
+from dataflows.objects.download import download
+from dataflows.objects.store import ObjectStore
+from dataflows.objects.upload import clean_unfinished, file_etag, upload
 from tests.r2.conftest import PART_BYTES
 from tests.support.faulty_proxy import Fault, FaultyProxy
 
@@ -24,9 +24,9 @@ HELD_TIMEOUT_S = 60
 TRANSFER = """
 import sys
 from pathlib import Path
-from dataflows.object_store import Bucket, Limits, ObjectStore
-from dataflows.object_download import download
-from dataflows.object_upload import upload
+from dataflows.objects.store import Bucket, Limits, ObjectStore
+from dataflows.objects.download import download
+from dataflows.objects.upload import upload
 what, endpoint, name, path, size, sha256 = sys.argv[1:]
 access_key, secret_key = sys.stdin.read().split()
 store = ObjectStore(Bucket(endpoint, name, access_key, secret_key), Limits(part_bytes=5 << 20, parallel=1))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ops.workers import scaleway
 from ops.workers.provider import Provider
+from ops.workers.providers import scaleway
 from ops.workers.settings import WorkerSettings, provider_of
 from tests.support import fake_hetzner, fake_oracle, fake_ovh, fake_scaleway
 from tests.support.fake_cloud import FakeCloud

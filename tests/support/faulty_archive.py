@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_answers import Answer
 from ops.demo.archive_server import ArchiveHandler, ArchiveServer
 

@@ -17,7 +17,7 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from dataflows.object_store import Bucket
+from dataflows.objects.store import Bucket
 
 START_TIMEOUT_S = 40.0
 BUCKET = "raw"

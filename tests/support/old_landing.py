@@ -3,8 +3,8 @@
 import json
 from datetime import date
 
-from dataflows.landing import LocalLanding
-from dataflows.snapshot import Snapshot
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
 
 OLD_FIELDS = (
     "dataset", "url", "etag", "last_modified", "release_year", "release_month", "released_on", "size_bytes", "sha256",

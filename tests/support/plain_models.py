@@ -18,7 +18,7 @@ from dataflows.serving.asof import asof_macros
 _RENDER = """
 import json
 from sqlmesh import Context
-from dataflows.transform import PROJECT_DIR
+from dataflows.lakehouse.transform import PROJECT_DIR
 context = Context(paths=[str(PROJECT_DIR)])
 when = {"start": "1970-01-01", "end": "2100-12-31", "execution_time": "2101-01-01"}
 found = []

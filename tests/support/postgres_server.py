@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Self
 
-from dataflows.ducklake import PostgresCatalog
+from dataflows.lakehouse.ducklake import PostgresCatalog
 
 USER = "materia"
 PASSWORD = "c4n4ry-P4ssw0rd-of-the-catalog"

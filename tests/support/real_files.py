@@ -8,7 +8,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_server import ArchiveServer
 
 REAL_FILES = Path(os.environ.get("MATERIA_REAL_FILES") or Path(__file__).resolve().parents[3] / "shared")

@@ -13,8 +13,8 @@ from dataflows.serving.asof import asof_macros
 from dataflows.serving.generation import GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
 from dataflows.serving.store import ServingStore
-from ops.settings import Settings
-from tui.context import ConsoleContext
+from ops.config.settings import Settings
+from tui.shell.context import ConsoleContext
 
 NOW = datetime(2025, 8, 12, 18, 0, tzinfo=UTC)
 _TABLES = """

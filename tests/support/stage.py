@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from ops.settings import PROJECT_DIR
+from ops.config.settings import PROJECT_DIR
 from tests.support.watched_calls import GROWING, Call, allow, hold_changing_calls, next_call, process_of, refuse
 
 _ACT_TIMEOUT_S = 300.0
@@ -260,7 +260,7 @@ def main(handle: int) -> None:
 def _import_everything() -> None:
     from dataflows import driver, export, extract
     from ops.cli import COMMANDS, materia
-    from ops.version import code_version
+    from ops.host.version import code_version
     from tests.torture.crash import acts  # noqa: F401
 
     code_version()

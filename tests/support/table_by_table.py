@@ -4,7 +4,7 @@ from pathlib import Path
 
 import duckdb
 
-from dataflows.lakehouse import LakehouseStore
+from dataflows.lakehouse.stores import LakehouseStore
 
 SCHEMAS = ("staging", "cleaned", "serving")
 

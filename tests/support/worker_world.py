@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ops.settings import Settings
-from ops.workers import hetzner
+from ops.config.settings import Settings
 from ops.workers.hiring import Hire, hire_of
+from ops.workers.providers import hetzner
 from ops.workers.settings import WorkerSettings
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
 from tests.support.ssh_server import SshServer, free_port
@@ -24,7 +24,7 @@ say '{"event": "ready", "pid": 1}'
 say '{"event": "run_began", "run": 1, "parent": null, "pipeline": "run-all", "arguments": [], "trigger": "manual"}'
 say '{"event": "run_began", "run": 2, "parent": 1, "pipeline": "extract", "arguments": [], "trigger": "run-all"}'
 say '{"event": "step_began", "step": 1, "run": 2, "name": "candidates", "detail": ""}'
-say '{"event": "log", "level": 20, "logger": "dataflows.archive", "step": "candidates", "message": "probed",
+say '{"event": "log", "level": 20, "logger": "dataflows.source.archive", "step": "candidates", "message": "probed",
  "fields": {"order_bytes": "'${#order}'"}, "trace": null}' | tr -d '\n'; echo
 MIDDLE
 say '{"event": "step_ended", "step": 1, "status": "done", "detail": "tuple of 4"}'

@@ -11,19 +11,21 @@ from typing import Any
 
 import duckdb
 
-from dataflows import export, psd_zip, transform
-from dataflows.ducklake import DuckLake
-from dataflows.gate import Gate
-from dataflows.landing import LocalLanding
-from dataflows.release import Month
-from dataflows.release_dates import newest_stamp
+from dataflows import export
+from dataflows.lakehouse import transform
+from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.transform import Lakehouse, Transformed
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot, content_key
 from dataflows.serving.build import SERVING_TABLES
+from dataflows.serving.gate import Gate
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
-from dataflows.snapshot import Snapshot, content_key
-from dataflows.transform import Lakehouse, Transformed
+from dataflows.source import psd_zip
+from dataflows.source.release import Month
+from dataflows.source.release_dates import newest_stamp
+from ops.config.lakehouse import environ_of
 from ops.demo.generator import GeneratedRelease
-from ops.ducklake import environ_of
 
 LANDED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 

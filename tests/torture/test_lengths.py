@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import PROJECT_DIR
+from ops.config.settings import PROJECT_DIR
 from tests.support.command_line import BIN
 from tests.support.torture import VARIABLE
 

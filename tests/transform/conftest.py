@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import export, transform
-from dataflows.release import Month
+from dataflows import export
+from dataflows.lakehouse import transform
+from dataflows.source.release import Month
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
 from tests.support.once import build_once

@@ -17,11 +17,12 @@ import duckdb
 import psutil
 import pytest
 
-from dataflows import export, gate
+from dataflows import export
 from dataflows.errors import GateError, LakehouseError, LandingError, LockHeldError, TransformError
-from dataflows.transform import PROJECT_DIR
+from dataflows.lakehouse.transform import PROJECT_DIR
+from dataflows.serving import gate
 from ops.demo.generator import GeneratedRelease
-from ops.lock import writer_lock
+from ops.host.lock import writer_lock
 from tests.support.workshop import Workshop
 from tests.transform.conftest import HISTORY, Copied
 from tests.transform.reference import read, rekeyings, served_versions, versions
@@ -35,8 +36,10 @@ TRANSFORMING = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from dataflows import export, gate, transform
-from ops.lock import writer_lock
+from dataflows import export
+from dataflows.lakehouse import transform
+from dataflows.serving import gate
+from ops.host.lock import writer_lock
 from tests.support.workshop import Workshop
 
 workshop = Workshop(Path(sys.argv[1]))
@@ -141,7 +144,7 @@ import sys, time, psutil
 for _ in range(600):
     time.sleep(0.05)
     for child in psutil.Process(int(sys.argv[1])).children():
-        if "dataflows.sqlmesh_child" in child.cmdline():
+        if "dataflows.lakehouse.child" in child.cmdline():
             child.kill()
             sys.exit()
 """

@@ -14,9 +14,9 @@ from random import Random
 import duckdb
 import pytest
 
-from dataflows.release import Month
-from dataflows.transform import PROJECT_DIR
-from ops.status import expected_release
+from dataflows.lakehouse.transform import PROJECT_DIR
+from dataflows.source.release import Month
+from ops.health.status import expected_release
 from tests.support.plain_models import Line, PlainSnapshot, serve
 
 CORN, COFFEE = "0440000", "0711100"

@@ -11,13 +11,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dataflows import export, transform
-from dataflows.ducklake import DuckLake, SqliteCatalog
+from dataflows import export
 from dataflows.errors import LockHeldError
+from dataflows.lakehouse import transform
+from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
 from dataflows.serving import ServingReader
 from dataflows.serving.store import ServingStore
-from ops.ducklake import environ_of
-from ops.lakehouse_lock import lakehouse_lock
+from ops.config.lakehouse import environ_of
+from ops.host.lakehouse_lock import lakehouse_lock
 from tests.support.object_server import BUCKET, CANARY, ObjectServer
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.table_by_table import differences, written_out
@@ -93,8 +94,8 @@ def test_the_data_is_parquet_in_the_bucket_and_no_secret_is_kept(
 
 HOLD = """
 import sys
-from dataflows.ducklake import DuckLake, PostgresCatalog
-from ops.lakehouse_lock import lakehouse_lock
+from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
+from ops.host.lakehouse_lock import lakehouse_lock
 host, port, database, user, password = sys.stdin.readline().split()
 lake = DuckLake(PostgresCatalog(host, int(port), database, user, password), "/nowhere")
 with lakehouse_lock(lake, "transform") as handles:

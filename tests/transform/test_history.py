@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import export, transform
+from dataflows import export
 from dataflows.errors import TransformError
+from dataflows.lakehouse import transform
 from ops.demo.generator import GeneratedRelease
 from tests.support.workshop import Workshop
 from tests.transform.conftest import Copied

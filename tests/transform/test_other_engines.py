@@ -53,7 +53,7 @@ NOT_PORTABLE = {
 RENDER = """
 import json, sys
 from sqlmesh import Context
-from dataflows.transform import PROJECT_DIR
+from dataflows.lakehouse.transform import PROJECT_DIR
 when = {"start": "2025-01-01", "end": "2025-01-31", "execution_time": "2025-02-01"}
 models = Context(paths=[str(PROJECT_DIR)]).models.values()
 print(json.dumps({model.name: model.render_query(**when).sql(dialect="duckdb") for model in models}))

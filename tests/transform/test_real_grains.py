@@ -9,16 +9,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dataflows.ducklake import DuckLake, SqliteCatalog
-from dataflows.lakehouse import LakehouseFile
-from dataflows.landing import LocalLanding
-from dataflows.release import Month
+from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
+from dataflows.lakehouse.stores import LakehouseFile
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
 from dataflows.serving.build import SERVING_TABLES
-from dataflows.snapshot import Snapshot
-from ops import pipelines
-from ops.backfill import backfill
-from ops.job import Request
-from ops.settings import Settings
+from dataflows.source.release import Month
+from ops.config.settings import Settings
+from ops.pipelines import run as pipelines
+from ops.pipelines.backfill import backfill
+from ops.pipelines.job import Request
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.plain_models import PlainSnapshot
 from tests.support.plain_models import serve as serve_plain

@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from dataflows.serving.generation import Generation, sidecar_of
-from ops.journal_file import open_to_write
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.file import open_to_write
 from ops.workers.view import WorkerRow
-from tui.app import ConsoleApp
-from tui.config import TuiConfig
-from tui.context import ConsoleContext, context_of
+from tui.shell.app import ConsoleApp
+from tui.shell.config import TuiConfig
+from tui.shell.context import ConsoleContext, context_of
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 EXTRACT_NODES = ("candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot")

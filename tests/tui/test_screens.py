@@ -15,9 +15,9 @@ from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, console_on
 from tests.tui.conftest import STATES
 from tui.logs.pane import LogsPane
-from tui.panel import Found, Panel
-from tui.table import Table
-from tui.workers.watch import WorkersSeen, WorkersWatch
+from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.widgets.panel import Found, Panel
+from tui.widgets.table import Table
 
 SIZES = {"80x24": (80, 24), "140x40": (140, 40), "60x20": (60, 20)}
 

@@ -23,9 +23,9 @@ from sqlmesh.core.config import (
 from sqlmesh.core.config.connection import ConnectionConfig, DuckDBAttachOptions
 from sqlmesh.core.config.format import FormatConfig
 
-from dataflows.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
-from dataflows.transform import models_digest
-from ops.settings import IS_CHECKOUT, Settings, user_cache_dir
+from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
+from dataflows.lakehouse.transform import models_digest
+from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
 
 settings = Settings.from_environ()
 

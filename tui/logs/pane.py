@@ -14,22 +14,22 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
-from ops.words import ago_text
-from tui.actions import ActionSpec
-from tui.context import ConsoleContext
+from ops.host.formatting import ago_text
 from tui.logs.document import Document, Position
-from tui.logs.match import LEVELS, LineFilter, Term
 from tui.logs.question import QuestionLine
 from tui.logs.reading import Reading
 from tui.logs.sources import JOURNAL_KEY, Source, source_of, sources
 from tui.logs.systemd import SystemJournal
 from tui.logs.times import parse_time, time_of
 from tui.logs.view import LogView
-from tui.messages import Navigation, OpenLog, OpenRun
-from tui.panel import Failure, Found, Part, attempt
-from tui.polled import PolledPane
-from tui.table import Cell, Column, Row, Table
-from tui.words import TONES
+from tui.shell.actions import ActionSpec
+from tui.shell.context import ConsoleContext
+from tui.shell.messages import Navigation, OpenLog, OpenRun
+from tui.shell.polled import PolledPane
+from tui.widgets.formatting import TONES
+from tui.widgets.log_match import LEVELS, LineFilter, Term
+from tui.widgets.panel import Failure, Found, Part, attempt
+from tui.widgets.table import Cell, Column, Row, Table
 
 _RUN = re.compile(r"(?<!\S)run=(\d{1,18})(?!\S)")
 _LEVEL_STEPS = ("", *LEVELS[1:4])
@@ -436,7 +436,7 @@ class LogsPane(PolledPane):
             self.post_message(OpenRun(run_id))
 
     def action_source(self) -> None:
-        from tui.source import SourceScreen, place_of
+        from tui.widgets.source import SourceScreen, place_of
 
         up, down = self._event(-1), self._event(1)
         # A traceback ends with the innermost call: from its head that is the last place, from within the nearest.

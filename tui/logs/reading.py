@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from ops.words import size_text
+from ops.host.formatting import size_text
 from tui.logs.document import NOTICE, AllPlaces, Document, Places, Position
 from tui.logs.follow import Segment
-from tui.logs.match import LineFilter, Term
 from tui.logs.scan import Scan
 from tui.logs.times import time_of
+from tui.widgets.log_match import LineFilter, Term
 
 _NEAREST = 0
 

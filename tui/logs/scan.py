@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tui.logs.follow import Segment
 from tui.logs.lines import CHUNK_BYTES, OpenFile, line_start
-from tui.logs.match import LineFilter
 from tui.logs.scan_child import FINISHED, FULL, REPORT_BYTES, Report, Request, reports_in, send_filter, send_request
+from tui.widgets.log_match import LineFilter
 
 _CHILDREN = 2
 _CHILD_ENVIRON = {

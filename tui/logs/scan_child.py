@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 
 from tui.logs.lines import CHUNK_BYTES, OpenFile, line_start, line_stop
-from tui.logs.match import LineFilter, Matcher
+from tui.widgets.log_match import LineFilter, Matcher
 
 SPOOL_BYTES = 256 << 20
 """What the matches of one process may take on disk: 67 million lines."""

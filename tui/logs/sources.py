@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.journal import Journal
-from ops.run import Run, RunStatus
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.journal import Journal
+from ops.journal.run import Run, RunStatus
 
 MOST_RUNS = 200
 SYSTEMD = Path("/run/systemd/system")

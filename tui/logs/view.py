@@ -17,13 +17,13 @@ from textual.scrollbar import ScrollBar, ScrollDown, ScrollTo, ScrollUp
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ops.redact import Redactor
+from ops.host.redact import Redactor
 from tui.logs.document import NOTICE, AllPlaces, Document, Places, Position
 from tui.logs.follow import Segment
 from tui.logs.lines import line_start
-from tui.logs.match import Term
-from tui.logs.paint import GLYPHS, MOST_CHARS, SECRET_BYTES, ShownLine, notice_line, shown_line, spans
-from tui.tones import TONE_CLASSES
+from tui.widgets.log_line import GLYPHS, MOST_CHARS, SECRET_BYTES, ShownLine, notice_line, shown_line, spans
+from tui.widgets.log_match import Term
+from tui.widgets.tones import TONE_CLASSES
 
 _COMPACT_BELOW = 110
 _GUTTER = 2

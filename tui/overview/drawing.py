@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ops.run import Run, RunStatus
-from ops.status import PipelineState, Problem, Severity, Status
-from ops.words import ago_text, duration_text, size_text
-from tui.machines import Heartbeat
+from ops.health.status import PipelineState, Problem, Severity, Status
+from ops.host.formatting import ago_text, duration_text, size_text
+from ops.journal.run import Run, RunStatus
 from tui.overview.snapshot import Overview, Pipelines
-from tui.panel import Found
-from tui.table import Cell, Column, Row
-from tui.tones import toned
-from tui.words import TONES, due_text, exact, plural, sparkline
-from tui.workers.drawing import REAP, overdue
+from tui.overview.supervisor import Heartbeat
+from tui.shell.workers_summary import REAP, overdue
+from tui.widgets.formatting import TONES, due_text, exact, plural, sparkline
+from tui.widgets.panel import Found
+from tui.widgets.table import Cell, Column, Row
+from tui.widgets.tones import toned
 
 ALERT_COLUMNS = (
     Column(""),

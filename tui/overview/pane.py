@@ -7,18 +7,18 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 
-from ops.status import Problem, Status
-from tui.actions import ActionSpec
-from tui.lines import Lines
-from tui.messages import OpenRun, OpenWorkers, StartPipeline
+from ops.health.status import Problem, Status
 from tui.overview import drawing
 from tui.overview.snapshot import Overview, Pipelines, take_overview
-from tui.panel import Failure, Found, Panel
-from tui.polled import PolledPane
-from tui.table import Table
-from tui.traces import traces
-from tui.workers import drawing as workers_drawing
-from tui.workers.drawing import REAP
+from tui.shell import workers_summary
+from tui.shell.actions import ActionSpec
+from tui.shell.messages import OpenRun, OpenWorkers, StartPipeline
+from tui.shell.polled import PolledPane
+from tui.shell.workers_summary import REAP
+from tui.widgets.changes import traces
+from tui.widgets.lines import Lines
+from tui.widgets.panel import Failure, Found, Panel
+from tui.widgets.table import Table
 
 _ROUND_S = 15
 """How often relative times are brought up to date while nothing happens."""
@@ -82,8 +82,8 @@ class OverviewPane(PolledPane):
             snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Lines).show(drawing.heartbeat(beat, now))
         )
         self.query_one("#workers-panel", Panel).show(
-            workers_drawing.part_of(snapshot.workers),
-            lambda seen: self.query_one("#workers-summary", Lines).show(workers_drawing.summary(seen, now)),
+            workers_summary.part_of(snapshot.workers),
+            lambda seen: self.query_one("#workers-summary", Lines).show(workers_summary.summary(seen, now)),
         )
 
     def _draw_alerts(self, problems: tuple[Problem, ...], now: datetime) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.journal import Journal
-from ops.status import Status, take_status
-from tui.context import ConsoleContext
-from tui.machines import Heartbeat, heartbeat, next_due
-from tui.panel import Part, attempt
-from tui.workers.watch import WorkersSeen
+from ops.health.status import Status, take_status
+from ops.journal.journal import Journal
+from tui.overview.supervisor import Heartbeat, heartbeat, next_due
+from tui.shell.context import ConsoleContext
+from tui.shell.workers_watch import WorkersSeen
+from tui.widgets.panel import Part, attempt
 
 DURATIONS_SHOWN = 30
 

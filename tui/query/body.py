@@ -15,8 +15,8 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from dataflows.errors import MateriaError, ServingMissingError
-from tui.context import ConsoleContext
-from tui.picker import Choice, Picker
+from dataflows.sql_text import identifier, literal
+from tui.query.captions import NOTHING_SERVED, result_text
 from tui.query.catalog import Catalog, read_catalog
 from tui.query.editor import SqlEditor
 from tui.query.export import as_text, export
@@ -28,8 +28,9 @@ from tui.query.run import Pin, QueryLimits, QueryRun
 from tui.query.saved import SAVED
 from tui.query.session import QuerySession
 from tui.query.spill import Spill
-from tui.query.sql import View, formatted, identifier, literal
-from tui.query.words import NOTHING_SERVED, result_text
+from tui.query.sql import View, formatted
+from tui.shell.context import ConsoleContext
+from tui.widgets.picker import Choice, Picker
 
 _TICK_S = 0.1
 _WATCH_S = 0.25

@@ -9,10 +9,10 @@ from textual import work
 from textual.app import ComposeResult
 from textual.widgets import Static
 
-from tui.actions import ActionSpec
-from tui.context import ConsoleContext
-from tui.messages import Navigation, RunQuery
-from tui.pane import Pane
+from tui.shell.actions import ActionSpec
+from tui.shell.context import ConsoleContext
+from tui.shell.messages import Navigation, RunQuery
+from tui.shell.pane import Pane
 
 if TYPE_CHECKING:
     from tui.query.body import QueryBody

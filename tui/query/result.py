@@ -96,7 +96,7 @@ class ResultView(Vertical):
             self.grid.focus()
             self._say_cell()
         elif self.run and self.run.row_count:
-            from tui.plot import LineChart
+            from tui.widgets.plot import LineChart
 
             self.grid.display = False
             await self.mount(LineChart(), after="#rows")
@@ -105,8 +105,8 @@ class ResultView(Vertical):
 
     def draw_chart(self) -> None:
         """Draw the rows that there are."""
-        from tui.plot import DayAxis, GroupedAxis, Line, LineChart, YearAxis
         from tui.query.chart import chart_data
+        from tui.widgets.plot import DayAxis, GroupedAxis, Line, LineChart, YearAxis
 
         if not (self.run and self.run.spill and self.charted):
             return

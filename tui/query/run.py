@@ -13,7 +13,7 @@ from tui.query.sql import View, shaped
 
 if TYPE_CHECKING:
     from dataflows.serving import Generation
-    from dataflows.serving.cell import Cell
+    from dataflows.serving.sandbox import Cell
 
 MIB: Final = 1 << 20
 

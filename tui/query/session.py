@@ -12,7 +12,7 @@ from tui.query.sql import View
 
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader
-    from dataflows.serving.cell import Cell
+    from dataflows.serving.sandbox import Cell
 
 _SPARE_CORES = 1
 """Left to the console, so that keys are answered while a query takes all that it can get."""
@@ -107,7 +107,7 @@ class QuerySession:
             self._idle.pop().close()
 
     def _new_cell(self) -> "Cell":
-        from dataflows.serving.cell import Cell
+        from dataflows.serving.sandbox import Cell
 
         self._made += 1
         threads = max(1, (os.cpu_count() or 1) - _SPARE_CORES)

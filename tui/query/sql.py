@@ -1,12 +1,10 @@
 """A person's SQL, seen sorted and filtered: the query wrapped in one of ours, so that DuckDB does the work."""
 
 import itertools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-_EXACT_CHARACTERS = 16
-"""A decimal point and fifteen digits."""
+from dataflows.sql_text import identifier
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ def bare(sql: str) -> str:
 
 def shaped(sql: str, view: View) -> str:
     """The text to run for `sql` seen through `view`. What it may do is judged later, by the reader's jail."""
-    from dataflows.serving.jail import is_explain
+    from dataflows.serving.sql_policy import is_explain
 
     statement = bare(sql)
     if view == View() or is_explain(statement):
@@ -55,30 +53,6 @@ def unique_names(names: Iterable[str]) -> tuple[str, ...]:
         free = next(each for each in itertools.chain([name], numbered) if each.lower() not in told)
         told[free.lower()] = free
     return tuple(told.values())
-
-
-def identifier(name: str) -> str:
-    """`name` as SQL writes a column, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: object) -> str:
-    """`value` as SQL writes it."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, bool | int):
-        return str(value)
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def _number(value: float) -> str:
-    """A number that DuckDB reads as the very same: more digits than these it would read as a decimal, and round."""
-    if not math.isfinite(value):
-        return f"'{value}'::DOUBLE"
-    text = repr(value)
-    return text if "e" in text or len(text) <= _EXACT_CHARACTERS else f"{text}e0"
 
 
 def formatted(sql: str) -> str:

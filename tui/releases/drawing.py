@@ -5,7 +5,7 @@ from dataclasses import astuple
 from datetime import date, timedelta
 
 from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, Release, Revision, SheetLine, Version
-from tui.table import Cell, Column, Row
+from tui.widgets.table import Cell, Column, Row
 
 ALL = "all"
 """The key of the line that stands for every commodity."""

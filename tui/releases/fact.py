@@ -5,11 +5,11 @@ from datetime import date
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from tui.panel import Panel, Part
 from tui.releases import drawing
 from tui.releases.questions import FactStory
 from tui.releases.snapshot import Fact
-from tui.table import Table
+from tui.widgets.panel import Panel, Part
+from tui.widgets.table import Table
 
 
 class FactView(Container):
@@ -33,7 +33,7 @@ class FactView(Container):
 
     def show_fact(self, part: Part[Fact], today: date) -> None:
         """Draw a fact, or why it can't be."""
-        from tui.plot import LineChart
+        from tui.widgets.plot import LineChart
 
         panel = self.query_one("#story-panel", Panel)
         if not self.query(LineChart):
@@ -51,7 +51,7 @@ class FactView(Container):
             self.call_after_refresh(self._draw_chart, fact.story, fact.day, today)
 
     def _draw_chart(self, story: FactStory | None, day: date, today: date) -> None:
-        from tui.plot import DayAxis, LineChart
+        from tui.widgets.plot import DayAxis, LineChart
 
         sure, unsure = story_lines(story, today) if story else ([], [])
         self.query_one(LineChart).draw(sure, DayAxis(), dotted=unsure, mark=float(day.toordinal()))
@@ -66,7 +66,7 @@ class FactView(Container):
 
 def story_lines(story: FactStory, today: date) -> tuple[list, list]:
     """The story as lines: what was surely true, and the spans in which another version may have stood."""
-    from tui.plot import Line
+    from tui.widgets.plot import Line
 
     sure: list[Line] = []
     unsure: list[Line] = []

@@ -14,21 +14,21 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from dataflows.errors import MateriaError
-from dataflows.probe_memory import LiveCheck
-from ops.current_file import checked_on, last_check
-from ops.words import ago_text
-from tui.actions import ActionSpec
-from tui.context import ConsoleContext
-from tui.lines import Lines
-from tui.messages import Navigation, OpenFact, OpenRelease, RunQuery
-from tui.panel import Failure, Found, Panel, attempt
-from tui.picker import Choice, Picker
-from tui.polled import PolledPane
+from dataflows.source.probe_memory import LiveCheck
+from ops.host.formatting import ago_text
+from ops.pipelines.current_file import checked_on, last_check
 from tui.releases import drawing, questions
 from tui.releases.fact import FactView
 from tui.releases.questions import FactKey, Named, Order
 from tui.releases.snapshot import Changes, Fact, ReleasesSeen, Wanted, take_releases
-from tui.table import Table
+from tui.shell.actions import ActionSpec
+from tui.shell.context import ConsoleContext
+from tui.shell.messages import Navigation, OpenFact, OpenRelease, RunQuery
+from tui.shell.polled import PolledPane
+from tui.widgets.lines import Lines
+from tui.widgets.panel import Failure, Found, Panel, attempt
+from tui.widgets.picker import Choice, Picker
+from tui.widgets.table import Table
 
 _NOTHING: Final = "nothing is served yet: run `materia run-all` or `materia demo`"
 _NO_CHANGES: Final = "no changes"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tui.query.sql import literal
+from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
     from dataflows.serving import Answer, ServingReader

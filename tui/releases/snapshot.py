@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from dataflows.errors import ServingMissingError
 from dataflows.serving import Generation
-from tui.panel import Failure, Found, Part, attempt
 from tui.releases import questions
 from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, Release, Revision, SheetLine
+from tui.widgets.panel import Failure, Found, Part, attempt
 
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader

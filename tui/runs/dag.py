@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ops.run import RunStatus
+from ops.journal.run import RunStatus
 
 DAGS = {
     "extract": (("dataflows.extract", "snapshot"),),

@@ -6,13 +6,13 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 
-from ops.history import RunStory
-from tui.lines import Lines
-from tui.panel import Panel
+from ops.journal.history import RunStory
 from tui.runs import drawing
 from tui.runs.dag import dags_of
 from tui.runs.snapshot import Detail
-from tui.table import Row, Table
+from tui.widgets.lines import Lines
+from tui.widgets.panel import Panel
+from tui.widgets.table import Row, Table
 
 _LOG_LINES = 12
 

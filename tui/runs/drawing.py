@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ops.history import History, RunStory
-from ops.run import Run, RunStatus, Step
-from ops.words import ago_text, duration_text
-from tui.logs.paint import GLYPHS, shown_line
+from ops.host.formatting import ago_text, duration_text
+from ops.journal.history import History, RunStory
+from ops.journal.run import Run, RunStatus, Step
 from tui.runs.dag import Dag, NodeState
 from tui.runs.lanes import drawn
-from tui.table import Bar, Cell, Column, Row
-from tui.tones import toned
-from tui.words import TONES, exact
+from tui.widgets.formatting import TONES, exact
+from tui.widgets.log_line import GLYPHS, shown_line
+from tui.widgets.table import Bar, Cell, Column, Row
+from tui.widgets.tones import toned
 
 HISTORY_COLUMNS = (
     Column("run", right=True),

@@ -12,23 +12,23 @@ from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widgets import Input
 
-from ops.history import History, RunStory
-from ops.launch import command_text
-from ops.run import RunStatus
-from ops.status import PIPELINES
-from tui.actions import ActionSpec
-from tui.child import CommandEnded, start
-from tui.command import Choice, CommandScreen
-from tui.context import ConsoleContext
-from tui.messages import Navigation, OpenLog, OpenRun, StartPipeline
-from tui.panel import Found, Panel
-from tui.polled import PolledPane
+from ops.health.status import PIPELINES
+from ops.host.launch import command_text
+from ops.journal.history import History, RunStory
+from ops.journal.run import RunStatus
 from tui.runs import drawing
 from tui.runs.detail import RunDetail
 from tui.runs.snapshot import Detail, RunsSeen, Wanted, among, line_of_step, look_at_history, look_at_run, parse_wanted
-from tui.table import Row, Table
-from tui.traces import traces
-from tui.words import shortened
+from tui.shell.actions import ActionSpec
+from tui.shell.child import CommandEnded, start
+from tui.shell.command import Choice, CommandScreen
+from tui.shell.context import ConsoleContext
+from tui.shell.messages import Navigation, OpenLog, OpenRun, StartPipeline
+from tui.shell.polled import PolledPane
+from tui.widgets.changes import traces
+from tui.widgets.formatting import shortened
+from tui.widgets.panel import Found, Panel
+from tui.widgets.table import Row, Table
 
 _ROUND_S = 15
 _SETTLED_S = 0.15
@@ -254,7 +254,7 @@ class RunsPane(PolledPane):
             self._seen = replace(self._seen, marks=None)
 
     def action_source(self) -> None:
-        from tui.source import SourceScreen, place_of_step
+        from tui.widgets.source import SourceScreen, place_of_step
 
         row = self.query_one(RunDetail).step
         place = place_of_step(row.cells[1].text.strip()) if row else None

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataflows.errors import JournalError
-from ops.history import History, RunStory, take_history, take_story
-from ops.journal import Journal
-from ops.redact import Redactor
-from ops.run import RunStatus
-from tui.context import ConsoleContext
-from tui.panel import Found, Part, attempt
-from tui.table import Row
+from ops.host.redact import Redactor
+from ops.journal.history import History, RunStory, take_history, take_story
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
+from tui.shell.context import ConsoleContext
+from tui.widgets.panel import Found, Part, attempt
+from tui.widgets.table import Row
 
 LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 100

@@ -7,20 +7,21 @@ from typing import Any
 from textual import on
 from textual.app import ComposeResult
 
-from ops.launch import command_text
+from ops.host.launch import command_text
 from ops.workers.labels import owner_of
 from ops.workers.view import Workers
-from tui.actions import ActionSpec
-from tui.child import CommandEnded, start
-from tui.command import Choice, CommandScreen
-from tui.lines import Lines
-from tui.messages import OpenRun
-from tui.panel import Panel
-from tui.polled import PolledPane
-from tui.table import Table
-from tui.words import shortened
+from tui.shell import workers_summary
+from tui.shell.actions import ActionSpec
+from tui.shell.child import CommandEnded, start
+from tui.shell.command import Choice, CommandScreen
+from tui.shell.messages import OpenRun
+from tui.shell.polled import PolledPane
+from tui.shell.workers_watch import WorkersSeen
+from tui.widgets.formatting import shortened
+from tui.widgets.lines import Lines
+from tui.widgets.panel import Panel
+from tui.widgets.table import Table
 from tui.workers import drawing
-from tui.workers.watch import WorkersSeen
 
 _ROUND_S = 10
 """How often relative times are brought up to date while nobody says anything new."""
@@ -56,7 +57,7 @@ class WorkersPane(PolledPane):
     def draw(self, snapshot: WorkersSeen) -> None:
         self._drawn = snapshot, _round(self.context.clock())
         self._found = drawing.found_in(snapshot)
-        self.query_one("#workers-list-panel", Panel).show(drawing.part_of(snapshot), self._draw_workers)
+        self.query_one("#workers-list-panel", Panel).show(workers_summary.part_of(snapshot), self._draw_workers)
 
     def _draw_workers(self, seen: WorkersSeen) -> None:
         now = self.context.clock()

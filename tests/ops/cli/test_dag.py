@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.exits import Exit
+from ops.host.exits import Exit
 from tests.support.command_line import materia
 
 

@@ -2,9 +2,9 @@ import json
 import re
 from pathlib import Path
 
-from ops.cli.exits import Exit
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.host.exits import Exit
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from tests.support.command_line import materia
 from tests.support.served_demo import ServedDemo
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from dataflows.landing import LocalLanding
-from dataflows.probe_memory import LiveCheck
-from dataflows.snapshot import Snapshot
-from ops.cli.exits import Exit
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.source.probe_memory import LiveCheck
+from ops.config.settings import Settings
 from ops.explain import Explanation, FactError, Shown, Span, Stand, Version, _reasons, explain
-from ops.settings import Settings
+from ops.host.exits import Exit
 from tests.support.command_line import materia
 from tests.support.served_demo import ServedDemo
 

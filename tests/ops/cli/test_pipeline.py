@@ -3,10 +3,10 @@ import os
 import subprocess
 from pathlib import Path
 
-from dataflows.release import Month
-from ops.cli.exits import Exit
+from dataflows.source.release import Month
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec
+from ops.host.exits import Exit
 from tests.support.command_line import BIN, materia
 from tests.support.faulty_archive import FaultyArchive
 

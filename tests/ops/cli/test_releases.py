@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.landing.snapshot import Snapshot
 from dataflows.serving.store import ServingStore
-from dataflows.snapshot import Snapshot
-from ops.cli.exits import Exit
 from ops.demo.generator import GeneratedRelease, generate
+from ops.host.exits import Exit
 from tests.support.command_line import materia, modules_of
 from tests.support.served_demo import ServedDemo
 

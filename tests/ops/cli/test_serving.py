@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from dataflows.serving.store import ServingStore
-from ops.cli.exits import Exit
-from ops.journal import Journal
-from ops.lock import writer_lock
+from ops.host.exits import Exit
+from ops.host.lock import writer_lock
+from ops.journal.journal import Journal
 from tests.support.command_line import materia, modules_of
 from tests.support.served_demo import ServedDemo
 

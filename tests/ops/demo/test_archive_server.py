@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import generate
 from ops.demo.history import HistorySpec

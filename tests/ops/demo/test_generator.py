@@ -13,9 +13,9 @@ import duckdb
 import pytest
 
 from dataflows.errors import SettingsError
-from dataflows.psd_zip import unpack
-from dataflows.release import Month
-from dataflows.release_dates import usda_release_days
+from dataflows.source.psd_zip import unpack
+from dataflows.source.release import Month
+from dataflows.source.release_dates import usda_release_days
 from ops.demo.generator import HEADER, GeneratedRelease, generate
 from ops.demo.history import HistorySpec, published_at
 from ops.demo.sheet_forms import GROUPS
@@ -240,7 +240,7 @@ def test_the_full_psd_alldata_fits() -> None:
 def test_another_process_makes_the_same_bytes(releases: list[GeneratedRelease]) -> None:
     program = (
         "import hashlib\n"
-        "from dataflows.release import Month\n"
+        "from dataflows.source.release import Month\n"
         "from ops.demo.generator import generate\n"
         "from ops.demo.history import HistorySpec\n"
         f"for release in generate({HISTORY!r}):\n"

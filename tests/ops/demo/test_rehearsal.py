@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import LockHeldError, SettingsError
-from dataflows.release import Month
+from dataflows.source.release import Month
 from ops.demo.history import published_at
 from ops.demo.rehearsal import MARK, clear_directory, demo_settings, history_until
-from ops.lock import writer_lock
+from ops.host.lock import writer_lock
 
 
 def test_no_release_of_the_demo_is_dated_in_the_future() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ops.run import utc_now
-from ops.schedule import Slot
-from ops.settings import Settings
+from ops.config.schedule import Slot
+from ops.config.settings import Settings
+from ops.journal.run import utc_now
 from tests.ops.conftest import serve
 
 QUICK_RUN = Path(__file__).with_name("quick_run.py")

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from dataflows.errors import ArchiveError, LockHeldError
-from ops.journal import Journal
-from ops.lock import writer_lock
-from ops.recorder import run_recorded
+from ops.host.lock import writer_lock
+from ops.journal.journal import Journal
+from ops.journal.recorder import run_recorded
 
 
 def main(data_dir: Path, pipeline: str, trigger: str) -> int:

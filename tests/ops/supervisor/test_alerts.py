@@ -9,12 +9,12 @@ from socket import create_server
 
 import pytest
 
-from dataflows.release import Month
-from ops import alerts
-from ops.journal import Journal
-from ops.run import RunStatus, utc_now
-from ops.status import Problem, Severity, Status, take_status
-from ops.supervisor.memory import Memory, Raised, recall
+from dataflows.source.release import Month
+from ops.health import alerts
+from ops.health.memory import Memory, Raised, recall
+from ops.health.status import Problem, Severity, Status, take_status
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
 from ops.supervisor.tick import tick
 from tests.ops.conftest import serve
 from tests.ops.supervisor.conftest import Alarm, Clock, quick, settings_of

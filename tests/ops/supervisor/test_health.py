@@ -9,8 +9,8 @@ from urllib.request import urlopen
 
 import psutil
 
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from tests.support.command_line import MATERIA
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.status import take_status
+from ops.health.memory import recall
+from ops.health.status import take_status
 from ops.supervisor import reaping
-from ops.supervisor.memory import recall
 from ops.supervisor.tick import tick
 from ops.workers.labels import Labels
 from tests.ops.supervisor.conftest import Alarm, Clock, quick, settings_of

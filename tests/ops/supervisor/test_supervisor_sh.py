@@ -15,7 +15,7 @@ from threading import Thread
 
 import pytest
 
-from ops.lock import writer_lock
+from ops.host.lock import writer_lock
 from tests.ops.supervisor.host import SCRIPT, Host, until
 
 TOKEN = "glpat-Canary0123456789"

@@ -15,16 +15,16 @@ import psutil
 import pytest
 
 from dataflows.errors import LockHeldError
-from ops.journal import Journal
-from ops.lock import writer_lock
-from ops.run import RunStatus, utc_now
-from ops.schedule import TRIGGER_PREFIX, Slot
-from ops.settings import PROJECT_DIR
-from ops.status import take_status
+from ops.config.schedule import TRIGGER_PREFIX, Slot
+from ops.config.settings import PROJECT_DIR
+from ops.health.heartbeat import read_heartbeat
+from ops.health.memory import memory_path, recall
+from ops.health.status import take_status
+from ops.host.lock import writer_lock
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
 from ops.supervisor.command import command_of, environ_of
-from ops.supervisor.heartbeat import read_heartbeat
 from ops.supervisor.loop import run as run_loop
-from ops.supervisor.memory import memory_path, recall
 from ops.supervisor.tick import tick
 from tests.ops.supervisor.conftest import Clock, quick, settings_of
 from tests.ops.supervisor.host import until

@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from ops.journal import Journal
-from ops.settings import PROJECT_DIR
+from ops.config.settings import PROJECT_DIR
+from ops.journal.journal import Journal
 from tests.ops.supervisor.host import Host, until
 from tests.support.faulty_archive import FaultyArchive
 

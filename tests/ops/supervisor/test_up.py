@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
-from ops.journal import Journal
-from ops.run import utc_now
+from ops.journal.journal import Journal
+from ops.journal.run import utc_now
 from ops.supervisor.up import NAME, Plan, client_key_of, host_key_of, plan_of, up
-from ops.workers import hetzner
 from ops.workers.errors import CapError, HostKeyError, WorkerError
 from ops.workers.hiring import leftovers
 from ops.workers.keys import new_key
 from ops.workers.provider import Provider
+from ops.workers.providers import hetzner
 from ops.workers.settings import WorkerSettings
 from tests.ops.supervisor.host import QUIET_GIT, SCRIPT
 from tests.support.fake_hetzner import TOKEN

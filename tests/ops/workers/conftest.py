@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.workers import hetzner as module
 from ops.workers.code import committed_code
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
+from ops.workers.providers import hetzner as module
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
 from tests.support.needs import require_tool
 from tests.support.object_server import BUCKET, WRITER, ObjectServer

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.job import Request
+from ops.pipelines.job import Request
 from ops.workers.lifecycle import run_on
 from ops.workers.wire import Patience
 from tests.ops.workers.conftest import an_order
@@ -15,12 +15,12 @@ from tests.support.clouds import cloud_under_test
 from tests.support.consoles import until
 from tests.support.silent_server import silent_server
 from tests.support.worker_world import WorkerWorld
-from tui.app import ConsoleApp
-from tui.config import TuiConfig
-from tui.context import context_of
-from tui.table import Table
+from tui.shell.app import ConsoleApp
+from tui.shell.config import TuiConfig
+from tui.shell.context import context_of
+from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.widgets.table import Table
 from tui.workers.drawing import found_in
-from tui.workers.watch import WorkersSeen, WorkersWatch
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(boot_s=20, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=20, stop_s=3, losses=3)
@@ -82,7 +82,7 @@ def has_heard(seen: WorkersSeen) -> bool:
 @pytest.fixture
 def asked_once(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Nobody is asked again for being asked long ago."""
-    monkeypatch.setattr("tui.workers.watch.EVERY_S", 3600.0)
+    monkeypatch.setattr("tui.shell.workers_watch.EVERY_S", 3600.0)
     return monkeypatch
 
 
@@ -122,7 +122,7 @@ def test_workers_stay_in_view_while_their_provider_says_nothing_more_and_that_is
         watch = WorkersWatch()
         seen_when(watch, has_heard)
         asked_once.setenv("HETZNER_API_URL", url)
-        asked_once.setattr("tui.workers.watch._PATIENCE_S", 0.0)
+        asked_once.setattr("tui.shell.workers_watch._PATIENCE_S", 0.0)
         watch.ask_again()
         late = ("hetzner, asked at 12:00:11 UTC",)
         seen = seen_when(watch, lambda seen: seen.waiting == late, NOW + timedelta(seconds=11))

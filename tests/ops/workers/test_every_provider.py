@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.config.providers import PROVIDERS
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from ops.workers.caps import Ledger
 from ops.workers.errors import CapError, ForeignError, NoCapacityError, WorkerError
 from ops.workers.hiring import Hire, create, hired, leftovers, reap
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import Labels, owner_of, worker_name
-from ops.workers.needs import PROVIDERS
 from ops.workers.provider import SIZES, Offer, Order, ladder
 from ops.workers.settings import WorkerSettings, provider_of
 from tests.ops.workers.conftest import an_order

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from ops.workers import hetzner as module
 from ops.workers.errors import ForeignError, NoCapacityError, WorkerError
 from ops.workers.provider import Provider
+from ops.workers.providers import hetzner as module
 from tests.ops.workers.conftest import AN_OFFER, PAUSE_S, an_order
 from tests.support.fake_cloud import Fault
 from tests.support.fake_hetzner import ADDRESS_EUR, TOKEN, TYPES, FakeHetzner

@@ -16,9 +16,9 @@ from hcloud.servers import Server as ClientServer
 from hcloud.servers.domain import IPv4Address
 from hcloud.ssh_keys import BoundSSHKey, SSHKey
 
-from ops.workers import hetzner as module
 from ops.workers.errors import ForeignError, WorkerError
 from ops.workers.provider import Provider
+from ops.workers.providers import hetzner as module
 from tests.ops.workers.conftest import AN_OFFER, PAUSE_S, an_order
 from tests.support import hetzner_contract as contract
 from tests.support.fake_hetzner import TOKEN, FakeHetzner

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from ops.journal import Journal
-from ops.run import RunStatus
-from ops.workers import hetzner as module
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from ops.workers.caps import Caps, Entry, Ledger
 from ops.workers.errors import CapError, NoCapacityError, WorkerError
 from ops.workers.hiring import Hire, create, destroy, hired, reap, undisturbed
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import owner_of, worker_name
 from ops.workers.provider import SIZES, Provider
+from ops.workers.providers import hetzner as module
 from ops.workers.settings import WorkerSettings
 from ops.workers.view import rows_of, take_workers
 from tests.ops.workers.conftest import PAUSE_S

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
-from ops.job import Request
-from ops.journal import Journal
-from ops.run import RunStatus, utc_now
-from ops.settings import Settings
-from ops.status import Problem, take_status
+from ops.config.settings import Settings
+from ops.health.status import Problem, take_status
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
+from ops.pipelines.job import Request
 from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError
 from ops.workers.hiring import reap
 from ops.workers.keys import new_key

@@ -9,8 +9,8 @@ import pytest
 from dataflows.serving import ServingReader
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from tests.support.command_line import materia
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.object_server import CANARY, CANARY_ID

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from dataflows.errors import MateriaError
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from ops.workers.hiring import leftovers
 from ops.workers.wire import Patience
 from tests.ops.workers.test_lifecycle import found_in_files, run

@@ -101,7 +101,7 @@ def test_one_provider_that_is_down_hides_no_other(
     fake: FakeHetzner, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     # How often it is asked again is shown elsewhere.
-    monkeypatch.setattr("ops.workers.cloud._TRIES", 1)
+    monkeypatch.setattr("ops.workers.providers.cloud._TRIES", 1)
     environ = {
         "MATERIA_DATA_DIR": str(tmp_path),
         "HETZNER_TOKEN": TOKEN,
@@ -126,9 +126,9 @@ def test_one_provider_that_is_down_hides_no_other(
 def test_who_waits_for_a_provider_is_told_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ops.workers.cloud._SILENT_S", 0.1)
-    monkeypatch.setattr("ops.workers.cloud._TRIES", 1)
-    monkeypatch.setattr("ops.workers.hetzner._REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("ops.workers.providers.cloud._SILENT_S", 0.1)
+    monkeypatch.setattr("ops.workers.providers.cloud._TRIES", 1)
+    monkeypatch.setattr("ops.workers.providers.hetzner._REQUEST_TIMEOUT_S", 0.3)
     # hcloud tries again five times, after pauses that double from a second on.
     monkeypatch.setattr("hcloud._client.exponential_backoff_function", lambda **_: lambda retries: 0.0)
     with silent_server() as url:

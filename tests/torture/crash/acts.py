@@ -10,13 +10,15 @@ from pathlib import Path
 
 from dataflows import export
 from dataflows.errors import MateriaError, TransformError
-from dataflows.transform import Transformed
-from ops import handover, pipelines, run
+from dataflows.lakehouse.transform import Transformed
 from ops.cli import main
-from ops.job import Job, Request, job
-from ops.journal import Journal
-from ops.recorder import run_recorded
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal import run
+from ops.journal.journal import Journal
+from ops.journal.recorder import run_recorded
+from ops.pipelines import handover
+from ops.pipelines import run as pipelines
+from ops.pipelines.job import Job, Request, job
 
 
 def materia(*arguments: str) -> int:

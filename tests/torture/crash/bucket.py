@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import count
 
-from dataflows.snapshot import Snapshot
+from dataflows.landing.snapshot import Snapshot
 from tests.support.object_server import WRITER, ObjectServer
 
 _DIGEST = re.compile(r"\d{6}(-[0-9a-f]{64})?")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import duckdb
 
-from dataflows.landing import LocalLanding
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
 from dataflows.serving.build import SERVING_TABLES
 from dataflows.serving.store import ServingStore
-from dataflows.snapshot import Snapshot
-from ops.journal import Journal
-from ops.lock import writer_lock
-from ops.run import RunStatus
+from ops.host.lock import writer_lock
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from tests.torture.crash.bucket import Bucket, assert_whole
 
 Tables = dict[str, tuple[int, str]]

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from dataflows.serving.store import ServingStore
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from tests.torture.crash.bucket import Buckets
 from tests.torture.crash.conftest import States, World, copy
 from tests.torture.crash.invariants import assert_sound, outcome_of, served_number

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.journal import Journal
-from ops.run import RunStatus
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
 from tests.support.stage import Played, Strike
 from tests.support.torture import Figure
 from tests.torture.crash.chance import places

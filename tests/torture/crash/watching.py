@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ops.settings import PROJECT_DIR
+from ops.config.settings import PROJECT_DIR
 
 _PAUSE_S = 0.01
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import SnapshotError
-from dataflows.psd_zip import COLUMNS, unpack
+from dataflows.source.psd_zip import COLUMNS, unpack
 from tests.support.psd_files import HEADER, INNER_DATE, MEMBER, csv, release_zip, row, rows, zipped, zipped_all
 from tests.support.torture import Figure, count
 
@@ -27,7 +27,7 @@ UNPACK = """
 import resource, sys
 from pathlib import Path
 from dataflows.errors import MateriaError
-from dataflows.psd_zip import unpack
+from dataflows.source.psd_zip import unpack
 import duckdb, pyarrow.parquet
 resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
 folder = Path(sys.argv[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from ops.cli import COMMANDS, materia
-from ops.cli.exits import Exit
+from ops.host.exits import Exit
 from tests.support.torture import Figure, count
 
 CALLS = """

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import archive as archive_module
-from dataflows.archive import Archive
 from dataflows.errors import MateriaError
-from dataflows.line import Patience
-from dataflows.release import Month, release_of
+from dataflows.source import archive as archive_module
+from dataflows.source.archive import Archive
+from dataflows.source.http import Patience
+from dataflows.source.release import Month, release_of
 from tests.support.psd_files import DATASET, release_zip
 from tests.support.torture import Figure, count
 

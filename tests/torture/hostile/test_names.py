@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflows import driver, extract
-from dataflows.archive import Archive
-from dataflows.landing import LocalLanding
-from dataflows.release import Month, release_of
-from dataflows.release_dates import last_modified_time
+from dataflows.landing.local import LocalLanding
+from dataflows.source.archive import Archive
+from dataflows.source.release import Month, release_of
+from dataflows.source.release_dates import last_modified_time
 from tests.support.faulty_archive import Fault, FaultyArchive
 from tests.support.psd_files import DATASET, csv, release_zip, rows, zipped
 from tests.support.torture import count

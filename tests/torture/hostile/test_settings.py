@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import SettingsError
-from ops.cli.exits import Exit
-from ops.settings import DOCUMENTED, Settings
+from ops.config.settings import DOCUMENTED, Settings
+from ops.host.exits import Exit
 from ops.supervisor.up import plan_of
 from ops.workers.settings import WorkerSettings
 from tests.support.command_line import materia
 from tests.support.torture import count
-from tui.config import config_path, read_config
+from tui.shell.config import config_path, read_config
 
 RUBBISH = (
     *("~nobody-at-all/x", "/" + "x" * 5000, "x/" * 3000, "/dev/null/x", "http://[", "http://:80", "https://a:99999/"),

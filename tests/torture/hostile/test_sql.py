@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import QueryError, QueryRefusedError, QueryTimeoutError, ReaderClosedError, ServingError
-from dataflows.serving.cell import GRACE_S, Cell
+from dataflows.serving.sandbox import GRACE_S, Cell
 from dataflows.serving.store import ServingStore
 from tests.dataflows.serving.building import ROWS, publish, published_store
 from tests.support.torture import Figure, count

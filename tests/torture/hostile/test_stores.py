@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import JournalError, MateriaError, ServingError
-from dataflows.lakehouse_handover import Version
-from dataflows.landing import LocalLanding
+from dataflows.lakehouse.sync import Version
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
 from dataflows.serving import ServingReader
 from dataflows.serving.generation import read_sidecar, sidecar_of
 from dataflows.serving.store import ServingStore
-from dataflows.snapshot import Snapshot
-from ops.cli.exits import Exit
-from ops.journal import Journal
-from ops.run import RunStatus, utc_now
-from ops.supervisor.heartbeat import beat, heartbeat_path, read_heartbeat
-from ops.supervisor.memory import memory_path, recall
+from ops.health.heartbeat import beat, heartbeat_path, read_heartbeat
+from ops.health.memory import memory_path, recall
+from ops.host.exits import Exit
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus, utc_now
 from ops.workers.caps import Entry, Ledger
 from tests.dataflows.serving.building import published_store
 from tests.support.command_line import materia

@@ -8,9 +8,9 @@ import pytest
 
 from bench.processes import watched
 from bench.scale import FULL_FACTS, RELEASES, Measured, measure, rows
-from dataflows.release import Month
+from dataflows.source.release import Month
+from ops.config.settings import PROJECT_DIR
 from ops.demo.history import HistorySpec
-from ops.settings import PROJECT_DIR
 from tests.support.torture import Figure
 
 

@@ -15,20 +15,20 @@ from textual.pilot import Pilot
 from textual.scrollbar import ScrollTo
 from textual.widgets import Input
 
-from ops.journal import Journal
-from ops.recorder import run_recorded
-from ops.settings import Settings
+from ops.config.settings import Settings
+from ops.journal.journal import Journal
+from ops.journal.recorder import run_recorded
 from tests.support.consoles import packet, until
 from tests.tui.logs.writing import event
-from tui.app import ConsoleApp
-from tui.context import ConsoleContext
 from tui.logs.document import NOTICE
 from tui.logs.index import SparseIndex
 from tui.logs.pane import LogsPane
 from tui.logs.scan import Scan
 from tui.logs.view import LogView
-from tui.messages import OpenLog
-from tui.table import Table
+from tui.shell.app import ConsoleApp
+from tui.shell.context import ConsoleContext
+from tui.shell.messages import OpenLog
+from tui.widgets.table import Table
 
 COUNT = 400
 NOW = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)

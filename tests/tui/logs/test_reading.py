@@ -11,10 +11,10 @@ import pytest
 from tests.tui.logs.writing import event, wait_until
 from tui.logs.document import Document, Position
 from tui.logs.lines import CHUNK_BYTES, OpenFile
-from tui.logs.match import LineFilter, Term
 from tui.logs.reading import Reading
 from tui.logs.scan import Scan
 from tui.logs.scan_child import FOUND, Report
+from tui.widgets.log_match import LineFilter, Term
 
 PROBE = Term("probe")
 CHUNKS = 4

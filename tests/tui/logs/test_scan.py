@@ -12,8 +12,8 @@ from tests.tui.logs.writing import event, wait_until
 from tui.logs.document import NOTICE, Document
 from tui.logs.follow import Follower
 from tui.logs.lines import CHUNK_BYTES
-from tui.logs.match import LEVELS, LineFilter, Matcher, Term, level_of
 from tui.logs.scan import Scan
+from tui.widgets.log_match import LEVELS, LineFilter, Matcher, Term, level_of
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ START = 1_795_294_800  # 2026-11-21T21:00:00Z
 
 
 def event(number: int, level: str = "INFO", run: int = 1, text: str = "landed") -> str:
-    """A line as ops.logs writes it, `number` seconds after START."""
+    """A line as ops.host.logs writes it, `number` seconds after START."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(START + number))
     return f"{stamp}.000Z {level} run={run} step=land {text} number={number}\n"
 

@@ -12,11 +12,11 @@ from textual.widgets import Input
 from tests.support.consoles import screen_of, until
 from tests.support.served import Served, serve, served_console
 from tests.tui.query.test_query_screen import Driven, driven
-from tui.messages import RunQuery
 from tui.query.run import MIB, QueryLimits
 from tui.query.session import QuerySession
 from tui.query.spill import BATCH_ROWS, Spill
 from tui.query.sql import View
+from tui.shell.messages import RunQuery
 
 ROWS = "SELECT j, j % 3 AS third, (SELECT min(generation) FROM serving.marker) AS made FROM range(10000) AS t(j)"
 

@@ -9,13 +9,14 @@ import pyarrow as pa
 import pytest
 
 from dataflows.serving import ServingReader
+from dataflows.sql_text import identifier, literal
 from tui.query.cells import plain
 from tui.query.chart import chart_data
 from tui.query.export import ExportError, as_text, export
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
 from tui.query.saved import SAVED, SavedQuery
 from tui.query.spill import Spill
-from tui.query.sql import View, identifier, literal, shaped, unique_names
+from tui.query.sql import View, shaped, unique_names
 from tui.query.window import Window
 
 

@@ -14,13 +14,13 @@ from textual.widgets import Input, Static
 
 from tests.support.consoles import type_text, until
 from tests.support.served import Served, served_console
-from tui.app import ConsoleApp
-from tui.messages import RunQuery
-from tui.picker import Picker
 from tui.query.body import QueryBody
 from tui.query.editor import SqlEditor
 from tui.query.run import MIB, QueryLimits
 from tui.query.sql import View
+from tui.shell.app import ConsoleApp
+from tui.shell.messages import RunQuery
+from tui.widgets.picker import Picker
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) AS a, range(100000) AS b"
 

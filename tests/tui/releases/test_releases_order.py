@@ -13,14 +13,14 @@ from textual.widgets import Input
 from tests.support.consoles import packet, until
 from tests.support.served import Served
 from tests.tui.releases.test_releases_screen import PRODUCTION, Driven, driven
-from tui.messages import OpenFact, OpenRelease
-from tui.panel import Panel
 from tui.releases import pane as releases_pane
 from tui.releases import questions
 from tui.releases.pane import ReleasesPane
 from tui.releases.questions import FactKey
 from tui.releases.snapshot import ReleasesSeen, Wanted
-from tui.table import Table
+from tui.shell.messages import OpenFact, OpenRelease
+from tui.widgets.panel import Panel
+from tui.widgets.table import Table
 
 BETWEEN = date(2025, 7, 11)
 
@@ -235,7 +235,7 @@ async def test_a_day_that_is_yet_to_come_is_refused(served: Served) -> None:
 
 
 async def test_what_cannot_be_found_leaves_no_chart_of_another_fact(served: Served) -> None:
-    from tui.plot import LineChart
+    from tui.widgets.plot import LineChart
 
     async with driven(served) as screen:
         await open_production(screen)

@@ -12,24 +12,24 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from dataflows.landing import LocalLanding
-from dataflows.probe_memory import LiveCheck
-from dataflows.snapshot import Snapshot
-from ops.current_file import checked_on
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.source.probe_memory import LiveCheck
+from ops.pipelines.current_file import checked_on
 from tests.support.consoles import type_text, until
 from tests.support.served import Served, serve, served_console
 from tests.tui.building import console_on
-from tui.app import ConsoleApp
-from tui.lines import Lines
-from tui.messages import OpenFact, OpenRelease
-from tui.panel import Found, Panel
-from tui.picker import Picker
 from tui.releases import questions
 from tui.releases.fact import FactView, story_lines
 from tui.releases.pane import ReleasesPane
 from tui.releases.questions import FactKey
 from tui.releases.snapshot import Wanted, take_releases
-from tui.table import Table
+from tui.shell.app import ConsoleApp
+from tui.shell.messages import OpenFact, OpenRelease
+from tui.widgets.lines import Lines
+from tui.widgets.panel import Found, Panel
+from tui.widgets.picker import Picker
+from tui.widgets.table import Table
 
 PRODUCTION = FactKey("0410000", "US", 2025, "028", "08")
 

@@ -10,7 +10,7 @@ def landing_glob(evaluator, pattern):
 
     Relative: views keep what they were made with, and DuckDB's `file_search_path` (in config.py) completes it.
     """
-    from ops.settings import Settings
+    from ops.config.settings import Settings
 
     return exp.Literal.string(pattern.name.format(dataset=Settings.from_environ().dataset))
 
@@ -18,7 +18,7 @@ def landing_glob(evaluator, pattern):
 @macro()
 def dataset(evaluator):
     """The one dataset that this lakehouse serves, such as `psd_alldata`."""
-    from ops.settings import Settings
+    from ops.config.settings import Settings
 
     return exp.Literal.string(Settings.from_environ().dataset)
 
@@ -30,6 +30,6 @@ REGIONAL = ("psd_eu_area_prod", "psd_russiabreakdown_area_prod")
 @macro()
 def covers_world(evaluator):
     """Whether the dataset that this lakehouse serves has all countries."""
-    from ops.settings import Settings
+    from ops.config.settings import Settings
 
     return exp.Boolean(this=Settings.from_environ().dataset not in REGIONAL)

@@ -1,0 +1,1 @@
+"""The lakehouse that SQLMesh owns: where it is, the transform, copies between machines."""

@@ -1,0 +1,296 @@
+"""The child process that owns the lakehouse while it runs: `python -m dataflows.lakehouse.child PARENT_PID`.
+
+Landed snapshots and processed releases are compared first; only days that differ are computed. A release that
+arrives late differs at two days, its own and its successor's. `dim_release` is written last, so work that was cut
+short anywhere shows up as a difference at the next start.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import traceback
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from dataflows.errors import LakehouseError, LakehouseLockedError
+from dataflows.lakehouse.stores import LakehouseFile
+from dataflows.lakehouse.transform import PROJECT_DIR, RESULT_MARK, START_ANEW, Transformed
+
+if TYPE_CHECKING:
+    from sqlmesh import Context
+
+_PENDING = """
+    SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
+    FROM staging.stg_psdalldata__release AS landed
+    FULL JOIN serving.dim_release AS processed USING (released_on)
+    WHERE landed.key IS DISTINCT FROM processed.snapshot_key
+       OR landed.previous_key IS DISTINCT FROM processed.previous_snapshot_key
+       OR landed.previous_released_on IS DISTINCT FROM processed.previous_released_on
+       OR landed.shown_from IS DISTINCT FROM processed.shown_from
+    ORDER BY 1
+"""
+
+_LINES = ("raw.psd_alldata", "staging.stg_psdalldata__fact")
+"""The models that are views of every line of every landed snapshot."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the parent asks for; it reads the landing's markers, the child reads only its rows."""
+
+    action: str
+    dataset: str
+    settings: dict[str, str]
+    """What SQLMesh's configuration is to find in the environment, and nobody else."""
+    landed: list[tuple[str, int]] = field(default_factory=list)
+    """Release days that are landed, oldest first, and how many rows each has."""
+    keys: list[str] = field(default_factory=list)
+    """Every landed snapshot, also those that do not count for their day."""
+    rows_a_batch: int = 0
+    can_start_anew: bool = False
+    """Whether a lakehouse that only this machine uses may be removed and built again."""
+    file: str = ""
+    """The lakehouse, where it is a file."""
+    state_draft: str = ""
+    """The file by way of which SQLMesh's state travels."""
+
+
+def main() -> None:
+    _end_with_parent(int(sys.argv[1]))
+    # Planning builds and copies syntax trees by the million; looking for garbage among them costs a tenth of it.
+    gc.disable()
+
+    from dataflows.lakehouse import report as sqlmesh_report
+
+    import_module("sqlmesh")
+    written = sys.stdin.readline()
+    failed = bool(written) and _obey(Order(**json.loads(written)), sqlmesh_report)
+    # The files are closed; taking down what SQLMesh built, object by object, would only cost another second.
+    sys.stdout.flush()
+    os._exit(1 if failed else 0)
+
+
+def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
+    """Do what the parent asks for and tell the result; True when it failed."""
+    console, context = sqlmesh_report.installed_console(), None
+    os.environ.update(order.settings)
+    try:
+        _refuse_locked(order)
+        context = _context()
+        if order.action == "transform" and order.can_start_anew and _is_long_work(context, order):
+            result: dict[str, Any] = {START_ANEW: True}
+        else:
+            answer = _ACTIONS[order.action](context, order)
+            result = asdict(answer) if answer else {}
+    except LakehouseLockedError as error:
+        result = {"error": str(error), "is_locked": True}
+    except Exception as error:
+        traceback.print_exc()
+        result = {"error": sqlmesh_report.reason(error, console.failed, context)}
+    finally:
+        if context is not None:
+            context.close()
+    print(RESULT_MARK + json.dumps(result), flush=True)
+    return "error" in result
+
+
+def _refuse_locked(order: Order) -> None:
+    """Raise LakehouseLockedError when another process has the lakehouse open: SQLMesh would miss its tables instead."""
+    if not order.file or not Path(order.file).exists():
+        return
+    import duckdb
+
+    try:
+        with duckdb.connect() as connection:
+            LakehouseFile(Path(order.file)).attach(connection, read_only=False)
+    except LakehouseLockedError:
+        raise
+    except LakehouseError:
+        return  # whatever else is wrong with it is said by what opens it next
+
+
+def _end_with_parent(parent_pid: int) -> None:
+    """Ask Linux to end this process when its parent dies; elsewhere the lock still keeps a second writer out."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        sys.exit("the run that started this transform is gone")
+
+
+def _context() -> "Context":
+    from sqlmesh import Context
+
+    return Context(paths=[str(PROJECT_DIR)])
+
+
+def _is_long_work(context: "Context", order: Order) -> bool:
+    """Whether deploying the models of this checkout would compute more rows in one plan than fit in memory."""
+    processed_to = _processed_to(context, order.dataset)
+    if processed_to is None or not _differs(context):
+        return False
+    plan = context.plan_builder(execution_time=_execution_time(processed_to), skip_tests=True).build()
+    begins = [
+        start
+        for missing in plan.missing_intervals
+        if _reads_lines(context, missing.snapshot_id.name)
+        for start, _ in missing.intervals
+    ]
+    if not begins:
+        return False
+    first = datetime.fromtimestamp(min(begins) / 1000, UTC).date()
+    return sum(rows for day, rows in _days(order) if first <= day <= processed_to) > order.rows_a_batch
+
+
+def _reads_lines(context: "Context", name: str) -> bool:
+    """Whether a model is computed, release by release, from the landing's lines; others cost little to make anew."""
+    snapshot = context.snapshots[name]
+    lines = {context.get_model(each, raise_if_missing=True).fqn for each in _LINES}
+    return snapshot.is_incremental_by_time_range and not lines.isdisjoint(snapshot.model.depends_on or ())
+
+
+def _differs(context: "Context") -> bool:
+    """Whether the models of this checkout are others than the deployed ones; cheaper than a plan."""
+    deployed = context.state_reader.get_environment("prod")
+    fingerprints = {snapshot.name: snapshot.fingerprint for snapshot in deployed.snapshots} if deployed else {}
+    return {name: snapshot.fingerprint for name, snapshot in context.snapshots.items()} != fingerprints
+
+
+def _days(order: Order) -> list[tuple[date, int]]:
+    return [(date.fromisoformat(day), rows) for day, rows in order.landed]
+
+
+def _transform(context: "Context", order: Order) -> Transformed:
+    landed = _days(order)
+    processed_to = _processed_to(context, order.dataset)
+    if processed_to is not None:
+        _see_the_landing(context, order, processed_to)
+    planned_to = processed_to or _batches(landed, order.rows_a_batch)[0][1]
+    changed = _apply(context, planned_to)
+    begun_with = 0 if processed_to else sum(1 for day, _ in landed if day <= planned_to)
+    pending = _pending(context)
+    for first, last in _batches(pending, order.rows_a_batch):
+        print(f"comparing releases {first} to {last}", flush=True)
+        # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
+        _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
+        planned_to = max(planned_to, last)
+    return Transformed(
+        releases_processed=begun_with + len(pending), models_changed=changed, audited=changed or bool(pending)
+    )
+
+
+def _apply(context: "Context", last: date, first: date | None = None) -> bool:
+    """Deploy the models of this checkout or, given `first`, compute the days from `first` to `last` anew.
+
+    True when anything was computed. Raises what SQLMesh raises when a model or a blocking audit fails.
+    """
+    plan = context.plan(
+        restate_models=["raw.*", "staging.*"] if first else None,
+        start=first,
+        end=last if first else None,
+        execution_time=_execution_time(last),
+        skip_tests=True,
+        no_prompts=True,
+        auto_apply=True,
+    )
+    return bool(plan.context_diff.has_changes or plan.requires_backfill)
+
+
+def _audit(context: "Context", order: Order) -> Transformed:
+    from dataflows.lakehouse.report import failed_audits
+
+    last = date.fromisoformat(order.landed[-1][0])
+    _see_the_landing(context, order, last)
+    found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
+    if found:
+        told = "\n".join(finding.told(context) for finding in found)
+        raise RuntimeError(
+            f"{told}\nThe lakehouse is made of the landing alone: move its file away, and the next run builds it anew"
+        )
+    return Transformed(releases_processed=0, models_changed=False, audited=True)
+
+
+def _export_state(context: "Context", order: Order) -> None:
+    from sqlmesh.core.state_sync.export_import import export_state
+
+    export_state(context.state_sync, Path(order.state_draft))
+
+
+def _import_state(context: "Context", order: Order) -> None:
+    from sqlmesh.core.state_sync.export_import import import_state
+
+    # Not by way of the context, which warns an operator of what was asked for.
+    import_state(context.state_sync, Path(order.state_draft), clear=True)
+
+
+_ACTIONS = {
+    "transform": _transform,
+    "audit": _audit,
+    "export_state": _export_state,
+    "import_state": _import_state,
+}
+
+
+def _processed_to(context: "Context", dataset: str) -> date | None:
+    """The newest release in the lakehouse; None when it is new. Raises when it holds another dataset."""
+    if not context.engine_adapter.table_exists("serving.dim_release"):
+        return None
+    held = context.engine_adapter.fetchall("SELECT dataset, MAX(released_on) FROM serving.dim_release GROUP BY 1")
+    if others := [other for other, _ in held if other != dataset]:
+        raise RuntimeError(
+            f"this lakehouse holds {others[0]} and PSD_DATASET is {dataset}; "
+            "give each dataset a data directory of its own (MATERIA_DATA_DIR)"
+        )
+    return _day(held[0][1]) if held else None
+
+
+def _see_the_landing(context: "Context", order: Order, day: date) -> None:
+    """The raw views spell out where the landing is; where that has moved, make them anew, along with one day."""
+    import duckdb
+
+    try:
+        seen = {key for (key,) in context.engine_adapter.fetchall("SELECT key FROM raw.psd_snapshot")}
+    except duckdb.IOException:  # nothing is there any more
+        seen = set()
+    if seen != set(order.keys):
+        print("the landing has moved: pointing the raw views to it", flush=True)
+        _apply(context, day, first=day)
+
+
+def _pending(context: "Context") -> list[tuple[date, int]]:
+    """The days whose release differs from what was processed, with the rows that will be read."""
+    return [(_day(day), rows) for day, rows in context.engine_adapter.fetchall(_PENDING)]
+
+
+def _batches(pending: list[tuple[date, int]], rows_a_batch: int) -> list[tuple[date, date]]:
+    """Spans of days, in order, each of so many rows that it fits in memory."""
+    spans: list[tuple[date, date]] = []
+    rows_in_span = 0
+    for day, rows in pending:
+        if spans and rows_in_span + rows <= rows_a_batch:
+            spans[-1] = (spans[-1][0], day)
+            rows_in_span += rows
+        else:
+            spans.append((day, day))
+            rows_in_span = rows
+    return spans
+
+
+def _execution_time(last: date) -> datetime:
+    """The midnight after `last`: SQLMesh computes whole days only, and a release is wanted on its own day."""
+    return datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
+
+
+def _day(value: date | datetime) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+if __name__ == "__main__":
+    main()

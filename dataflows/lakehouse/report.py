@@ -1,0 +1,108 @@
+"""What SQLMesh has to say, for an operator: which model failed, which audit, on which rows.
+
+SQLMesh's own exception is "Plan application failed"; what it knows goes to its console. Only the child process
+imports this module.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlmesh.core.console import MarkdownConsole, set_console
+from sqlmesh.utils.concurrency import NodeExecutionFailedError
+from sqlmesh.utils.errors import NodeAuditsErrors
+
+from dataflows.lakehouse.transform import WARNING_MARK
+
+if TYPE_CHECKING:
+    from sqlmesh import Context
+
+_ROWS_SHOWN = 3
+_LINES_A_CAUSE = 12
+_CAUSES = 5
+
+
+@dataclass(frozen=True)
+class FailedAudit:
+    """An audit of a model that found rows."""
+
+    model: str
+    audit: str
+    row_count: int
+    query: Any
+
+    def told(self, context: "Context") -> str:
+        """The finding in a line or two, with the first of the rows."""
+        rows = context.engine_adapter.fetchdf(self.query.limit(_ROWS_SHOWN)).to_dict("records")
+        shown = "".join(f"\n  {', '.join(f'{name}={value}' for name, value in row.items())}" for row in rows)
+        return f"audit {self.audit} of {self.model} found {self.row_count} rows that must not be there:{shown}"
+
+
+class Console(MarkdownConsole):
+    """SQLMesh's console for logs: long lines stay whole, failures are kept, warnings can be told apart."""
+
+    def __init__(self) -> None:
+        super().__init__(width=200)
+        self.failed: list[NodeExecutionFailedError] = []
+
+    def log_failed_models(self, errors: list[NodeExecutionFailedError]) -> None:
+        self.failed = [*self.failed, *errors]
+        super().log_failed_models(errors)
+
+    def log_warning(self, short_message: str, long_message: str | None = None, **_: Any) -> None:
+        warn(short_message)
+
+
+def installed_console() -> Console:
+    """A console, made the one that SQLMesh talks to."""
+    console = Console()
+    set_console(console)
+    return console
+
+
+def warn(message: str) -> None:
+    """Print a warning so that the parent logs it as one."""
+    print(WARNING_MARK + " ".join(message.split()), flush=True)
+
+
+def failed_audits(context: "Context", **when: Any) -> Iterator[FailedAudit]:
+    """Run the audits of every model; yields the blocking ones that found rows, and warns of the others."""
+    for snapshot in context.snapshots.values():
+        for result in context.snapshot_evaluator.audit(snapshot=snapshot, snapshots=context.snapshots, **when):
+            if not result.count:
+                continue
+            finding = FailedAudit(snapshot.node.name, result.audit.name, result.count, result.query)
+            if result.blocking:
+                yield finding
+            else:
+                warn(finding.told(context))
+
+
+def reason(error: Exception, failed: Iterable[NodeExecutionFailedError], context: "Context | None") -> str:
+    """Why it failed: the models that did, with their audits' findings; else the exceptions one behind another."""
+    told = [line for failure in failed for line in _of_model(failure, context)]
+    return "\n".join(told or _chain(error))
+
+
+def _of_model(failure: NodeExecutionFailedError, context: "Context | None") -> list[str]:
+    name = str(getattr(failure.node, "snapshot_name", None) or getattr(failure.node, "name", failure.node))
+    cause = failure.__cause__ or failure
+    if isinstance(cause, NodeAuditsErrors) and context is not None:
+        return [
+            FailedAudit(each.model_name or name, each.audit_name, each.count, each.query).told(context)
+            for each in cause.errors
+        ]
+    return [f"model {name.replace(chr(34), '')}: {_brief(cause)}"]
+
+
+def _chain(error: BaseException | None) -> list[str]:
+    causes: list[str] = []
+    while error is not None and len(causes) < _CAUSES:
+        causes.append(_brief(error))
+        error = error.__cause__ or error.__context__
+    return causes
+
+
+def _brief(error: BaseException) -> str:
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: " + "\n  ".join(lines[:_LINES_A_CAUSE])

@@ -1,0 +1,220 @@
+"""Runs the SQLMesh project in a child process: its import is slow, and the lakehouse's lock dies with it."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from dataflows.errors import LakehouseLockedError, TransformError
+from dataflows.files import after_refusal
+from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.stores import LakehouseFile, LakehouseStore, lock_conflict
+from dataflows.landing.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+PROJECT_DIR = Path(__file__).resolve().parents[2] / "transform" / "sqlmesh_materia"
+"""The SQLMesh project: models, audits, tests, macros and its configuration."""
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """The lakehouse and how a child process is told of it."""
+
+    path: Path
+    """The file, where it is one."""
+    dataset: str
+    environ: Mapping[str, str] = field(repr=False)
+    """The child's environment; the SQLMesh configuration reads the same settings as everybody else from it."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More settings, told to the child over its standard input: no list of processes shows them."""
+    inherited_fds: tuple[int, ...] = ()
+    """File handles that the child keeps open: the writer's lock lives as long as the child, whatever ends first."""
+    waiting: subprocess.Popen[str] | None = field(default=None, repr=False, compare=False)
+    """A child that `warmed_up` started, for the first run to use."""
+    ducklake: DuckLake | None = None
+    """What takes the file's place, where the settings name one."""
+
+    @property
+    def store(self) -> LakehouseStore:
+        """What holds the tables."""
+        return self.ducklake or LakehouseFile(self.path)
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """What a transform did to the lakehouse."""
+
+    releases_processed: int
+    """Releases that were compared anew: the pending ones and the successors of late arrivals."""
+    models_changed: bool
+    audited: bool
+    """Whether every blocking audit passed on what now stands there."""
+
+
+ROWS_A_BATCH = 12_000_000
+"""Rows read in one plan. A long history is walked in batches, so memory does not grow with its length."""
+
+_BUILDERS = tuple(Path(__file__).parents[1] / "serving" / name for name in ("asof.py", "build.py"))
+
+
+def models_digest(project_dir: Path = PROJECT_DIR) -> str:
+    """A digest of the code that decides what a generation holds. One made by other code is out of date."""
+    digest = hashlib.sha256()
+    models = [path for path in project_dir.rglob("*") if path.suffix in (".sql", ".py", ".csv")]
+    for path in sorted(models):
+        name = path.relative_to(project_dir)
+        if not {".cache", "logs", "tests"} & set(name.parts):
+            digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    for path in _BUILDERS:
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def run(
+    action: Literal["transform", "audit"],
+    lakehouse: Lakehouse,
+    snapshots: Sequence[Snapshot],
+    rows_a_batch: int = ROWS_A_BATCH,
+) -> Transformed:
+    """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's own words.
+
+    Every line that SQLMesh prints is logged. The child ends with this process, however that ends.
+    """
+    rows_of_day = {snapshot.released_on: snapshot.row_count for snapshot in snapshots}
+    order = {
+        "landed": [(day.isoformat(), rows) for day, rows in sorted(rows_of_day.items())],
+        "keys": [snapshot.key for snapshot in snapshots],
+        "rows_a_batch": rows_a_batch,
+        "can_start_anew": lakehouse.ducklake is None,
+    }
+    answer = _answered(action, lakehouse, order)
+    if START_ANEW in answer:
+        _remove(lakehouse)
+        answer = _answered(action, lakehouse, order)
+    return Transformed(**answer)
+
+
+def move_state(lakehouse: Lakehouse, other: Lakehouse, draft: Path) -> None:
+    """Make what SQLMesh remembers of one lakehouse what it remembers of the other, by way of the file `draft`.
+
+    Raises TransformError. Done twice, it is the same.
+    """
+    for action, where in (("export_state", lakehouse), ("import_state", other)):
+        _answered(action, where, {"state_draft": str(draft)})
+
+
+def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
+    """What the child answers to an order; raises LakehouseLockedError or, when it fails, TransformError."""
+    file = str(lakehouse.path) if lakehouse.ducklake is None else ""
+    whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), "file": file, **order}
+    process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
+    with process:
+        assert process.stdin and process.stdout
+        try:
+            with suppress(BrokenPipeError):  # it died before; how is told below
+                process.stdin.write(json.dumps(whole) + "\n")
+                process.stdin.close()
+            result, lines = _follow(process.stdout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode != 0 or result is None:
+        said = (result or {}).get("error", "")
+        if locked := said if (result or {}).get("is_locked") else lock_conflict(said):
+            raise LakehouseLockedError(locked)
+        raise TransformError(_explained(action, process.returncode, result, lines))
+    return result
+
+
+def _remove(lakehouse: Lakehouse) -> None:
+    """Remove what is made of the landing alone. Killed here, the next transform finds no lakehouse and makes it."""
+    log.info("models have changed and the history is long: building the lakehouse anew, in batches")
+    for path in (lakehouse.path, lakehouse.path.with_name(f"{lakehouse.path.name}.wal")):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def warmed_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
+    """The same lakehouse with a child that imports SQLMesh at once; the first run on it finds that done.
+
+    The child opens nothing before its order comes. One that never gets an order is ended.
+    """
+    child = _start(lakehouse)
+    assert child.stdin and child.stdout
+    try:
+        yield replace(lakehouse, waiting=child)
+    finally:
+        with suppress(BrokenPipeError):
+            child.stdin.close()
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        child.stdout.close()
+
+
+def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
+    # What a killed transform had put aside; a finished one leaves nothing.
+    shutil.rmtree(lakehouse.path.with_name(f"{lakehouse.path.name}.tmp"), ignore_errors=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "dataflows.lakehouse.child", str(os.getpid())],
+        cwd=PROJECT_DIR.parents[1],
+        # With two dozen models, SQLMesh's pool of loaders costs more than it saves.
+        env={
+            **lakehouse.environ,
+            "PYTHONUNBUFFERED": "1",
+            "MAX_FORK_WORKERS": "1",
+            # HOME by default, where SQLMesh writes an id even without analytics, and which may not be writable.
+            "SQLMESH_HOME": str(lakehouse.path.with_name("sqlmesh-home")),
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=lakehouse.inherited_fds,
+        start_new_session=True,
+    )
+
+
+def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Pass lines on as they come; the line that starts with the child's mark is its result."""
+    result: dict[str, Any] | None = None
+    lines: list[str] = []
+    for line in output:
+        if line.startswith(RESULT_MARK):
+            result = json.loads(line.removeprefix(RESULT_MARK))
+        elif line.startswith(WARNING_MARK):
+            log.warning(line.removeprefix(WARNING_MARK).rstrip())
+        elif text := line.rstrip():
+            log.info(text)
+            lines = [*lines[-40:], text]
+    return result, lines
+
+
+RESULT_MARK = "materia-result "
+"""What the child's result line starts with."""
+
+START_ANEW = "start_anew"
+"""The child's result when one plan would compute more of the history than fits in memory; it has done nothing."""
+
+WARNING_MARK = "materia-warning "
+"""What a line of the child starts with that is to be logged as a warning."""
+
+
+def _explained(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
+    tail = "\n  ".join((result or {}).get("error", "").splitlines() or lines[-15:])
+    how = f"was ended by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
+    return (
+        f"SQLMesh's {action} {how}; the served generation is untouched.\n  {tail}\n"
+        f"The run's log has the whole story; {after_refusal(tail) or 'the next run takes up what is missing'}"
+    )

@@ -1,0 +1,290 @@
+"""The landing in a bucket, and the local copy of it that the transform reads.
+
+    psd/{key}.zip                                                evidence; never changes
+    psd/{key}.json                                               the commit marker, written last
+    raw/{dataset}/released_on=YYYY-MM-DD/key={key}/{sha256}.parquet   the rows; the name is their digest
+    probes/{dataset}.json                                        what probes found out, see `probe_memory`
+
+The local folder is a cache: the same layout as a local landing, without the zips. For a dataset that is
+transformed it mirrors the bucket; a zip that lies only here is evidence, and is never dropped silently.
+"""
+
+import hashlib
+import logging
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dataflows.errors import LandingError, LostRaceError
+from dataflows.files import write_durably
+from dataflows.landing.local import Landing, LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.objects import download as object_download
+from dataflows.objects import upload as object_upload
+from dataflows.objects.store import ObjectStore, StoredObject
+from dataflows.source.probe_memory import ProbeMemory
+
+LEFTOVER_AFTER = timedelta(hours=1)
+"""A zip without a marker this old belongs to a landing that died, not to one under way."""
+
+_AT_A_TIME = 4
+_MARKER_KEY = re.compile(r"psd/([^/]+)\.json")
+_ROWS_KEY = re.compile(r"raw/[^/]+/released_on=[^/]+/key=([^/]+)/([0-9a-f]{64})\.parquet")
+
+log = logging.getLogger(__name__)
+
+
+class R2Landing(Landing):
+    """The landing in a bucket. May be used from several threads and several machines at once."""
+
+    def __init__(self, store: ObjectStore, cache: LocalLanding) -> None:
+        self.store = store
+        self.cache = cache
+        self.workspace = cache.workspace
+        self._memory_lock = threading.Lock()
+        self._known: dict[str, Snapshot] = {}
+        """Markers read before; only `redate` changes one."""
+
+    def find(self, key: str) -> Snapshot | None:
+        if key not in self._known:
+            found = self.store.read(marker_key(key))
+            if found is None:
+                return None
+            self._known[key] = self._parsed(key, found.data)
+        return self._known[key]
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        listed = [(match[1], each) for each in self.store.list("psd/") if (match := _MARKER_KEY.fullmatch(each.key))]
+        with ThreadPoolExecutor(_AT_A_TIME, "markers") as pool:
+            found = list(pool.map(lambda entry: self._marker(*entry), listed))
+        return tuple(sorted(found, key=lambda snapshot: snapshot.order))
+
+    def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
+        """Zip, then rows, then the marker. Whoever lands the same file at the same time succeeds as well.
+
+        Raises LandingError when another file is landed under this key, and changes nothing then.
+        """
+        self.add(snapshot, zip_path, rows_path)
+        self.cache.keep_rows(snapshot, rows_path)
+        zip_path.unlink()
+
+    def add(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
+        """Land a snapshot and leave the local files where they are."""
+        self._refuse_another(snapshot, self.find(snapshot.key))
+        object_upload.clean_unfinished(self.store, "psd/")
+        self._put_zip(snapshot, zip_path)
+        object_upload.upload(self.store, rows_path, _rows_key(snapshot, _sha256(rows_path)))
+        if not self.store.put_if_absent(marker_key(snapshot.key), snapshot.to_json().encode()):
+            self._refuse_another(snapshot, self.find(snapshot.key))
+        self._known.setdefault(snapshot.key, snapshot)
+
+    def ready_rows(self, dataset: str) -> None:
+        """Make the cache mirror the bucket: rows first, then the markers that make the transform look for them.
+
+        Raises LandingError when a zip lies here that the bucket does not have, ObjectDamagedError when an object
+        is not what its marker says.
+        """
+        landed = [snapshot for snapshot in self.snapshots() if snapshot.dataset == dataset]
+        self._forget_unlanded(dataset, {snapshot.key for snapshot in landed})
+        for snapshot in landed:
+            self.cache.place_rows(snapshot)
+        missing = [snapshot for snapshot in landed if not self.cache.rows_path(snapshot).exists()]
+        copies = self._row_copies(dataset) if missing else {}
+        with ThreadPoolExecutor(_AT_A_TIME, "rows") as pool:
+            list(pool.map(lambda snapshot: self._fetch_rows(snapshot, copies.get(snapshot.key, ())), missing))
+        for snapshot in landed:
+            if not self.cache.marker_path(snapshot.key).exists() or self.cache.find(snapshot.key) != snapshot:
+                self.cache.write_marker(snapshot)
+
+    def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
+        key = zip_key(snapshot.key)
+        wanted = f"bytes={start_bytes}-{start_bytes + count - 1}"
+        with self.store.explained("read", key):
+            answer = self.store.client.get_object(Bucket=self.store.bucket.name, Key=key, Range=wanted)
+            with closing(answer["Body"]) as body:
+                data: bytes = body.read(count)
+        return data
+
+    def memory(self, dataset: str) -> ProbeMemory:
+        found = self.store.read(_memory_key(dataset))
+        return ProbeMemory.from_json(found.data) if found else ProbeMemory()
+
+    def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
+        """Another machine that writes at the same time wins; what is lost costs a probe a few bytes once more."""
+        key = _memory_key(dataset)
+        with self._memory_lock:
+            found = self.store.read(key)
+            before = ProbeMemory.from_json(found.data) if found else ProbeMemory()
+            after = change(before)
+            if after == before:
+                return
+            data = after.to_json().encode()
+            try:
+                if found is None:
+                    self.store.put_if_absent(key, data)
+                else:
+                    self.store.replace(key, data, found.etag)
+            except LostRaceError as error:
+                log.info("another machine wrote what its probe found: %s", error)
+
+    def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
+        return self.cache.rows_file(snapshot, zip_path)
+
+    def redate(self, dated: Snapshot) -> None:
+        """Rows first, then the marker, so that a machine that dies in between is followed by one that does the rest.
+
+        Another machine may do the same at the same time: the same file is dated the same everywhere.
+        """
+        old = [each for each in self.store.list(f"raw/{dated.dataset}/") if _is_elsewhere(each.key, dated)]
+        for rows in old:
+            sha256 = _sha256_of(rows.key)
+            path = self.workspace / f"{dated.key}.rows"
+            object_download.download(self.store, rows.key, path, size_bytes=rows.size_bytes, sha256=sha256)
+            object_upload.upload(self.store, path, _rows_key(dated, sha256))
+            path.unlink()
+        there = self.store.read(marker_key(dated.key))
+        if there is None:
+            raise LandingError(f"{self.store.bucket.url(marker_key(dated.key))} was removed meanwhile; run again")
+        self.store.replace(marker_key(dated.key), dated.to_json().encode(), there.etag)
+        self._known[dated.key] = dated
+        for rows in old:
+            self.store.delete(rows.key)
+
+    @contextmanager
+    def zip_file(self, snapshot: Snapshot) -> Iterator[Path]:
+        """The zip fetched and verified; removed afterwards. Raises ObjectMissingError or ObjectDamagedError."""
+        path = self.workspace / f"{snapshot.key}.zip"
+        self.fetch_zip(snapshot, path)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def fetch_zip(self, snapshot: Snapshot, path: Path) -> None:
+        """Fetch a landed zip to `path`, where it appears whole and verified."""
+        object_download.download(
+            self.store, zip_key(snapshot.key), path, size_bytes=snapshot.size_bytes, sha256=snapshot.sha256
+        )
+
+    def _marker(self, key: str, listed: StoredObject) -> Snapshot:
+        """A listed marker: from memory, from the local copy if that is the same, else from the bucket."""
+        if key in self._known:
+            return self._known[key]
+        copy = self.cache.root / ".markers" / f"{key}.json"
+        data = copy.read_bytes() if copy.is_file() else b""
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != listed.content_md5:
+            found = self.store.read(listed.key)
+            if found is None:
+                raise LandingError(f"{self.store.bucket.url(listed.key)} was removed while it was read; run again")
+            data = found.data
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(copy, data.decode(errors="replace"))
+        self._known[key] = self._parsed(key, data)
+        return self._known[key]
+
+    def _parsed(self, key: str, data: bytes) -> Snapshot:
+        return Snapshot.from_marker(data.decode(errors="replace"), key, self.store.bucket.url(marker_key(key)))
+
+    def _refuse_another(self, snapshot: Snapshot, landed: Snapshot | None) -> None:
+        if landed is not None and landed.sha256 != snapshot.sha256:
+            raise LandingError(
+                f"{self.store.bucket.url(zip_key(snapshot.key))} was landed from {landed.url} with other bytes than "
+                f"{snapshot.url} has now; evidence never changes, so this file was not landed"
+            )
+
+    def _put_zip(self, snapshot: Snapshot, zip_path: Path) -> None:
+        """Upload the zip; one without a marker that a dead landing left gives way."""
+        key = zip_key(snapshot.key)
+        try:
+            object_upload.upload(self.store, zip_path, key)
+        except LostRaceError:
+            there = self.store.head(key)
+            if there is None or datetime.now(UTC) - there.modified_at < LEFTOVER_AFTER or self.find(snapshot.key):
+                raise
+            log.warning("replacing a zip that was never committed", extra={"object": self.store.bucket.url(key)})
+            self.store.delete(key)
+            object_upload.upload(self.store, zip_path, key)
+
+    def _row_copies(self, dataset: str) -> dict[str, tuple[StoredObject, ...]]:
+        copies: dict[str, tuple[StoredObject, ...]] = {}
+        for listed in self.store.list(f"raw/{dataset}/"):
+            if match := _ROWS_KEY.fullmatch(listed.key):
+                copies[match[1]] = (*copies.get(match[1], ()), listed)
+        return copies
+
+    def _fetch_rows(self, snapshot: Snapshot, copies: Sequence[StoredObject]) -> None:
+        """The rows' copy where the bucket has one, else the zip: unpacking that takes ten times as long."""
+        if not copies:
+            with self.zip_file(snapshot) as zip_path:
+                self.cache.rebuild_rows(snapshot, zip_path)
+            return
+        path = self.workspace / f"{snapshot.key}.rows"
+        # A copy is named after its digest.
+        sha256 = Path(copies[0].key).stem
+        object_download.download(self.store, copies[0].key, path, size_bytes=copies[0].size_bytes, sha256=sha256)
+        self.cache.keep_rows(snapshot, path)
+
+    def _forget_unlanded(self, dataset: str, landed: set[str]) -> None:
+        """Drop cached markers that the bucket does not have, each only when the bucket itself says so.
+
+        Raises LandingError for one whose zip is here too, and when the bucket lists none or not all of its snapshots.
+        """
+        place = self.store.bucket.url("psd/")
+        unlisted = [each for each in self.cache.snapshots() if each.dataset == dataset and each.key not in landed]
+        for snapshot in unlisted:
+            if self.cache.zip_path(snapshot.key).exists():
+                raise LandingError(
+                    f"{self.cache.zip_path(snapshot.key)} is landed here and not in {place}; "
+                    "run `materia landing sync` to bring it there"
+                )
+        if unlisted and not landed:
+            raise LandingError(
+                f"{place} lists no snapshot of {dataset}, and {len(unlisted)} are cached in {self.cache.root}; nothing "
+                f"was removed. Check R2_BUCKET; if they are gone for good, remove {self.cache.root} and run again"
+            )
+        for snapshot in unlisted:
+            if self.store.read(marker_key(snapshot.key)) is not None:
+                raise LandingError(
+                    f"{place} does not list {snapshot.key}, which is there; nothing was removed, run again"
+                )
+            log.warning("forgetting a snapshot that the bucket does not have", extra={"key": snapshot.key})
+            self.cache.marker_path(snapshot.key).unlink()
+            shutil.rmtree(self.cache.rows_path(snapshot).parent, ignore_errors=True)
+
+
+def zip_key(key: str) -> str:
+    return f"psd/{key}.zip"
+
+
+def _memory_key(dataset: str) -> str:
+    return f"probes/{dataset}.json"
+
+
+def marker_key(key: str) -> str:
+    return f"psd/{key}.json"
+
+
+def _rows_key(snapshot: Snapshot, sha256: str) -> str:
+    return f"raw/{snapshot.dataset}/released_on={snapshot.released_on}/key={snapshot.key}/{sha256}.parquet"
+
+
+def _sha256_of(rows_key: str) -> str:
+    match = _ROWS_KEY.fullmatch(rows_key)
+    assert match is not None  # _is_elsewhere accepts no other key
+    return match[2]
+
+
+def _is_elsewhere(key: str, snapshot: Snapshot) -> bool:
+    """Whether an object holds rows of this snapshot under another day than its marker's."""
+    match = _ROWS_KEY.fullmatch(key)
+    return match is not None and match[1] == snapshot.key and key != _rows_key(snapshot, match[2])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,121 @@
+"""Care of the landing: is every snapshot still what was landed, and are two landings the same?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+from dataflows.errors import LandingError, MateriaError, SnapshotError
+from dataflows.landing.bucket import R2Landing
+from dataflows.landing.local import Landing, LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.source import psd_zip
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look at one landed snapshot found; `problem` is None when it is what its marker says."""
+
+    key: str
+    dataset: str
+    month: str
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A snapshot that a sync brought from one landing to the other."""
+
+    key: str
+    month: str
+    to: str
+
+
+def verify(landing: Landing, cache: LocalLanding) -> Iterator[Verdict]:
+    """Recompute size, sha256 and row count of every snapshot from its zip; count the rows kept for the transform."""
+    for snapshot in landing.snapshots():
+        try:
+            with landing.zip_file(snapshot) as path:
+                _check(snapshot, path, landing.workspace)
+            _check_rows(snapshot, cache.rows_path(snapshot))
+            problem = None
+        except (MateriaError, OSError) as error:
+            problem = str(error)
+        yield Verdict(snapshot.key, snapshot.dataset, str(snapshot.month), problem)
+
+
+def sync(local: LocalLanding, remote: R2Landing) -> Iterator[Copied]:
+    """Bring each snapshot that only one landing has to the other, verified; what both have is not touched."""
+    there = {snapshot.key: snapshot for snapshot in remote.snapshots()}
+    here = {snapshot.key: snapshot for snapshot in local.snapshots() if local.zip_path(snapshot.key).exists()}
+    _refuse_conflicts(here, there)
+    for key, snapshot in here.items():
+        if key not in there:
+            yield _sent(local, remote, snapshot)
+    for key, snapshot in there.items():
+        if key not in here:
+            yield _fetched(local, remote, snapshot)
+
+
+def _sent(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
+    zip_path = local.zip_path(snapshot.key)
+    _check_bytes(snapshot, zip_path)
+    if not local.rows_path(snapshot).exists():
+        local.rebuild_rows(snapshot, zip_path)
+    remote.add(snapshot, zip_path, local.rows_path(snapshot))
+    return Copied(snapshot.key, str(snapshot.month), "bucket")
+
+
+def _fetched(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
+    """Zip, rows, and the marker last, as everywhere."""
+    remote.fetch_zip(snapshot, local.zip_path(snapshot.key))
+    if not local.rows_path(snapshot).exists():
+        local.rebuild_rows(snapshot, local.zip_path(snapshot.key))
+    local.write_marker(snapshot)
+    return Copied(snapshot.key, str(snapshot.month), "local folder")
+
+
+def _refuse_conflicts(here: dict[str, Snapshot], there: dict[str, Snapshot]) -> None:
+    for key in sorted(here.keys() & there.keys()):
+        if here[key].sha256 != there[key].sha256:
+            raise LandingError(
+                f"snapshot {key} is one file here and another in the bucket (their sha256 differ); "
+                "move the one that is wrong away, then sync again"
+            )
+
+
+def _check(snapshot: Snapshot, path: Path, workspace: Path) -> None:
+    _check_bytes(snapshot, path)
+    workspace.mkdir(parents=True, exist_ok=True)
+    rows_path = workspace / f"{snapshot.key}.verify.parquet"
+    try:
+        contents = psd_zip.unpack(path, snapshot.member, rows_path)
+    finally:
+        rows_path.unlink(missing_ok=True)
+    if contents.row_count != snapshot.row_count:
+        raise SnapshotError(f"{path} has {contents.row_count} rows, its marker says {snapshot.row_count}")
+
+
+def _check_bytes(snapshot: Snapshot, path: Path) -> None:
+    with path.open("rb") as file:
+        sha256 = file_digest(file, "sha256").hexdigest()
+    if (path.stat().st_size, sha256) != (snapshot.size_bytes, snapshot.sha256):
+        raise LandingError(f"{path} is not the file that was landed: its size or sha256 differs from its marker's")
+
+
+def _check_rows(snapshot: Snapshot, rows_path: Path) -> None:
+    if not rows_path.exists():
+        return
+    import duckdb
+
+    with duckdb.connect() as connection:
+        try:
+            counted = connection.execute(
+                "SELECT count(*), count(value) FROM read_parquet(?)", [str(rows_path)]
+            ).fetchall()[0]
+        except duckdb.Error as error:
+            raise LandingError(f"{rows_path} cannot be read ({error}); remove it, it is made anew") from error
+    if counted != (snapshot.row_count, snapshot.row_count):
+        raise LandingError(
+            f"{rows_path} has {counted[0]} rows, its marker says {snapshot.row_count}; remove it, it is made anew"
+        )

@@ -1,0 +1,1 @@
+"""Object storage: conditional writes, listings, whole files, typed errors."""

@@ -1,0 +1,90 @@
+"""What a new generation is held against: is there need of one, and is it no worse than the one that is served?"""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from dataflows.lakehouse.transform import models_digest
+from dataflows.landing.snapshot import Snapshot, releases_digest
+from dataflows.serving.generation import Generation, GenerationFacts
+from dataflows.serving.store import ServingStore
+from dataflows.sql_text import literal
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How much worse than the served generation a new one may be."""
+
+    max_row_loss: float
+    """Share of a table's rows that may be missing, 0 to 1."""
+    forced_reason: str | None = None
+    """Why somebody lets a generation through that the gate would refuse; recorded in the generation."""
+
+
+def faults_against(served: Generation, facts: GenerationFacts, max_row_loss: float) -> tuple[str, ...]:
+    """In what a new generation is worse than the served one, for a person; nothing when it isn't."""
+    faults = []
+    if _is_older(facts, served):
+        faults.append(f"its newest release is {_newest(facts)}, the served one's {_newest(served)}")
+    for table, before in sorted(served.row_counts.items()):
+        now = facts.row_counts.get(table, 0)
+        if now < before * (1 - max_row_loss):
+            faults.append(
+                f"{table} has {now:,} rows, {before:,} are served (at most {max_row_loss:.0%} may be missing)"
+            )
+    return tuple(faults)
+
+
+def _is_older(facts: GenerationFacts, served: Generation) -> bool:
+    """Whether a new generation's newest release comes before the served one's: by month, then by day."""
+    if facts.newest_release_month and served.newest_release_month:
+        new = (facts.newest_release_month, facts.newest_released_on or date.min)
+        return new < (served.newest_release_month, served.newest_released_on or date.min)
+    # Where no month was recorded, the day may be a server's and not USDA's; what was served must still be in it.
+    loses_releases = not set(served.snapshots) <= set(facts.snapshots)
+    is_earlier = (facts.newest_released_on or date.min) < (served.newest_released_on or date.min)
+    return is_earlier and (loses_releases or facts.newest_released_on is None)
+
+
+def _newest(facts: GenerationFacts) -> str:
+    return f"{facts.newest_release_month or 'a release'} of {facts.newest_released_on}"
+
+
+def is_redated(served: Path, built: Path) -> bool:
+    """Whether a release that both files hold has another day in the new one, so that its rows must differ.
+
+    That happens once, when markers that trusted a server's dates are upgraded.
+    """
+    import duckdb
+
+    with duckdb.connect() as connection:
+        for name, path in (("served", served), ("built", built)):
+            connection.execute(f"ATTACH {literal(path)} AS {name} (READ_ONLY)")
+        try:
+            return bool(
+                connection.execute(
+                    "SELECT 1 FROM served.serving.dim_release AS old JOIN built.serving.dim_release AS new"
+                    " USING (snapshot_key) WHERE old.released_on <> new.released_on LIMIT 1"
+                ).fetchall()
+            )
+        except (duckdb.CatalogException, duckdb.BinderException):  # a file of other code
+            return False
+
+
+def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: str) -> bool:
+    """Whether a generation of just these snapshots, made by just this code, was published already.
+
+    Looks at markers and sidecars only: nothing heavy is imported to find that there is nothing to do. It asks the
+    newest generation, not the served one, so that a rollback holds until there is something new.
+    """
+    generations = serving.generations()
+    ours = [snapshot for snapshot in snapshots if snapshot.dataset == dataset]
+    keys = tuple(snapshot.key for snapshot in ours)
+    return bool(
+        generations
+        and serving.served() is not None
+        and serving.unserved() is None
+        and generations[-1].snapshots == keys
+        and generations[-1].releases_digest in (None, releases_digest(ours))
+        and generations[-1].models_digest == models_digest()
+    )

@@ -1,0 +1,1 @@
+"""USDA's side: releases, the archive, the HTTP client, PSD zips."""

@@ -1,0 +1,1 @@
+"""Settings: every value that the environment gives, read once and checked."""

@@ -1,0 +1,360 @@
+"""The doctor: is this host fit to run Materia? One finding per question, each with what to do about it.
+
+`supervisor.sh` uses a new commit only when none of them has failed. So what a host may well lack for a while
+(a worker's provider, a reachable archive) is a warning, and only what a run cannot do without is a failure.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from dataflows.errors import LockHeldError, MateriaError, SettingsError
+from dataflows.lakehouse.ducklake import CATALOG, DuckLake
+from dataflows.lakehouse.stores import lock_conflict
+from ops.config.providers import PROVIDERS
+from ops.config.settings import IS_CHECKOUT, Settings
+from ops.journal.run import utc_now
+
+CLOCK_MAY_DIFFER = timedelta(minutes=5)
+ANSWER_WITHIN_S = 10.0
+CLIENT_ANSWERS_WITHIN_S = 30.0
+OLDEST_PYTHON = (3, 11)
+DUCKLAKE_STEP = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
+HETZNER_API_URL = "https://api.hetzner.cloud/v1"
+ENTRY_POINTS = ("dataflows.extract", "dataflows.export", "dataflows.driver", "ops.pipelines.run", "ops.supervisor.tick")
+
+
+class Verdict(StrEnum):
+    """`warning`: something does not work that a run can do without."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question: how it is, and what to do if it is not well."""
+
+    name: str
+    verdict: Verdict
+    what: str
+    next_step: str = ""
+
+
+def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Every finding, one after the other as it is made. Writes nothing but what proves that it can be written."""
+    try:
+        settings = Settings.from_environ(environ)
+    except SettingsError as error:
+        yield Finding("settings", Verdict.FAILED, str(error), "mend the setting; the others wait for it")
+        return
+    yield Finding(
+        "settings",
+        Verdict.OK,
+        f"data directory {settings.data_dir}, {_origin_of_data_dir(environ)}, "
+        f"dataset {settings.dataset}, gateway {settings.gateway}",
+    )
+    checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
+        ("versions", _versions),
+        ("code", _code),
+        ("disk space", _disk_space),
+        ("lakehouse", _lakehouse),
+        ("serving", _serving),
+        ("landing", _landing),
+        ("iceberg", _iceberg),
+        ("clock", _clock),
+        ("esc", _esc),
+        ("ssh", _ssh),
+        ("provider", _provider),
+        *((f"provider {name}", partial(_other_provider, name)) for name in PROVIDERS if name != "hetzner"),
+    )
+    for name, check in checks:
+        try:
+            if (finding := check(settings, environ)) is not None:
+                yield finding
+        except MateriaError as error:
+            what, _, next_step = str(error).partition("; ")
+            yield Finding(name, Verdict.FAILED, what, next_step)
+        except Exception as error:
+            yield Finding(name, Verdict.FAILED, f"{type(error).__name__}: {error}", "materia --debug doctor")
+
+
+def _origin_of_data_dir(environ: Mapping[str, str]) -> str:
+    if environ.get("MATERIA_DATA_DIR", "").strip():
+        return "set by MATERIA_DATA_DIR"
+    return "of this checkout" if IS_CHECKOUT else "of this user"
+
+
+def _versions(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """Python and every package that Materia requires, against what it requires."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for text in requires("materia") or ():
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            found = ""
+        if not found or not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found or 'is missing'} (wanted {requirement.specifier})")
+    python = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        wrong.insert(0, f"Python {python}")
+    if wrong:
+        return Finding("versions", Verdict.FAILED, "; ".join(wrong), "uv sync")
+    known = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "sqlmesh", "apache-hamilton"))
+    return Finding("versions", Verdict.OK, f"Python {python}, {known}")
+
+
+def _code(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """Everything that a run imports can be imported."""
+    from importlib import import_module
+
+    from ops.host.version import code_version
+
+    for module in (*ENTRY_POINTS, "sqlmesh"):
+        import_module(module)
+    return Finding("code", Verdict.OK, f"commit {code_version()}")
+
+
+def _disk_space(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    place = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free_bytes, least_bytes = shutil.disk_usage(place).free, settings.supervision.min_free_bytes
+    what = f"{free_bytes / 1e6:,.0f} MB free at {place}, at least {least_bytes / 1e6:,.0f} MB wanted"
+    if free_bytes < least_bytes:
+        return Finding("disk space", Verdict.FAILED, what, "make room, or set MATERIA_MIN_FREE_MB")
+    return Finding("disk space", Verdict.OK, what)
+
+
+def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """The lakehouse opens; looked at only while no run is writing to it."""
+    from ops.host.lock import writer_lock
+
+    if settings.used_ducklake:
+        return _ducklake(settings.used_ducklake)
+    if not settings.lakehouse_path.exists():
+        return Finding("lakehouse", Verdict.OK, "not there yet: the first transform makes it")
+    try:
+        with writer_lock(settings.lock_path, "doctor"):
+            tables = _tables(settings.lakehouse_path)
+    except LockHeldError:
+        return Finding("lakehouse", Verdict.OK, "a run is writing to it, so it is not looked at")
+    except _duckdb_error() as error:
+        if locked := lock_conflict(str(error)):
+            what, _, next_step = locked.partition("; ")
+            return Finding("lakehouse", Verdict.WARNING, what, next_step)
+        step = f"restore {settings.lakehouse_path}, or remove it with its state: the next transform makes it anew"
+        return Finding("lakehouse", Verdict.FAILED, str(error), step)
+    return Finding("lakehouse", Verdict.OK, f"{settings.lakehouse_path} opens, {tables} tables and views")
+
+
+def _ducklake(lake: DuckLake) -> Finding:
+    """What it needs is installed, its catalog answers, its data can be reached; reading waits for no writer."""
+    import duckdb
+
+    from ops.host.lakehouse_lock import is_catalog_there
+
+    if missing := lake.missing_packages():
+        return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", DUCKLAKE_STEP)
+    _see_data(lake)
+    if not is_catalog_there(lake):
+        return Finding("lakehouse", Verdict.OK, f"{lake}: not there yet, the first transform makes it")
+    with duckdb.connect() as connection:
+        lake.attach(connection, read_only=True)
+        (tables,) = connection.execute(f"SELECT COUNT(*) FROM ducklake_table_info('{CATALOG}')").fetchone() or (0,)
+    return Finding("lakehouse", Verdict.OK, f"{lake}: opens, {tables} tables")
+
+
+def _see_data(lake: DuckLake) -> None:
+    """Raises what is wrong with the place of a DuckLake's files."""
+    if lake.bucket is not None:
+        from dataflows.objects.store import ObjectStore
+
+        prefix = lake.data.removeprefix(f"s3://{lake.bucket.name}").strip("/")
+        next(iter(ObjectStore(lake.bucket).list(f"{prefix}/")), None)
+        return
+    folder = Path(lake.data)
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SettingsError(f"{place} cannot be written to; chown it to {os.getuid()}, or set another DUCKLAKE_DATA")
+
+
+def _serving(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    from dataflows.serving.store import ServingStore
+
+    served = ServingStore(settings.serving_path).served()
+    if served is None:
+        return Finding("serving", Verdict.OK, "nothing is served yet: the first run publishes")
+    try:
+        tables = _tables(settings.serving_path.resolve())
+    except _duckdb_error() as error:
+        return Finding("serving", Verdict.FAILED, str(error), "materia serving rollback")
+    return Finding("serving", Verdict.OK, f"generation {served.number} opens, {tables} tables and views")
+
+
+def _tables(path: Path) -> int:
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        rows = connection.execute(
+            "SELECT count(*) FROM duckdb_tables() WHERE NOT internal "
+            "UNION ALL SELECT count(*) FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+        return sum(int(count) for (count,) in rows)
+
+
+def _duckdb_error() -> type[Exception]:
+    import duckdb
+
+    return duckdb.Error
+
+
+def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    from ops.pipelines.handover import landing_of, remote_of
+
+    landing = landing_of(settings, remote_of(settings))
+    snapshots = landing.snapshots()
+    workspace = landing.workspace
+    place = next(path for path in (workspace, *workspace.parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Finding("landing", Verdict.FAILED, f"{place} cannot be written to", f"chown it to {os.getuid()}")
+    return Finding("landing", Verdict.OK, f"{len(snapshots)} snapshots landed")
+
+
+def _iceberg(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """The Iceberg catalog lets us in; a run can do without."""
+    from dataflows.iceberg.catalog import open_catalog
+
+    if settings.iceberg is None:
+        return Finding("iceberg", Verdict.OK, "no catalog is set")
+    try:
+        open_catalog(settings.iceberg)
+    except MateriaError as error:
+        what, _, next_step = str(error).partition("; ")
+        return Finding("iceberg", Verdict.WARNING, what, next_step)
+    return Finding("iceberg", Verdict.OK, f"{settings.iceberg} answers")
+
+
+def _clock(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    """Our clock against the archive's, which also tells whether the archive answers."""
+    import httpx
+
+    try:
+        answer = httpx.head(settings.archive_url, timeout=ANSWER_WITHIN_S)
+        theirs = _date_of(answer.headers.get("Date", ""))
+    except httpx.HTTPError as error:
+        step = "see that PSD_ARCHIVE_URL can be reached; runs wait for it"
+        return Finding("clock", Verdict.WARNING, f"the archive gave no time: {error}", step)
+    if theirs is None:
+        return Finding("clock", Verdict.WARNING, "the archive does not say what time it is")
+    difference = utc_now() - theirs
+    what = f"{abs(difference.total_seconds()):.0f} s from the archive's"
+    if abs(difference) > CLOCK_MAY_DIFFER:
+        return Finding("clock", Verdict.FAILED, what, "timedatectl set-ntp true")
+    return Finding("clock", Verdict.OK, what)
+
+
+def _date_of(text: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def _esc(settings: Settings, environ: Mapping[str, str]) -> Finding:
+    wanted = settings.supervision.esc_environment
+    found = shutil.which("esc", path=environ.get("PATH"))
+    if found:
+        return Finding("esc", Verdict.OK, f"{found}, environment {wanted or 'not named'}")
+    if wanted:
+        return Finding("esc", Verdict.FAILED, f"not installed, and scheduled runs need {wanted}", "install Pulumi ESC")
+    return Finding("esc", Verdict.WARNING, "not installed", "needed only where secrets come from Pulumi ESC")
+
+
+def _ssh(_settings: Settings, environ: Mapping[str, str]) -> Finding:
+    found = shutil.which("ssh", path=environ.get("PATH"))
+    if found is None:
+        return Finding("ssh", Verdict.WARNING, "not installed", "apt-get install openssh-client, for workers")
+    return Finding("ssh", Verdict.OK, found)
+
+
+def _provider(_settings: Settings, environ: Mapping[str, str]) -> Finding:
+    import httpx
+
+    token = environ.get("HETZNER_TOKEN", "").strip()
+    if not token:
+        return Finding("provider", Verdict.WARNING, "HETZNER_TOKEN is not set", "needed only for workers")
+    url = environ.get("HETZNER_API_URL", "").strip() or HETZNER_API_URL
+    try:
+        answer = httpx.get(
+            f"{url.rstrip('/')}/servers",
+            params={"per_page": 1},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=ANSWER_WITHIN_S,
+        )
+    except (httpx.HTTPError, ValueError) as error:
+        said = type(error).__name__  # the text of some holds the header
+        return Finding("provider", Verdict.WARNING, f"Hetzner does not answer: {said}", "try again later")
+    if answer.status_code in (401, 403):
+        return Finding("provider", Verdict.FAILED, "Hetzner refuses HETZNER_TOKEN", "make a new one, put it into ESC")
+    if answer.is_error:
+        return Finding("provider", Verdict.WARNING, f"Hetzner answers {answer.status_code}", "try again later")
+    if '"servers"' not in answer.text:
+        what = f"{url} does not answer as Hetzner does (HTTP {answer.status_code} without servers)"
+        return Finding("provider", Verdict.WARNING, what, "check HETZNER_API_URL and the proxy of this network")
+    return Finding("provider", Verdict.OK, "Hetzner takes HETZNER_TOKEN")
+
+
+def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) -> Finding | None:
+    """A provider that any name is set for: whether all of them are, its client is installed, and it takes them."""
+    needed = PROVIDERS[name].needed
+    missing = [each for each in needed if not environ.get(each, "").strip()]
+    if len(missing) == len(needed):
+        return None
+    what = f"provider {name}"
+    if missing:
+        return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all that it needs, or none")
+    from ops.workers.errors import RefusedError
+
+    trouble = _asked_within(name, environ, CLIENT_ANSWERS_WITHIN_S)
+    if trouble is None:
+        return Finding(what, Verdict.OK, f"{name} takes the credentials")
+    verdict = Verdict.FAILED if isinstance(trouble, RefusedError | SettingsError) else Verdict.WARNING
+    said, _, next_step = str(trouble).rpartition("; ")
+    return Finding(what, verdict, said, next_step)
+
+
+def _asked_within(name: str, environ: Mapping[str, str], seconds: float) -> MateriaError | None:
+    """What a provider says when it is asked for our workers, within that time; None when all is well."""
+    from threading import Thread
+
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    found: list[MateriaError | None] = []
+
+    def ask() -> None:
+        try:
+            provider_of(name, WorkerSettings.from_environ(environ)).list_instances()
+            found.append(None)
+        except MateriaError as error:
+            found.append(error)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else MateriaError(f"{name} did not answer within {seconds:.0f} s; try again later")

@@ -1,0 +1,324 @@
+"""The state of everything in one frozen snapshot, for `materia status` and the console.
+
+Cheap to take: it reads the journal and the served generation's description, and never opens a database.
+"""
+
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from dataflows.errors import JournalError, MateriaError, ServingError
+from dataflows.lakehouse.ducklake import SqliteCatalog
+from dataflows.serving.generation import Generation
+from dataflows.serving.store import ServingStore
+from dataflows.source.release import Month
+from dataflows.source.release_dates import last_listed_month, usda_release_days
+from ops.config.settings import Settings
+from ops.health.heartbeat import read_heartbeat
+from ops.health.memory import Reaping, recall
+from ops.journal.journal import Journal
+from ops.journal.run import Run, RunStatus
+from ops.pipelines import iceberg
+from ops.pipelines.current_file import CurrentFile, current_file
+from ops.workers.caps import LEDGER_NAME, Ledger
+from ops.workers.errors import WorkerError
+
+PIPELINES = ("run-all", "extract", "transform", "export_serving")
+LAST_USUAL_RELEASE_DAY = 15
+FETCH_STALE_AFTER = timedelta(hours=24)
+
+
+class Severity(StrEnum):
+    """What kind of problem it is."""
+
+    MISSING = "missing"
+    FAILED = "failed"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something an operator must look at, since when (UTC, where known), and what to do next."""
+
+    severity: Severity
+    what: str
+    since: datetime | None
+    next_step: str
+    run_id: int | None = None
+    """The run that tells more, where there is one."""
+    key: str = ""
+    """Which problem it is, whatever its details: the same for as long as it lasts."""
+
+
+@dataclass(frozen=True)
+class PipelineState:
+    """How a pipeline last ran, and when it last succeeded; both None when it never has."""
+
+    pipeline: str
+    last: Run | None
+    last_success: Run | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything as it stood at `checked_at` (UTC)."""
+
+    checked_at: datetime
+    generation: Generation | None
+    expected_release: Month
+    pipelines: tuple[PipelineState, ...]
+    problems: tuple[Problem, ...]
+    gateway: str = "duckdb"
+    """Where transforms write: `duckdb`, a file of this data directory, or `ducklake`."""
+    lakehouse: str = ""
+    """What and where it is; shows no secret."""
+    current_file: CurrentFile | None = None
+    """The last check of USDA's current file that this machine knows."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    @property
+    def is_fresh(self) -> bool | None:
+        """Whether the release that must be out is served; None when what is served does not say."""
+        if self.generation is None or self.generation.newest_month is None:
+            return None
+        return self.generation.newest_month >= self.expected_release
+
+
+def take_status(settings: Settings, now: datetime) -> Status:
+    """Look at the journal and at what is served; a broken one of them is a problem, not an error."""
+    problems: list[Problem] = []
+    generation = None
+    try:
+        store = ServingStore(settings.serving_path)
+        generation = store.served()
+        problems.extend(_generation_problems(store, generation, now))
+    except ServingError as error:
+        problems.append(_problem_of(error, "serving-broken"))
+    pipelines: tuple[PipelineState, ...] = ()
+    try:
+        journal = Journal(settings.journal_path)
+        pipelines = _pipelines(journal)
+        problems.extend(_failures(journal))
+        problems.extend(_iceberg_problems(settings, generation, journal))
+        problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
+    except JournalError as error:
+        problems.append(_problem_of(error, "journal-broken"))
+    problems.extend(_lakehouse_problems(settings))
+    problems.extend(_disk_problems(settings))
+    left = tuple(_worker_problems(settings, now))
+    problems.extend(left)
+    problems.extend(_supervisor_problems(settings, now, {problem.what for problem in left}))
+    lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
+    checked = current_file(settings, generation)
+    expected = expected_release(now)
+    return Status(now, generation, expected, pipelines, tuple(problems), settings.gateway, lakehouse, checked)
+
+
+def served_release(settings: Settings) -> Month | None:
+    """The month of the newest release that is served; None when nobody knows."""
+    try:
+        generation = ServingStore(settings.serving_path).served()
+    except ServingError:
+        return None
+    return generation.newest_month if generation else None
+
+
+def expected_release(now: datetime) -> Month:
+    """The newest release that must have been posted by `now`: its last day is over, in UTC.
+
+    That day is in USDA's calendar, from which `dim_release.next_release_due` comes too, so that what status calls stale
+    has ceased to be certain. A month that the calendar leaves out has no release.
+    """
+    today = now.astimezone(UTC).date()
+    month = Month.of(today)
+    while (last_day := _last_day(month)) is None or last_day >= today:
+        month = month.back(1)
+    return month
+
+
+def _last_day(month: Month) -> date | None:
+    """The day on which a month's release is posted; None when the calendar has none.
+
+    Beyond the calendar USDA posts between the 8th and the 14th: certainty ends on the 8th, and a release that is not
+    there when the 15th is over is stale.
+    """
+    if days := usda_release_days(month):
+        return days[0]
+    return None if month <= last_listed_month() else date(month.year, month.month, LAST_USUAL_RELEASE_DAY)
+
+
+def _generation_problems(store: ServingStore, generation: Generation | None, now: datetime) -> Iterator[Problem]:
+    expected = expected_release(now)
+    due = datetime.combine(_last_day(expected) or now.date(), time(), UTC) + timedelta(days=1)
+    if generation is None:
+        yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all", key="serving-missing")
+    elif generation.newest_released_on is None:
+        what = "the served file does not say which release it holds"
+        yield Problem(Severity.STALE, what, generation.created_at, "materia run-all", key="release-unknown")
+    elif generation.newest_month is not None and generation.newest_month < expected:
+        what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
+        next_step = "materia run-all; if USDA has not posted it, wait"
+        if newer := _rolled_back_from(store, generation):
+            what = f"generation {generation.number} serves by a rollback, {newer.number} has {newer.newest_released_on}"
+            next_step = f"materia serving rollback {newer.number}, if it is good; a new release ends the rollback, too"
+        yield Problem(Severity.STALE, what, due, next_step, key="release-stale")
+
+
+def _rolled_back_from(store: ServingStore, served: Generation) -> Generation | None:
+    """The newest kept generation, if it holds a later release than the served one: a run would find nothing new."""
+    newest = max(store.generations(), key=lambda each: each.number, default=served)
+    if newest.number <= served.number or not newest.newest_released_on or not served.newest_released_on:
+        return None
+    return newest if newest.newest_released_on > served.newest_released_on else None
+
+
+def _failures(journal: Journal) -> Iterator[Problem]:
+    """Pipelines that failed or died and have not succeeded since."""
+    succeeded = journal.last_success_by_pipeline()
+    for pipeline, failure in journal.last_failure_by_pipeline().items():
+        repaired = pipeline in succeeded and succeeded[pipeline].id > failure.id
+        if pipeline != iceberg.PIPELINE and not repaired and not _told_by_child(journal, failure):
+            yield Problem(
+                Severity.FAILED,
+                f"{pipeline} {failure.status} (run {failure.id}): {failure.error or 'no reason recorded'}",
+                failure.ended_at or failure.started_at,
+                f"materia runs show {failure.id}",
+                failure.id,
+                key=f"failed-{pipeline}",
+            )
+
+
+def _iceberg_problems(settings: Settings, generation: Generation | None, journal: Journal) -> Iterator[Problem]:
+    """That the Iceberg catalog lacks what is served, and why."""
+    lag = iceberg.lag_of(settings.iceberg, generation, journal) if settings.iceberg else None
+    if lag is None:
+        return
+    what = f"Iceberg is behind: it has {lag.last_got or 'nothing yet'}, generation {lag.generation.number} is served"
+    if lag.failure is None:
+        next_step = "materia iceberg publish, or wait for the next run"
+        yield Problem(Severity.STALE, what, lag.generation.created_at, next_step, key="iceberg-behind")
+    else:
+        failure = lag.failure
+        what = f"{what}; run {failure.id} {failure.status}: {failure.error or 'no reason recorded'}"
+        next_step = f"materia iceberg publish; materia runs show {failure.id} tells more"
+        since = failure.ended_at or failure.started_at
+        yield Problem(Severity.FAILED, what, since, next_step, failure.id, key="iceberg-behind")
+
+
+def _told_by_child(journal: Journal, failure: Run) -> bool:
+    """Whether a run failed only because one inside it did, which then tells what is wrong, and until when."""
+    return any(child.status in (RunStatus.FAILED, RunStatus.DIED) for child in journal.children(failure.id))
+
+
+def _extract_problems(
+    journal: Journal, generation: Generation | None, now: datetime, stale_after: timedelta
+) -> Iterator[Problem]:
+    success = journal.last_success_by_pipeline().get("extract")
+    if success is None and generation is not None:
+        yield Problem(Severity.STALE, "extract has never succeeded here", None, "materia run-all", key="extract-stale")
+    elif success is not None and now - (success.ended_at or success.started_at) > stale_after:
+        hours = stale_after // timedelta(hours=1)
+        what = f"extract has not succeeded for more than {hours} h"
+        next_step = "materia run-all, and see that it is scheduled"
+        yield Problem(Severity.STALE, what, success.ended_at, next_step, key="extract-stale")
+
+
+def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
+    """What a DuckLake lacks, as far as a look at this machine tells; `materia doctor` asks catalog and bucket."""
+    lake = settings.used_ducklake
+    if lake is None:
+        return
+    if missing := lake.missing_packages():
+        what = f"the gateway is ducklake, and {', '.join(missing)} is not installed"
+        next_step = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
+        yield Problem(Severity.MISSING, what, None, next_step, key="ducklake-packages")
+    is_made = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()
+    if is_made and lake.data_dir is not None and not lake.data_dir.is_dir():
+        what = f"the DuckLake's catalog is there and its data is not: {lake.data_dir}"
+        yield Problem(Severity.MISSING, what, None, "mount or restore it, or see DUCKLAKE_DATA", key="ducklake-data")
+
+
+def _disk_problems(settings: Settings) -> Iterator[Problem]:
+    least_bytes = settings.supervision.min_free_bytes
+    place = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free_bytes = shutil.disk_usage(place).free
+    if free_bytes < least_bytes:
+        what = f"{place} has {free_bytes / 1e6:,.0f} MB free, less than {least_bytes / 1e6:,.0f} MB"
+        yield Problem(Severity.FAILED, what, None, "make room; no scheduled run begins before", key="disk-full")
+
+
+def _worker_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
+    """Workers that may still cost money although their work is over; as recorded here, without asking a provider."""
+    try:
+        left = Ledger(settings.data_dir / LEDGER_NAME).unconfirmed(now)
+    except WorkerError as error:
+        yield _problem_of(error, "workers-unknown")
+        return
+    for entry in left:
+        next_step, since = f"materia worker destroy {entry.name}", entry.left_at or entry.due_at
+        yield Problem(Severity.FAILED, entry.warning(), since, next_step, key=f"worker-left-{entry.name}")
+
+
+def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str]) -> Iterator[Problem]:
+    """What the supervisor left behind, unless `said` has it already; nothing where none has ever run."""
+    try:
+        heartbeat = read_heartbeat(settings.supervisor_dir)
+    except JournalError as error:
+        yield _problem_of(error, "heartbeat-broken")
+        return
+    if heartbeat is not None and heartbeat.is_late(now):
+        next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
+        what = "the supervisor gives no sign of life"
+        yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
+    memory = recall(settings.supervisor_dir)
+    if memory.reaping is not None and memory.reaping.failing_since is not None and not _is_said(memory.reaping, said):
+        what = f"workers could not be reaped, and may cost money: {memory.reaping.said}"
+        next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; it is tried again"
+        since = memory.reaping.failing_since
+        yield Problem(Severity.FAILED, what, since, next_step, key="workers-not-reaped")
+    for pipeline, attempts in memory.attempts.items():
+        if attempts.unrecorded is not None:
+            what = f"{pipeline} could not be run for {attempts.trigger}: {attempts.unrecorded}"
+            next_step = f"see {settings.log_dir / f'scheduled-{pipeline}.log'}; it is tried again"
+            yield Problem(Severity.FAILED, what, attempts.last_at, next_step, key=f"unrecorded-{pipeline}")
+    yield from _update_problems(settings, now)
+
+
+def _is_said(reaping: Reaping, said: Collection[str]) -> bool:
+    """Whether each worker that the reaper could not destroy is a problem of its own already."""
+    return any(what in reaping.said for what in said)
+
+
+def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
+    """What `supervisor.sh` left behind: the commit it refused and why, and when it last reached the remote."""
+    refused, fetched = settings.supervisor_dir / "refused", settings.supervisor_dir / "fetched"
+    if refused.is_file():
+        what = f"the newest commit is not used: {refused.read_text(errors='replace').strip()[:500]}"
+        next_step = "mend it and push; the last good commit goes on working"
+        yield Problem(Severity.FAILED, what, _modified_at(refused), next_step, key="update-refused")
+    if fetched.is_file() and now - _modified_at(fetched) > FETCH_STALE_AFTER:
+        what = "no new code could be fetched for a day"
+        next_step = "see that the remote can be reached and GITLAB_READ_TOKEN is valid"
+        yield Problem(Severity.STALE, what, _modified_at(fetched), next_step, key="fetch-stale")
+
+
+def _modified_at(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
+    """The pipelines of the main job first, then whatever else has run."""
+    last, succeeded = journal.last_by_pipeline(), journal.last_success_by_pipeline()
+    names = (*PIPELINES, *sorted(last.keys() - set(PIPELINES)))
+    return tuple(PipelineState(name, last.get(name), succeeded.get(name)) for name in names)
+
+
+def _problem_of(error: MateriaError, key: str) -> Problem:
+    what, _, next_step = str(error).partition("; ")
+    return Problem(Severity.FAILED, what, None, next_step, key=key)

@@ -1,0 +1,1 @@
+"""The host: processes, locks, logs, redaction, the version of the code."""

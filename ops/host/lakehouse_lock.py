@@ -1,0 +1,107 @@
+"""One writer per lakehouse, also where several machines share one.
+
+A lakehouse in a file belongs to a data directory, whose lock is enough. A DuckLake may be shared: its lock lies
+where its catalog is, as a file beside one in SQLite, as an advisory lock of the server for one in PostgreSQL. The
+server lets go of it when the connection ends; a child that inherits the connection's handle keeps it open.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dataflows.errors import LakehouseError, LockHeldError, MissingToolError
+from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
+from ops.host.lock import writer_lock
+
+_KEY = 0x6D617465726961
+"""Of the advisory lock: `materia` in ASCII. A database holds one catalog, so one number is enough."""
+
+_CONNECT_TIMEOUT_S = 10
+# A machine that vanishes says no goodbye: the server looks whether it is still there.
+_KEEPALIVE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+
+_HOLDER = """
+    SELECT application_name, host(client_addr), backend_start
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND (classid::BIGINT << 32 | objid::BIGINT) = %s
+"""
+
+
+@contextmanager
+def lakehouse_lock(lake: DuckLake | None, holder: str) -> Iterator[tuple[int, ...]]:
+    """Hold the lock of a DuckLake for `holder`, such as `transform`; yields the handles that a child is to inherit.
+
+    Nothing to hold without a DuckLake. Does not wait: raises LockHeldError when another process, here or on another
+    machine, has it, and LakehouseError when the catalog's server does not answer.
+    """
+    if lake is None:
+        yield ()
+    elif isinstance(lake.catalog, PostgresCatalog):
+        with _advisory_lock(lake.catalog, holder) as handle:
+            yield (handle,)
+    else:
+        path = lake.catalog.path
+        with writer_lock(path.with_name(f"{path.name}.lock"), holder) as lock:
+            yield (lock.fileno(),)
+
+
+@contextmanager
+def _advisory_lock(catalog: PostgresCatalog, holder: str) -> Iterator[int]:
+    connection = _connected(catalog, holder)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,))
+            if cursor.fetchone() != (True,):
+                cursor.execute(_HOLDER, (_KEY,))
+                raise LockHeldError(_held_message(catalog, cursor.fetchone()))
+        yield connection.fileno()
+    finally:
+        connection.close()
+
+
+def is_catalog_there(lake: DuckLake) -> bool:
+    """Whether anybody has made the DuckLake yet; raises LakehouseError when the catalog's server does not answer."""
+    if not isinstance(lake.catalog, PostgresCatalog):
+        return lake.catalog.path.exists()
+    connection = _connected(lake.catalog, "doctor")
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT to_regclass('public.ducklake_metadata') IS NOT NULL")
+            return cursor.fetchone() == (True,)
+    finally:
+        connection.close()
+
+
+def _connected(catalog: PostgresCatalog, holder: str) -> Any:
+    try:
+        import psycopg2
+    except ImportError:
+        raise MissingToolError(
+            "a DuckLake in PostgreSQL needs psycopg2-binary; install the extra: `uv sync --extra ducklake`, "
+            "on the supervisor's host MATERIA_EXTRAS=ducklake"
+        ) from None
+    try:
+        connection = psycopg2.connect(
+            host=catalog.host,
+            port=catalog.port,
+            dbname=catalog.database,
+            user=catalog.user,
+            password=catalog.password,
+            sslmode=catalog.sslmode,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            application_name=f"materia {holder} on {socket.gethostname()}",
+            options=_KEEPALIVE,
+        )
+    except psycopg2.Error as error:
+        raise LakehouseError(
+            f"{catalog} does not answer: {' '.join(str(error).split())}; look at DUCKLAKE_CATALOG and DUCKLAKE_PASSWORD"
+        ) from error
+    connection.autocommit = True
+    return connection
+
+
+def _held_message(catalog: PostgresCatalog, found: tuple[Any, ...] | None) -> str:
+    name, address, since = found or ("another process", "an unknown address", None)
+    begun = f" since {since:%Y-%m-%d %H:%M:%S %Z}" if since else ""
+    return f"another run is writing to {catalog}: {name} ({address}) holds it{begun}; try again when it has ended"

@@ -1,0 +1,64 @@
+"""Starting `materia` as a process of its own, which outlives whoever started it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.config.settings import Settings
+
+_OUTPUT_SHOWN_BYTES = 4_096
+_COMMAND = "from ops.cli import main; raise SystemExit(main())"
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A started command: its process, and where what it prints is kept."""
+
+    arguments: tuple[str, ...]
+    process: "subprocess.Popen[bytes]"
+    output_path: Path
+    output_from_bytes: int
+
+    def wait(self) -> int:
+        """Wait for its end; returns its exit code."""
+        return self.process.wait()
+
+    def last_line(self) -> str:
+        """The last thing that it printed; empty when it printed nothing, or somebody moved away what it printed."""
+        try:
+            with self.output_path.open("rb") as output:
+                end = output.seek(0, os.SEEK_END)
+                output.seek(max(self.output_from_bytes, end - _OUTPUT_SHOWN_BYTES))
+                lines = output.read().decode(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return ""
+        return lines[-1] if lines else ""
+
+
+def command_text(arguments: Sequence[str]) -> str:
+    """The command as it would be typed."""
+    import shlex
+
+    return shlex.join(["materia", *arguments])
+
+
+def launch(arguments: Sequence[str], settings: Settings) -> Launched:
+    """Start `materia ARGUMENTS` in a session of its own: no signal of this terminal reaches it, nor this one's end.
+
+    What it prints is appended to `console.log` among the logs.
+    """
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    output_path = settings.log_dir / "console.log"
+    with output_path.open("ab") as output:
+        started_at = output.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Launched(tuple(arguments), process, output_path, started_at)

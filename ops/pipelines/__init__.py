@@ -1,0 +1,1 @@
+"""The pipelines: what `materia pipeline run` and `materia run-all` do."""

@@ -1,0 +1,116 @@
+"""Backfill: land every posted release of a range of months, a few at a time, and serve them."""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dataflows.errors import MateriaError, NotPostedError, SettingsError
+from dataflows.source.archive import Archive
+from dataflows.source.release import Month, release_of
+from ops.config.settings import Settings
+from ops.journal.run import utc_now
+from ops.pipelines.job import Job, Request, job
+from ops.pipelines.run import bring_up_to_date, described, upgrade_landing
+
+MAX_MONTHS = 600
+"""Fifty years; a longer range is a slip of the keyboard."""
+
+AT_A_TIME = 3
+"""Releases fetched side by side: USDA's server is not ours."""
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    """What became of a month."""
+
+    LANDED = "landed"
+    KNOWN = "landed before"
+    NOT_POSTED = "not posted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class MonthDone:
+    """A month that is dealt with, and how, in a line."""
+
+    month: Month
+    outcome: Outcome
+    detail: str
+
+
+Told = Callable[[MonthDone], None]
+
+
+def backfill(settings: Settings, first: Month, last: Month, request: Request, *, serve: bool, told: Told) -> str:
+    """Land the releases of `first` to `last`, then transform and publish unless `serve` is False.
+
+    A month that is not posted is no error; one that fails does not stop the others, and is raised at the end as
+    MateriaError before anything is published. Repeating a backfill goes on where it stopped. Returns the outcome
+    in a line.
+    """
+    months = tuple(first.through(last)) if (last.year - first.year) * 12 <= MAX_MONTHS else ()
+    if not 0 < len(months) <= MAX_MONTHS:
+        raise SettingsError(f"{first} to {last} is no range of at most {MAX_MONTHS} months")
+    arguments = ("--from", str(first), "--to", str(last))
+    with job("backfill", settings, request, arguments) as begun:
+        upgrade_landing(begun)
+        done = _land_all(begun, months, told)
+        counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+        begun.recorder.result = summary
+        if failed := [each for each in done if each.outcome is Outcome.FAILED]:
+            raise MateriaError(
+                f"{len(failed)} of {len(months)} months failed ({summary}); the first, {failed[0].month}: "
+                f"{failed[0].detail}. What landed stays; run the same backfill again to go on"
+            )
+        if serve and counts[Outcome.LANDED] + counts[Outcome.KNOWN]:
+            bring_up_to_date(begun)
+            begun.recorder.result = f"{summary}; {begun.recorder.result}"
+        return begun.recorder.result
+
+
+def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDone]:
+    """Land the months side by side; an interruption ends what is under way at once."""
+    archive = Archive(begun.request.patience, begun.settings.user_agent)
+    done = []
+    with closing(archive), ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, archive):
+        landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, archive) for month in months]
+        for future in as_completed(landing):
+            done.append(future.result())
+            told(done[-1])
+    return sorted(done, key=lambda each: each.month)
+
+
+@contextmanager
+def _stopping(pool: ThreadPoolExecutor, archive: Archive) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        archive.stop()
+        raise
+
+
+def _land(begun: Job, month: Month, archive: Archive) -> MonthDone:
+    from dataflows import driver, extract
+
+    inputs = {"archive": archive, "landing": begun.landing, "landed_at": utc_now()}
+    release = release_of(begun.settings.archive_url, begun.settings.dataset, month)
+    given = {"candidates": (release,), "live": None}
+    try:
+        with begun.recorder.step(str(month)) as note:
+            try:
+                found = driver.execute(extract, "snapshot", inputs, given=given)
+                outcome = Outcome.LANDED if found.is_new else Outcome.KNOWN
+                done = MonthDone(month, outcome, described(found.snapshot))
+            except NotPostedError:
+                done = MonthDone(month, Outcome.NOT_POSTED, release.url)
+            note.detail = f"{done.outcome}: {done.detail}"
+    except MateriaError as error:
+        done = MonthDone(month, Outcome.FAILED, str(error))
+    log.info("month done", extra={"month": str(month), "outcome": str(done.outcome), "detail": done.detail})
+    return done

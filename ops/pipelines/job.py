@@ -1,0 +1,122 @@
+"""A pipeline at work: what was asked for, everything it may touch, and the lock and the journal around it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dataflows.files import disk_refusal
+from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.landing.local import Landing
+from dataflows.serving.store import ServingStore
+from dataflows.source.archive import Patience
+from dataflows.source.release import Month
+from ops.config.settings import Settings
+from ops.host.lakehouse_lock import lakehouse_lock
+from ops.host.lock import WriterLock, writer_lock
+from ops.host.redact import Redactor
+from ops.journal.journal import Journal
+from ops.journal.recorder import Recorder, run_recorded
+from ops.pipelines import handover
+from ops.pipelines.handover import Remote
+
+Progress = Callable[[int, int | None], None]
+"""Told the bytes received so far and, where known, the size of the whole."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody, or the schedule, asks of a pipeline."""
+
+    trigger: str = "manual"
+    as_of: Month | None = None
+    """The month the probe starts from; this month when None."""
+    forced_reason: str | None = None
+    """Why the gate is to let a worse generation through."""
+    patience: Patience = field(default_factory=Patience)
+    progress: Progress = lambda received_bytes, total_bytes: None
+    open_journal: Callable[[Path], Journal] = Journal
+    """What records the run; a worker's also tells it to whoever follows."""
+    redact: Redactor | None = None
+    """Knows the secrets where the environment does not hold them."""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """As they would be typed."""
+        as_of = ("--as-of", str(self.as_of)) if self.as_of else ()
+        return (*as_of, *(("--force", self.forced_reason) if self.forced_reason else ()))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pipeline at work: what was asked, and everything it may touch."""
+
+    settings: Settings
+    request: Request
+    recorder: Recorder
+    lock: WriterLock
+    landing: Landing
+    serving: ServingStore
+    remote: Remote | None = None
+    """The bucket's side of everything, where settings name one."""
+    shared_lock_fds: tuple[int, ...] = ()
+    """The lock of a lakehouse that other machines share, while it is held."""
+
+    def execute(
+        self, dataflow: Any, wanted: str, inputs: Mapping[str, Any], given: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Compute a node of a dataflow, its nodes recorded as steps."""
+        from dataflows import driver
+        from ops.journal.steps import step_recorder
+
+        return driver.execute(dataflow, wanted, inputs, given=given, adapters=[step_recorder(self.recorder)])
+
+    @contextmanager
+    def inside(self, pipeline: str, arguments: Sequence[str] | None = None) -> Iterator["Job"]:
+        """The same job as a run of `pipeline` inside this one, asked for in the same way unless `arguments` differ."""
+        asked = self.request.arguments if arguments is None else arguments
+        with self.recorder.child(pipeline, arguments=asked) as recorder:
+            yield replace(self, recorder=recorder)
+
+    @contextmanager
+    def holding_lakehouse(self) -> Iterator["Job"]:
+        """The same job while nobody else, on whatever machine, writes to the lakehouse; raises LockHeldError."""
+        with self.holding(self.settings.used_ducklake) as holding:
+            yield holding
+
+    @contextmanager
+    def holding(self, lake: DuckLake | None) -> Iterator["Job"]:
+        """The same for a DuckLake that need not be the gateway."""
+        with lakehouse_lock(lake, self.recorder.run.pipeline) as fds:
+            yield replace(self, shared_lock_fds=fds)
+
+
+@contextmanager
+def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
+    """The lock, the journal and the stores, held while a pipeline works; what the disk refuses is a typed error."""
+    with (
+        disk_refusal(settings.data_dir),
+        writer_lock(settings.lock_path, pipeline) as lock,
+        request.open_journal(settings.journal_path) as journal,
+        run_recorded(
+            journal,
+            pipeline,
+            trigger=request.trigger,
+            arguments=arguments,
+            log_dir=settings.log_dir,
+            redact=request.redact,
+        ) as recorder,
+        disk_refusal(settings.data_dir),  # once more, for the journal and the log to tell it in these words
+    ):
+        lock.name_run(recorder.run.id)
+        remote = handover.remote_of(settings)
+        yield Job(
+            settings=settings,
+            request=request,
+            recorder=recorder,
+            lock=lock,
+            landing=handover.landing_of(settings, remote),
+            serving=ServingStore(settings.serving_path),
+            remote=remote,
+        )

@@ -1,0 +1,118 @@
+"""The landed releases, and what serving says of each; for `materia releases` and the console."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dataflows.errors import ServingError
+from dataflows.landing.snapshot import Snapshot
+from dataflows.serving.generation import Generation
+from dataflows.serving.store import ServingStore
+from ops.config.settings import Settings
+from ops.pipelines.handover import landing_of, remote_of
+
+_CHANGES = """
+    SELECT
+        release.snapshot_key, release.previous_released_on IS NULL AS is_baseline,
+        coalesce(sum(facts_new), 0)::BIGINT AS new, coalesce(sum(facts_revised), 0)::BIGINT AS revised,
+        coalesce(sum(facts_removed), 0)::BIGINT AS removed, coalesce(sum(facts_restated), 0)::BIGINT AS restated
+    FROM serving.dim_release AS release
+    LEFT JOIN serving.agg_release_summary AS summary USING (released_on)
+    GROUP BY ALL
+"""
+
+
+class Standing(StrEnum):
+    """How a landed release stands to what is served."""
+
+    SERVED = "served"
+    BASELINE = "baseline"
+    """Served, and the earliest: there was nothing to compare it with."""
+    SUPERSEDED = "superseded"
+    """USDA published another file on the same day, and that one counts."""
+    WAITING = "not served"
+    """Landed, and not (or, after a rollback, no longer) in the served generation."""
+    UNKNOWN = "served?"
+    """In the served generation, which could not be asked about it."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How many facts a release changed."""
+
+    new: int
+    revised: int
+    removed: int
+    restated: int
+
+
+@dataclass(frozen=True)
+class LandedRelease:
+    """A landed snapshot, and what serving says of it; `changes` is None for all but the compared ones."""
+
+    snapshot: Snapshot
+    standing: Standing
+    changes: Changes | None
+
+
+@dataclass(frozen=True)
+class Releases:
+    """The releases of the served dataset, newest first, and what somebody should know about them."""
+
+    generation: Generation | None
+    releases: tuple[LandedRelease, ...]
+    notices: tuple[str, ...]
+
+
+def take_releases(settings: Settings) -> Releases:
+    """Join the landing's markers with the served generation; opens no database when nothing is served.
+
+    What is wrong with serving becomes a notice, for the landing can be read all the same. Raises LandingError.
+    """
+    snapshots = landing_of(settings, remote_of(settings)).snapshots()
+    ours = [snapshot for snapshot in reversed(snapshots) if snapshot.dataset == settings.dataset]
+    notices = list(_others(snapshots, settings.dataset))
+    generation, told = None, None
+    try:
+        generation = ServingStore(settings.serving_path).served()
+        told = _changes(settings) if generation else {}
+    except ServingError as error:
+        notices.append(f"what is served cannot be asked: {error}")
+    included = frozenset(generation.snapshots) if generation else frozenset()
+    found = tuple(_landed_release(snapshot, included, told) for snapshot in ours)
+    return Releases(generation, found, tuple(notices))
+
+
+def _others(snapshots: tuple[Snapshot, ...], dataset: str) -> list[str]:
+    counts: dict[str, int] = {}
+    for snapshot in snapshots:
+        counts[snapshot.dataset] = counts.get(snapshot.dataset, 0) + 1
+    return [
+        f"{count} landed {'snapshot' if count == 1 else 'snapshots'} of {other} ignored: "
+        f"this data directory serves {dataset} (PSD_DATASET)"
+        for other, count in sorted(counts.items())
+        if other != dataset
+    ]
+
+
+def _changes(settings: Settings) -> Mapping[str, Changes | None]:
+    """Per snapshot that counts for its day what it changed, None for the baseline."""
+    from dataflows.serving import ServingReader
+
+    with ServingReader(settings.serving_path, threads=1) as reader:
+        rows = reader.query(_CHANGES).table.to_pylist()
+    return {row.pop("snapshot_key"): None if row.pop("is_baseline") else Changes(**row) for row in rows}
+
+
+def _landed_release(
+    snapshot: Snapshot, included: frozenset[str], told: Mapping[str, Changes | None] | None
+) -> LandedRelease:
+    if snapshot.key not in included:
+        standing = Standing.WAITING
+    elif told is None:
+        standing = Standing.UNKNOWN
+    elif snapshot.key not in told:
+        standing = Standing.SUPERSEDED
+    else:
+        standing = Standing.BASELINE if told[snapshot.key] is None else Standing.SERVED
+    return LandedRelease(snapshot, standing, (told or {}).get(snapshot.key))

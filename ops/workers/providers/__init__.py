@@ -1,0 +1,1 @@
+"""One module per cloud provider, each of which builds a `Provider`."""

@@ -1,0 +1,209 @@
+"""Hetzner Cloud through its own client."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from ops.workers.errors import WorkerError
+from ops.workers.labels import SELECTOR, Labels
+from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.refusals import is_about_the_offer
+
+if TYPE_CHECKING:
+    from hcloud import Client
+
+NAME = "hetzner"
+API_URL = "https://api.hetzner.cloud/v1"
+IMAGE = "debian-12"
+
+_REQUEST_TIMEOUT_S = 30.0
+_TROUBLES: Mapping[str | int, Trouble] = {
+    "not_found": Trouble.GONE,
+    "uniqueness_error": Trouble.TAKEN,
+    "resource_in_use": Trouble.BUSY,
+    "unauthorized": Trouble.REFUSED,
+    "forbidden": Trouble.REFUSED,
+    401: Trouble.REFUSED,
+    403: Trouble.REFUSED,
+    **dict.fromkeys(
+        ("unavailable", "service_error", "server_error", "maintenance", "internal_error", "locked"), Trouble.PASSING
+    ),
+}
+
+
+def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Provider:
+    """Hetzner, asked with a token; `pause_s` is the first pause between two tries."""
+    from hcloud import Client
+
+    client = Client(
+        token,
+        api_endpoint=api_url,
+        application_name="materia",
+        poll_interval=pause_s,
+        timeout=_REQUEST_TIMEOUT_S,
+    )
+    address_prices = cache(partial(_address_prices, client))
+    keys, firewalls = _kind("SSH key", client.ssh_keys), _kind("firewall", client.firewalls)
+    return provider_from(
+        Cloud(
+            name=NAME,
+            title="Hetzner",
+            credentials="HETZNER_TOKEN",
+            user="root",
+            servers=_kind("server", client.servers),
+            supplies=(Supply(firewalls, partial(_firewall, client)), Supply(keys, partial(_key, client))),
+            remnants=(),
+            offers=lambda: _offers(client, address_prices()),
+            create=partial(_create, client),
+            instance=lambda thing: _instance(thing, address_prices()),
+            trouble=_trouble,
+            again=lambda thing: _thing(client.servers.get_by_id(thing.raw.id)),
+            pause_s=pause_s,
+        )
+    )
+
+
+def _kind(what: str, resources: Any) -> Kind:
+    def named(name: str) -> Iterable[Thing]:
+        found = resources.get_by_name(name)
+        return [] if found is None else [_thing(found)]
+
+    return Kind(
+        what=what,
+        named=named,
+        ours=lambda: [_thing(each) for each in resources.get_all(label_selector=SELECTOR)],
+        delete=lambda thing: resources.delete(thing.raw),
+        is_there=lambda thing: resources.get_by_id(thing.raw.id) is not None,
+    )
+
+
+def _thing(found: Any) -> Thing:
+    is_leaving = getattr(found, "status", None) == "deleting"
+    return Thing(str(found.id), found.name, Labels.read(found.labels), found, is_leaving=is_leaving)
+
+
+def _address_prices(client: "Client") -> Mapping[str, float]:
+    """What a primary IPv4 address costs, EUR an hour (gross) by location; raises WorkerError for another currency."""
+    pricing = client.request(method="GET", url="/pricing")["pricing"]
+    if pricing["currency"] != "EUR":
+        raise WorkerError(
+            f"Hetzner bills this project in {pricing['currency']}, and the caps are in EUR; use a project in EUR"
+        )
+    return {
+        price["location"]: float(price["price_hourly"]["gross"])
+        for kind in pricing["primary_ips"]
+        if kind["type"] == "ipv4"
+        for price in kind["prices"]
+    }
+
+
+def _offers(client: "Client", address_prices: Mapping[str, float]) -> tuple[Offer, ...]:
+    """Every x86 type at every location that still offers it; a type that is being withdrawn is left out.
+
+    The price is that of the server and its IPv4 address.
+    """
+    found = []
+    for kind in client.server_types.get_all():
+        if kind.architecture != "x86":
+            continue
+        # hcloud types them as optional for references that are not loaded; a list holds whole objects.
+        assert kind.name and kind.cores and kind.memory
+        prices = _prices(kind, address_prices)
+        found += [
+            Offer(
+                type=kind.name,
+                location=place.location.name,
+                cores=kind.cores,
+                memory_gb=kind.memory,
+                eur_per_hour=prices[place.location.name],
+                # None: an API that does not say so is asked by trying.
+                available=place.available is not False,
+            )
+            for place in kind.locations or ()
+            if place.deprecation is None and place.location.name in prices
+        ]
+    return tuple(found)
+
+
+def _prices(kind: Any, address_prices: Mapping[str, float]) -> dict[str, float]:
+    """EUR an hour of a server type with its address, by location."""
+    # Where no address is priced, the dearest is taken: the caps may be too careful, never too trusting.
+    dearest = max(address_prices.values(), default=0.0)
+    return {
+        price["location"]: round(
+            float(price["price_hourly"]["gross"]) + address_prices.get(price["location"], dearest), 6
+        )
+        for price in kind.prices
+    }
+
+
+def _create(client: "Client", order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+    from hcloud.images import Image
+    from hcloud.locations import Location
+    from hcloud.server_types import ServerType
+    from hcloud.ssh_keys import SSHKey
+
+    answer = client.servers.create(
+        order.name,
+        ServerType(name=offer.type),
+        Image(name=IMAGE),
+        ssh_keys=[SSHKey(name=order.name)],
+        firewalls=[supplies["firewall"].raw],
+        user_data=order.user_data,
+        labels=order.labels.as_labels(),
+        location=Location(name=offer.location),
+    )
+    return _thing(answer.server)
+
+
+def _key(client: "Client", order: Order, offer: Offer) -> Thing:
+    return _thing(client.ssh_keys.create(order.name, order.public_key, labels=order.labels.as_labels()))
+
+
+def _firewall(client: "Client", order: Order, offer: Offer) -> Thing:
+    from hcloud.firewalls import FirewallRule
+
+    rule = FirewallRule(
+        direction="in",
+        protocol="tcp",
+        port=str(order.ssh_port),
+        source_ips=list(order.ssh_from),
+        destination_ips=[],
+        description="SSH",
+    )
+    # hcloud annotates a firewall's labels as text, and sends on the mapping that the API wants.
+    labels: Any = order.labels.as_labels()
+    return _thing(client.firewalls.create(order.name, rules=[rule], labels=labels).firewall)
+
+
+def _instance(thing: Thing, address_prices: Mapping[str, float]) -> Instance:
+    assert thing.labels is not None
+    server = thing.raw
+    location = server.location.name
+    prices = _prices(server.server_type, address_prices)
+    address = server.public_net.ipv4 if server.public_net else None
+    return Instance(
+        id=thing.id,
+        name=thing.name,
+        provider=NAME,
+        type=server.server_type.name,
+        location=location,
+        ip=address.ip if address else None,
+        created_at=server.created,
+        labels=thing.labels,
+        eur_per_hour=prices.get(location, max(prices.values(), default=0.0)),
+        status=server.status,
+    )
+
+
+def _trouble(error: Exception) -> Trouble:
+    """hcloud itself has waited out rate limits and gateways before it raises."""
+    import requests
+
+    code = getattr(error, "code", "")
+    if (isinstance(code, int) and code >= 500) or isinstance(error, requests.ConnectionError | requests.Timeout):
+        return Trouble.PASSING
+    if is_about_the_offer(NAME, code, str(error)):
+        return Trouble.NO_CAPACITY
+    return _TROUBLES.get(code, Trouble.FINAL)

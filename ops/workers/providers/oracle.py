@@ -1,0 +1,434 @@
+"""Oracle Cloud Infrastructure through its own SDK. Availability domains are its locations; labels are free-form tags.
+
+Its API tells no prices: those come from Oracle's public price list, by the part numbers of each shape's processors
+and memory. A shape whose parts are not known here, or not in the list, is not offered.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+from ops.workers.errors import NoCapacityError, WorkerError
+from ops.workers.labels import Labels
+from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.refusals import is_about_the_offer
+
+NAME = "oracle"
+PRICES_URL = "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/?currencyCode=EUR"
+IMAGE = ("Canonical Ubuntu", "24.04")
+
+# Part numbers of an OCPU (two vCPU) and of a GB of memory, each an hour: https://www.oracle.com/cloud/price-list/
+SHAPES = {
+    "VM.Standard3.Flex": ("B94176", "B94177"),
+    "VM.Standard.E4.Flex": ("B93113", "B93114"),
+    "VM.Standard.E5.Flex": ("B97384", "B97385"),
+    "VM.Standard.E6.Flex": ("B111129", "B111130"),
+}
+SIZES = ((1, 8), (2, 16), (4, 32))
+"""OCPUs and GB that a flexible shape is offered with."""
+
+DISK_GB = 50
+DISK_PERFORMANCE_UNITS = 10
+# A GB of disk, and a performance unit of it, each a month.
+_DISK_PARTS = ("B91961", "B91962")
+_HOURS_A_MONTH = 730
+
+_REQUEST_TIMEOUT_S = (10.0, 30.0)
+_MOST_PAGES = 50
+_GONE = ("TERMINATED", "TERMINATING")
+_OF_CODE = {
+    "NotAuthenticated": Trouble.REFUSED,
+    "NotAuthorized": Trouble.REFUSED,
+    # Oracle does not tell a thing that is not there from one that may not be seen.
+    "NotAuthorizedOrNotFound": Trouble.GONE,
+    "NotFound": Trouble.GONE,
+    "IncorrectState": Trouble.BUSY,
+    "Conflict": Trouble.BUSY,
+    "PreconditionFailed": Trouble.BUSY,
+    "TooManyRequests": Trouble.PASSING,
+    "InvalidatedRetryToken": Trouble.TAKEN,
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who asks, and where machines go; `tax` is the share that comes on top of Oracle's prices."""
+
+    user: str
+    tenancy: str
+    fingerprint: str
+    region: str
+    key: str = field(repr=False)
+    compartment_id: str
+    subnet_id: str
+    api_url: str | None = None
+    prices_url: str = PRICES_URL
+    tax: float = 0.2
+
+
+@dataclass(frozen=True)
+class _Apis:
+    compute: Any
+    network: Any
+    identity: Any
+
+
+def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
+    """Oracle, asked with an API signing key; `pause_s` is the first pause between two tries."""
+    apis = _apis(account)
+    prices = cache(partial(_prices, account))
+    domains = cache(partial(_domains, apis, account))
+    return provider_from(
+        Cloud(
+            name=NAME,
+            title="Oracle",
+            credentials="OCI_CLI_USER, OCI_CLI_TENANCY, OCI_CLI_FINGERPRINT and OCI_CLI_KEY_CONTENT",
+            user="root",
+            servers=_servers(apis, account),
+            supplies=(
+                Supply(
+                    _groups(apis, account),
+                    make=partial(_make_group, apis, account),
+                    complete=partial(_complete_group, apis),
+                ),
+            ),
+            remnants=(),
+            offers=lambda: tuple(each for domain in domains() for each in _offers(apis, account, domain, prices())),
+            create=partial(_create, apis, account),
+            instance=lambda thing: _instance(apis, account, thing, prices()),
+            trouble=_trouble,
+            said=_said,
+            again=lambda thing: _thing(apis.compute.get_instance(thing.id).data),
+            failure=lambda thing: "it was terminated while it was made" if thing.is_leaving else None,
+            pause_s=pause_s,
+        )
+    )
+
+
+def _apis(account: Account) -> _Apis:
+    from oci.circuit_breaker import NoCircuitBreakerStrategy
+    from oci.core import ComputeClient, VirtualNetworkClient
+    from oci.identity import IdentityClient
+    from oci.retry import NoneRetryStrategy
+
+    config = {
+        "user": account.user,
+        "tenancy": account.tenancy,
+        "fingerprint": account.fingerprint,
+        "region": account.region,
+        "key_content": account.key,
+    }
+    given: dict[str, Any] = {
+        "timeout": _REQUEST_TIMEOUT_S,
+        # How often to ask again is decided here, and a machine must be destroyed also after much trouble.
+        "retry_strategy": NoneRetryStrategy(),
+        "circuit_breaker_strategy": NoCircuitBreakerStrategy(),
+    }
+    if account.api_url:
+        given["service_endpoint"] = account.api_url
+    return _Apis(ComputeClient(config, **given), VirtualNetworkClient(config, **given), IdentityClient(config, **given))
+
+
+def _listed(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[Any]:
+    """All pages. The SDK's own helper asks again by itself for minutes."""
+    found: list[Any] = []
+    for _ in range(_MOST_PAGES):
+        answer = ask(*arguments, **given)
+        found += answer.data
+        if (page := answer.headers.get("opc-next-page")) is None:
+            break
+        given["page"] = page
+    return found
+
+
+def _servers(apis: _Apis, account: Account) -> Kind:
+    def found(**filters: Any) -> Iterator[Thing]:
+        for each in _listed(apis.compute.list_instances, account.compartment_id, **filters):
+            # What is terminated is still listed for hours.
+            if each.lifecycle_state != "TERMINATED":
+                yield _thing(each)
+
+    return Kind(
+        what="server",
+        named=lambda name: found(display_name=name),
+        ours=lambda: [each for each in found() if each.labels is not None],
+        delete=partial(_terminate, apis),
+        is_there=lambda thing: apis.compute.get_instance(thing.id).data.lifecycle_state != "TERMINATED",
+    )
+
+
+def _terminate(apis: _Apis, thing: Thing) -> None:
+    # It takes minutes, and asking for it once more meanwhile is an error.
+    if not thing.is_leaving and apis.compute.get_instance(thing.id).data.lifecycle_state not in _GONE:
+        apis.compute.terminate_instance(thing.id, preserve_boot_volume=False)
+
+
+def _thing(instance: Any) -> Thing:
+    is_leaving = instance.lifecycle_state in _GONE
+    tags = instance.freeform_tags or {}
+    return Thing(instance.id, instance.display_name, Labels.read(tags), instance, is_leaving=is_leaving)
+
+
+def _groups(apis: _Apis, account: Account) -> Kind:
+    def found(**filters: Any) -> Iterator[Thing]:
+        listed = _listed(apis.network.list_network_security_groups, compartment_id=account.compartment_id, **filters)
+        for each in listed:
+            if each.lifecycle_state != "TERMINATED":
+                yield Thing(each.id, each.display_name, Labels.read(each.freeform_tags or {}), each)
+
+    def is_there(thing: Thing) -> bool:
+        return bool(apis.network.get_network_security_group(thing.id).data.lifecycle_state != "TERMINATED")
+
+    return Kind(
+        what="firewall",
+        named=lambda name: found(display_name=name),
+        ours=lambda: [each for each in found() if each.labels is not None],
+        delete=lambda thing: apis.network.delete_network_security_group(thing.id),
+        is_there=is_there,
+    )
+
+
+def _prices(account: Account) -> Mapping[str, float]:
+    """EUR of each part for its unit, pay as you go, with tax; raises WorkerError without them."""
+    import httpx
+
+    try:
+        answer = httpx.get(account.prices_url, timeout=_REQUEST_TIMEOUT_S[1], follow_redirects=True)
+        found = {}
+        for item in answer.raise_for_status().json()["items"]:
+            values = [
+                price["value"]
+                for localised in item["currencyCodeLocalizations"]
+                if localised["currencyCode"] == "EUR"
+                for price in localised["prices"]
+                if price["model"] == "PAY_AS_YOU_GO"
+            ]
+            if values:
+                # The first of several is what is free of charge; the caps do not count on that.
+                found[item["partNumber"]] = max(values) * (1 + account.tax)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise WorkerError(
+            f"Oracle's price list does not say what machines cost ({type(error).__name__}: {error}), so none is asked "
+            "for; try again later"
+        ) from error
+    if missing := [part for part in _DISK_PARTS if part not in found]:
+        raise WorkerError(f"Oracle's price list lacks {' and '.join(missing)}, a disk's parts; so none is asked for")
+    return found
+
+
+def _eur_per_hour(shape: str, ocpus: float, memory_gb: float, prices: Mapping[str, float]) -> float | None:
+    """Processors, memory and disk, or None where that is not priced."""
+    parts = SHAPES.get(shape)
+    if parts is None or not all(part in prices for part in parts):
+        return None
+    of_disk = DISK_GB * (prices[_DISK_PARTS[0]] + DISK_PERFORMANCE_UNITS * prices[_DISK_PARTS[1]]) / _HOURS_A_MONTH
+    return round(ocpus * prices[parts[0]] + memory_gb * prices[parts[1]] + of_disk, 6)
+
+
+def _domains(apis: _Apis, account: Account) -> tuple[str, ...]:
+    return tuple(each.name for each in _listed(apis.identity.list_availability_domains, account.tenancy))
+
+
+def _offers(apis: _Apis, account: Account, domain: str, prices: Mapping[str, float]) -> Iterator[Offer]:
+    shapes = _listed(apis.compute.list_shapes, account.compartment_id, availability_domain=domain)
+    names = sorted({each.shape for each in shapes} & SHAPES.keys())
+    out_of_stock = _out_of_stock(apis, account, domain, names)
+    for name in names:
+        for ocpus, memory_gb in SIZES:
+            eur_per_hour = _eur_per_hour(name, ocpus, memory_gb, prices)
+            if eur_per_hour is not None:
+                yield Offer(
+                    type=f"{name}:{ocpus}x{memory_gb}",
+                    location=domain,
+                    cores=2 * ocpus,
+                    memory_gb=float(memory_gb),
+                    eur_per_hour=eur_per_hour,
+                    available=(name, ocpus) not in out_of_stock,
+                )
+
+
+def _out_of_stock(apis: _Apis, account: Account, domain: str, names: list[str]) -> set[tuple[str, float]]:
+    """What Oracle says it has no room for; nothing where we may not ask."""
+    from oci.core import models
+
+    wanted = [
+        models.CreateCapacityReportShapeAvailabilityDetails(
+            instance_shape=name,
+            instance_shape_config=models.CapacityReportInstanceShapeConfig(ocpus=ocpus, memory_in_gbs=memory_gb),
+        )
+        for name in names
+        for ocpus, memory_gb in SIZES
+    ]
+    if not wanted:
+        return set()
+    details = models.CreateComputeCapacityReportDetails(
+        compartment_id=account.tenancy, availability_domain=domain, shape_availabilities=wanted
+    )
+    try:
+        report = apis.compute.create_compute_capacity_report(details).data
+    except Exception as error:
+        if _trouble(error) in (Trouble.GONE, Trouble.REFUSED):
+            # Only whoever may act on the whole tenancy is told. Then it is asked by trying.
+            return set()
+        raise
+    return {
+        (each.instance_shape, each.instance_shape_config.ocpus)
+        for each in report.shape_availabilities
+        if each.availability_status != "AVAILABLE"
+    }
+
+
+def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+    import base64
+    import hashlib
+
+    from oci.core import models
+    from oci.exceptions import ServiceError
+
+    shape, ocpus, memory_gb = _parts_of(offer.type)
+    labels = order.labels.as_labels()
+    details = models.LaunchInstanceDetails(
+        availability_domain=offer.location,
+        compartment_id=account.compartment_id,
+        display_name=order.name,
+        shape=shape,
+        shape_config=models.LaunchInstanceShapeConfigDetails(ocpus=ocpus, memory_in_gbs=memory_gb),
+        source_details=models.InstanceSourceViaImageDetails(
+            image_id=_image(apis, account, shape),
+            boot_volume_size_in_gbs=DISK_GB,
+            boot_volume_vpus_per_gb=DISK_PERFORMANCE_UNITS,
+        ),
+        create_vnic_details=models.CreateVnicDetails(
+            subnet_id=account.subnet_id, assign_public_ip=True, nsg_ids=[supplies["firewall"].id]
+        ),
+        metadata={
+            "ssh_authorized_keys": order.public_key,
+            "user_data": base64.b64encode(order.user_data.encode()).decode(),
+        },
+        freeform_tags=labels,
+    )
+    # The same order asked for twice within a day makes one machine.
+    token = hashlib.sha256(f"{order.name} {sorted(labels.items())} {offer}".encode()).hexdigest()
+    try:
+        return _thing(apis.compute.launch_instance(details, opc_retry_token=token).data)
+    except ServiceError as error:
+        if error.code != "InvalidatedRetryToken":
+            raise
+        # What that made is gone again.
+        return _thing(apis.compute.launch_instance(details).data)
+
+
+def _parts_of(offered: str) -> tuple[str, float, float]:
+    shape, _, size = offered.partition(":")
+    ocpus, _, memory_gb = size.partition("x")
+    return shape, float(ocpus), float(memory_gb)
+
+
+def _image(apis: _Apis, account: Account, shape: str) -> str:
+    system, version = IMAGE
+    found: Iterable[Any] = apis.compute.list_images(
+        account.compartment_id,
+        operating_system=system,
+        operating_system_version=version,
+        shape=shape,
+        lifecycle_state="AVAILABLE",
+        sort_by="TIMECREATED",
+        sort_order="DESC",
+        limit=1,
+    ).data
+    for image in found:
+        return str(image.id)
+    raise NoCapacityError(f"there is no image of {system} {version} for {shape}")
+
+
+def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Thing:
+    """Lets nothing in until it has its rules."""
+    from oci.core import models
+
+    details = models.CreateNetworkSecurityGroupDetails(
+        compartment_id=account.compartment_id,
+        vcn_id=apis.network.get_subnet(account.subnet_id).data.vcn_id,
+        display_name=order.name,
+        freeform_tags=order.labels.as_labels(),
+    )
+    made = apis.network.create_network_security_group(details).data
+    return Thing(made.id, made.display_name, Labels.read(made.freeform_tags or {}), made)
+
+
+def _complete_group(apis: _Apis, thing: Thing, order: Order) -> None:
+    from oci.core import models
+
+    there = {
+        rule.source
+        for rule in _listed(apis.network.list_network_security_group_security_rules, thing.id, direction="INGRESS")
+    }
+    ports = models.TcpOptions(destination_port_range=models.PortRange(min=order.ssh_port, max=order.ssh_port))
+    rules = [
+        models.AddSecurityRuleDetails(
+            direction="INGRESS", protocol="6", source=source, source_type="CIDR_BLOCK", tcp_options=ports
+        )
+        for source in order.ssh_from
+        # The machine has no IPv6 address, and a network without IPv6 takes no rule about it.
+        if source not in there and ":" not in source
+    ]
+    if rules:
+        details = models.AddNetworkSecurityGroupSecurityRulesDetails(security_rules=rules)
+        apis.network.add_network_security_group_security_rules(thing.id, details)
+
+
+def _instance(apis: _Apis, account: Account, thing: Thing, prices: Mapping[str, float]) -> Instance:
+    assert thing.labels is not None
+    found = thing.raw
+    ocpus, memory_gb = found.shape_config.ocpus, found.shape_config.memory_in_gbs
+    eur_per_hour = _eur_per_hour(found.shape, ocpus, memory_gb, prices)
+    if eur_per_hour is None:
+        # Not in the list any more: the caps may be too careful, never too trusting.
+        known = (_eur_per_hour(shape, ocpus, memory_gb, prices) for shape in SHAPES)
+        eur_per_hour = max((each for each in known if each is not None), default=0.0)
+    return Instance(
+        id=thing.id,
+        name=thing.name,
+        provider=NAME,
+        type=f"{found.shape}:{ocpus:g}x{memory_gb:g}",
+        location=found.availability_domain,
+        ip=_address(apis, account, thing) if found.lifecycle_state == "RUNNING" else None,
+        created_at=found.time_created,
+        labels=thing.labels,
+        eur_per_hour=eur_per_hour,
+        status=found.lifecycle_state.lower(),
+    )
+
+
+def _address(apis: _Apis, account: Account, thing: Thing) -> str | None:
+    attached = apis.compute.list_vnic_attachments(account.compartment_id, instance_id=thing.id).data
+    for each in attached:
+        if each.lifecycle_state == "ATTACHED":
+            address = apis.network.get_vnic(each.vnic_id).data.public_ip
+            return str(address) if address else None
+    return None
+
+
+def _trouble(error: Exception) -> Trouble:
+    import requests
+    from oci.exceptions import ConnectTimeout, RequestException, ServiceError
+
+    if isinstance(error, RequestException | ConnectTimeout | requests.ConnectionError | requests.Timeout):
+        return Trouble.PASSING
+    if not isinstance(error, ServiceError):
+        return Trouble.FINAL
+    # No capacity is a 500, and an "InternalError" by its code.
+    if is_about_the_offer(NAME, error.code, str(error.message)):
+        return Trouble.NO_CAPACITY
+    if error.code in _OF_CODE:
+        return _OF_CODE[error.code]
+    if error.status >= 500 or error.status == 429:
+        return Trouble.PASSING
+    return {401: Trouble.REFUSED, 404: Trouble.GONE, 409: Trouble.BUSY}.get(error.status, Trouble.FINAL)
+
+
+def _said(error: Exception) -> str:
+    """The SDK's own text is a page long."""
+    code, message = getattr(error, "code", None), getattr(error, "message", None)
+    return f"{code}: {message}" if code and message else str(error)

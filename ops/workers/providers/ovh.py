@@ -1,0 +1,297 @@
+"""OVHcloud Public Cloud, which is OpenStack, through openstacksdk. Regions are its locations; labels are metadata.
+
+OpenStack knows no prices: those come from OVH's public catalogue. A flavour that is not priced there is not offered.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+from ops.workers.errors import NoCapacityError, WorkerError
+from ops.workers.labels import Labels
+from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.refusals import is_about_the_offer
+
+NAME = "ovh"
+AUTH_URL = "https://auth.cloud.ovh.net/v3"
+CATALOGUE_URL = "https://eu.api.ovh.com/v1/order/catalog/public/cloud?ovhSubsidiary=FR"
+IMAGE = "Debian 12"
+NETWORK = "Ext-Net"
+"""OVH's public network: a machine on it has an IPv4 address that is in its price."""
+
+_REQUEST_TIMEOUT_S = 30.0
+_LEAST_DISK_GB = 20
+_PRICE_UNIT = 1e-8
+_OF_STATUS = {
+    401: Trouble.REFUSED,
+    403: Trouble.REFUSED,
+    404: Trouble.GONE,
+    408: Trouble.PASSING,
+    409: Trouble.BUSY,
+    413: Trouble.PASSING,
+    429: Trouble.PASSING,
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who asks, in which project and regions; `tax` is the share that comes on top of OVH's prices."""
+
+    username: str
+    password: str = field(repr=False)
+    project_id: str
+    regions: tuple[str, ...]
+    auth_url: str = AUTH_URL
+    catalogue_url: str = CATALOGUE_URL
+    tax: float = 0.2
+
+
+def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
+    """OVH, asked as an OpenStack user; `pause_s` is the first pause between two tries."""
+    regions = {region: _connection(account, region) for region in account.regions}
+    prices = cache(partial(_prices, account))
+    return provider_from(
+        Cloud(
+            name=NAME,
+            title="OVH",
+            credentials="OS_USERNAME, OS_PASSWORD and OS_TENANT_ID",
+            user="root",
+            servers=_servers(regions),
+            supplies=(
+                Supply(
+                    _groups(regions),
+                    make=partial(_make_group, regions),
+                    complete=partial(_complete_group, regions),
+                    place=lambda offer: offer.location,
+                ),
+            ),
+            remnants=(),
+            offers=lambda: tuple(
+                each for region, openstack in regions.items() for each in _offers(openstack, region, prices())
+            ),
+            create=partial(_create, regions),
+            instance=lambda thing: _instance(thing, prices()),
+            trouble=_trouble,
+            again=lambda thing: _thing(thing.place, regions[thing.place].compute.get_server(thing.id)),
+            failure=_failure,
+            pause_s=pause_s,
+        )
+    )
+
+
+def _connection(account: Account, region: str) -> Any:
+    import openstack
+
+    return openstack.connect(
+        load_yaml_config=False,
+        load_envvars=False,
+        auth_type="v3password",
+        auth={
+            "auth_url": account.auth_url,
+            "username": account.username,
+            "password": account.password,
+            "project_id": account.project_id,
+            "user_domain_name": "Default",
+        },
+        region_name=region,
+        app_name="materia",
+        api_timeout=_REQUEST_TIMEOUT_S,
+    )
+
+
+def _servers(regions: Mapping[str, Any]) -> Kind:
+    def found() -> Iterator[Thing]:
+        # OpenStack lets only administrators search by metadata.
+        for region, openstack in regions.items():
+            yield from (_thing(region, each) for each in openstack.compute.servers(details=True))
+
+    return Kind(
+        what="server",
+        named=lambda name: [each for each in found() if each.name == name],
+        ours=lambda: [each for each in found() if each.labels is not None],
+        delete=lambda thing: regions[thing.place].compute.delete_server(thing.id, ignore_missing=False),
+        is_there=lambda thing: regions[thing.place].compute.get_server(thing.id).status not in _GONE,
+    )
+
+
+_GONE = ("DELETED", "SOFT_DELETED")
+
+
+def _groups(regions: Mapping[str, Any]) -> Kind:
+    def found() -> Iterator[Thing]:
+        for region, openstack in regions.items():
+            yield from (_group(region, each) for each in openstack.network.security_groups())
+
+    def delete(thing: Thing) -> None:
+        regions[thing.place].network.delete_security_group(thing.id, ignore_missing=False)
+
+    return Kind(
+        what="firewall",
+        named=lambda name: [each for each in found() if each.name == name],
+        ours=lambda: [each for each in found() if each.labels is not None],
+        delete=delete,
+        is_there=lambda thing: bool(regions[thing.place].network.get_security_group(thing.id)),
+    )
+
+
+def _thing(region: str, server: Any) -> Thing:
+    is_leaving = server.status in _GONE or server.task_state == "deleting"
+    return Thing(server.id, server.name, Labels.read(server.metadata or {}), server, region, is_leaving)
+
+
+def _group(region: str, group: Any) -> Thing:
+    """Its description holds the labels: unlike tags, it is there from the first moment."""
+    told = dict(part.split("=", 1) for part in (group.description or "").split() if "=" in part)
+    return Thing(group.id, group.name, Labels.read(told), group, region)
+
+
+def _prices(account: Account) -> Mapping[str, float]:
+    """EUR an hour of each flavour, with tax; where regions differ, the dearest. Raises WorkerError without them."""
+    import httpx
+
+    try:
+        answer = httpx.get(account.catalogue_url, timeout=_REQUEST_TIMEOUT_S, follow_redirects=True)
+        catalogue = answer.raise_for_status().json()
+        currency, addons = catalogue["locale"]["currencyCode"], catalogue["addons"]
+        found: dict[str, float] = {}
+        for addon in addons:
+            flavour, mark, _ = addon["planCode"].partition(".consumption")
+            hourly = [
+                price["price"] * _PRICE_UNIT * (1 + account.tax)
+                for price in addon["pricings"]
+                if "consumption" in price["capacities"]
+            ]
+            if mark and hourly:
+                found[flavour] = round(max(found.get(flavour, 0.0), *hourly), 6)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise WorkerError(
+            f"OVH's catalogue does not say what machines cost ({type(error).__name__}: {error}), so none is asked "
+            "for; try again later"
+        ) from error
+    if currency != "EUR":
+        raise WorkerError(f"OVH's catalogue is in {currency}, and the caps are in EUR; ask a subsidiary with EUR")
+    return found
+
+
+def _offers(openstack: Any, region: str, prices: Mapping[str, float]) -> Iterator[Offer]:
+    for flavour in openstack.compute.flavors(details=True):
+        # Windows is a licence on top, and has prices of its own.
+        if flavour.name in prices and flavour.disk >= _LEAST_DISK_GB and not flavour.name.startswith("win-"):
+            yield Offer(
+                type=flavour.name,
+                location=region,
+                cores=flavour.vcpus,
+                # OVH counts a GB as 1000 MB for some flavours, and as 1024 for others.
+                memory_gb=float(round(flavour.ram / 1000)),
+                eur_per_hour=prices[flavour.name],
+                # What is out of stock is only told by trying.
+                available=not flavour.is_disabled,
+            )
+
+
+def _create(regions: Mapping[str, Any], order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+    import base64
+
+    openstack = regions[offer.location]
+    made = openstack.compute.create_server(
+        name=order.name,
+        flavor_id=_only(openstack.compute.flavors(details=False), offer.type, offer),
+        image_id=_only(openstack.image.images(name=IMAGE, status="active"), IMAGE, offer),
+        networks=[{"uuid": _only(openstack.network.networks(name=NETWORK), NETWORK, offer)}],
+        security_groups=[{"name": supplies["firewall"].id}],
+        user_data=base64.b64encode(order.user_data.encode()).decode(),
+        metadata=order.labels.as_labels(),
+    )
+    # The answer to a create holds little more than the id.
+    return _thing(offer.location, openstack.compute.get_server(made.id))
+
+
+def _only(found: Iterable[Any], name: str, offer: Offer) -> str:
+    ids = [each.id for each in found if each.name == name]
+    if not ids:
+        raise NoCapacityError(f"there is no {name!r} at {offer.location}")
+    return str(ids[0])
+
+
+def _make_group(regions: Mapping[str, Any], order: Order, offer: Offer) -> Thing:
+    """Lets nothing in until it has its rules."""
+    told = " ".join(f"{name}={value}" for name, value in order.labels.as_labels().items())
+    made = regions[offer.location].network.create_security_group(name=order.name, description=told)
+    return _group(offer.location, made)
+
+
+def _complete_group(regions: Mapping[str, Any], thing: Thing, order: Order) -> None:
+    network = regions[thing.place].network
+    wanted = {(source, "IPv6" if ":" in source else "IPv4") for source in order.ssh_from}
+    rules = network.security_group_rules(security_group_id=thing.id, direction="ingress")
+    there = {(rule.remote_ip_prefix, rule.ether_type) for rule in rules}
+    for source, version in sorted(wanted - there):
+        network.create_security_group_rule(
+            security_group_id=thing.id,
+            direction="ingress",
+            ether_type=version,
+            protocol="tcp",
+            port_range_min=order.ssh_port,
+            port_range_max=order.ssh_port,
+            remote_ip_prefix=source,
+        )
+
+
+def _failure(thing: Thing) -> str | None:
+    """OpenStack says that a host has no room only after it has made the server."""
+    if thing.raw.status != "ERROR":
+        return None
+    return str((thing.raw.fault or {}).get("message") or "it failed to build")
+
+
+def _instance(thing: Thing, prices: Mapping[str, float]) -> Instance:
+    from datetime import datetime
+
+    assert thing.labels is not None
+    server = thing.raw
+    flavour = server.flavor.original_name or server.flavor.name or server.flavor.id
+    addresses = [
+        each["addr"] for network in (server.addresses or {}).values() for each in network if each.get("version") == 4
+    ]
+    is_ready = server.status == "ACTIVE"
+    return Instance(
+        id=thing.id,
+        name=thing.name,
+        provider=NAME,
+        type=flavour,
+        location=thing.place,
+        ip=addresses[0] if addresses and is_ready else None,
+        created_at=datetime.fromisoformat(server.created_at.replace("Z", "+00:00")),
+        labels=thing.labels,
+        # Not in the catalogue any more: the caps may be too careful, never too trusting.
+        eur_per_hour=prices.get(flavour, max(prices.values(), default=0.0)),
+        status=server.status.lower(),
+    )
+
+
+def _trouble(error: Exception) -> Trouble:
+    import requests
+    from keystoneauth1 import exceptions as keystone
+    from openstack import exceptions
+
+    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    if isinstance(status, int):
+        if is_about_the_offer(NAME, None, str(error)):
+            return Trouble.NO_CAPACITY
+        if status == 409 and "exists" in str(error).lower():
+            return Trouble.TAKEN
+        return Trouble.PASSING if status >= 500 else _OF_STATUS.get(status, Trouble.FINAL)
+    passing = (
+        keystone.ConnectFailure,
+        keystone.ConnectTimeout,
+        keystone.RetriableConnectionFailure,
+        # What a gateway's error page makes of finding out which versions there are.
+        keystone.DiscoveryFailure,
+        requests.ConnectionError,
+        requests.Timeout,
+    )
+    if isinstance(error, passing):
+        return Trouble.PASSING
+    return Trouble.GONE if isinstance(error, exceptions.NotFoundException) else Trouble.FINAL

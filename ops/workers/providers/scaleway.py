@@ -1,0 +1,372 @@
+"""Scaleway Instances through its own SDK. Zones are its locations; labels are tags, `name=value` each.
+
+Every machine has a disk of Scaleway's block storage, which outlives the machine and is billed apart: it is given our
+tags before the machine first runs, and again before the machine is destroyed, so that it never becomes nobody's.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
+
+from ops.workers.errors import NoCapacityError
+from ops.workers.labels import SELECTOR, Labels
+from ops.workers.provider import Instance, Offer, Order, Provider
+from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.refusals import is_about_the_offer
+
+NAME = "scaleway"
+API_URL = "https://api.scaleway.com"
+IMAGE = "debian_bookworm"
+ZONES = ("fr-par-1", "fr-par-2", "nl-ams-1", "nl-ams-2", "nl-ams-3", "pl-waw-1", "pl-waw-2", "pl-waw-3")
+
+DISK_BYTES = 40_000_000_000
+# Not in the API that prices the machines. As Scaleway's price list said in November 2025, EUR without tax:
+# https://www.scaleway.com/en/pricing/storage/ (Block Storage 5K) and .../pricing/network/ (flexible IPv4).
+DISK_EUR_PER_GB_HOUR = 0.000118
+ADDRESS_EUR_PER_HOUR = 0.004
+
+_REQUEST_TIMEOUT_S = 30.0
+_PAGE = 100
+_MOST_PAGES = 50
+_TROUBLES = {
+    "not_found": Trouble.GONE,
+    "unknown_resource": Trouble.GONE,
+    "transient_state": Trouble.BUSY,
+    "precondition_failed": Trouble.BUSY,
+    "conflict": Trouble.BUSY,
+    "denied_authentication": Trouble.REFUSED,
+    "invalid_auth": Trouble.REFUSED,
+    "permissions_denied": Trouble.REFUSED,
+}
+_OF_STATUS = {401: Trouble.REFUSED, 403: Trouble.REFUSED, 404: Trouble.GONE, 409: Trouble.BUSY, 429: Trouble.PASSING}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who asks, in which project and zones; `tax` is the share that comes on top of Scaleway's prices."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    project_id: str
+    zones: tuple[str, ...] = ZONES
+    api_url: str = API_URL
+    tax: float = 0.2
+
+
+@dataclass(frozen=True)
+class _Apis:
+    instances: Any
+    blocks: Any
+    images: Any
+
+
+def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
+    """Scaleway, asked with an API key; `pause_s` is the first pause between two tries."""
+    apis = _apis(account)
+    types = cache(partial(_types, apis))
+    firewalls = Kind(
+        what="firewall",
+        named=lambda name: [each for each in _groups(apis, account, name=name) if each.name == name],
+        ours=lambda: _groups(apis, account, tags=[SELECTOR]),
+        delete=lambda thing: apis.instances.delete_security_group(zone=thing.place, security_group_id=thing.id),
+        is_there=lambda thing: bool(
+            apis.instances.get_security_group(zone=thing.place, security_group_id=thing.id).security_group
+        ),
+    )
+    return provider_from(
+        Cloud(
+            name=NAME,
+            title="Scaleway",
+            credentials="SCW_ACCESS_KEY, SCW_SECRET_KEY and SCW_DEFAULT_PROJECT_ID",
+            user="root",
+            servers=_servers(apis, account),
+            supplies=(
+                Supply(
+                    firewalls,
+                    make=partial(_make_group, apis, account),
+                    complete=partial(_set_rules, apis),
+                    place=lambda offer: offer.location,
+                ),
+            ),
+            remnants=(_disks(apis, account),),
+            offers=lambda: tuple(each for zone in account.zones for each in _offers(apis, account, types(zone), zone)),
+            create=partial(_create, apis, account),
+            instance=lambda thing: _instance(thing, account, types(thing.place)),
+            trouble=_trouble,
+            start=partial(_start, apis),
+            again=lambda thing: _server(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
+            pause_s=pause_s,
+        )
+    )
+
+
+def _apis(account: Account) -> _Apis:
+    import requests
+    import scaleway_core.api
+    from scaleway import Client
+    from scaleway.block.v1 import BlockV1API
+    from scaleway.instance.v1.custom_api import InstanceUtilsV1API
+    from scaleway.marketplace.v2 import MarketplaceV2API
+
+    # The SDK asks without any time-out, and has no setting for one; a hung answer would hold a paid machine.
+    bounded = SimpleNamespace(request=partial(requests.request, timeout=_REQUEST_TIMEOUT_S))
+    vars(scaleway_core.api)["requests"] = bounded
+    client = Client(
+        access_key=account.access_key,
+        secret_key=account.secret_key,
+        api_url=account.api_url,
+        default_project_id=account.project_id,
+        user_agent="materia",
+    )
+    return _Apis(InstanceUtilsV1API(client), BlockV1API(client), MarketplaceV2API(client))
+
+
+def _servers(apis: _Apis, account: Account) -> Kind:
+    def found(**filters: Any) -> Iterable[Thing]:
+        for zone in account.zones:
+            listed = partial(apis.instances.list_servers, zone=zone, project=account.project_id, **filters)
+            yield from map(_server, _all(lambda page, ask=listed: ask(page=page, per_page=_PAGE).servers))
+
+    return Kind(
+        what="server",
+        # The API finds every name that begins so.
+        named=lambda name: [each for each in found(name=name) if each.name == name],
+        ours=lambda: found(tags=[SELECTOR]),
+        delete=partial(_delete_server, apis),
+        is_there=lambda thing: bool(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
+    )
+
+
+def _groups(apis: _Apis, account: Account, **filters: Any) -> Iterator[Thing]:
+    for zone in account.zones:
+        listed = partial(apis.instances.list_security_groups, zone=zone, project=account.project_id, **filters)
+        for each in _all(lambda page, ask=listed: ask(page=page, per_page=_PAGE).security_groups):
+            yield Thing(each.id, each.name, _labels(each.tags), each, place=zone)
+
+
+def _disks(apis: _Apis, account: Account) -> Kind:
+    def found(**filters: Any) -> Iterable[Thing]:
+        for zone in account.zones:
+            listed = partial(
+                apis.blocks.list_volumes,
+                include_deleted=False,
+                zone=zone,
+                project_id=account.project_id,
+                **filters,
+            )
+            for each in _all(lambda page, ask=listed: ask(page=page, page_size=_PAGE).volumes):
+                yield Thing(each.id, each.name, _labels(each.tags), each, place=zone)
+
+    return Kind(
+        what="disk",
+        # Without our tags it is a machine's that has none yet, and not the disk that is looked for.
+        named=lambda name: [each for each in found(name=name) if each.name == name and each.labels is not None],
+        ours=lambda: found(tags=[SELECTOR]),
+        delete=lambda thing: apis.blocks.delete_volume(zone=thing.place, volume_id=thing.id),
+        is_there=lambda thing: bool(apis.blocks.get_volume(zone=thing.place, volume_id=thing.id)),
+    )
+
+
+def _all(page_of: Any) -> Iterator[Any]:
+    for page in range(1, _MOST_PAGES + 1):
+        found = page_of(page)
+        yield from found
+        if len(found) < _PAGE:
+            return
+
+
+def _labels(tags: Sequence[str]) -> Labels | None:
+    return Labels.read(dict(tag.split("=", 1) for tag in tags if "=" in tag))
+
+
+def _tags(labels: Labels) -> list[str]:
+    return [f"{name}={value}" for name, value in labels.as_labels().items()]
+
+
+def _server(found: Any) -> Thing:
+    is_leaving = str(found.state) == "stopping"
+    return Thing(found.id, found.name, _labels(found.tags), found, str(found.zone), is_leaving)
+
+
+def _types(apis: _Apis, zone: str) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for page in range(1, _MOST_PAGES + 1):
+        listed = apis.instances.list_servers_types(zone=zone, page=page, per_page=_PAGE).servers
+        found |= listed
+        if len(listed) < _PAGE:
+            break
+    return found
+
+
+def _offers(apis: _Apis, account: Account, types: Mapping[str, Any], zone: str) -> Iterator[Offer]:
+    """Every x86 type of the zone that takes a disk of block storage and is not being withdrawn."""
+    from scaleway.instance.v1 import Arch, ServerTypesAvailability
+
+    available: dict[str, Any] = {}
+    for page in range(1, _MOST_PAGES + 1):
+        listed = apis.instances.get_server_types_availability(zone=zone, page=page, per_page=_PAGE).servers
+        available |= listed
+        if len(listed) < _PAGE:
+            break
+    for name, kind in types.items():
+        has_disk = kind.capabilities is not None and kind.capabilities.block_storage
+        if kind.arch == Arch.X86_64 and not kind.end_of_service and has_disk:
+            said = available.get(name)
+            yield Offer(
+                type=name,
+                location=zone,
+                cores=kind.ncpus,
+                memory_gb=round(kind.ram / 2**30, 1),
+                eur_per_hour=_eur_per_hour(kind, account.tax),
+                available=said is None or said.availability != ServerTypesAvailability.SHORTAGE,
+            )
+
+
+def _eur_per_hour(kind: Any, tax: float) -> float:
+    """Machine, disk and address, with tax."""
+    disk = DISK_EUR_PER_GB_HOUR * DISK_BYTES / 1e9
+    return round((kind.hourly_price + disk + ADDRESS_EUR_PER_HOUR) * (1 + tax), 6)
+
+
+def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+    from scaleway.instance.v1 import VolumeServerTemplate, VolumeVolumeType
+
+    disk = VolumeServerTemplate(volume_type=VolumeVolumeType.SBS_VOLUME, boot=True, name=order.name, size=DISK_BYTES)
+    made = apis.instances.create_server(
+        zone=offer.location,
+        name=order.name,
+        commercial_type=offer.type,
+        image=_image(apis, offer),
+        volumes={"0": disk},
+        # Such an address goes with its machine.
+        dynamic_ip_required=True,
+        security_group=supplies["firewall"].id,
+        project=account.project_id,
+        tags=_tags(order.labels),
+    )
+    return _server(made.server)
+
+
+def _image(apis: _Apis, offer: Offer) -> str:
+    from scaleway.marketplace.v2 import LocalImageType
+
+    found = apis.images.list_local_images(
+        image_label=IMAGE, zone=offer.location, arch="x86_64", type_=LocalImageType.INSTANCE_SBS, page_size=_PAGE
+    ).local_images
+    fitting = [each.id for each in found if offer.type in each.compatible_commercial_types]
+    if not fitting:
+        raise NoCapacityError(f"there is no image {IMAGE} for {offer.type} at {offer.location}")
+    return str(fitting[0])
+
+
+def _start(apis: _Apis, thing: Thing, order: Order) -> None:
+    from scaleway.instance.v1 import ServerAction, ServerState
+
+    _tag_disks(apis, thing)
+    if thing.raw.state == ServerState.STOPPED:
+        user_data = order.user_data.encode()
+        apis.instances.set_server_user_data(zone=thing.place, server_id=thing.id, key="cloud-init", content=user_data)
+        apis.instances.server_action(zone=thing.place, server_id=thing.id, action=ServerAction.POWERON)
+
+
+def _delete_server(apis: _Apis, thing: Thing) -> None:
+    """Only what runs can be terminated, and only what is stopped be deleted; what is on its way is waited for."""
+    from scaleway.instance.v1 import ServerAction, ServerState
+
+    server = apis.instances.get_server(zone=thing.place, server_id=thing.id).server
+    _tag_disks(apis, _server(server))
+    if ServerAction.TERMINATE in server.allowed_actions:
+        apis.instances.server_action(zone=thing.place, server_id=thing.id, action=ServerAction.TERMINATE)
+    elif server.state == ServerState.STOPPED:
+        apis.instances.delete_server(zone=thing.place, server_id=thing.id)
+
+
+def _tag_disks(apis: _Apis, thing: Thing) -> None:
+    """Make the disks ours in name, for when their machine is gone."""
+    from scaleway.instance.v1 import VolumeServerVolumeType
+
+    assert thing.labels is not None
+    for disk in thing.raw.volumes.values():
+        if disk.volume_type == VolumeServerVolumeType.SBS_VOLUME:
+            apis.blocks.update_volume(zone=thing.place, volume_id=disk.id, name=thing.name, tags=_tags(thing.labels))
+
+
+def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Thing:
+    """Lets nothing in until it has its rules."""
+    from scaleway.instance.v1 import SecurityGroupPolicy
+
+    made = apis.instances.create_security_group(
+        zone=offer.location,
+        name=order.name,
+        description="SSH to one worker",
+        project=account.project_id,
+        tags=_tags(order.labels),
+        stateful=True,
+        inbound_default_policy=SecurityGroupPolicy.DROP,
+        outbound_default_policy=SecurityGroupPolicy.ACCEPT,
+    ).security_group
+    return Thing(made.id, made.name, _labels(made.tags), made, place=offer.location)
+
+
+def _set_rules(apis: _Apis, thing: Thing, order: Order) -> None:
+    from scaleway.instance.v1 import (
+        SecurityGroupRuleAction,
+        SecurityGroupRuleDirection,
+        SecurityGroupRuleProtocol,
+        SetSecurityGroupRulesRequestRule,
+    )
+
+    rules = [
+        SetSecurityGroupRulesRequestRule(
+            action=SecurityGroupRuleAction.ACCEPT,
+            protocol=SecurityGroupRuleProtocol.TCP,
+            direction=SecurityGroupRuleDirection.INBOUND,
+            ip_range=network,
+            position=position,
+            dest_port_from=order.ssh_port,
+            editable=True,
+        )
+        for position, network in enumerate(order.ssh_from, 1)
+    ]
+    apis.instances.set_security_group_rules(zone=thing.place, security_group_id=thing.id, rules=rules)
+
+
+def _instance(thing: Thing, account: Account, types: Mapping[str, Any]) -> Instance:
+    assert thing.labels is not None
+    server = thing.raw
+    kind = types.get(server.commercial_type)
+    addresses = [each.address for each in server.public_ips if str(each.family) == "inet"]
+    # A type that is offered no more is taken for the dearest: the caps may be too careful, never too trusting.
+    dearest = max((_eur_per_hour(each, account.tax) for each in types.values()), default=0.0)
+    return Instance(
+        id=thing.id,
+        name=thing.name,
+        provider=NAME,
+        type=server.commercial_type,
+        location=thing.place,
+        ip=addresses[0] if addresses else None,
+        created_at=server.creation_date,
+        labels=thing.labels,
+        eur_per_hour=_eur_per_hour(kind, account.tax) if kind else dearest,
+        status=str(server.state),
+    )
+
+
+def _trouble(error: Exception) -> Trouble:
+    import requests
+    from scaleway_core.api import ScalewayException
+
+    if isinstance(error, requests.ConnectionError | requests.Timeout | requests.JSONDecodeError):
+        # A gateway's error page is no JSON either.
+        return Trouble.PASSING
+    if not isinstance(error, ScalewayException):
+        return Trouble.FINAL
+    status = error.status_code or 500
+    kind = error.response.json().get("type", "")
+    if is_about_the_offer(NAME, kind, error.response.text):
+        return Trouble.NO_CAPACITY
+    if kind in _TROUBLES:
+        return _TROUBLES[kind]
+    return Trouble.PASSING if status >= 500 else _OF_STATUS.get(status, Trouble.FINAL)

@@ -1,0 +1,66 @@
+"""What nobody needs any more goes, and nothing else."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dataflows.iceberg import manifests
+from dataflows.iceberg.maintenance import care_for
+from tests.iceberg.publishing import Host, host_with, next_generation
+from tests.support.lake import Lake
+
+RENAMED = "UPDATE serving.dim_country SET country_name = 'Brasil {}' WHERE country_code = 'BR'"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return host_with(tmp_path / "host")
+
+
+def test_replaced_snapshots_and_files_that_none_names_go_when_they_are_old(lake: Lake, host: Host) -> None:
+    host.publish(lake.address)
+    next_generation(host, RENAMED.format(2))
+    host.publish(lake.address)
+    table = lake.table("dim_country")
+    with table.io.new_output(f"{table.location()}/data/of-a-killed-publisher.parquet").create() as lost:
+        lost.write(b"never committed")
+    before = lake.objects("dim_country/")
+    now = datetime.now(UTC)
+
+    cared = care_for(table, now, keep=timedelta(days=30))
+    assert (cared.snapshots, cared.files) == (0, 0)
+    assert lake.objects("dim_country/") == before
+
+    cared = care_for(lake.table("dim_country"), now + timedelta(days=2), keep=timedelta(days=30))
+    assert (cared.snapshots, cared.files) == (0, 1)
+    assert {Path(key).name for key in before - lake.objects("dim_country/")} == {"of-a-killed-publisher.parquet"}
+
+    cared = care_for(lake.table("dim_country"), now + timedelta(days=31), keep=timedelta(days=30))
+    assert cared.snapshots == 1
+    assert len(lake.objects("dim_country/data/")) == len(lake.table("dim_country").snapshots()) == 1
+    assert lake.differing(host.path()) == {}
+
+
+def test_publishing_cleans_up_behind_itself(lake: Lake, host: Host) -> None:
+    host.publish(lake.address)
+    next_generation(host, RENAMED.format(2))
+    host.publish(lake.address, now=datetime.now(UTC) + timedelta(days=40))
+    assert len(lake.table("dim_country").snapshots()) == 1
+    assert len(lake.table("dim_commodity").snapshots()) == 1
+
+
+def test_manifests_and_metadata_do_not_pile_up(lake: Lake, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "MANIFESTS_KEPT", 2)
+    host.publish(lake.address)
+    for month in range(1, 4):
+        next_generation(
+            host,
+            f"INSERT INTO serving.fct_psd_revision SELECT * REPLACE (DATE '2026-0{month}-10' AS released_on) "
+            "FROM serving.fct_psd_revision LIMIT 1",
+        )
+        host.publish(lake.address)
+        table = lake.table("fct_psd_revision")
+        assert len(table.current_snapshot().manifests(table.io)) <= 2
+    assert len(lake.table("fct_psd_revision").metadata.metadata_log) <= 10
+    assert lake.differing(host.path()) == {}

@@ -1,0 +1,140 @@
+"""Each of the doctor's findings, on hosts that lack one thing."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import duckdb
+import pytest
+
+from ops.health.doctor import Finding, Verdict, examine
+from ops.host.lock import writer_lock
+from tests.support.clouds import cloud_under_test
+from tests.support.command_line import materia
+from tests.support.faulty_archive import FaultyArchive
+
+TOKEN = "hetzner-Canary0123456789"
+
+
+def findings(data_dir: Path, **environ: str) -> dict[str, Finding]:
+    given = {"MATERIA_DATA_DIR": str(data_dir), "MATERIA_MIN_FREE_MB": "0", "PSD_ARCHIVE_URL": "http://127.0.0.1:9"}
+    return {finding.name: finding for finding in examine({**given, **environ})}
+
+
+def test_a_fresh_host_is_fit(tmp_path: Path, archive: FaultyArchive) -> None:
+    found = findings(tmp_path, PSD_ARCHIVE_URL=archive.url)
+    assert [name for name, finding in found.items() if finding.verdict is Verdict.FAILED] == []
+    assert found["clock"].verdict is Verdict.OK
+    assert {"settings", "versions", "code", "disk space", "lakehouse", "serving", "landing", "clock"} <= found.keys()
+    assert {"esc", "ssh", "provider"} <= found.keys()
+
+
+def test_wrong_settings_fail_and_nothing_else_is_asked(tmp_path: Path) -> None:
+    found = findings(tmp_path, MATERIA_EXTRACT_AT="25:00")
+    assert list(found) == ["settings"] and found["settings"].verdict is Verdict.FAILED
+    assert "MATERIA_EXTRACT_AT" in found["settings"].what
+
+
+def test_databases_that_do_not_open_fail_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "lakehouse.duckdb").write_bytes(b"broken" * 4096)
+    (tmp_path / "serving.duckdb").write_bytes(b"broken" * 4096)
+    found = findings(tmp_path)
+    assert found["lakehouse"].verdict is found["serving"].verdict is Verdict.FAILED
+    assert "makes it anew" in found["lakehouse"].next_step and "rollback" in found["serving"].next_step
+
+
+def test_the_lakehouse_is_not_looked_at_while_a_run_writes(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "lakehouse.duckdb")) as connection:
+        connection.execute("CREATE TABLE facts AS SELECT 1 AS value")
+        with writer_lock(tmp_path / "writer.lock", "transform"):
+            busy = findings(tmp_path)["lakehouse"]
+    assert busy.verdict is Verdict.OK and "a run is writing" in busy.what
+    assert "1 tables" in findings(tmp_path)["lakehouse"].what
+
+
+def test_too_little_disk_space_fails(tmp_path: Path) -> None:
+    assert findings(tmp_path, MATERIA_MIN_FREE_MB=str(10**9))["disk space"].verdict is Verdict.FAILED
+
+
+def test_an_iceberg_catalog_that_does_not_answer_is_a_warning_only(tmp_path: Path) -> None:
+    given = {"ICEBERG_CATALOG_URI": "http://127.0.0.1:9", "ICEBERG_WAREHOUSE": "lake", "ICEBERG_TOKEN": TOKEN}
+    found = findings(tmp_path, **given)["iceberg"]
+    assert found.verdict is Verdict.WARNING and "did not answer" in found.what and found.next_step
+    assert TOKEN not in f"{found}"
+    assert findings(tmp_path)["iceberg"].verdict is Verdict.OK
+
+
+def test_an_archive_that_does_not_answer_is_a_warning_only(tmp_path: Path) -> None:
+    assert findings(tmp_path)["clock"].verdict is Verdict.WARNING
+
+
+def test_a_missing_esc_fails_only_where_runs_need_it(tmp_path: Path) -> None:
+    assert findings(tmp_path, PATH=str(tmp_path))["esc"].verdict is Verdict.WARNING
+    needed = findings(tmp_path, PATH=str(tmp_path), MATERIA_ESC_ENVIRONMENT="beanflows/prod")
+    assert needed["esc"].verdict is Verdict.FAILED
+
+
+@pytest.fixture
+def provider() -> Iterator[ThreadingHTTPServer]:
+    """A provider that takes one token and tells a clock that is a day behind."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.headers["Authorization"] == f"Bearer {TOKEN}" else 401)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(b'{"servers": []}' if self.path.startswith("/servers") else b"<html>blocked</html>")
+
+        do_HEAD = do_GET
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return "Mon, 02 Nov 2020 09:00:00 GMT"
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_the_provider_is_asked_whether_it_takes_the_token(tmp_path: Path, provider: ThreadingHTTPServer) -> None:
+    url = f"http://127.0.0.1:{provider.server_address[1]}"
+    good = findings(tmp_path, HETZNER_API_URL=url, HETZNER_TOKEN=TOKEN)
+    bad = findings(tmp_path, HETZNER_API_URL=url, HETZNER_TOKEN="wrong-token")
+    gone = findings(tmp_path, HETZNER_API_URL="http://127.0.0.1:9", HETZNER_TOKEN=TOKEN)
+    other = findings(tmp_path, HETZNER_API_URL=f"{url}/elsewhere", HETZNER_TOKEN=TOKEN)
+    verdicts = [found["provider"].verdict for found in (good, bad, gone, other)]
+    assert verdicts == [Verdict.OK, Verdict.FAILED, Verdict.WARNING, Verdict.WARNING]
+    assert "does not answer as Hetzner does" in other["provider"].what
+    assert not any(TOKEN in finding.what + finding.next_step for finding in (*good.values(), *gone.values()))
+
+
+def test_other_providers_are_asked_only_where_anything_is_set_for_them(tmp_path: Path) -> None:
+    assert not any(name.startswith("provider ") for name in findings(tmp_path))
+    half = findings(tmp_path, SCW_ACCESS_KEY="SCW0123456789ABCDEFG")["provider scaleway"]
+    assert half.verdict is Verdict.WARNING and "SCW_SECRET_KEY, SCW_DEFAULT_PROJECT_ID not set" in half.what
+    with cloud_under_test("scaleway") as cloud:
+        good = findings(tmp_path, **cloud.environ)["provider scaleway"]
+        bad = findings(tmp_path, **cloud.wrong_environ)["provider scaleway"]
+    assert (good.verdict, bad.verdict) == (Verdict.OK, Verdict.FAILED)
+    assert "SCW_SECRET_KEY" in bad.next_step and cloud.secret not in bad.what + bad.next_step
+
+
+def test_a_clock_that_is_wrong_fails(tmp_path: Path, provider: ThreadingHTTPServer) -> None:
+    url = f"http://127.0.0.1:{provider.server_address[1]}"
+    assert findings(tmp_path, PSD_ARCHIVE_URL=url)["clock"].verdict is Verdict.FAILED
+
+
+def test_the_exit_code_tells_whether_anything_failed(tmp_path: Path) -> None:
+    offline = {"PSD_ARCHIVE_URL": "http://127.0.0.1:9", "MATERIA_MIN_FREE_MB": "0"}
+    fit = materia(tmp_path, "doctor", timeout_s=180, **offline)
+    assert fit.returncode == 0 and fit.stdout.endswith("fit to run\n")
+    unfit = materia(tmp_path, "doctor", "--json", timeout_s=180, **offline, PSD_DATASET="//")
+    assert unfit.returncode == 1
+    assert json.loads(unfit.stdout)["findings"][0]["verdict"] == "failed"

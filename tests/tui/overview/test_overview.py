@@ -1,0 +1,189 @@
+"""The overview: alerts worst first, and from every row to what explains it."""
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.health.status import Problem, Severity
+from ops.workers.view import Workers
+from tests.support.consoles import until
+from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
+from tui.overview.pane import OverviewPane
+from tui.overview.snapshot import Overview, take_overview
+from tui.shell.app import ConsoleApp
+from tui.shell.command import CommandScreen
+from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.widgets.panel import Found, Panel
+from tui.widgets.table import Table
+
+
+def _alerts(app: ConsoleApp) -> list[str]:
+    return [row.cells[1].text for row in app.query_one("#alerts", Table).rows]
+
+
+def _shown_run(app: ConsoleApp) -> str:
+    return str(app.query_one("#facts-panel", Panel).border_title) if app.query("#facts-panel") else ""
+
+
+async def test_the_worst_alert_comes_first(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)):
+        failed, stale = _alerts(app)
+        assert failed.startswith("export_serving failed (run 8)") and "newest served release" in stale
+
+
+async def test_enter_on_an_alert_opens_the_run_that_explains_it(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("enter")
+        await until(pilot, lambda: _shown_run(app) == "Run 8")
+        assert app.shown_pane.PANE_ID == "runs"
+
+
+def _with_problems(overview: Overview, *problems: Problem) -> Overview:
+    assert isinstance(overview.status, Found)
+    return replace(overview, status=Found(replace(overview.status.value, problems=problems)))
+
+
+async def test_the_cursor_stays_on_its_alert_when_a_worse_one_comes(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("down")
+        assert app.query_one("#alerts", Table).current.cells[1].text.startswith("the newest served release")
+        pane = app.query_one(OverviewPane)
+        worse = Problem(Severity.FAILED, "no room left", None, "make room", key="disk-full")
+        pane.draw(_with_problems(pane._overview, worse, *pane._overview.status.value.problems))
+        assert app.query_one("#alerts", Table).current.cells[1].text.startswith("the newest served release")
+
+
+async def test_an_alert_that_is_over_when_it_is_opened_says_so(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        # Else what is looked at meanwhile is drawn, where the alert still is.
+        monkeypatch.setattr(OverviewPane, "look", lambda _: None)
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        pane, table = app.query_one(OverviewPane), app.query_one("#alerts", Table)
+        table.action_edge(-1)
+        table.action_open()  # a message, which comes to the screen only after what is drawn now
+        pane.draw(_with_problems(pane._overview))
+        await until(pilot, lambda: [note.message for note in app._notifications] == ["that is over"])
+
+
+async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_since(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_taken, may_answer, has_answered = threading.Event(), threading.Event(), threading.Event()
+
+    def take_slowly(*asked: Any) -> Overview:
+        overview = take_overview(*asked)
+        if not is_taken.is_set():
+            is_taken.set()
+            assert may_answer.wait(60)
+            has_answered.set()
+        return overview
+
+    app = console_on(healthy_dir)
+    seen: list[int] = []
+    async with app.run_test(
+        size=(140, 40), message_hook=lambda m: seen.append(1) if isinstance(m, OverviewPane.Seen) else None
+    ) as pilot:
+        await app.workers.wait_for_complete()
+        monkeypatch.setattr("tui.overview.pane.take_overview", take_slowly)
+        await pilot.press("r")
+        await until(pilot, is_taken.is_set)
+        past = Past(settings_in(healthy_dir))
+        past.run("transform", "failed", timedelta(minutes=1), 2.0, error="no luck")
+        past.close()
+        await pilot.press("r")
+        await until(pilot, lambda: _alerts(app) == ["transform failed (run 17): no luck"])
+        before = len(seen)
+        may_answer.set()
+        await until(pilot, lambda: has_answered.is_set() and len(seen) > before)
+        await pilot.pause()
+        assert _alerts(app) == ["transform failed (run 17): no luck"]
+
+
+async def test_a_pipeline_that_never_ran_says_so_where_nothing_can_be_started(tmp_path: Path) -> None:
+    app = console_on(tmp_path, read_only=True)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: app._notifications)
+        assert "run-all never ran here" in next(iter(app._notifications)).message
+
+
+async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:
+    app = console_on(tmp_path)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(app.screen, CommandScreen))
+        table = app.screen.query_one(Table)
+        assert table.current.cells[1].text == "materia pipeline run run-all"
+
+
+async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = replace(WORKER, expires_at=NOW - timedelta(minutes=20))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(Workers((late, WORKER)))))
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        (row,) = app.query_one("#alerts", Table).rows
+        assert [cell.text for cell in row.cells] == [
+            "▲",
+            "worker materia-7 should have ended",
+            "20 min ago",
+            "⏎ workers",
+        ]
+        await pilot.press("f")
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "workers")
+
+
+async def test_fix_starts_nothing_in_read_only_mode(tmp_path: Path) -> None:
+    app = console_on(tmp_path, read_only=True)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("f")
+        await until(pilot, lambda: len(app._notifications) == 1)
+        assert len(app.screen_stack) == 1
+
+
+async def test_enter_on_a_pipeline_opens_its_last_run(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        app.query_one("#pipelines", Table).focus()
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: _shown_run(app) == "Run 16")
+
+
+async def test_what_happens_meanwhile_is_shown_and_nothing_else_is_looked_up(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await app.workers.wait_for_complete()
+        pane = app.shown_pane
+        assert pane.look() is None  # no trace of anything new
+        past = Past(settings_in(healthy_dir))
+        past.run("transform", "failed", timedelta(minutes=1), 2.0, error="no luck")
+        past.close()
+        await pilot.press("r")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert _alerts(app) == ["transform failed (run 17): no luck"]
+
+
+def test_ten_thousand_runs_cost_a_handful_of_looks_into_an_index(tmp_path: Path) -> None:
+    past = Past(settings_in(tmp_path))
+    past._db.execute("BEGIN")
+    for number in range(10_000):
+        past.run("extract", "done", timedelta(minutes=number + 1), 1.0)
+    past._db.execute("COMMIT")
+    past.close()
+    began = time.process_time()
+    overview = take_overview(context_in(tmp_path))
+    assert isinstance(overview.pipelines, Found) and len(overview.pipelines.value.durations_s["extract"]) == 30
+    assert time.process_time() - began < 1.0  # a full scan that parses every run takes several times that

@@ -1,0 +1,490 @@
+"""The screen Runs: history, one run in full, and starting and interrupting real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from ops.host.launch import launch
+from ops.journal.history import take_history
+from ops.journal.journal import Journal
+from ops.journal.run import RunStatus
+from tests.support.consoles import packet, until
+from tests.tui.building import NOW, Past, console_on, settings_in
+from tui.runs import snapshot
+from tui.runs.dag import dags_of
+from tui.runs.drawing import graph_text, node_states, step_rows
+from tui.runs.lanes import drawn
+from tui.runs.pane import RunsPane
+from tui.runs.snapshot import Wanted, line_of_step, parse_wanted, take_detail
+from tui.shell.app import ConsoleApp
+from tui.shell.command import CommandScreen
+from tui.shell.config import TuiConfig
+from tui.shell.context import context_of
+from tui.shell.messages import OpenLog, OpenRun
+from tui.widgets.panel import Panel
+from tui.widgets.table import Table
+
+_RUNNING = """
+import sys, time
+from pathlib import Path
+from ops.journal.journal import Journal
+from ops.host.launch import launch
+from ops.journal.recorder import run_recorded
+with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as recorder:
+    with recorder.step("download"):
+        print("running", flush=True)
+        time.sleep(60)
+"""
+
+
+def _ids(app: ConsoleApp) -> list[int]:
+    return [int(row.key) for row in app.query_one("#history", Table).rows]
+
+
+async def _shown(pilot: Pilot[None]) -> None:
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+
+
+# History
+
+
+async def test_what_failed_and_never_since_succeeded_comes_first(failing_dir: Path) -> None:
+    journal = Journal(settings_in(failing_dir).journal_path)
+    history = take_history(journal)
+    assert [run.id for run in history.runs] == [6, 4, 3, 1] and history.unrepaired == {6}
+    of_export = take_history(journal, pipeline="export_serving")
+    assert of_export.unrepaired == {8}  # without a success, every failure counts
+
+
+async def test_the_filter_takes_words_pipelines_and_statuses(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("slash", *"extract")
+        await _shown(pilot)
+        await until(pilot, lambda: _ids(app) == [7, 5, 3, 2])
+        await pilot.press(*" died", "enter")
+        await until(pilot, lambda: _ids(app) == [3])
+        assert app.focused.id == "history"
+        await pilot.press("escape")
+        await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
+
+
+def test_typed_words_are_told_apart() -> None:
+    pipelines = frozenset({"extract"})
+    assert parse_wanted("extract failed Gate", pipelines) == Wanted(("gate",), "extract", RunStatus.FAILED)
+    assert parse_wanted("", pipelines) == Wanted()
+
+
+async def test_failed_shows_only_failures_and_then_everything_again(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("x")
+        await until(pilot, lambda: _ids(app) == [6])
+        await pilot.press("x")
+        await until(pilot, lambda: len(_ids(app)) == 4)
+
+
+def _shown_run(app: ConsoleApp) -> str:
+    return str(app.query_one("#facts-panel", Panel).border_title)
+
+
+def _under_cursor(app: ConsoleApp) -> str:
+    row = app.query_one("#history", Table).current
+    return f"Run {row.key}" if row else ""
+
+
+async def test_what_a_filter_leaves_under_the_cursor_is_what_is_shown(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("slash", *"died", "enter")
+        await until(pilot, lambda: (_under_cursor(app), _shown_run(app)) == ("Run 3", "Run 3"))
+        await pilot.press("escape")  # it is among all runs, too
+        await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 3", "Run 3")
+        await pilot.press("slash", *"done", "enter")  # it is not among those: the first of them is shown
+        await until(pilot, lambda: _ids(app) == [4, 1])
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 4", "Run 4")
+
+
+async def test_a_run_that_another_screen_asks_for_is_under_the_cursor_at_once(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        app.post_message(OpenRun(3))
+        await until(pilot, lambda: _shown_run(app) == "Run 3")
+        assert _under_cursor(app) == "Run 3"
+
+
+async def test_a_filter_typed_on_while_it_is_looked_for_shows_what_it_says(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer, look = threading.Event(), threading.Event(), snapshot.look_at_run
+
+    def look_slowly(*asked: Any) -> Any:
+        if not is_asked.is_set():
+            is_asked.set()
+            assert may_answer.wait(60)
+        return look(*asked)
+
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        monkeypatch.setattr("tui.runs.pane.look_at_run", look_slowly)
+        app.query_one("#runs-filter", Input).value = "died"
+        await until(pilot, is_asked.is_set)
+        try:
+            app.query_one("#runs-filter", Input).value = "died "
+            await until(pilot, lambda: _ids(app) == [3])
+        finally:
+            may_answer.set()
+
+
+async def test_keys_of_one_packet_are_for_the_run_that_they_go_to(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        packet(pilot, "jl")  # run 4, which kept no log, unlike run 6
+        await until(pilot, lambda: [note.message for note in app._notifications] == ["this run kept no log"])
+        packet(pilot, "j\r")
+        await until(pilot, lambda: app.focused.id == "steps")
+        assert _shown_run(app) == "Run 3"
+
+
+async def test_keys_after_a_filter_are_for_what_it_finds(failing_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_answer, look = threading.Event(), snapshot.look_at_history
+
+    def look_slowly(*asked: Any) -> Any:
+        assert may_answer.wait(60)
+        return look(*asked)
+
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        monkeypatch.setattr("tui.runs.pane.look_at_history", look_slowly)
+        packet(pilot, "/done\rj\r")
+        await until(pilot, lambda: app.query_one("#runs-filter", Input).value == "done")
+        may_answer.set()
+        await until(pilot, lambda: app.focused.id == "steps")
+        assert (_ids(app), _under_cursor(app), _shown_run(app)) == ([4, 1], "Run 1", "Run 1")
+
+
+async def test_the_filter_takes_a_line_and_no_column(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        before = app.query_one("#history").size
+        await pilot.press("slash")
+        await until(pilot, lambda: app.query_one("#history").size == (before.width, before.height - 1))
+
+
+async def test_escape_leads_out_of_a_run_first_and_then_out_of_the_filter(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("slash", *"extract", "enter", "down", "enter")
+        assert app.focused.id == "steps"
+        await pilot.press("escape")
+        assert (app.focused.id, _ids(app), _shown_run(app)) == ("history", [7, 5, 3, 2], "Run 5")
+        await pilot.press("escape")
+        await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
+
+
+# One run
+
+
+async def test_enter_leads_back_from_a_run_inside_another(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "home", "enter")
+        await until(pilot, lambda: _shown_run(app) == "Run 7")
+        await pilot.press("escape", "enter")
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 6", "Run 6")
+
+
+async def test_a_line_found_after_the_screen_was_left_leads_nowhere(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer, is_found, opened = threading.Event(), threading.Event(), threading.Event(), []
+
+    def find_slowly(path: Path, step: str, *, failed: bool) -> int | None:
+        is_asked.set()
+        assert may_answer.wait(60)
+        is_found.set()
+        return line_of_step(path, step, failed=failed)
+
+    monkeypatch.setattr("tui.runs.pane.line_of_step", find_slowly)
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(
+        size=(140, 40), message_hook=lambda m: opened.append(m) if isinstance(m, OpenLog) else None
+    ) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "enter")
+        await until(pilot, is_asked.is_set)
+        await pilot.press("1")
+        may_answer.set()
+        await until(pilot, is_found.is_set)
+        await _shown(pilot)
+        assert app.shown_pane.PANE_ID == "overview" and opened == []
+
+
+async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        assert "generation 13 was refused" in app.query_one("#error").visual.plain
+        assert "✗ 09:00:16 run=" in app.query_one("#log-tail").visual.plain
+        steps = [row.cells[1].text.strip() for row in app.query_one("#steps", Table).rows]
+        assert steps[0] == "extract" and steps[-1] == "gated"
+        await pilot.press("down")
+        await until(pilot, lambda: app.query_one("#facts-panel", Panel).border_title == "Run 4")
+        assert not app.query_one("#error-panel").display
+
+
+async def test_another_run_is_shown_from_its_top_and_with_nothing_of_the_one_before(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.query_one("#detail").scroll_y > 0)  # down to the step that failed
+        await pilot.press("escape", "down")
+        await until(pilot, lambda: _shown_run(app) == "Run 4")
+        await until(pilot, lambda: app.query_one("#detail").scroll_y == 0)
+        assert "run 4 kept no log" in app.query_one("#log-panel .trouble").visual.plain
+        assert app.query_one("#log-tail").visual.plain == ""
+
+
+async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    opened: list[OpenLog] = []
+    async with app.run_test(
+        size=(140, 40), message_hook=lambda m: opened.append(m) if isinstance(m, OpenLog) else None
+    ) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: bool(opened))
+        assert (opened[0].path.name, opened[0].run_id, opened[0].at_line) == ("run-6.log", 6, 4)
+
+
+def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
+    log = settings_in(failing_dir).log_dir / "run-8.log"
+    assert line_of_step(log, "gated", failed=True) == 4
+    assert line_of_step(log, "transformed", failed=False) == 2
+    assert line_of_step(log, "landed", failed=False) is None
+    assert line_of_step(log, "landed", failed=True) == 4
+
+
+def test_the_bars_of_a_run_that_died_span_the_time_that_it_lived(tmp_path: Path) -> None:
+    past = Past(settings_in(tmp_path))
+    run_id = past.run("extract", "died", timedelta(days=2), 0, steps={"probes": 1.0, "download": 3.0})
+    past._db.execute("UPDATE runs SET ended_at = NULL")
+    past._db.execute("UPDATE steps SET ended_at = NULL, status = 'died' WHERE name = 'download'")
+    past.close()
+    rows = step_rows(take_detail(Journal(settings_in(tmp_path).journal_path), run_id).story, NOW)
+    probes, download = (row.cells[-1] for row in rows)
+    assert (probes.first, probes.last, download.first) == (0.0, 1.0, 1.0)
+
+
+async def test_a_log_that_is_gone_is_only_the_log_s_trouble(failing_dir: Path) -> None:
+    (settings_in(failing_dir).log_dir / "run-6.log").unlink()
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        assert "is gone" in app.query_one("#log-panel .trouble").visual.plain
+        assert app.query_one("#steps", Table).rows
+
+
+# The dataflow
+
+
+def test_the_dataflow_read_from_source_is_hamilton_s() -> None:
+    from importlib import import_module
+
+    from dataflows.driver import build
+
+    for dag, (module, wanted) in zip(
+        dags_of("run-all"), (("dataflows.extract", "snapshot"), ("dataflows.export", "generation")), strict=True
+    ):
+        upstream, _ = build(import_module(module)).graph.get_upstream_nodes([wanted])
+        theirs = {node.name: {each.name for each in node.dependencies} for node in upstream if not node.user_defined}
+        assert {node.name: {*node.needs, *node.takes} for node in dag.nodes} == theirs
+
+
+def test_edges_to_the_next_node_go_straight_and_others_in_lanes() -> None:
+    needs = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("b", "c"), "e": ()}
+    lines = drawn(tuple("abcde"), needs)
+    assert [line.lanes + (f"● {line.node}" if line.node else "") for line in lines] == [
+        "    ● a",
+        "  ╭─┤",
+        "  │ ● b",
+        "╭─┼─┤",
+        "│ ╰▶● c",
+        "│   │",
+        "╰──▶● d",
+        "     ",
+        "    ● e",
+    ]
+
+
+def test_nodes_are_drawn_in_the_state_of_their_steps(failing_dir: Path) -> None:
+    story = take_detail(Journal(settings_in(failing_dir).journal_path), 6).story
+    states = node_states(story, NOW)
+    assert states["gated"].status is RunStatus.FAILED and states["probes"].status is RunStatus.DONE
+    text = graph_text(dags_of("run-all"), states)
+    assert "✗ gated" in text and "● probes" in text and "○ generation" in text
+
+
+async def test_the_dataflow_takes_the_place_of_the_steps(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("d")
+        assert app.query_one("#graph-panel").display and not app.query_one("#steps-panel").display
+        await pilot.press("d")
+        assert not app.query_one("#graph-panel").display and app.query_one("#steps-panel").display
+
+
+async def test_keys_go_on_to_act_when_the_steps_under_them_give_way_to_the_dataflow(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("enter", "d")
+        assert app.focused.id == "detail"
+        await pilot.press("d")
+        await until(pilot, lambda: app.focused.id == "steps")
+        await pilot.press("d", "escape")
+        assert app.focused.id == "history"
+
+
+# Acting
+
+
+async def test_starting_asks_first_and_esc_starts_nothing(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("s")
+        assert isinstance(app.screen, CommandScreen)
+        commands = [row.cells[1].text for row in app.screen.query_one(Table).rows]
+        assert "materia pipeline run transform" in commands
+        await pilot.press("escape")
+        assert not (healthy_dir / "logs" / "console.log").exists()
+
+
+async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATERIA_DATA_DIR", str(tmp_path))
+    past = Past(settings_in(tmp_path))
+    past.run("backfill", "failed", timedelta(hours=1), 1.0, error="no luck")
+    past.close()
+    may_look, look = threading.Event(), snapshot.look_at_history
+
+    def look_late(*asked: Any) -> Any:
+        """Only when it is over: a run that finds nothing new takes less time than there is between two looks."""
+        assert may_look.wait(60)
+        return look(*asked)
+
+    app = ConsoleApp(context_of(settings_in(tmp_path), read_only=False), TuiConfig(), first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        monkeypatch.setattr("tui.runs.pane.look_at_history", look_late)
+        await pilot.press("s", "down", "down", "enter")  # transform, of nothing: it fails and says why
+        await until(pilot, lambda: bool(app._notifications))
+        may_look.set()
+        assert "materia pipeline run transform" in [note.title for note in app._notifications]
+        await until(pilot, lambda: _ids(app) == [2, 1])
+        await until(pilot, lambda: "no snapshot" in app.query_one("#error").visual.plain)
+        assert (_under_cursor(app), _shown_run(app)) == ("Run 2", "Run 2")
+
+
+async def test_an_older_run_of_the_same_pid_is_not_taken_for_the_one_that_was_started(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("down")
+        pane = app.query_one(RunsPane)
+        pane._started = 4711, pane._newest_id()
+        past = Past(settings_in(failing_dir))
+        assert past.run("extract", "failed", timedelta(minutes=1), 1.0, error="no luck") == 9
+        past.close()
+        await until(pilot, lambda: _shown_run(app) == "Run 9")
+        assert _under_cursor(app) == "Run 9"
+
+
+async def test_what_cannot_be_started_is_told(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        (healthy_dir / "logs").rename(healthy_dir / "old-logs")
+        (healthy_dir / "logs").touch()  # no folder, so there is no place for what it says
+        await pilot.press("s", "enter")
+        await until(pilot, lambda: app._notifications)
+        assert "materia pipeline run run-all was not started" in [note.title for note in app._notifications]
+
+
+def test_what_was_printed_and_moved_away_is_nothing(tmp_path: Path) -> None:
+    launched = launch(("--version",), settings_in(tmp_path))
+    assert launched.wait() == 0 and launched.last_line()
+    launched.output_path.rename(tmp_path / "rotated.log")
+    assert launched.last_line() == ""
+
+
+@contextmanager
+def _running(journal_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _RUNNING, str(journal_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "running\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+async def test_interrupt_reaches_the_run_only_after_a_yes(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with _running(settings.journal_path) as process:
+        app = ConsoleApp(context_of(settings, read_only=False), TuiConfig(), first="runs")
+        async with app.run_test(size=(140, 40)) as pilot:
+            await _shown(pilot)
+            assert "◌ running" in app.query_one("#facts").visual.plain
+            await pilot.press("i")
+            assert f"kill -INT {process.pid}" in app.screen.query_one(Table).rows[0].cells[1].text
+            await pilot.press("escape")
+            assert process.poll() is None
+            await pilot.press("i", "enter")
+            assert process.wait(timeout=20) == -signal.SIGINT
+            await until(pilot, lambda: "■ interrupted" in app.query_one("#facts").visual.plain)
+
+
+async def test_what_has_ended_is_not_interrupted(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("i")
+        assert len(app.screen_stack) == 1
+        assert [note.message for note in app._notifications] == ["this run is not running"]
+
+
+def test_a_process_under_a_recycled_pid_is_not_interrupted() -> None:
+    from ops.host.process import Process
+
+    assert not Process(os.getpid(), "another-boot/1").interrupt()

@@ -1,0 +1,120 @@
+"""Every action is either known to act on the world, and then hidden and refused in read-only mode, or known not to."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.tui.building import console_on, context_in
+from tui.shell.actions import APP_ACTIONS, ActionSpec, Registry, key_text
+from tui.shell.app import SWITCHES
+from tui.shell.pane import PANES, make_pane
+
+ACT = {"query.export", "runs.interrupt", "runs.start", "workers.destroy", "workers.reap"}
+"""They write files, start or end processes, or destroy machines."""
+LOOK = {
+    "app": "help palette quit read_only theme overview runs releases query logs workers",
+    "logs": "clear copy end follow hide level line next open_run previous run_only "
+    "search source sources start time wrap",
+    # `fix` goes to a screen; what starts a pipeline there asks first, and not in read-only mode.
+    "overview": "fix refresh",
+    "query": "alike chart copy copy_cell edit filter format history limits live run saved sort stop whole",
+    "releases": "back day earlier later order pick release sql",
+    "runs": "failed filter graph log refresh source",
+    "workers": "refresh",
+}
+"""They change what is on the screen, in the clipboard, or in the console's own settings."""
+
+
+@pytest.fixture
+def specs(tmp_path: Path) -> tuple[ActionSpec, ...]:
+    """Every action of the console."""
+    context = context_in(tmp_path)
+    panes = [spec for pane_id in PANES for spec in make_pane(pane_id, context).actions()]
+    return (*SWITCHES.values(), *APP_ACTIONS, *panes)
+
+
+def test_every_action_is_classified(specs: tuple[ActionSpec, ...]) -> None:
+    looking = {f"{owner}.{verb}" for owner, verbs in LOOK.items() for verb in verbs.split()}
+    assert not ACT & looking
+    assert sorted(spec.id for spec in specs) == sorted(ACT | looking)
+
+
+def test_just_what_acts_is_marked(specs: tuple[ActionSpec, ...]) -> None:
+    assert {spec.id for spec in specs if spec.writes} == ACT
+
+
+@pytest.mark.parametrize("action_id", sorted(ACT))
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_what_acts_is_hidden_and_refused_in_read_only_mode(
+    healthy_dir: Path, action_id: str, read_only: bool
+) -> None:
+    owner, _, verb = action_id.partition(".")
+    app = console_on(healthy_dir, first=owner, read_only=read_only)
+    done: list[str] = []
+    async with app.run_test(size=(140, 40)) as pilot:
+        pane = app.shown_pane
+        setattr(pane, f"action_{verb}", lambda: done.append(verb))
+        assert (action_id in {spec.id for spec in app.available}) is not read_only
+        assert app.check_action("perform", (action_id,)) is not read_only
+        await app.run_action(f"app.perform('{action_id}')")
+        await pilot.pause()
+    assert done == ([] if read_only else [verb])
+
+
+SPECS = (
+    ActionSpec("app.quit", "q,ctrl+q", "quit", "Leave"),
+    ActionSpec("runs.start", "s", "start", "Start", writes=True, show=False),
+    ActionSpec("runs.log", "l", "log", "Open"),
+)
+
+
+def test_an_action_that_says_nothing_else_is_shown_and_does_not_act() -> None:
+    assert SPECS[0].show is True and SPECS[0].writes is False
+
+
+def test_an_action_is_named_for_its_owner_and_verb() -> None:
+    assert (SPECS[1].owner, SPECS[1].verb) == ("runs", "start")
+
+
+def test_what_can_be_done_comes_owner_by_owner_and_without_what_acts_in_read_only_mode() -> None:
+    registry = Registry({})
+    registry.add(SPECS)
+    assert registry.available(("runs", "app"), read_only=False) == (SPECS[1], SPECS[2], SPECS[0])
+    assert registry.available(("runs", "app"), read_only=True) == (SPECS[2], SPECS[0])
+    assert registry.available((), read_only=False) == ()
+
+
+def test_a_key_of_the_user_takes_the_place_of_ours() -> None:
+    registry = Registry({"runs.start": "z"})
+    assert [spec.key for spec in registry.add(SPECS)] == ["q,ctrl+q", "z", "l"]
+    assert registry["runs.start"].key == "z"
+
+
+def test_a_key_for_an_action_that_may_still_come_is_no_error() -> None:
+    registry = Registry({"logs.follow": "f", "runs.start": "z"})
+    registry.add(SPECS)
+    registry.check_all_known(("app", "runs", "logs"))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("question_mark,f1", "?"),
+        ("slash", "/"),
+        ("full_stop", "."),
+        ("comma", ","),
+        ("equals_sign", "="),
+        ("escape", "esc"),
+        ("enter", "⏎"),
+        ("ctrl+r", "^r"),
+        ("ctrl+slash", "^/"),
+        ("f5,ctrl+j", "F5"),
+        ("f12", "F12"),
+        ("f", "f"),
+        ("fx", "fx"),
+        ("g5", "g5"),
+        (" Y , y", "Y"),
+    ],
+)
+def test_a_key_is_written_as_a_person_reads_it(key: str, text: str) -> None:
+    assert key_text(key) == text

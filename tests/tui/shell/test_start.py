@@ -1,0 +1,65 @@
+"""Starting the console: what it may import before it is seen, and what it says to a wrong setting."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = ("duckdb", "pyarrow", "pandas", "numpy", "hamilton", "sqlmesh", "tree_sitter", "boto3", "httpx")
+
+_SHOW_AND_TELL = """
+import asyncio, sys
+from ops.config.settings import Settings
+from tui.shell.app import ConsoleApp
+from tui.shell.config import TuiConfig
+from tui.shell.context import context_of
+
+async def main():
+    app = ConsoleApp(context_of(Settings.from_environ(), read_only=False), TuiConfig())
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.query_one("#pipelines").rows
+        await pilot.press("2", "6")
+        await app.workers.wait_for_complete()
+        print(*sorted(name for name in sys.modules if "." not in name))
+
+asyncio.run(main())
+"""
+
+
+def test_overview_runs_and_workers_import_nothing_heavy(healthy_dir: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", _SHOW_AND_TELL],
+        env=os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 0, told.stderr
+    assert set(HEAVY).isdisjoint(told.stdout.split())
+
+
+def test_a_wrong_setting_is_told_without_a_traceback() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "tui.shell.main"],
+        env=os.environ | {"PSD_ARCHIVE_URL": "ftp://nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 2
+    assert "PSD_ARCHIVE_URL" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_without_a_terminal_it_says_so_and_ends(healthy_dir: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "tui.shell.main"],
+        env=os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 2
+    assert told.stderr == "error: the console needs a terminal; in a script, ask `materia status --json`\n"

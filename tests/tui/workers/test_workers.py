@@ -1,0 +1,98 @@
+"""The screen Workers."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ops.workers.view import Workers
+from tests.support.consoles import until
+from tests.tui.building import NOW, WORKER, console_on
+from tui.shell.command import CommandScreen
+from tui.shell.workers_summary import summary
+from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.widgets.panel import Found
+from tui.widgets.table import Table
+from tui.workers.drawing import row_of
+from tui.workers.pane import WorkersPane
+
+
+def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
+    texts = [cell.text for cell in row_of(WORKER, NOW).cells]
+    assert texts == ["materia-7", "● running", "hetzner", "ccx13", "fsn1", "3 h", "0.021", "0.06", "in 1 h", "12"]
+    late = row_of(WORKER, NOW + timedelta(hours=2))
+    assert late.cells[8].text == "▲ overdue"
+
+
+def test_no_worker_is_sure_only_when_every_provider_said_so() -> None:
+    nothing, waiting = Found(Workers()), ("ovh, asked at 12:00:00 UTC",)
+    assert "nothing is paid for" in summary(WorkersSeen(nothing), NOW)
+    for unsure in (
+        WorkersSeen(None, waiting),
+        WorkersSeen(nothing, waiting),
+        WorkersSeen(Found(Workers(troubles=("OVH did not answer: 503",)))),
+    ):
+        assert "nothing is paid for" not in summary(unsure, NOW)
+        assert "ovh" in summary(unsure, NOW).lower()
+
+
+def test_a_worker_that_should_have_ended_is_seen_on_the_overview() -> None:
+    assert "▲ 1 overdue" in summary(WorkersSeen(Found(Workers((WORKER,)))), NOW + timedelta(hours=2))
+    assert "overdue" not in summary(WorkersSeen(Found(Workers((WORKER,)))), NOW)
+
+
+async def test_without_a_token_the_command_that_brings_one_is_shown(tmp_path: Path) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "esc run beanflows/prod" in app.query_one("#workers-table", Table)._empty.text
+
+
+async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_others(tmp_path: Path) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        pane = app.shown_pane
+        assert isinstance(pane, WorkersPane)
+        pane.draw(WorkersSeen(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",)))))
+        shown = app.query_one("#workers-total").visual.plain
+        assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
+
+
+@pytest.mark.parametrize(("key", "command"), [("d", "materia worker destroy materia-7"), ("p", "materia worker reap")])
+async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, key: str, command: str) -> None:
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        pane = app.shown_pane
+        assert isinstance(pane, WorkersPane)
+        pane.draw(WorkersSeen(Found(Workers((WORKER,)))))
+        await pilot.press(key)
+        assert isinstance(app.screen, CommandScreen)
+        assert app.screen.query_one(Table).rows[0].cells[1].text == command
+        await pilot.press("escape")
+        assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("owner", "run_id", "said"),
+    [
+        ("", None, "materia-7 works for no run that is known"),
+        ("elsewhere-012345", 12, "its run 12 is in the journal of elsewhere-012345"),
+    ],
+)
+async def test_a_worker_leads_to_no_run_that_is_not_its_own(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch, owner: str, run_id: int | None, said: str
+) -> None:
+    found = Workers((replace(WORKER, owner=owner, run_id=run_id),))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(found)))
+    app = console_on(failing_dir, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.query_one("#workers-table", Table).rows)
+        await pilot.press("enter")
+        await until(pilot, lambda: [note.message for note in app._notifications] == [said])
+        assert app.shown_pane.PANE_ID == "workers"

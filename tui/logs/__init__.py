@@ -1,0 +1,1 @@
+"""The Logs screen: every log, followed, filtered and searched."""

@@ -1,0 +1,270 @@
+"""A table that stays quiet: only lines that changed are drawn, and the cursor stays on its row, not on its line.
+
+Columns fit the width they get: one takes what is left over, and the least important ones give way first. Rows
+may be many thousand; only those in view are ever rendered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding
+from textual.content import Content
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.widgets.columns import GAP, Bar, Cell, Column, Row, drawn_cell, shared_out, wanted_width
+from tui.widgets.tones import TONE_CLASSES
+
+__all__ = ["Bar", "Cell", "Column", "Row", "Table"]
+
+
+_NOTHING = Cell("? nothing here", "quiet")
+
+
+class Table(ScrollView, can_focus=True):
+    """Rows under a head. Enter, or a click on the row under the cursor, opens it."""
+
+    COMPONENT_CLASSES: ClassVar = {"table--head", "table--cursor", "table--empty", *TONE_CLASSES}
+    BINDINGS: ClassVar = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "edge(0)", "First", show=False),
+        Binding("end,G", "edge(-1)", "Last", show=False),
+        Binding("enter", "open", "Open", show=False),
+    ]
+
+    @dataclass
+    class Opened(Message):
+        """A row was opened."""
+
+        table: "Table"
+        key: str
+
+        @property
+        def control(self) -> "Table":
+            return self.table
+
+    @dataclass
+    class Moved(Message):
+        """The cursor is on another row, or that row says something else now; None on an empty table."""
+
+        table: "Table"
+        row: Row | None
+        by_person: bool
+        """Whether somebody moved it; not so when rows came and went, or when the table was entered."""
+
+        @property
+        def control(self) -> "Table":
+            return self.table
+
+    def __init__(self, columns: Sequence[Column], *, empty: Cell | str = _NOTHING, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._rows: tuple[Row, ...] = ()
+        self._empty = _as_cell(empty)
+        self._cursor = 0
+        self._widths: tuple[int, ...] = ()
+        self._measured_for = 0
+
+    # What it shows
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self._rows
+
+    @property
+    def current(self) -> Row | None:
+        """The row under the cursor."""
+        return self._rows[self._cursor] if self._rows else None
+
+    def show(self, rows: Sequence[Row], *, empty: Cell | str | None = None) -> None:
+        """Show these rows; what did not change is not drawn again, and the cursor keeps its row.
+
+        Without rows it shows `empty`: what is missing, and the command that brings it.
+        """
+        before, current, cursor = self._rows, self.current, self._cursor
+        if empty is not None and _as_cell(empty) != self._empty:
+            self._empty = _as_cell(empty)
+            self.refresh(layout=not self._rows)
+        rows = tuple(rows)
+        if rows is before or rows == before:
+            return
+        self._rows = rows
+        self._place_cursor(current)
+        widths = self._widths
+        self._measure()
+        if len(before) != len(self._rows):
+            self.virtual_size = Size(0, len(self._rows) + 1)
+            if self.scroll_offset.y:  # else what is new at the top is to be seen
+                self.scroll_to(y=self.scroll_offset.y + self._cursor - cursor, animate=False, immediate=True)
+            self.refresh(layout=True)
+            self.call_after_refresh(self._follow)
+        elif widths != self._widths:
+            self.refresh()
+        else:
+            for index, (old, new) in enumerate(zip(before, self._rows, strict=True)):
+                if old != new:
+                    self.refresh_line(index + 1)
+        self._follow()
+        if self.current != current:
+            self.post_message(self.Moved(self, self.current, by_person=False))
+
+    def move_to(self, key: str) -> bool:
+        """Put the cursor on a row; False when it isn't here."""
+        index = next((index for index, row in enumerate(self._rows) if row.key == key), None)
+        if index is not None:
+            self._go(index, by_person=False)
+        return index is not None
+
+    def _place_cursor(self, current: Row | None) -> None:
+        keys = [row.key for row in self._rows]
+        if current is not None and current.key in keys:
+            self._cursor = keys.index(current.key)
+        self._cursor = max(0, min(self._cursor, len(self._rows) - 1))
+
+    # Moving
+
+    def action_move(self, lines: int) -> None:
+        self._go(self._cursor + lines)
+
+    def action_page(self, pages: int) -> None:
+        self._go(self._cursor + pages * max(self._page_size, 1))
+
+    def action_edge(self, index: int) -> None:
+        self._go(len(self._rows) - 1 if index else 0)
+
+    def action_open(self) -> None:
+        if row := self.current:
+            self.post_message(self.Opened(self, row.key))
+
+    def on_click(self, event: events.Click) -> None:
+        index = event.y + self.scroll_offset.y - self.gutter.top - 1
+        if not 0 <= index < len(self._rows) or event.y <= self.gutter.top:
+            return
+        if index == self._cursor:
+            self.action_open()
+        else:
+            self._go(index)
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        index = event.y + self.scroll_offset.y - self.gutter.top - 1
+        exact = self._rows[index].exact if 0 <= index < len(self._rows) else ""
+        self.tooltip = Content(exact) if exact else None
+
+    def _go(self, index: int, *, by_person: bool = True) -> None:
+        index = max(0, min(index, len(self._rows) - 1))
+        if not self._rows or index == self._cursor:
+            return
+        self.refresh_line(self._cursor + 1)
+        self._cursor = index
+        self.refresh_line(self._cursor + 1)
+        self._follow()
+        self.post_message(self.Moved(self, self.current, by_person))
+
+    @property
+    def _page_size(self) -> int:
+        return self.scrollable_content_region.height - 1
+
+    def _follow(self) -> None:
+        """Scroll so far that the cursor is in view: this table, and what the table itself is scrolled in."""
+        top, page = self.scroll_offset.y, self._page_size
+        if page <= 0:
+            return
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, immediate=True)
+        elif self._cursor >= top + page:
+            self.scroll_to(y=self._cursor - page + 1, animate=False, immediate=True)
+        outer = next((each for each in self.ancestors if isinstance(each, Widget) and each.allow_vertical_scroll), None)
+        if outer is not None and self.has_focus:
+            line = self.content_region.y + 1 + self._cursor - self.scroll_offset.y
+            beyond = max(line - outer.content_region.bottom + 1, 0) or min(line - outer.content_region.y, 0)
+            if beyond:
+                outer.scroll_relative(y=beyond, animate=False)
+
+    # Drawing
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self._rows) + 1 if self._rows else max(len(self._empty.text.splitlines()), 1)
+
+    def on_resize(self) -> None:
+        self._measure()
+        self._follow()
+        self.refresh()
+
+    def on_focus(self) -> None:
+        self.refresh_line(self._cursor + 1)
+        self.post_message(self.Moved(self, self.current, by_person=False))
+
+    def on_blur(self) -> None:
+        self.refresh_line(self._cursor + 1)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        if width != self._measured_for:
+            self._measure()  # a scrollbar has come or gone
+        base = self.rich_style
+        if not self._rows:
+            lines = self._empty.text.splitlines()
+            style = base + self._foreground(
+                f"tone--{self._empty.tone}" if self._empty.tone and not y else "table--empty"
+            )
+            return Strip([Segment(set_cell_size(lines[y] if y < len(lines) else "", width), style)], width)
+        if y == 0:
+            return self._strip([Cell(column.title) for column in self._columns], "table--head", width)
+        index = y - 1 + self.scroll_offset.y
+        if index >= len(self._rows):
+            return Strip.blank(width, base)
+        return self._strip(
+            self._rows[index].cells, "table--cursor" if index == self._cursor and self.has_focus else "", width
+        )
+
+    def _strip(self, cells: Sequence[Cell], component: str, width: int) -> Strip:
+        base = self.rich_style
+        over = Style()
+        if component == "table--head":
+            over = self._foreground(component)
+        elif component:
+            over = self.get_component_rich_style(component, partial=True)
+        segments: list[Segment] = []
+        for column, cell, wide in zip(self._columns, cells, self._widths, strict=True):
+            if wide:
+                if segments:
+                    segments.append(Segment(" " * GAP, base + over))
+                segments.append(
+                    Segment(
+                        drawn_cell(cell, wide, column),
+                        base + (self._foreground(f"tone--{cell.tone}") if cell.tone else Style()) + over,
+                    )
+                )
+        return Strip(segments).adjust_cell_length(width, base + over)
+
+    def _foreground(self, component: str) -> Style:
+        style = self.get_component_rich_style(component)
+        return Style(color=style.color, bold=style.bold)
+
+    def _measure(self) -> None:
+        """Share out the width: drop columns by rank, then give the flexible one what is left."""
+        natural = [
+            max([cell_len(column.title), *(wanted_width(row.cells[index]) for row in self._rows)])
+            for index, column in enumerate(self._columns)
+        ]
+        self._measured_for = self.scrollable_content_region.width
+        self._widths = shared_out(self._columns, natural, self._measured_for)
+
+
+def _as_cell(empty: Cell | str) -> Cell:
+    return empty if isinstance(empty, Cell) else Cell(empty, "quiet")
