@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.cli import COMMANDS, materia
-from ops.config.settings import DOCUMENTED
+from ops.config.table import SETTINGS
 from ops.host.exits import MEANINGS
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -30,7 +30,7 @@ def test_the_commands_are_those_of_the_command_line():
 
 
 def test_the_settings_are_those_that_are_read():
-    assert table_after("settings") == [(f"`{name}`", meaning) for name, meaning in DOCUMENTED.items()]
+    assert table_after("settings") == [(f"`{each.name}`", each.meaning) for each in SETTINGS]
 
 
 def test_the_exit_codes_are_those_that_are_returned():

@@ -8,6 +8,7 @@ import click
 from dataflows.errors import SettingsError
 from ops.cli.output import print_json, table
 from ops.config.iceberg import iceberg_of
+from ops.config.table import Values
 from ops.host.exits import Exit
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ def check(ctx: click.Context, as_json: bool) -> None:
     else:
         rows = [(each.name, _state(each.is_present), _for(each)) for each in found]
         click.echo(table(("name", "", "for"), rows))
-    storage = {each.is_present for each in found if each.name in declared.R2_NAMES}
+    storage = {each.is_present for each in found if each.name in declared.OBJECT_STORAGE_NAMES}
     if len(storage) == 2:
-        click.echo("object storage is set by halves: nothing will run; set all four R2 names, or none", err=True)
+        click.echo(
+            "object storage is only partly configured; every run will fail; set all four R2 names, or none", err=True
+        )
         ctx.exit(Exit.USAGE)
     try:
-        iceberg_of({each.name: os.environ[each.name] for each in found if each.is_present})
+        iceberg_of(Values.from_environ(os.environ))
     except SettingsError as error:
         click.echo(str(error), err=True)
         ctx.exit(Exit.USAGE)

@@ -1,8 +1,7 @@
-"""The settings of the lakehouse's gateway: one file, or a DuckLake that several machines share."""
+"""The DuckLake from the settings: the lakehouse that several machines share."""
 
 import shlex
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,37 +9,23 @@ from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog, SqliteCatalog
 from ops.config.object_storage import R2Settings
 from ops.config.parse import whole_number
+from ops.config.table import Values
 
 if TYPE_CHECKING:
     from dataflows.objects.store import Bucket
 
-DOCUMENTED = {
-    "MATERIA_GATEWAY": "what the lakehouse is: `duckdb` (default), one file, or `ducklake`, which machines can share",
-    "DUCKLAKE_CATALOG": "DuckLake's catalog: `sqlite:/path` on one host, `postgres:host=… dbname=… user=…` for several",
-    "DUCKLAKE_PASSWORD": "the PostgreSQL catalog's password (from Pulumi ESC, never in `DUCKLAKE_CATALOG`)",
-    "DUCKLAKE_DATA": "DuckLake's Parquet files: a folder, or `s3://bucket/prefix`, reached with the `R2_*` keys",
-    "DUCKLAKE_KEEP_DAYS": "days for which DuckLake keeps what was replaced, at least 1; default `7`",
-}
-
-GATEWAYS = ("duckdb", "ducklake")
-
 _POSTGRES_KEYS = ("host", "port", "dbname", "user", "sslmode")
 
 
-def gateway_of(given: Mapping[str, str]) -> str:
-    """Which gateway transforms and exports use; raises SettingsError unless all that it needs is given."""
-    gateway = given.get("MATERIA_GATEWAY", "duckdb")
-    if gateway not in GATEWAYS:
-        raise SettingsError(f"MATERIA_GATEWAY={gateway!r} is none of {', '.join(GATEWAYS)}")
-    if gateway == "ducklake" and "DUCKLAKE_CATALOG" not in given:
-        raise SettingsError("MATERIA_GATEWAY=ducklake needs DUCKLAKE_CATALOG and DUCKLAKE_DATA; see docs/scaling.md")
-    return gateway
+def ducklake_of(values: Values, r2: R2Settings | None) -> DuckLake | None:
+    """The DuckLake that the settings name, None when they name none.
 
-
-def ducklake_of(given: Mapping[str, str], r2: R2Settings | None) -> DuckLake | None:
-    """The DuckLake that the settings name; None when they name none. Raises SettingsError when they do by halves."""
-    names = ("DUCKLAKE_CATALOG", "DUCKLAKE_DATA")
+    Raises SettingsError when one of its settings is missing, also where it is the gateway and not named at all.
+    """
+    given, names = values.given, ("DUCKLAKE_CATALOG", "DUCKLAKE_DATA")
     missing = [name for name in names if name not in given]
+    if values["MATERIA_GATEWAY"] == "ducklake" and "DUCKLAKE_CATALOG" in missing:
+        raise SettingsError("MATERIA_GATEWAY=ducklake needs DUCKLAKE_CATALOG and DUCKLAKE_DATA; see docs/scaling.md")
     if len(missing) == len(names):
         return None
     if missing:
@@ -51,11 +36,6 @@ def ducklake_of(given: Mapping[str, str], r2: R2Settings | None) -> DuckLake | N
     if "://" in data:
         raise SettingsError(f"DUCKLAKE_DATA={data!r} is neither a folder nor s3://bucket/prefix")
     return DuckLake(_catalog(given), str(Path(data).expanduser().absolute()))
-
-
-def kept_for(given: Mapping[str, str]) -> timedelta:
-    """For how long a DuckLake keeps what was replaced."""
-    return timedelta(days=whole_number(given.get("DUCKLAKE_KEEP_DAYS", "7"), "DUCKLAKE_KEEP_DAYS", 1, 3650))
 
 
 def environ_of(lake: DuckLake) -> Mapping[str, str]:

@@ -1,16 +1,12 @@
-"""The settings of object storage: where the bucket is, and the keys that open it."""
+"""Object storage from the settings: the address of the bucket and its keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dataflows.errors import SettingsError
+from ops.config.table import names_of
 
-DOCUMENTED = {
-    "R2_ENDPOINT": "object storage: `https://<account>.r2.cloudflarestorage.com`",
-    "R2_BUCKET": "object storage: the bucket",
-    "R2_ACCESS_KEY": "object storage: the access key's id",
-    "R2_SECRET_KEY": "object storage: the secret key (from Pulumi ESC, never from a file)",
-}
+NAMES = names_of("object storage")
 
 
 @dataclass(frozen=True)
@@ -24,13 +20,13 @@ class R2Settings:
 
 
 def r2_of(given: Mapping[str, str]) -> R2Settings | None:
-    """Read them; None when none is set. Raises SettingsError naming what is missing."""
-    missing = [name for name in DOCUMENTED if name not in given]
-    if len(missing) == len(DOCUMENTED):
+    """The bucket, None when no setting names one. Raises SettingsError naming what is missing."""
+    missing = [name for name in NAMES if name not in given]
+    if len(missing) == len(NAMES):
         return None
     if missing:
         raise SettingsError(
-            f"object storage needs {', '.join(DOCUMENTED)}: {', '.join(missing)} missing; "
+            f"object storage needs {', '.join(NAMES)}: {', '.join(missing)} missing; "
             "set all four, or none to keep everything local"
         )
-    return R2Settings(*(given[name] for name in DOCUMENTED))
+    return R2Settings(*(given[name] for name in NAMES))

@@ -17,8 +17,8 @@ from pathlib import Path
 from dataflows.errors import LockHeldError, MateriaError, SettingsError
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake
 from dataflows.lakehouse.stores import lock_conflict
-from ops.config.providers import PROVIDERS
 from ops.config.settings import IS_CHECKOUT, Settings
+from ops.config.table import PROVIDERS, needed_by, unknown_names
 from ops.journal.run import utc_now
 
 CLOCK_MAY_DIFFER = timedelta(minutes=5)
@@ -61,6 +61,9 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         f"data directory {settings.data_dir}, {_origin_of_data_dir(environ)}, "
         f"dataset {settings.dataset}, gateway {settings.gateway}",
     )
+    for unknown, nearest in unknown_names(environ):
+        next_step = f"did you mean {nearest}?" if nearest else "remove it, or look for its name in docs/reference"
+        yield Finding("settings", Verdict.WARNING, f"{unknown} is not a setting and has no effect", next_step)
     checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
         ("versions", _versions),
         ("code", _code),
@@ -322,7 +325,7 @@ def _provider(_settings: Settings, environ: Mapping[str, str]) -> Finding:
 
 def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) -> Finding | None:
     """A provider that any name is set for: whether all of them are, its client is installed, and it takes them."""
-    needed = PROVIDERS[name].needed
+    needed = needed_by(name)
     missing = [each for each in needed if not environ.get(each, "").strip()]
     if len(missing) == len(needed):
         return None

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
+from ops.config.table import BY_NAME
+
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:TOKEN|SECRET|CREDENTIAL|PASSWORD|PASSPHRASE|(?:ACCESS|PRIVATE|API)_KEY(?:_ID)?|KEY_CONTENT|(?:WEBHOOK|PING)_URL)(?:_|$)",
     re.IGNORECASE,
@@ -38,8 +40,9 @@ class Redactor:
 
 
 def is_secret(name: str) -> bool:
-    """Whether the name of an environment variable says that its value is a secret."""
-    return _SECRET_NAME.search(name) is not None
+    """Whether the value of an environment variable is a secret: a setting that is declared so, or by its name."""
+    setting = BY_NAME.get(name)
+    return setting.is_secret if setting is not None else _SECRET_NAME.search(name) is not None
 
 
 def _spellings(secret: str) -> Iterator[str]:

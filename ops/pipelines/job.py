@@ -1,5 +1,7 @@
 """A pipeline at work: what was asked for, everything it may touch, and the lock and the journal around it."""
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -7,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dataflows.files import disk_refusal
-from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.landing.local import Landing
 from dataflows.serving.store import ServingStore
 from dataflows.source.archive import Patience
 from dataflows.source.release import Month
 from ops.config.settings import Settings
+from ops.config.table import unknown_names
 from ops.host.lakehouse_lock import lakehouse_lock
 from ops.host.lock import WriterLock, writer_lock
 from ops.host.redact import Redactor
@@ -20,6 +22,8 @@ from ops.journal.journal import Journal
 from ops.journal.recorder import Recorder, run_recorded
 from ops.pipelines import handover
 from ops.pipelines.handover import Remote
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
 """Told the bytes received so far and, where known, the size of the whole."""
@@ -82,13 +86,7 @@ class Job:
     @contextmanager
     def holding_lakehouse(self) -> Iterator["Job"]:
         """The same job while nobody else, on whatever machine, writes to the lakehouse; raises LockHeldError."""
-        with self.holding(self.settings.used_ducklake) as holding:
-            yield holding
-
-    @contextmanager
-    def holding(self, lake: DuckLake | None) -> Iterator["Job"]:
-        """The same for a DuckLake that need not be the gateway."""
-        with lakehouse_lock(lake, self.recorder.run.pipeline) as fds:
+        with lakehouse_lock(self.settings.used_ducklake, self.recorder.run.pipeline) as fds:
             yield replace(self, shared_lock_fds=fds)
 
 
@@ -110,6 +108,10 @@ def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence
         disk_refusal(settings.data_dir),  # once more, for the journal and the log to tell it in these words
     ):
         lock.name_run(recorder.run.id)
+        for name, nearest in unknown_names(os.environ):
+            log.warning(
+                "%s is not a setting and has no effect%s", name, f"; did you mean {nearest}?" if nearest else ""
+            )
         remote = handover.remote_of(settings)
         yield Job(
             settings=settings,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ops.config.providers import complete
 from ops.config.settings import PROJECT_DIR, Settings
+from ops.config.table import complete_providers
 from ops.health.heartbeat import BEAT_EVERY_S
 from ops.health.memory import Reaping, recall, remember
 from ops.host.redact import Redactor
@@ -33,7 +33,7 @@ def reap(
 ) -> None:
     """Reap, if it is time to and any provider's credentials may be had; never raises for what a provider does."""
     memory = recall(settings.supervisor_dir)
-    if not complete(os.environ) and settings.supervision.esc_environment is None:
+    if not complete_providers(os.environ) and settings.supervision.esc_environment is None:
         if memory.reaping is not None:
             remember(settings.supervisor_dir, replace(memory, reaping=None))
         return

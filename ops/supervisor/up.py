@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import SettingsError
-from ops.config.parse import number
+from ops.config.table import Values
 from ops.workers.errors import HostKeyError, NoCapacityError, WorkerError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels
@@ -77,16 +77,16 @@ class Plan:
 
 def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) -> Plan:
     """As the environment says; raises SettingsError naming what is missing or wrong."""
-    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    values = Values.from_environ(environ)
+    given = values.given
     if missing := [name for name in ("MATERIA_REMOTE", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY") if name not in given]:
         raise SettingsError(f"`materia supervisor up` needs {' and '.join(missing)}; see docs/supervisor.md")
-    most_eur = given.get("MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH", "15")
     return Plan(
         remote=given["MATERIA_REMOTE"],
-        branch=given.get("MATERIA_BRANCH", "main"),
+        branch=values["MATERIA_BRANCH"],
         client_key=client_key_of(given["MATERIA_SUPERVISOR_SSH_PRIVATE_KEY"]),
         read_token=given.get("GITLAB_READ_TOKEN"),
-        most_eur_per_hour=number(most_eur, "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH", 0, 1_000_000) / HOURS_A_MONTH,
+        most_eur_per_hour=values["MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH"] / HOURS_A_MONTH,
         locations=workers.locations,
         ssh_port=workers.ssh_port,
         ssh_from=workers.ssh_from,

@@ -1,36 +1,15 @@
-"""Which values from the environment each pipeline may see on a worker, and which of them are there. Never a value."""
+"""Which settings each pipeline gets on a worker, and which of the secret store's names have a value. Never a value."""
 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ops.config.iceberg import NAMES as ICEBERG_NAMES
-from ops.config.providers import PROVIDERS
-from ops.host.redact import is_secret
+from ops.config.object_storage import NAMES as OBJECT_STORAGE_NAMES
+from ops.config.table import BY_NAME, PROVIDERS, SETTINGS, needed_by
 
-R2_NAMES = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
 WORKERS = "workers"
-
 LAKEHOUSE_NAMES = ("MATERIA_GATEWAY", "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD", "DUCKLAKE_DATA")
-
-DECLARED: Mapping[str, tuple[str, ...]] = {
-    "extract": R2_NAMES,
-    "transform": (*R2_NAMES, *LAKEHOUSE_NAMES),
-    "export_serving": (*R2_NAMES, *LAKEHOUSE_NAMES, *ICEBERG_NAMES),
-    "run-all": (*R2_NAMES, *LAKEHOUSE_NAMES, *ICEBERG_NAMES),
-}
-"""What a pipeline needs of the secret store; nothing else reaches a worker."""
-
-SENT_SETTINGS = (
-    "PSD_ARCHIVE_URL",
-    "PSD_LIVE_URL",
-    "PSD_USER_AGENT",
-    "PSD_DATASET",
-    "MATERIA_MAX_ROW_LOSS",
-    "ICEBERG_NAMESPACE",
-    "ICEBERG_KEEP_DAYS",
-)
-"""Settings, no secrets, that a worker gets as they are here."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +26,27 @@ class Presence:
 
 def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
     """Every name that the secret store should hold; those of a DuckLake where one is the gateway."""
-    unused = () if environ.get("MATERIA_GATEWAY", "").strip() == "ducklake" else LAKEHOUSE_NAMES
+    is_lake = environ.get("MATERIA_GATEWAY", "").strip() == "ducklake"
+    names = (*OBJECT_STORAGE_NAMES, *(LAKEHOUSE_NAMES if is_lake else ()), *ICEBERG_NAMES)
 
     def presence(name: str, who: tuple[str, ...], provider: str | None = None) -> Presence:
-        return Presence(name, bool(environ.get(name, "").strip()), is_secret(name), who, provider)
+        return Presence(name, bool(environ.get(name, "").strip()), BY_NAME[name].is_secret, who, provider)
 
     def wanted() -> Iterator[Presence]:
-        declared_names = (name for declared in DECLARED.values() for name in declared)
-        names = dict.fromkeys(name for name in declared_names if name not in unused)
         for name in names:
-            yield presence(name, tuple(pipeline for pipeline, declared in DECLARED.items() if name in declared))
-        # What only this machine needs to have workers; it never reaches one.
-        for provider, needs in PROVIDERS.items():
-            for name in needs.needed:
+            yield presence(name, BY_NAME[name].sent_to)
+        # What this machine needs to create workers; no worker gets it.
+        for provider in PROVIDERS:
+            for name in needed_by(provider):
                 yield presence(name, (WORKERS,), provider)
 
     return tuple(wanted())
 
 
 def for_worker(pipeline: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What a pipeline gets on a worker: the names it declares and a few settings, as far as they are set."""
-    names = (*DECLARED[pipeline], *SENT_SETTINGS)
-    return {name: environ[name] for name in names if environ.get(name, "").strip()}
+    """The settings that a pipeline gets on a worker, as far as they have a value."""
+    return {
+        setting.name: environ[setting.name]
+        for setting in SETTINGS
+        if pipeline in setting.sent_to and environ.get(setting.name, "").strip()
+    }

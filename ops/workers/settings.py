@@ -1,14 +1,13 @@
 """What the environment says of workers, read and checked."""
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from dataflows.errors import MateriaError, SettingsError
-from ops.config.parse import number
-from ops.config.providers import PROVIDERS, complete
+from ops.config.parse import names
+from ops.config.table import BY_NAME, PROVIDERS, Values, complete_providers, needed_by
 from ops.workers.caps import Caps
 from ops.workers.provider import Provider
 
@@ -16,7 +15,6 @@ LOCAL = "local"
 
 
 ANYWHERE = ("0.0.0.0/0", "::/0")
-_MOST_TTL_MINUTES = 24 * 60
 FIRST_PAUSE_S = 1.0
 
 
@@ -37,19 +35,19 @@ class WorkerSettings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "WorkerSettings":
         """Read and check them; raises SettingsError naming the one that is wrong."""
-        given = {name: value.strip() for name, value in environ.items() if value.strip()}
+        values = Values.from_environ(environ)
         return cls(
             caps=Caps(
-                count=int(_number(given, "MATERIA_WORKER_MAX_COUNT", 2, most=100)),
-                eur_per_run=_number(given, "MATERIA_WORKER_MAX_EUR_PER_RUN", 0.5, most=1000),
-                eur_per_day=_number(given, "MATERIA_WORKER_MAX_EUR_PER_DAY", 2.0, most=1000),
+                count=int(values["MATERIA_WORKER_MAX_COUNT"]),
+                eur_per_run=values["MATERIA_WORKER_MAX_EUR_PER_RUN"],
+                eur_per_day=values["MATERIA_WORKER_MAX_EUR_PER_DAY"],
             ),
-            ttl=timedelta(minutes=_number(given, "MATERIA_WORKER_TTL_MINUTES", 120, least=5, most=_MOST_TTL_MINUTES)),
-            locations=_names(given.get("MATERIA_WORKER_LOCATIONS", "")),
-            ssh_from=_networks(_names(given.get("MATERIA_WORKER_SSH_FROM", ""))),
-            ssh_port=int(_number(given, "MATERIA_WORKER_SSH_PORT", 22, least=1, most=65_535)),
-            tax=_number(given, "MATERIA_WORKER_TAX_PERCENT", 20, most=100) / 100,
-            given={name: given[name] for needs in PROVIDERS.values() for name in needs.all if name in given},
+            ttl=timedelta(minutes=values["MATERIA_WORKER_TTL_MINUTES"]),
+            locations=values["MATERIA_WORKER_LOCATIONS"] or (),
+            ssh_from=values["MATERIA_WORKER_SSH_FROM"] or ANYWHERE,
+            ssh_port=int(values["MATERIA_WORKER_SSH_PORT"]),
+            tax=values["MATERIA_WORKER_TAX_PERCENT"] / 100,
+            given={name: text for name, text in values.given.items() if BY_NAME[name].group in PROVIDERS},
         )
 
 
@@ -57,12 +55,12 @@ def missing_for(name: str, settings: WorkerSettings) -> tuple[str, ...]:
     """The environment variables that a provider needs and that are not set; raises SettingsError for no provider."""
     if name not in PROVIDERS:
         raise SettingsError(f"there is no provider {name!r}; there are {', '.join((LOCAL, *PROVIDERS))}")
-    return tuple(each for each in PROVIDERS[name].needed if each not in settings.given)
+    return tuple(each for each in needed_by(name) if each not in settings.given)
 
 
 def present(settings: WorkerSettings) -> tuple[str, ...]:
     """The providers whose credentials are all set."""
-    return complete(settings.given)
+    return complete_providers(settings.given)
 
 
 def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = None) -> Provider:
@@ -88,7 +86,7 @@ def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = 
         # Without what the client said: some quote the very key that they do not like.
         raise SettingsError(
             f"{name} cannot be asked with these credentials ({type(error).__name__}): one of "
-            f"{_and(PROVIDERS[name].needed)} is not written as it should be"
+            f"{_and(needed_by(name))} is not written as it should be"
         ) from None
 
 
@@ -127,7 +125,7 @@ def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
                     username=given["OS_USERNAME"],
                     password=given["OS_PASSWORD"],
                     project_id=given["OS_TENANT_ID"],
-                    regions=_names(given["OS_REGION_NAME"]),
+                    regions=names(given["OS_REGION_NAME"], "OS_REGION_NAME"),
                     auth_url=given.get("OS_AUTH_URL", ovh.AUTH_URL),
                     catalogue_url=given.get("OVH_PRICES_URL", ovh.CATALOGUE_URL),
                     tax=settings.tax,
@@ -142,7 +140,7 @@ def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
                     access_key=given["SCW_ACCESS_KEY"],
                     secret_key=given["SCW_SECRET_KEY"],
                     project_id=given["SCW_DEFAULT_PROJECT_ID"],
-                    zones=_names(given.get("SCW_ZONES", "")) or scaleway.ZONES,
+                    zones=names(given.get("SCW_ZONES", ""), "SCW_ZONES") or scaleway.ZONES,
                     api_url=given.get("SCW_API_URL", scaleway.API_URL).rstrip("/"),
                     tax=settings.tax,
                 ),
@@ -170,22 +168,3 @@ def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
 
 def _and(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _number(given: Mapping[str, str], name: str, default: float, *, least: float = 0, most: float) -> float:
-    return number(given.get(name, str(default)), name, least, most)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _networks(given: tuple[str, ...]) -> tuple[str, ...]:
-    for network in given:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise SettingsError(
-                f"MATERIA_WORKER_SSH_FROM: {network!r} is no network such as 203.0.113.7/32 ({error})"
-            ) from error
-    return given or ANYWHERE

@@ -12,8 +12,9 @@ import pytest
 from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.maintenance import FILES_KEPT_FOR
-from ops.config.lakehouse import DOCUMENTED, environ_of
+from ops.config.lakehouse import environ_of
 from ops.config.settings import Settings
+from ops.config.table import names_of
 from ops.health.doctor import Finding, Verdict, examine
 from ops.health.status import Severity, take_status
 from ops.host.lakehouse_lock import lakehouse_lock
@@ -88,7 +89,7 @@ def test_a_worker_gets_what_its_pipeline_needs_of_the_lakehouse() -> None:
     environ = {**POSTGRES, **R2, "MATERIA_GATEWAY": "ducklake"}
     assert POSTGRES.items() <= for_worker("transform", environ).items()
     assert not for_worker("extract", environ).keys() & (POSTGRES.keys() | {"MATERIA_GATEWAY"})
-    assert {each.name for each in check(environ)} - {each.name for each in check(R2)} == set(DOCUMENTED) - {
+    assert {each.name for each in check(environ)} - {each.name for each in check(R2)} == set(names_of("lakehouse")) - {
         "DUCKLAKE_KEEP_DAYS"
     }
     assert next(each for each in check(environ) if each.name == "DUCKLAKE_PASSWORD").is_secret

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
-from ops.config.providers import PROVIDERS
+from ops.config.table import needed_by
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.caps import Ledger
@@ -203,7 +203,7 @@ def test_wrong_credentials_are_said_at_once_and_by_name(cloud: CloudUnderTest) -
 
 
 def test_each_missing_credential_is_named(cloud: CloudUnderTest) -> None:
-    for missing in PROVIDERS[cloud.name].needed:
+    for missing in needed_by(cloud.name):
         environ = {name: value for name, value in cloud.environ.items() if name != missing}
         with pytest.raises(SettingsError, match=rf"{cloud.name} needs {missing}, which is not set"):
             provider_of(cloud.name, WorkerSettings.from_environ(environ))

@@ -184,10 +184,10 @@ def test_secrets_check_says_names_and_never_a_value(tmp_path: Path):
     assert {each["provider"] for each in found.values()} == {None, *NAMES}
 
 
-def test_object_storage_by_halves_is_wrong(tmp_path: Path):
+def test_partly_configured_object_storage_is_wrong(tmp_path: Path):
     done = materia(tmp_path, "secrets", "check", **{**R2, "R2_SECRET_KEY": ""})
     assert done.returncode == 2
-    assert "by halves" in done.stderr
+    assert "only partly configured" in done.stderr
 
 
 def test_secrets_check_imports_nothing_heavy(tmp_path: Path):

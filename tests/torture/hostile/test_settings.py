@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import SettingsError
-from ops.config.settings import DOCUMENTED, Settings
+from ops.config.settings import Settings
+from ops.config.table import BY_NAME
 from ops.host.exits import Exit
 from ops.supervisor.up import plan_of
 from ops.workers.settings import WorkerSettings
@@ -32,7 +33,7 @@ values = st.sampled_from(RUBBISH) | st.text(st.characters(blacklist_characters="
 
 
 @settings(max_examples=count(300, 30_000), deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(DOCUMENTED)), values, max_size=4))
+@given(st.dictionaries(st.sampled_from(sorted(BY_NAME)), values, max_size=4))
 @example(
     {"MATERIA_REMOTE": "x", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": "x", "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH": "²"}
 )
@@ -42,7 +43,7 @@ def test_any_environment_is_read_or_refused(environ: dict[str, str]) -> None:
         try:
             read(environ)
         except SettingsError as error:
-            assert any(name in str(error) for name in DOCUMENTED)
+            assert any(name in str(error) for name in BY_NAME)
 
 
 @settings(max_examples=count(50, 5_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
