@@ -71,17 +71,21 @@ format:
     {{ run }}ruff format .
     {{ run }}sqlmesh -p {{ project }} format
 
-# Draw the dataflows into docs/; the SVGs need graphviz's `dot`
+# Draw the dataflows into docs/pictures/; the SVGs need graphviz's `dot`
 dag:
     #!/usr/bin/env sh
     set -eu
-    mkdir -p docs
+    mkdir -p docs/pictures
     command -v dot > /dev/null || echo "SVGs not drawn: \`dot\` is missing, install graphviz"
     for name in extract export; do
         for ending in dot mmd $(command -v dot > /dev/null && echo svg); do
-            {{ run }}materia dag "$name" -o "docs/dag-$name.$ending"
+            {{ run }}materia dag "$name" -o "docs/pictures/dag-$name.$ending"
         done
     done
+
+# Write docs/reference/ from the code: commands, settings, tables, exit codes, errors
+reference:
+    {{ run }}python docs/reference/generate.py
 
 # Measure every performance bar; one area only: just bench console
 bench *args:

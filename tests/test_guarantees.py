@@ -1,4 +1,4 @@
-"""docs/guarantees.md promises nothing that no test shows."""
+"""docs/explanation/guarantees.md promises nothing that no test shows."""
 
 import ast
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGE = (PROJECT / "docs" / "guarantees.md").read_text()
+PAGE = (PROJECT / "docs" / "explanation" / "guarantees.md").read_text()
 ROWS = [
     [cell.strip() for cell in line.strip().strip("|").split(" | ")]
     for line in PAGE.splitlines()

@@ -25,7 +25,9 @@ def ducklake_of(values: Values, r2: R2Settings | None) -> DuckLake | None:
     given, names = values.given, ("DUCKLAKE_CATALOG", "DUCKLAKE_DATA")
     missing = [name for name in names if name not in given]
     if values["MATERIA_GATEWAY"] == "ducklake" and "DUCKLAKE_CATALOG" in missing:
-        raise SettingsError("MATERIA_GATEWAY=ducklake needs DUCKLAKE_CATALOG and DUCKLAKE_DATA; see docs/scaling.md")
+        raise SettingsError(
+            "MATERIA_GATEWAY=ducklake needs DUCKLAKE_CATALOG and DUCKLAKE_DATA; see docs/explanation/scaling.md"
+        )
     if len(missing) == len(names):
         return None
     if missing:

@@ -62,7 +62,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         f"dataset {settings.dataset}, gateway {settings.gateway}",
     )
     for unknown, nearest in unknown_names(environ):
-        next_step = f"did you mean {nearest}?" if nearest else "remove it, or look for its name in docs/reference"
+        next_step = f"did you mean {nearest}?" if nearest else "remove it, or see docs/reference/settings.md"
         yield Finding("settings", Verdict.WARNING, f"{unknown} is not a setting and has no effect", next_step)
     checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
         ("versions", _versions),

@@ -88,7 +88,7 @@ def required_address(settings: Settings) -> CatalogAddress:
     if settings.iceberg is None:
         raise SettingsError(
             "no Iceberg catalog is set: ICEBERG_CATALOG_URI, ICEBERG_WAREHOUSE and ICEBERG_TOKEN name one; "
-            "docs/iceberg.md tells more"
+            "docs/how-to/iceberg.md tells more"
         )
     return settings.iceberg
 

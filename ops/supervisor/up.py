@@ -80,7 +80,7 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) ->
     values = Values.from_environ(environ)
     given = values.given
     if missing := [name for name in ("MATERIA_REMOTE", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY") if name not in given]:
-        raise SettingsError(f"`materia supervisor up` needs {' and '.join(missing)}; see docs/supervisor.md")
+        raise SettingsError(f"`materia supervisor up` needs {' and '.join(missing)}; see docs/how-to/supervisor.md")
     return Plan(
         remote=given["MATERIA_REMOTE"],
         branch=values["MATERIA_BRANCH"],

@@ -1,4 +1,4 @@
-"""`just mutants [MODULE…]`: mutate modules and record in docs/mutants.md which mutants no test notices.
+"""`just mutants [MODULE…]`: mutate modules and record in docs/explanation/mutants.md which mutants no test notices.
 
 cosmic-ray makes the mutants and keeps the outcomes, a database per version of a module in `.mutants/`, so that an
 interrupted run goes on where it was. Mutants are written to a copy of the checkout, never to the checkout. Each is
@@ -219,7 +219,7 @@ def _record(name: str, database, checkout: Path) -> float:
     results[name] = {"mutants": database.num_work_items, "survivors": survivors}
     ordered = {each: results[each] for each in TARGETS if each in results}
     (checkout / RESULTS).write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
-    (checkout / "docs" / "mutants.md").write_text(page_of(ordered))
+    (checkout / "docs" / "explanation" / "mutants.md").write_text(page_of(ordered))
     return 1 - len(survivors) / database.num_work_items
 
 

@@ -1,4 +1,4 @@
-"""docs/mutants.md, made from the recorded results."""
+"""docs/explanation/mutants.md, made from the recorded results."""
 
 import json
 from pathlib import Path

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-PAGE = PROJECT / "docs" / "mutants.md"
+PAGE = PROJECT / "docs" / "explanation" / "mutants.md"
 RESULTS = Path("tests", "mutation", "results.json")
 """Per module: the number of mutants, and the survivors with their reasons."""
 AIM = 0.9

@@ -1,4 +1,4 @@
-"""docs/mutants.md is what was measured, and no survivor is without a reason."""
+"""docs/explanation/mutants.md is what was measured, and no survivor is without a reason."""
 
 from tests.mutation.page import killed_share, page_of, read_results
 from tests.mutation.targets import AIM, PAGE, PROJECT, TARGETS

@@ -1,6 +1,7 @@
 """Files of others that some tests read: USDA's real releases, and Hetzner's published API description.
 
-They are looked for in `../shared`, or in the folder that MATERIA_REAL_FILES names; docs/tests.md names the sources.
+They are looked for in `../shared`, or in the folder that MATERIA_REAL_FILES names;
+docs/explanation/tests.md names the sources.
 """
 
 import os
@@ -28,7 +29,7 @@ def required(path: Path) -> Path:
     import pytest
 
     if not path.exists():
-        where = "neither in ../shared nor in MATERIA_REAL_FILES (docs/tests.md)"
+        where = "neither in ../shared nor in MATERIA_REAL_FILES (docs/explanation/tests.md)"
         pytest.skip(f"{MISSING}: {path.relative_to(REAL_FILES)} is {where}")
     return path
 

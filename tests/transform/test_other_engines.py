@@ -48,7 +48,7 @@ NOT_PORTABLE = {
         "raw.psd_snapshot": "OBJECT_CONSTRUCT READ_JSON",
     },
 }
-"""Per engine the models that do not carry over as they are, and why; docs/scaling.md says the same to a person."""
+"""Per engine the models that do not carry over as they are, and why; docs/explanation/scaling.md lists the same."""
 
 RENDER = """
 import json, sys

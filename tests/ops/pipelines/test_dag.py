@@ -8,7 +8,7 @@ import pytest
 from ops.config.settings import PROJECT_DIR
 from ops.pipelines import dag as pictures
 
-DOCS = PROJECT_DIR / "docs"
+DOCS = PROJECT_DIR / "docs" / "pictures"
 MEND = "`just dag` draws it anew"
 
 

@@ -16,7 +16,7 @@ from tests.support.torture import Figure
 
 def kept(releases: int) -> list[Measured]:
     """The lines that are kept of a history of so many full-size releases."""
-    path = PROJECT_DIR / "docs" / f"scale-{releases}-releases.jsonl"
+    path = PROJECT_DIR / "docs" / "explanation" / f"scale-{releases}-releases.jsonl"
     lines = [Measured(**json.loads(line)) for line in path.open()]
     assert [release.number for release in lines] == list(range(1, releases + 1))
     assert min(release.facts for release in lines) >= 0.99 * FULL_FACTS

@@ -1,4 +1,4 @@
-"""Draws the console's six screens on demo data: `uv run python docs/screenshots.py DATA_DIR`, after `materia demo`."""
+"""Draws the console's six screens on the data of `materia demo`: `python docs/pictures/screenshots.py DATA_DIR`."""
 
 import asyncio
 import sys
