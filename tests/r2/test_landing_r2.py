@@ -3,20 +3,24 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from dataflows.errors import LandingError, LostRaceError, ObjectDamagedError, ObjectUnavailableError
-from dataflows.landing import bucket as landing_r2
+from dataflows.landing.local import bucket as landing_r2
 from dataflows.landing.bucket import R2Landing
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.verify import sync, verify
 from dataflows.objects import upload as object_upload
 from dataflows.objects.store import ObjectStore
+from dataflows.landing.upgrade import upgrade
+from dataflows.source.probe_memory import Known, LiveCheck, ProbeMemory
+from dataflows.landing.snapshot import Snapshot
 from tests.r2.snapshots import DATASET, Prepared, prepared
 from tests.support.faulty_proxy import Fault, FaultyProxy
+from tests.support.old_landing import old_marker
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +251,76 @@ def flip_a_byte(store: ObjectStore, key: str) -> None:
     """Damage an object behind everybody's back."""
     data = store.client.get_object(Bucket=store.bucket.name, Key=key)["Body"].read()
     store.client.put_object(Bucket=store.bucket.name, Key=key, Body=flipped(data))
+
+
+def age(landing: R2Landing, prepared: Prepared, released_on: date) -> Snapshot:
+    """Put a release into the bucket as it lay there when headers dated releases."""
+    snapshot = replace(prepared.snapshot, released_on=released_on)
+    landing.land(snapshot, *prepared.files(landing.workspace))
+    marker = f"psd/{snapshot.key}.json"
+    found = landing.store.read(marker)
+    landing.store.replace(marker, old_marker(snapshot, snapshot.key, released_on).encode(), found.etag)
+    return snapshot
+
+
+def test_old_markers_in_the_bucket_are_upgraded_with_their_rows(
+    landing: R2Landing, other: R2Landing, releases: list[Prepared]
+) -> None:
+    moved = date(2026, 5, 1)
+    for each in releases[:3]:
+        age(landing, each, moved)
+    landing = R2Landing(landing.store, landing.cache)
+    landing.ready_rows(DATASET)
+    assert {each.form for each in other.snapshots()} == {1}, "the other machine has read them as they were"
+
+    assert [each.is_redated for each in upgrade(landing)] == [True] * 3
+    right = [each.snapshot.released_on for each in releases[:3]]
+    fresh = R2Landing(other.store, other.cache)
+    assert [(each.form, each.released_on) for each in fresh.snapshots()] == [(2, day) for day in right]
+    stored = [each.key for each in landing.store.list(f"raw/{DATASET}/")]
+    assert len(stored) == 3 and not any(str(moved) in key for key in stored)
+    for machine in (landing, fresh):
+        machine.ready_rows(DATASET)
+        rows = [name for name in files(machine.cache.root) if name.endswith("rows.parquet")]
+        assert len(rows) == 3 and not any(str(moved) in name for name in rows)
+    assert upgrade(fresh) == ()
+
+
+def test_an_upgrade_in_the_bucket_that_died_halfway_is_continued(
+    landing: R2Landing, releases: list[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    age(landing, releases[0], date(2026, 5, 1))
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("replace", "delete"):
+        landing = R2Landing(landing.store, landing.cache)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(landing.store, step, dies)
+            upgrade(landing)
+    landing = R2Landing(landing.store, landing.cache)
+    upgrade(landing)
+    landing.ready_rows(DATASET)
+    assert [each.released_on for each in landing.snapshots()] == [releases[0].snapshot.released_on]
+    rows = [name for name in files(landing.cache.root) if name.endswith("rows.parquet")]
+    assert len(rows) == 1 and str(releases[0].snapshot.released_on) in rows[0]
+
+
+def test_what_probes_found_out_is_known_to_every_machine(landing: R2Landing, other: R2Landing) -> None:
+    def known(etag: str) -> Known:
+        return Known("http://archive/2025/11/x.zip", "HEAD", etag, None, 9, "2025-11-0123456789abcdef")
+
+    assert other.memory(DATASET) == ProbeMemory()
+    landing.update_memory(DATASET, lambda memory: memory.with_known(known('"1"')))
+    other.update_memory(DATASET, lambda memory: memory.with_known(known('"2"')))
+    check = LiveCheck(date(2025, 11, 20), "2025-11-0123456789abcdef")
+    other.update_memory(DATASET, lambda memory: replace(memory, live=check))
+    assert landing.memory(DATASET).known == (known('"1"'), known('"2"'))
+    assert landing.live_check(DATASET) == check
+
+
+def test_a_part_of_a_landed_zip_is_read_from_the_bucket(landing: R2Landing, releases: list[Prepared]) -> None:
+    land(landing, releases[0])
+    size_bytes = len(releases[0].zip_bytes)
+    assert landing.zip_bytes(releases[0].snapshot, size_bytes - 50, 1024) == releases[0].zip_bytes[-50:]

@@ -32,5 +32,6 @@ def age(landing: LocalLanding, snapshot: Snapshot, key: str, released_on: date) 
     landing.rows_path(old).parent.mkdir(parents=True)
     rows_path.rename(landing.rows_path(old))
     rows_path.parent.rmdir()
-    rows_path.parent.parent.rmdir()
+    if not any(rows_path.parents[1].iterdir()):  # another snapshot may have the same day
+        rows_path.parents[1].rmdir()
     landing.marker_path(snapshot.key).unlink()

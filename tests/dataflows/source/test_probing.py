@@ -83,6 +83,19 @@ def test_another_file_of_the_same_size_is_landed(coffee, extracted, landing):
     assert len(landing.snapshots()) == 2
 
 
+def test_a_node_that_is_behind_does_not_hide_a_correction(coffee, extracted):
+    """HEAD met the node that has the new file, GET the one that has the old."""
+    old, new = release_zip(rows(5)), release_zip(rows(6))
+    coffee.post(MONTH, old, POSTED_AT, etag='"old"')
+    extracted()
+    coffee.post(MONTH, new, POSTED_AT.replace(day=18), etag='"new"')
+    stale = Fault(body=old, etag='"old"', last_modified="Fri, 14 Nov 2025 17:00:00 GMT", method="GET")
+    coffee.misbehave(MONTH, stale, times=None)
+    assert not extracted().is_new
+    coffee.behave()
+    assert extracted().is_new
+
+
 @pytest.mark.parametrize("encoding", ["", "none", "binary", "utf-8", "identity"])
 def test_an_encoding_that_means_nothing_is_ignored(coffee, extracted, encoding):
     coffee.post(MONTH, release_zip(), POSTED_AT)
