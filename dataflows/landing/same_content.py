@@ -14,7 +14,7 @@ from dataflows.source.archive import Archive, Probe
 from dataflows.source.probe_memory import Known
 
 _END_BYTES = 1024
-"""More than the directory of a release and what follows it: USDA's have one member, 83 bytes in all."""
+"""More than the directory of a release and what follows it: USDA's have one member, 88 to 101 bytes in all."""
 _LOCAL_HEADER_BYTES = 30
 _SIZES_FOLLOW = 0x8
 """The flag of a member whose header has no CRC: that comes after its data."""
