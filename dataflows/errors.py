@@ -17,6 +17,10 @@ class ArchiveError(MateriaError):
     """The archive did not answer as it should, after the retries that make sense."""
 
 
+class RefusedError(ArchiveError):
+    """The archive answers 401 or 403: the file is not posted, or the client is blocked."""
+
+
 class NotPostedError(ArchiveError):
     """None of the releases asked for is in the archive (yet)."""
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from dataflows.errors import ArchiveError, NotPostedError, SnapshotError
+from dataflows.errors import ArchiveError, NotPostedError, RefusedError, SnapshotError
 from dataflows.files import disk_trouble
 from dataflows.landing.local import Landing
 from dataflows.landing.same_content import landed_as, remember
@@ -226,7 +226,7 @@ def _raise_nothing_posted(verdicts: Sequence[Probe], current_file: CurrentFile, 
     tried = "; ".join([*map(_problem, verdicts), *([current_file.problem] if current_file.problem else [])])
     found = {probe.verdict for probe in verdicts}
     if Verdict.REFUSED in found:
-        raise ArchiveError(
+        raise RefusedError(
             f"the archive refuses to answer ({tried}); it may block the user agent {archive.user_agent!r}: "
             f"set PSD_USER_AGENT to another one, or check PSD_ARCHIVE_URL ({verdicts[0].release.url})"
         )

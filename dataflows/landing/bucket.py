@@ -115,22 +115,25 @@ class R2Landing(Landing):
         return ProbeMemory.from_json(found.data) if found else ProbeMemory()
 
     def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
-        """Another machine that writes at the same time wins; what is lost costs a probe a few bytes once more."""
+        """Another machine that writes at the same time wins; what is lost costs a probe a few bytes once more.
+
+        The local copy is for `materia status` and the console, which ask no bucket; probes read the bucket.
+        """
         key = _memory_key(dataset)
         with self._memory_lock:
             found = self.store.read(key)
             before = ProbeMemory.from_json(found.data) if found else ProbeMemory()
             after = change(before)
-            if after == before:
-                return
-            data = after.to_json().encode()
-            try:
-                if found is None:
-                    self.store.put_if_absent(key, data)
-                else:
-                    self.store.replace(key, data, found.etag)
-            except LostRaceError as error:
-                log.info("another machine wrote what its probe found: %s", error)
+            if after != before:
+                data = after.to_json().encode()
+                try:
+                    if found is None:
+                        self.store.put_if_absent(key, data)
+                    else:
+                        self.store.replace(key, data, found.etag)
+                except LostRaceError as error:
+                    log.info("another machine wrote what its probe found: %s", error)
+            self.cache.update_memory(dataset, lambda _: after)
 
     def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
         return self.cache.rows_file(snapshot, zip_path)

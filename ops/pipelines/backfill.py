@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dataflows.errors import MateriaError, NotPostedError, SettingsError
+from dataflows.errors import MateriaError, NotPostedError, RefusedError, SettingsError
 from dataflows.source.archive import Archive
 from dataflows.source.release import Month, release_of
 from ops.config.settings import Settings
@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     LANDED = "landed"
     KNOWN = "landed before"
     NOT_POSTED = "not posted"
+    REFUSED = "refused"
+    """401 or 403. Not posted, as far as other months are; where none is, the archive may block the client."""
     FAILED = "failed"
 
 
@@ -48,8 +50,8 @@ Told = Callable[[MonthDone], None]
 def backfill(settings: Settings, first: Month, last: Month, request: Request, *, serve: bool, told: Told) -> str:
     """Land the releases of `first` to `last`, then transform and publish unless `serve` is False.
 
-    A month that is not posted is no error; one that fails does not stop the others, and is raised at the end as
-    MateriaError before anything is published. Repeating a backfill goes on where it stopped. Returns the outcome
+    A month that is not posted is no error, nor one that is refused where another is posted. One that fails does not
+    stop the others, and is raised at the end as MateriaError before anything is published. Repeating a backfill goes on where it stopped. Returns the outcome
     in a line.
     """
     months = tuple(first.through(last)) if (last.year - first.year) * 12 <= MAX_MONTHS else ()
@@ -62,12 +64,14 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
         counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
         begun.recorder.result = summary
-        if failed := [each for each in done if each.outcome is Outcome.FAILED]:
+        posted = counts[Outcome.LANDED] + counts[Outcome.KNOWN]
+        failures = {Outcome.FAILED} if posted else {Outcome.FAILED, Outcome.REFUSED}
+        if failed := [each for each in done if each.outcome in failures]:
             raise MateriaError(
                 f"{len(failed)} of {len(months)} months failed ({summary}); the first, {failed[0].month}: "
                 f"{failed[0].detail}. What landed stays; run the same backfill again to go on"
             )
-        if serve and counts[Outcome.LANDED] + counts[Outcome.KNOWN]:
+        if serve and posted:
             bring_up_to_date(begun)
             begun.recorder.result = f"{summary}; {begun.recorder.result}"
         return begun.recorder.result
@@ -109,6 +113,8 @@ def _land(begun: Job, month: Month, archive: Archive) -> MonthDone:
                 done = MonthDone(month, outcome, described(found.snapshot))
             except NotPostedError:
                 done = MonthDone(month, Outcome.NOT_POSTED, release.url)
+            except RefusedError as error:
+                done = MonthDone(month, Outcome.REFUSED, str(error))
             note.detail = f"{done.outcome}: {done.detail}"
     except MateriaError as error:
         done = MonthDone(month, Outcome.FAILED, str(error))

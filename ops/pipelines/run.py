@@ -58,6 +58,8 @@ def upgrade_landing(job: Job) -> None:
 
 
 def _extract(job: Job) -> None:
+    """Land what is new. Markers of the old form are read and stay as they are: what an extract compares are addresses,
+    validators and bytes, which they hold; `upgrade_landing` belongs to the runs that put releases in order."""
     from dataflows import extract
 
     archive = Archive(job.request.patience, job.settings.user_agent, job.request.progress)

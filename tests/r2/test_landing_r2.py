@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import LandingError, LostRaceError, ObjectDamagedError, ObjectUnavailableError
-from dataflows.landing.local import bucket as landing_r2
+from dataflows.landing import bucket as landing_r2
 from dataflows.landing.bucket import R2Landing
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.verify import sync, verify
@@ -318,6 +318,17 @@ def test_what_probes_found_out_is_known_to_every_machine(landing: R2Landing, oth
     other.update_memory(DATASET, lambda memory: replace(memory, live=check))
     assert landing.memory(DATASET).known == (known('"1"'), known('"2"'))
     assert landing.live_check(DATASET) == check
+
+
+def test_the_local_copy_has_the_last_check_for_readers_that_ask_no_bucket(
+    landing: R2Landing, other: R2Landing
+) -> None:
+    check = LiveCheck(date(2025, 11, 20), "2025-11-0123456789abcdef")
+    other.update_memory(DATASET, lambda memory: replace(memory, live=check))
+    assert other.cache.live_check(DATASET) == check
+    assert landing.cache.live_check(DATASET) is None
+    landing.update_memory(DATASET, lambda memory: replace(memory, live=check))
+    assert landing.cache.live_check(DATASET) == check
 
 
 def test_a_part_of_a_landed_zip_is_read_from_the_bucket(landing: R2Landing, releases: list[Prepared]) -> None:

@@ -95,7 +95,23 @@ def test_months_that_are_not_posted_are_no_failure(coffee, land):
     assert list(done.values()).count(Outcome.LANDED) == 5
 
 
-@pytest.mark.parametrize("fault", [Fault(status=403), Fault(body=release_zip()[:-40]), Fault(status=503)])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_month_is_reported_and_no_failure_where_others_are_posted(coffee, land, environ, status):
+    coffee.misbehave(Month(2025, 7), Fault(status=status), times=None)
+    told = land()
+    assert told.pop(Month(2025, 7)) is Outcome.REFUSED
+    assert set(told.values()) == {Outcome.LANDED}
+    assert landed(environ) == [each for each in ALL_LANDED if each[0] != Month(2025, 7)]
+
+
+def test_a_backfill_fails_where_the_archive_refuses_every_month_that_it_does_not_miss(coffee, land):
+    for month in FIRST.through(LAST):
+        coffee.misbehave(month, Fault(status=403), times=None)
+    with pytest.raises(MateriaError, match=r"6 of 7 months failed \(1 not posted, 6 refused\).* PSD_USER_AGENT"):
+        land(FIRST.back(1), LAST)
+
+
+@pytest.mark.parametrize("fault", [Fault(body=release_zip()[:-40]), Fault(status=503)])
 def test_a_failing_month_is_told_when_the_others_have_landed(coffee, land, environ, fault):
     coffee.misbehave(Month(2025, 7), fault, times=None)
     with pytest.raises(MateriaError, match=r"1 of 6 months failed .* the first, 2025-07: ") as failed:
@@ -107,7 +123,7 @@ def test_a_failing_month_is_told_when_the_others_have_landed(coffee, land, envir
 
 
 def test_nothing_is_published_when_a_month_failed(coffee, environ, tmp_path):
-    coffee.misbehave(Month(2025, 7), Fault(status=403), times=None)
+    coffee.misbehave(Month(2025, 7), Fault(body=release_zip()[:-40]), times=None)
     done = subprocess.run(
         [MATERIA, "backfill", "--from", str(FIRST), "--to", str(LAST)],
         env={**os.environ, **environ},
@@ -240,7 +256,7 @@ def test_a_backfill_is_turned_away_while_another_run_writes(environ, land):
 
 
 def test_the_log_of_a_failed_run_tells_no_inputs(coffee, environ, land):
-    coffee.misbehave(Month(2025, 7), Fault(status=403), times=None)
+    coffee.misbehave(Month(2025, 7), Fault(status=503), times=None)
     with pytest.raises(MateriaError):
         land()
     logs = "".join(path.read_text() for path in (Path(environ["MATERIA_DATA_DIR"]) / "logs").iterdir())
