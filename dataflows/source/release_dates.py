@@ -22,6 +22,9 @@ GRACE_DAYS = 5
 USUAL_DAY = 12
 """The day of a month for which USDA's calendar lists none; since 2000 all but 7 release days are the 8th to 14th."""
 
+EARLIEST_DAY = 8
+"""The earliest day of a month on which USDA may release WASDE where its calendar lists none, as in the models."""
+
 _LATEST_CORRECTION = timedelta(days=3650)
 """How long after its month a file may be replaced; a later inner timestamp is a mistake of the tool that packed it."""
 
@@ -83,6 +86,18 @@ def is_in_season(moment: datetime | None, month: Month) -> bool:
 def usda_release_days(month: Month) -> tuple[date, ...]:
     """The days on which USDA released WASDE in this month, in order; empty where the calendar has none."""
     return _release_days().get(str(month), ())
+
+
+def next_release_due(day: date) -> date:
+    """The first day after `day` on which USDA may release WASDE: listed, or the first EARLIEST_DAY beyond the calendar.
+
+    `dim_release.next_release_due`, at which certainty ends, is the same day.
+    """
+    listed = (each for days in _release_days().values() for each in days if each > day)
+    usual = date(day.year, day.month, EARLIEST_DAY)
+    if usual <= day:
+        usual = Month.of(day).back(-1).first_day().replace(day=EARLIEST_DAY)
+    return min(listed, default=usual)
 
 
 def last_listed_month() -> Month:

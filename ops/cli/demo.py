@@ -83,12 +83,13 @@ def _show(settings: Settings, spec: "HistorySpec") -> None:
     from dataflows.serving import ServingReader
     from ops.cli import demo_text
     from ops.demo import findings
+    from ops.pipelines.current_file import checked_on
 
     with ServingReader(settings.serving_path) as reader:
         parts = [
             demo_text.balance_text(findings.world_balance(reader)),
             demo_text.release_text(findings.last_release(reader, REVISIONS_SHOWN)),
-            demo_text.fact_text(findings.fact_through_time(reader), spec.months[0]),
+            demo_text.fact_text(findings.fact_through_time(reader, checked_on(settings, reader)), spec.months[0]),
         ]
     click.echo("\n\n".join(parts))
 

@@ -83,7 +83,7 @@ _OFTEN_REVISED = """
 _ASOF = """
     SELECT
         commodity_name, country_name, attribute_name, fact.unit_name, market_year, value, certain, last_seen_on
-    FROM serving.psd_asof(DATE '{day}') AS fact
+    FROM serving.psd_asof(DATE '{day}'{checked}) AS fact
     JOIN serving.dim_commodity USING (commodity_code)
     JOIN serving.dim_country USING (country_code)
     JOIN serving.dim_attribute USING (attribute_id)
@@ -177,10 +177,10 @@ def last_release(reader: ServingReader, limit: int) -> LastRelease:
     return LastRelease(**counts, rekeyed=rekeyed, largest=tuple(Revision(**row) for row in rows))
 
 
-def fact_through_time(reader: ServingReader) -> FactThroughTime | None:
+def fact_through_time(reader: ServingReader, checked_on: date | None) -> FactThroughTime | None:
     """A fact that was revised often: at the first release, the day before its last change, and now.
 
-    None when no fact ever changed.
+    `checked_on` is that of the as-of macros. None when no fact ever changed.
     """
     [commodity] = _rows(reader, _COMMODITY)
     facts = _rows(reader, _OFTEN_REVISED.format(commodity=commodity["commodity_code"]))
@@ -189,7 +189,8 @@ def fact_through_time(reader: ServingReader) -> FactThroughTime | None:
     [fact] = facts
     [newest] = _rows(reader, "SELECT max(released_on) AS day FROM serving.dim_release")
     days = (fact["first_day"], fact["last_change"] - timedelta(days=1), newest["day"])
-    found = [(day, row) for day in days for row in _rows(reader, _ASOF.format(day=day, **fact))]
+    checked = f", checked_on := DATE '{checked_on}'" if checked_on else ""
+    found = [(day, row) for day in days for row in _rows(reader, _ASOF.format(day=day, checked=checked, **fact))]
     names = found[0][1]
     return FactThroughTime(
         commodity=names["commodity_name"],

@@ -15,7 +15,7 @@ from dataflows.lakehouse.ducklake import SqliteCatalog
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
-from dataflows.source.release_dates import last_listed_month, usda_release_days
+from dataflows.source.release_dates import last_listed_month, next_release_due, usda_release_days
 from ops.config.settings import Settings
 from ops.health.heartbeat import read_heartbeat
 from ops.health.memory import Reaping, recall
@@ -84,20 +84,21 @@ class Status:
 
     @property
     def is_fresh(self) -> bool | None:
-        """Whether the release that must be out is served; None when what is served does not say."""
-        if self.generation is None or self.generation.newest_month is None:
+        """Whether no later release than the served one was due; None when what is served does not say."""
+        if self.generation is None or self.generation.newest_released_on is None:
             return None
-        return self.generation.newest_month >= self.expected_release
+        return missed_release(self.generation, self.current_file, self.checked_at) is None
 
 
 def take_status(settings: Settings, now: datetime) -> Status:
     """Look at the journal and at what is served; a broken one of them is a problem, not an error."""
     problems: list[Problem] = []
-    generation = None
+    generation, checked = None, None
     try:
         store = ServingStore(settings.serving_path)
         generation = store.served()
-        problems.extend(_generation_problems(store, generation, now))
+        checked = current_file(settings, generation)
+        problems.extend(_generation_problems(store, generation, checked, now))
     except ServingError as error:
         problems.append(_problem_of(error, "serving-broken"))
     pipelines: tuple[PipelineState, ...] = ()
@@ -115,7 +116,6 @@ def take_status(settings: Settings, now: datetime) -> Status:
     problems.extend(left)
     problems.extend(_supervisor_problems(settings, now, {problem.what for problem in left}))
     lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
-    checked = current_file(settings, generation)
     expected = expected_release(now)
     return Status(now, generation, expected, pipelines, tuple(problems), settings.gateway, lakehouse, checked)
 
@@ -132,8 +132,7 @@ def served_release(settings: Settings) -> Month | None:
 def expected_release(now: datetime) -> Month:
     """The newest release that must have been posted by `now`: its last day is over, in UTC.
 
-    That day is in USDA's calendar, from which `dim_release.next_release_due` comes too, so that what status calls stale
-    has ceased to be certain. A month that the calendar leaves out has no release.
+    A month that the calendar leaves out has no release.
     """
     today = now.astimezone(UTC).date()
     month = Month.of(today)
@@ -143,26 +142,54 @@ def expected_release(now: datetime) -> Month:
 
 
 def _last_day(month: Month) -> date | None:
-    """The day on which a month's release is posted; None when the calendar has none.
-
-    Beyond the calendar USDA posts between the 8th and the 14th: certainty ends on the 8th, and a release that is not
-    there when the 15th is over is stale.
-    """
+    """The day on which a month's release is posted at the latest; None when the calendar has none."""
     if days := usda_release_days(month):
         return days[0]
     return None if month <= last_listed_month() else date(month.year, month.month, LAST_USUAL_RELEASE_DAY)
 
 
-def _generation_problems(store: ServingStore, generation: Generation | None, now: datetime) -> Iterator[Problem]:
+@dataclass(frozen=True)
+class MissedRelease:
+    """A release that may be out and is not served: due on a day that is over, with no check that found it absent."""
+
+    due_on: date
+    must_be_out: Month | None
+    """The newest month that is out by USDA's calendar or habit; None on the days on which it may be out or not."""
+
+    def __str__(self) -> str:
+        if self.must_be_out:
+            return f"{self.must_be_out} should be out"
+        return f"{Month.of(self.due_on)} is due since {self.due_on}, and no check shows that it is not out"
+
+
+def missed_release(generation: Generation, checked: CurrentFile | None, now: datetime) -> MissedRelease | None:
+    """What makes the served generation stale at `now`, None when nothing does.
+
+    It is fresh for as long as the as-of macros call its newest release certain, apart from the due day itself: until
+    `next_release_due`, and later where a check of the current file, of today or yesterday, found that very release.
+    A check does not excuse a month that must be out.
+    """
+    released_on, today = generation.newest_released_on, now.astimezone(UTC).date()
+    if released_on is None or (due_on := next_release_due(released_on)) >= today:
+        return None
     expected = expected_release(now)
-    due = datetime.combine(_last_day(expected) or now.date(), time(), UTC) + timedelta(days=1)
+    if generation.newest_month is not None and generation.newest_month < expected:
+        return MissedRelease(due_on, expected)
+    is_checked = checked is not None and checked.is_served and checked.checked_on >= today - timedelta(days=1)
+    return None if is_checked else MissedRelease(due_on, None)
+
+
+def _generation_problems(
+    store: ServingStore, generation: Generation | None, checked: CurrentFile | None, now: datetime
+) -> Iterator[Problem]:
     if generation is None:
         yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all", key="serving-missing")
     elif generation.newest_released_on is None:
         what = "the served file does not say which release it holds"
         yield Problem(Severity.STALE, what, generation.created_at, "materia run-all", key="release-unknown")
-    elif generation.newest_month is not None and generation.newest_month < expected:
-        what = f"the newest served release is of {generation.newest_released_on}, {expected} should be out"
+    elif missed := missed_release(generation, checked, now):
+        due = datetime.combine(missed.due_on, time(), UTC) + timedelta(days=1)
+        what = f"the newest served release is of {generation.newest_released_on}, {missed}"
         next_step = "materia run-all; if USDA has not posted it, wait"
         if newer := _rolled_back_from(store, generation):
             what = f"generation {generation.number} serves by a rollback, {newer.number} has {newer.newest_released_on}"

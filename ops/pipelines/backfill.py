@@ -51,8 +51,8 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
     """Land the releases of `first` to `last`, then transform and publish unless `serve` is False.
 
     A month that is not posted is no error, nor one that is refused where another is posted. One that fails does not
-    stop the others, and is raised at the end as MateriaError before anything is published. Repeating a backfill goes on where it stopped. Returns the outcome
-    in a line.
+    stop the others, and is raised at the end as MateriaError before anything is published. Repeating a backfill goes
+    on where it stopped. Returns the outcome in a line.
     """
     months = tuple(first.through(last)) if (last.year - first.year) * 12 <= MAX_MONTHS else ()
     if not 0 < len(months) <= MAX_MONTHS:

@@ -12,12 +12,12 @@ from dataflows.errors import LandingError, LostRaceError, ObjectDamagedError, Ob
 from dataflows.landing import bucket as landing_r2
 from dataflows.landing.bucket import R2Landing
 from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.landing.upgrade import upgrade
 from dataflows.landing.verify import sync, verify
 from dataflows.objects import upload as object_upload
 from dataflows.objects.store import ObjectStore
-from dataflows.landing.upgrade import upgrade
 from dataflows.source.probe_memory import Known, LiveCheck, ProbeMemory
-from dataflows.landing.snapshot import Snapshot
 from tests.r2.snapshots import DATASET, Prepared, prepared
 from tests.support.faulty_proxy import Fault, FaultyProxy
 from tests.support.old_landing import old_marker
@@ -320,9 +320,7 @@ def test_what_probes_found_out_is_known_to_every_machine(landing: R2Landing, oth
     assert landing.live_check(DATASET) == check
 
 
-def test_the_local_copy_has_the_last_check_for_readers_that_ask_no_bucket(
-    landing: R2Landing, other: R2Landing
-) -> None:
+def test_the_local_copy_has_the_last_check_for_readers_that_ask_no_bucket(landing: R2Landing, other: R2Landing) -> None:
     check = LiveCheck(date(2025, 11, 20), "2025-11-0123456789abcdef")
     other.update_memory(DATASET, lambda memory: replace(memory, live=check))
     assert other.cache.live_check(DATASET) == check

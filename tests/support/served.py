@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from dataflows.landing.snapshot import Snapshot
 from dataflows.serving import Generation, ServingReader
 from dataflows.serving.asof import asof_macros
 from dataflows.serving.generation import GenerationFacts
@@ -131,3 +132,23 @@ def served_console(data_dir: Path, *, read_only: bool = False) -> Served:
 
     context = ConsoleContext(settings, read_only, reader, clock=lambda: NOW)
     return Served(data_dir, context, lambda: serve(data_dir))
+
+
+def snapshot_named(key: str, dataset: str) -> Snapshot:
+    """A landed marker of the served generation, whose snapshots are a, b and c."""
+    month = 5 + "abc".index(key) + 1
+    return Snapshot(
+        dataset=dataset,
+        url="http://archive.invalid/psd.zip",
+        etag=None,
+        last_modified=None,
+        release_year=2025,
+        release_month=month,
+        released_on=date(2025, month, 12),
+        size_bytes=1,
+        sha256="0" * 64,
+        member="psd.csv",
+        row_count=1,
+        landed_at=datetime(2025, 8, 12, tzinfo=UTC),
+        key=key,
+    )

@@ -15,8 +15,10 @@ import duckdb
 import pytest
 
 from dataflows.lakehouse.transform import PROJECT_DIR
-from dataflows.source.release import Month
-from ops.health.status import expected_release
+from dataflows.serving.generation import Generation
+from dataflows.source.release_dates import next_release_due
+from ops.health.status import missed_release
+from ops.pipelines.current_file import CurrentFile
 from tests.support.plain_models import Line, PlainSnapshot, serve
 
 CORN, COFFEE = "0440000", "0711100"
@@ -206,21 +208,53 @@ def test_a_probe_vouches_for_the_days_before_it() -> None:
     assert checked == ["2026-05-12", "2026-05-13", "2026-05-20"]
 
 
-def test_what_status_calls_stale_has_ceased_to_be_certain() -> None:
+def test_status_and_the_models_agree_when_the_next_release_is_due() -> None:
     """Also over October 2025, which had no release, and beyond USDA's calendar, which ends in June 2026."""
-    days = wasde_days("2025-07-01", "2026-06-30")
+    days = sorted([*wasde_days("2025-07-01", "2026-06-30"), date(2025, 8, 20), date(2026, 7, 7), date(2026, 12, 8)])
     served = [Posting(day, {(CORN, "BR", 2020): Shown(date(2018, 5, 1), {"028": 86.0})}).landed() for day in days]
     with serve(served) as connection:
         due = dict(connection.execute("SELECT released_on, next_release_due FROM serving.dim_release").fetchall())
-    for day in days:
-        stale = [
-            now
-            for now in every_day(day, day + timedelta(days=80))
-            if expected_release(datetime.combine(now, time(12), UTC)) > Month.of(day)
-        ]
-        beyond = due[day] > days[-1]
-        assert stale[0] == (date(2026, 7, 16) if beyond else due[day] + timedelta(days=1)), day
-    assert due[days[-1]] == date(2026, 7, 8)
+    assert due == {day: next_release_due(day) for day in days}
+    assert due[date(2025, 9, 12)] == date(2025, 11, 14) and due[date(2026, 12, 8)] == date(2027, 1, 8)
+
+
+@pytest.mark.parametrize(("released_on", "checked_on"), [("2026-05-12", None), ("2026-06-11", None), ("2026-06-11", 9)])
+def test_what_status_calls_fresh_is_certain_up_to_the_last_day_that_is_vouched_for(
+    released_on: str, checked_on: int | None
+) -> None:
+    """A listed day, the days beyond the calendar, and these with a check of the current file on 9 July."""
+    day = date.fromisoformat(released_on)
+    checked = CurrentFile(date(2026, 7, checked_on), "k", is_served=True) if checked_on else None
+    generation = served_generation(day)
+    with serve([Posting(day, {(CORN, "BR", 2020): Shown(date(2018, 5, 1), {"028": 86.0})}).landed()]) as connection:
+        asked = {
+            each: connection.execute(
+                "SELECT certain FROM serving.psd_asof(?::DATE, checked_on := ?::DATE)",
+                [each, checked.checked_on if checked else None],
+            ).fetchall()
+            for each in every_day(day, day + timedelta(days=60))
+        }
+    last = max(each for each, found in asked.items() if found == [(True,)])
+    fresh = [now for now in asked if missed_release(generation, checked, datetime.combine(now, time(12), UTC)) is None]
+    # The due day itself and the day after a check are not over, or nobody has had the time to look.
+    assert last + timedelta(days=1) <= fresh[-1] <= last + timedelta(days=2)
+    assert fresh == list(every_day(day, fresh[-1]))
+
+
+def served_generation(released_on: date) -> Generation:
+    return Generation(
+        number=1,
+        created_at=datetime.combine(released_on, time(20), UTC),
+        code_version="abc123",
+        duckdb_version="1.5.5",
+        models_digest="0" * 64,
+        snapshots=("k",),
+        newest_released_on=released_on,
+        row_counts={"fct_psd": 1},
+        forced_reason=None,
+        size_bytes=4,
+        sha256="0" * 64,
+    )
 
 
 def late_correction(random: Random, postings: Sequence[Posting]) -> PlainSnapshot:

@@ -6,8 +6,8 @@ from datetime import date
 import pytest
 
 from dataflows.errors import GateError
-from dataflows.gate import is_current
 from dataflows.landing.upgrade import upgrade
+from dataflows.serving.gate import is_current
 from dataflows.serving.generation import sidecar_of
 from ops.demo.generator import GeneratedRelease
 from tests.support.old_landing import age

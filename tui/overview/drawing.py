@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ops.health.status import PipelineState, Problem, Severity, Status
+from ops.health.status import PipelineState, Problem, Severity, Status, missed_release
 from ops.host.formatting import ago_text, duration_text, size_text
 from ops.journal.run import Run, RunStatus
 from tui.overview.snapshot import Overview, Pipelines
@@ -81,9 +81,10 @@ def served(status: Status, now: datetime) -> str:
     if generation is None:
         return f"{toned('✗ nothing is served yet', 'bad')}\n{toned('  next: materia run-all', 'quiet')}"
     release = generation.newest_released_on
+    missed = missed_release(generation, status.current_file, status.checked_at)
     fresh = {
         True: toned("● fresh", "ok"),
-        False: toned(f"▲ stale: {status.expected_release} should be out", "warn"),
+        False: toned(f"▲ stale: {missed}", "warn"),
         None: toned("? nobody knows how fresh", "quiet"),
     }[status.is_fresh]
     facts = generation.row_counts.get("fct_psd")

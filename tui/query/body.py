@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 
 from dataflows.errors import MateriaError, ServingMissingError
 from dataflows.sql_text import identifier, literal
+from ops.pipelines.current_file import checked_on
 from tui.query.captions import NOTHING_SERVED, result_text
 from tui.query.catalog import Catalog, read_catalog
 from tui.query.editor import SqlEditor
@@ -25,16 +26,17 @@ from tui.query.history import PastQuery, QueryHistory, cache_dir, state_dir
 from tui.query.limits import LimitsDialog
 from tui.query.result import ResultView
 from tui.query.run import Pin, QueryLimits, QueryRun
-from tui.query.saved import SAVED
+from tui.query.saved import SAVED, SavedQuery
 from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, formatted
 from tui.shell.context import ConsoleContext
+from tui.widgets.panel import Found, attempt
 from tui.widgets.picker import Choice, Picker
 
 _TICK_S = 0.1
 _WATCH_S = 0.25
-_FIRST_SQL = SAVED[0].sql.strip()
+_FIRST_SQL = SAVED[0].text(None)
 _HINT = "F5 runs the query, F2 offers saved ones, F7 those that were run before; esc goes to the rows, e back"
 
 
@@ -153,9 +155,22 @@ class QueryBody(Vertical):
 
         def take(key: str | None) -> None:
             if key is not None:
-                self.run_text(SAVED[int(key)].sql.strip())
+                self._run_saved(SAVED[int(key)])
 
         self.app.push_screen(Picker("Saved queries", choices), take)
+
+    @work(group="saved", exclusive=True)
+    async def _run_saved(self, saved: SavedQuery) -> None:
+        """As-of queries get the last check of the current file, as the Releases screen and `materia explain` do."""
+        settings, reader = self.context.settings, self.context.reader
+
+        checked = None
+        if "{checked}" in saved.sql:
+            look = partial(attempt, lambda: checked_on(settings, reader()))
+            found = await self.run_worker(look, thread=True).wait()
+            # The query itself says what is wrong with what is served.
+            checked = found.value if isinstance(found, Found) else None
+        self.run_text(saved.text(checked))
 
     def do_history(self) -> None:
         try:

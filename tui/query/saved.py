@@ -1,6 +1,7 @@
 """Saved queries: the questions an operator or an analyst asks every month, explained, ready to be edited."""
 
 from dataclasses import dataclass
+from datetime import date
 
 
 @dataclass(frozen=True)
@@ -10,6 +11,12 @@ class SavedQuery:
     name: str
     explains: str
     sql: str
+    """With `{checked}` where the as-of macros take their `checked_on`."""
+
+    def text(self, checked_on: date | None) -> str:
+        """The SQL to run; `checked_on` is the last day on which USDA's current file was what is served."""
+        argument = f", checked_on := DATE '{checked_on}'" if checked_on else ""
+        return self.sql.replace("{checked}", argument).strip()
 
 
 SAVED = (
@@ -46,7 +53,7 @@ LIMIT 500
         " leave room for another value.",
         """
 SELECT attribute_name, value, unit_name, valid_from, certain
-FROM serving.psd_asof(DATE '2021-12-31')
+FROM serving.psd_asof(DATE '2021-12-31'{checked})
 JOIN serving.dim_attribute USING (attribute_id)
 WHERE commodity_code = '0410000' AND country_code = 'US' AND market_year = 2020
 ORDER BY attribute_id
@@ -57,7 +64,7 @@ ORDER BY attribute_id
         "Per commodity: facts whose value on that day is certain, uncertain and unknown.",
         """
 SELECT *, round(100.0 * certain / (certain + uncertain + unknown), 1) AS certain_pct
-FROM serving.psd_asof_coverage(DATE '2021-12-31')
+FROM serving.psd_asof_coverage(DATE '2021-12-31'{checked})
 ORDER BY certain_pct
 """,
     ),

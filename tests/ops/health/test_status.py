@@ -1,11 +1,15 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from dataflows.errors import SettingsError
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+from dataflows.source.probe_memory import LiveCheck
 from dataflows.source.release import Month
 from ops.config.settings import Settings
 from ops.health.heartbeat import beat, heartbeat_path
@@ -86,12 +90,57 @@ def test_a_release_is_expected_once_its_day_is_over_and_beyond_the_calendar_the_
 def test_a_served_release_older_than_expected_is_stale_since_it_was_due(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 3, released_on=date(2026, 10, 9))
     _record(journal, "extract", RunStatus.DONE)
-    before, after = datetime(2026, 11, 15, 12, tzinfo=UTC), datetime(2026, 11, 16, 12, tzinfo=UTC)
+    before, after = datetime(2026, 11, 8, 12, tzinfo=UTC), datetime(2026, 11, 16, 12, tzinfo=UTC)
     whats = [what for _, what in _problems(settings, before)]
     assert not any("newest served release" in what for what in whats)
     [stale] = [p for p in take_status(settings, after).problems if "newest served release" in p.what]
     assert stale.severity is Severity.STALE and "2026-11 should be out" in stale.what
-    assert stale.since == datetime(2026, 11, 16, tzinfo=UTC)
+    assert stale.since == datetime(2026, 11, 9, tzinfo=UTC)
+
+
+def test_a_release_that_may_be_out_is_stale_unless_a_check_of_yesterday_found_the_served_one(
+    settings: Settings,
+) -> None:
+    """Beyond the calendar USDA posts between the 8th and the 14th, and certainty ends on the 8th."""
+    snapshot = served_snapshot(settings, date(2026, 10, 9))
+
+    def stale(day: int, checked: int | None, key: str = snapshot.key) -> list[str]:
+        live = LiveCheck(date(2026, 11, checked), key) if checked else None
+        landing = LocalLanding(settings.landing_dir)
+        landing.update_memory(settings.dataset, lambda memory: replace(memory, live=live))
+        status = take_status(settings, datetime(2026, 11, day, 12, tzinfo=UTC))
+        found = [problem.what for problem in status.problems if problem.key == "release-stale"]
+        assert status.is_fresh is not bool(found)
+        return found
+
+    (what,) = stale(9, None)
+    assert what.endswith("2026-11 is due since 2026-11-08, and no check shows that it is not out")
+    assert not stale(8, None) and not stale(9, 9) and not stale(10, 9) and not stale(15, 14)
+    assert stale(11, 9) and stale(10, 10, "another")
+    (what,) = stale(16, 16)
+    assert what.endswith("2026-11 should be out")
+
+
+def served_snapshot(settings: Settings, released_on: date) -> Snapshot:
+    """A landed marker of the one snapshot that the served generation has."""
+    serve(settings.serving_path, 3, released_on=released_on)
+    snapshot = Snapshot(
+        dataset=settings.dataset,
+        url="http://archive.invalid/psd.zip",
+        etag=None,
+        last_modified=None,
+        release_year=released_on.year,
+        release_month=released_on.month,
+        released_on=released_on,
+        size_bytes=1,
+        sha256="0" * 64,
+        member="psd.csv",
+        row_count=1,
+        landed_at=datetime(2026, 11, 1, tzinfo=UTC),
+        key="etag1",
+    )
+    LocalLanding(settings.landing_dir).write_marker(snapshot)
+    return snapshot
 
 
 def test_after_a_rollback_the_way_forward_is_named_and_not_a_run_that_finds_nothing_new(settings: Settings) -> None:

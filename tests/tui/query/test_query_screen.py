@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from dataflows.landing.local import LocalLanding
+from dataflows.source.probe_memory import LiveCheck
 from tests.support.consoles import type_text, until
-from tests.support.served import Served, served_console
+from tests.support.served import Served, served_console, snapshot_named
 from tui.query.body import QueryBody
 from tui.query.editor import SqlEditor
 from tui.query.run import MIB, QueryLimits
@@ -294,6 +298,25 @@ async def test_a_saved_query_is_found_by_typing_and_runs(served: Served) -> None
         await screen.press("enter")
         await until(screen.pilot, lambda: screen.rows)
         assert screen.rows[0][1:4] == ("Coffee, Green", 2023, 2024)
+
+
+@pytest.mark.parametrize(("key", "argument"), [("c", ", checked_on := DATE '2025-08-21'"), ("b", "")])
+async def test_a_saved_as_of_query_gets_the_last_check_of_the_current_file(
+    served: Served, key: str, argument: str
+) -> None:
+    """Only of what is served, whose newest snapshot is c."""
+    settings = served.context.settings
+    landing = LocalLanding(settings.landing_dir)
+    landing.write_marker(snapshot_named("c", settings.dataset))
+    landing.update_memory(settings.dataset, lambda memory: replace(memory, live=LiveCheck(date(2025, 8, 21), key)))
+    async with driven(served) as screen:
+        await screen.press("f2")
+        await until(screen.pilot, lambda: isinstance(screen.app.screen, Picker) and screen.app.focused)
+        await type_text(screen.pilot, "known about")
+        await screen.press("enter")
+        expected = f"FROM serving.psd_asof_coverage(DATE '2021-12-31'{argument})"
+        await until(screen.pilot, lambda: expected in screen.body.editor.text)
+        await until(screen.pilot, lambda: screen.rows)
 
 
 async def test_names_of_the_catalog_are_completed(served: Served) -> None:

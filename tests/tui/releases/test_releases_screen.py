@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from dataflows.landing.local import LocalLanding
-from dataflows.landing.snapshot import Snapshot
 from dataflows.source.probe_memory import LiveCheck
 from ops.pipelines.current_file import checked_on
 from tests.support.consoles import type_text, until
-from tests.support.served import Served, serve, served_console
+from tests.support.served import Served, serve, served_console, snapshot_named
 from tests.tui.building import console_on
 from tui.releases import questions
 from tui.releases.fact import FactView, story_lines
@@ -305,26 +304,6 @@ def test_a_check_of_the_current_file_reaches_the_sheet_and_the_chart(served: Ser
         fact = take().fact
         assert isinstance(fact, Found)
         assert [line.standing for line in fact.value.sheet] == [expected]
-
-
-def snapshot_named(key: str, dataset: str) -> Snapshot:
-    """A landed marker of the served generation, whose snapshots are a, b and c."""
-    month = 5 + "abc".index(key) + 1
-    return Snapshot(
-        dataset=dataset,
-        url="http://archive.invalid/psd.zip",
-        etag=None,
-        last_modified=None,
-        release_year=2025,
-        release_month=month,
-        released_on=date(2025, month, 12),
-        size_bytes=1,
-        sha256="0" * 64,
-        member="psd.csv",
-        row_count=1,
-        landed_at=datetime(2025, 8, 12, tzinfo=UTC),
-        key=key,
-    )
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
