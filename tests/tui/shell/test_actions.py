@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.errors import SettingsError
 from tests.tui.building import console_on, context_in
 from tui.shell.actions import APP_ACTIONS, ActionSpec, Registry, key_text
 from tui.shell.app import SWITCHES
@@ -94,6 +95,19 @@ def test_a_key_for_an_action_that_may_still_come_is_no_error() -> None:
     registry = Registry({"logs.follow": "f", "runs.start": "z"})
     registry.add(SPECS)
     registry.check_all_known(("app", "runs", "logs"))
+
+
+@pytest.mark.parametrize("name", ["cellar.fly", "runs.fly"])
+def test_a_key_for_what_is_no_action_is_refused_and_the_actions_are_named(name: str) -> None:
+    registry = Registry({name: "f"})
+    registry.add(SPECS)
+    known = {"cellar.fly": "app, runs", "runs.fly": r"runs\.log, runs\.start"}[name]
+    with pytest.raises(SettingsError, match=f"no action '{name}' to give a key to; there are {known}$"):
+        registry.check_all_known(("app", "runs"))
+
+
+def test_the_footer_leaves_out_what_help_tells() -> None:
+    assert [spec.id for spec in APP_ACTIONS if spec.show] == ["app.help", "app.quit"]
 
 
 @pytest.mark.parametrize(
