@@ -3,15 +3,17 @@
 import json
 from pathlib import Path
 
-from tests.mutation.targets import AIM, RESULTS, TARGETS
+from tests.mutation.targets import AIM, MOST, RESULTS, SAMPLE, TARGETS
 
 INTRODUCTION = f"""\
 # Tests that notice
 
 A mutant is a copy of the code with one change: `<=` for `<`, `or` for `and`, another number, a negated condition, an
-exception that is not caught, a loop that does not run, a call that is left out. A mutant is *killed* when a test beside
-the module fails. At least {AIM:.0%} of the mutants of each module below must be killed; each survivor is listed with
-its reason. Text of messages, decorators and type annotations are not mutated.
+exception that is not caught, a loop that does not run, a call that is left out; in SQL another comparison, day,
+condition, default, order or join. A mutant is *killed* when a test beside the module fails. At least {AIM:.0%} of the
+mutants of each module below must be killed; each survivor is listed with its reason. Text of messages, decorators and
+type annotations are not mutated. Of a module with more than {MOST} mutants {SAMPLE} are tested, taken evenly over its
+lines (`{SAMPLE} of …`).
 
 `just mutants [MODULE…]` measures with [cosmic-ray](https://cosmic-ray.readthedocs.io) and writes this page. It is not
 part of CI: a module takes minutes to an hour. It works on a copy in `.mutants/`, goes on where it was interrupted, and
@@ -31,7 +33,8 @@ def page_of(results: dict) -> str:
     for name, target in TARGETS.items():
         tests = ", ".join(f"`{each}`" for each in target.tests)
         if name in results:
-            mutants, survivors = results[name]["mutants"], len(results[name]["survivors"])
+            tested, of, survivors = results[name]["mutants"], results[name]["of"], len(results[name]["survivors"])
+            mutants = str(tested) if tested == of else f"{tested} of {of}"
             figures = f"{mutants} | {killed_share(results[name]):.1%} | {survivors}"
         else:
             figures = "not measured | | "

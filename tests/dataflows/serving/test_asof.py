@@ -1,0 +1,245 @@
+"""What the as-of macros answer on each day, on tables of a few rows."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import duckdb
+import pytest
+
+from dataflows.serving.asof import asof_macros
+
+WHEAT, COFFEE = "0410000", "0711100"
+JUNE = ("2025-06-12", "2025-06-12", "2025-07-11")
+"""released_on, shown_from, next_release_due"""
+JULY = ("2025-07-11", "2025-07-11", "2025-08-12")
+UNSTAMPED = (WHEAT, "US", 2025, "2025-05-01", None, "unstamped")
+"""commodity_code, country_code, market_year, uncertain_from, uncertain_to, reason"""
+
+_TABLES = """
+CREATE SCHEMA serving;
+CREATE TABLE serving.dim_release (released_on DATE, shown_from DATE, next_release_due DATE);
+CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true), ('0711100', 'Coffee', false))
+  AS t(commodity_code, commodity_name, is_wasde_cycle);
+CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT, market_year SMALLINT,
+  uncertain_from DATE, uncertain_to DATE, reason TEXT);
+CREATE TABLE serving.fct_psd (valid_from DATE, valid_to DATE, last_seen_on DATE, value DOUBLE, commodity_code TEXT,
+  country_code TEXT, market_year SMALLINT, attribute_id TEXT, unit_id TEXT, unit_name TEXT, reported_month DATE,
+  market_year_now SMALLINT);
+"""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A row of `fct_psd`."""
+
+    valid_from: str = "2025-06-12"
+    valid_to: str | None = None
+    last_seen_on: str = "2025-06-12"
+    value: float = 1.0
+    commodity_code: str = WHEAT
+    country_code: str = "US"
+    market_year: int = 2025
+    attribute_id: str = "028"
+    unit_id: str = "08"
+    unit_name: str = "(1000 MT)"
+    reported_month: str | None = None
+    market_year_now: int = 2025
+
+
+def lakehouse(
+    *facts: Fact, releases: Sequence[tuple] = (JUNE,), spans: Sequence[tuple] = ()
+) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute(_TABLES)
+    for table, rows in (
+        ("dim_release", releases),
+        ("fct_uncertain_span", spans),
+        ("fct_psd", [astuple(fact) for fact in facts]),
+    ):
+        for row in rows:
+            connection.execute(f"INSERT INTO serving.{table} VALUES ({', '.join('?' * len(row))})", row)
+    for statement in asof_macros("serving"):
+        connection.execute(statement)
+    return connection
+
+
+def standings(connection: duckdb.DuckDBPyConnection, days: Sequence[str], *checked_on: str | None) -> dict[str, str]:
+    """How the only fact stands on each of these days of 2025."""
+    found = {}
+    for day in days:
+        asked = [f"2025-{day}", *checked_on]
+        ((standing,),) = connection.execute(
+            f"SELECT standing FROM serving.psd_asof_all({_arguments(asked)})", asked
+        ).fetchall()
+        known = connection.execute(f"SELECT value FROM serving.psd_known({_arguments(asked)})", asked).fetchall()
+        assert len(known) == (standing == "certain")
+        found[day] = standing
+    return found
+
+
+def _arguments(asked: Sequence[object]) -> str:
+    return ", checked_on := ".join("?" * len(asked))
+
+
+def test_a_commodity_of_the_wasde_cycle_stands_until_the_next_release_is_due() -> None:
+    connection = lakehouse(Fact(valid_from="2025-06-10"))
+    assert standings(connection, ["06-09", "06-10", "06-12", "06-13", "07-10", "07-11", "08-12"]) == {
+        "06-09": "unknown",
+        "06-10": "certain",  # its stamp proves that it stood before the release
+        "06-12": "certain",
+        "06-13": "certain",
+        "07-10": "certain",
+        "07-11": "uncertain",
+        "08-12": "uncertain",
+    }
+
+
+def test_another_commodity_stands_on_the_day_of_its_release_only() -> None:
+    connection = lakehouse(Fact(commodity_code=COFFEE), spans=[(COFFEE, *UNSTAMPED[1:])])
+    assert standings(connection, ["06-12", "06-13"]) == {"06-12": "certain", "06-13": "uncertain"}
+
+
+def test_another_commodity_stands_until_a_release_showed_it_last() -> None:
+    connection = lakehouse(Fact(commodity_code=COFFEE, last_seen_on="2025-07-11"), releases=[JUNE, JULY])
+    assert standings(connection, ["06-13", "07-10", "07-11", "07-12"]) == {
+        "06-13": "certain",
+        "07-10": "certain",
+        "07-11": "certain",
+        "07-12": "uncertain",
+    }
+
+
+def test_the_newest_release_of_the_day_counts() -> None:
+    connection = lakehouse(Fact(), releases=[JUNE, JULY], spans=[UNSTAMPED])
+    assert standings(connection, ["07-10", "07-11", "07-12", "08-11", "08-12"]) == {
+        "07-10": "certain",
+        "07-11": "certain",
+        "07-12": "certain",
+        "08-11": "certain",
+        "08-12": "uncertain",
+    }
+
+
+def test_a_late_correction_is_evidence_from_the_day_on_which_it_was_shown() -> None:
+    corrected = ("2025-06-12", "2025-06-20", "2025-07-11")
+    connection = lakehouse(Fact(), releases=[corrected], spans=[UNSTAMPED])
+    assert standings(connection, ["06-12", "06-19", "06-20", "06-21"]) == {
+        "06-12": "uncertain",
+        "06-19": "uncertain",
+        "06-20": "certain",
+        "06-21": "certain",
+    }
+
+
+def test_before_the_first_release_nothing_is_shown() -> None:
+    connection = lakehouse(Fact(valid_from="2025-06-01"), spans=[UNSTAMPED])
+    assert standings(connection, ["06-11", "06-12"]) == {"06-11": "uncertain", "06-12": "certain"}
+
+
+def test_a_probe_vouches_for_the_newest_release_and_for_the_days_before_the_probe() -> None:
+    connection = lakehouse(Fact(commodity_code=COFFEE), releases=[JUNE, JULY], spans=[(COFFEE, *UNSTAMPED[1:])])
+    days = ["06-20", "07-12", "07-19", "07-20"]
+    assert standings(connection, days, "2025-07-20") == {
+        "06-20": "uncertain",
+        "07-12": "certain",
+        "07-19": "certain",
+        "07-20": "uncertain",
+    }
+    assert {*standings(connection, days, None).values()} == {"uncertain"}
+    assert {*standings(connection, days).values()} == {"uncertain"}
+
+
+@pytest.mark.parametrize("until", ["2025-06-25", None])
+def test_a_sheet_that_was_touched_is_uncertain_on_every_day_of_the_span(until: str | None) -> None:
+    connection = lakehouse(
+        Fact(last_seen_on="2025-07-11"), spans=[(WHEAT, "US", 2025, "2025-06-20", until, "touched"), UNSTAMPED]
+    )
+    assert standings(connection, ["06-19", "06-20", "06-25", "06-26"]) == {
+        "06-19": "certain",
+        "06-20": "uncertain",
+        "06-25": "uncertain",
+        "06-26": "certain" if until else "uncertain",
+    }
+
+
+def test_a_span_concerns_its_own_sheet_only() -> None:
+    facts = [Fact(), Fact(country_code="BR"), Fact(market_year=2024), Fact(commodity_code=COFFEE)]
+    connection = lakehouse(*facts, spans=[(WHEAT, "US", 2025, "2025-06-10", None, "touched")])
+    rows = connection.execute(
+        "SELECT commodity_code, country_code, market_year, certain FROM serving.psd_asof('2025-06-12')"
+    ).fetchall()
+    assert sorted(rows) == [
+        (WHEAT, "BR", 2025, True),
+        (WHEAT, "US", 2024, True),
+        (WHEAT, "US", 2025, False),
+        (COFFEE, "US", 2025, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("valid_from", "standing"),
+    [("2025-06-11", "uncertain"), ("2025-06-12", "uncertain"), ("2025-06-13", "certain"), ("2025-06-14", "certain")],
+)
+def test_what_stood_before_a_rekeying_is_uncertain_in_its_span(valid_from: str, standing: str) -> None:
+    spans = [(WHEAT, None, None, first, "2025-06-25", "rekeyed") for first in ("2025-06-11", "2025-06-13")]
+    connection = lakehouse(Fact(valid_from=valid_from), spans=[*spans, (COFFEE, None, None, "2025-06-20", None, "r")])
+    assert standings(connection, ["06-24", "06-25", "06-26"]) == {
+        "06-24": standing,
+        "06-25": standing,
+        "06-26": "certain",
+    }
+
+
+def test_a_version_stands_until_the_day_before_its_end_and_is_absent_until_the_next() -> None:
+    facts = [
+        Fact(valid_from="2025-06-12", valid_to="2025-06-20", value=1.0),
+        Fact(valid_from="2025-06-25", valid_to="2025-07-01", value=2.0),
+    ]
+    connection = lakehouse(*facts)
+    found = {}
+    for day in ("06-11", "06-12", "06-19", "06-20", "06-24", "06-25", "06-30", "07-01"):
+        rows = connection.execute(f"SELECT value, standing FROM serving.psd_asof_all('2025-{day}')").fetchall()
+        found[day] = rows
+    assert found == {
+        "06-11": [(None, "unknown")],
+        "06-12": [(1.0, "certain")],
+        "06-19": [(1.0, "certain")],
+        "06-20": [(None, "absent")],
+        "06-24": [(None, "absent")],
+        "06-25": [(2.0, "certain")],
+        "06-30": [(2.0, "certain")],
+        "07-01": [(None, "absent")],
+    }
+
+
+def test_each_fact_has_its_own_value_and_coverage_counts_it_under_its_commodity() -> None:
+    keys: list[dict] = [
+        {},
+        {"commodity_code": COFFEE},
+        {"country_code": "BR"},
+        {"market_year": 2024},
+        {"attribute_id": "176"},
+        {"unit_id": "26"},
+    ]
+    facts = [Fact(value=float(number), **key) for number, key in enumerate(keys)]
+    facts.append(Fact(valid_from="2025-06-12", valid_to="2025-06-13", attribute_id="184"))
+    facts.append(Fact(valid_from="2025-07-31", attribute_id="184", country_code="BR"))
+    connection = lakehouse(*facts)
+    found = connection.execute(
+        "SELECT commodity_code, country_code, market_year, attribute_id, unit_id, value, standing"
+        " FROM serving.psd_asof_all('2025-06-30')"
+    ).fetchall()
+    assert sorted(found) == [
+        (WHEAT, "BR", 2025, "028", "08", 2.0, "certain"),
+        (WHEAT, "BR", 2025, "184", "08", None, "unknown"),
+        (WHEAT, "US", 2024, "028", "08", 3.0, "certain"),
+        (WHEAT, "US", 2025, "028", "08", 0.0, "certain"),
+        (WHEAT, "US", 2025, "028", "26", 5.0, "certain"),
+        (WHEAT, "US", 2025, "176", "08", 4.0, "certain"),
+        (WHEAT, "US", 2025, "184", "08", None, "absent"),
+        (COFFEE, "US", 2025, "028", "08", 1.0, "uncertain"),
+    ]
+    assert connection.execute("FROM serving.psd_asof_coverage('2025-06-30')").fetchall() == [
+        (WHEAT, "Wheat", 5, 0, 1, 1),
+        (COFFEE, "Coffee", 0, 1, 0, 0),
+    ]
