@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mutation.targets import AIM, MOST, PROJECT, RESULTS, SAMPLE, TARGETS, Target
@@ -23,6 +24,10 @@ VARIABLE = "MATERIA_MUTANTS"
 LEAST_TIMEOUT_S = 10
 TIMEOUT_FACTOR = 6
 """A mutant is killed when its tests take so many times as long as without it."""
+MOST_FIRST = 6
+"""How many of the tests that noticed earlier mutants run before the others."""
+FAILED = PROJECT.parent / "failed.txt"
+"""The test that failed, written by the process that ran it; beside the copy."""
 
 OPERATORS = (
     *(f"ReplaceComparisonOperator_{pair}" for pair in ("Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE")),
@@ -111,10 +116,14 @@ def _measure(name: str, checkout: Path) -> float:
             raise SystemExit(f"{name}: its tests fail without a mutant ({outcome}); see .mutants/{name}.log")
         timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * (time.monotonic() - begun))
         killed = {job for job, result in database.results if result.is_killed}
+        first: list[str] = []
         for number, item in enumerate(mutants, 1):
             if item.job_id not in killed:
-                _test(database, target, item, source, timeout_s)
-                print(f"{name} {number}/{len(mutants)}", flush=True)
+                outcome = _test(database, target, item, source, timeout_s, first)
+                print(f"{name} {number}/{len(mutants)} {outcome or 'SURVIVED'}", flush=True)
+        if outcome := _outcome(target, timeout_s=600):
+            database.clear()
+            raise SystemExit(f"{name}: its tests failed without a mutant in the end ({outcome}); nothing is measured")
         return _record(name, database, len(found), checkout)
 
 
@@ -161,8 +170,8 @@ def _mutants(path: Path) -> list:
     return found
 
 
-def _test(database, target: Target, item, source: str, timeout_s: float) -> None:
-    """Test one mutant and record whether it was killed."""
+def _test(database, target: Target, item, source: str, timeout_s: float, first: list[str]) -> str:
+    """Test one mutant and record whether it was killed; how its tests ended."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
     from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
@@ -173,7 +182,7 @@ def _test(database, target: Target, item, source: str, timeout_s: float) -> None
     times = path.stat()
     path.write_text(mutated)
     try:
-        outcome = _outcome(target, timeout_s)
+        outcome = _outcome(target, timeout_s, first)
     finally:
         path.write_text(source)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -184,6 +193,7 @@ def _test(database, target: Target, item, source: str, timeout_s: float) -> None
         diff="\n".join(_changed(source, mutated)),
     )
     database.set_result(item.job_id, result)
+    return outcome
 
 
 def _changed(source: str, mutated: str) -> tuple[str, str]:
@@ -192,19 +202,31 @@ def _changed(source: str, mutated: str) -> tuple[str, str]:
     return next((was.strip(), now.strip()) for was, now in pairs if was != now)
 
 
-def _outcome(target: Target, timeout_s: float) -> str:
-    """How the tests ended; nothing when all passed. The slow ones run only when the others passed."""
+def _outcome(target: Target, timeout_s: float, first: list[str] | None = None) -> str:
+    """How the tests ended; nothing when all passed.
+
+    `first` holds the tests that noticed the last mutants, which are the likeliest to notice this one: they run first,
+    and it takes up the test that fails. The slow tests run only when all others passed.
+    """
     deadline = time.monotonic() + timeout_s
-    chosen = (f"not ({target.slow})", target.slow) if target.slow else ("",)
-    return next(filter(None, (_outcome_of(target, each, deadline) for each in chosen)), "")
+    if first and (outcome := _outcome_of(target, first, "", deadline)) in {"exit code 1", "timeout"}:
+        return outcome
+    for chosen in (f"not ({target.slow})", target.slow) if target.slow else ("",):
+        if outcome := _outcome_of(target, target.tests, chosen, deadline):
+            failed = FAILED.read_text().splitlines()
+            if first is not None and failed and failed[0] not in first:
+                first[:] = [failed[0], *first][:MOST_FIRST]
+            return outcome
+    return ""
 
 
-def _outcome_of(target: Target, chosen: str, deadline: float) -> str:
-    """How the tests that `-k` chooses ended, run in a fork; nothing when all passed."""
+def _outcome_of(target: Target, tests: Sequence[str], chosen: str, deadline: float) -> str:
+    """How those tests that `-k` chooses ended, run in a fork; nothing when all passed."""
     sys.stdout.flush()
+    FAILED.write_text("")
     child = os.fork()
     if not child:
-        _run_tests(target, chosen)
+        _run_tests(target, tests, chosen)
     while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -216,7 +238,16 @@ def _outcome_of(target: Target, chosen: str, deadline: float) -> str:
     return "timeout"
 
 
-def _run_tests(target: Target, chosen: str) -> None:
+class _Failures:
+    """Plug-in of pytest: writes the names of the tests that fail."""
+
+    @staticmethod
+    def pytest_runtest_logreport(report) -> None:
+        if report.failed:
+            FAILED.write_text(f"{report.nodeid}\n")
+
+
+def _run_tests(target: Target, tests: Sequence[str], chosen: str) -> None:
     """Run pytest in a process group of its own, its output in a file; never returns."""
     import pytest
 
@@ -226,7 +257,8 @@ def _run_tests(target: Target, chosen: str) -> None:
     os.dup2(log, 2)
     code = 3
     try:
-        code = int(pytest.main(["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-k", chosen, *target.tests]))
+        arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-k", chosen, *tests]
+        code = int(pytest.main(arguments, plugins=[_Failures()]))
     finally:
         sys.stdout.flush()
         os._exit(code)

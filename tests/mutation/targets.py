@@ -45,11 +45,15 @@ TARGETS = {
     ),
     "stamps": Target("transform/sqlmesh_materia/macros/stamps.py", ("tests/transform/test_certain.py",)),
     "reader": Target("dataflows/serving/reader.py", ("tests/dataflows/serving/test_reader.py",)),
-    "archive": Target("dataflows/source/archive.py", ("tests/dataflows/source/test_archive.py", "tests/dataflows/test_extract.py")),
-    "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py",)),
+    "archive": Target("dataflows/source/archive.py", ("tests/dataflows/source/test_archive.py", "tests/dataflows/source/test_probing.py")),
+    "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py", "tests/dataflows/source/test_probing.py")),
     "landing": Target(
         "dataflows/landing/local.py",
-        ("tests/dataflows/landing/test_local.py", "tests/dataflows/test_extract.py"),
+        (
+            "tests/dataflows/landing/test_local.py",
+            "tests/dataflows/landing/test_upgrade.py",
+            "tests/dataflows/test_extract.py",
+        ),
         slow="killed_at_any_step or hamilton_loads",
     ),
     "psd_zip": Target(

@@ -149,6 +149,8 @@ def test_a_poll_in_washingtons_evening_belongs_to_washingtons_day() -> None:
         "2026-11-11T03:30Z",
         "2026-11-11T04:00Z",
     ]
+    # Also where UTC's day is the next one from the start.
+    assert late.slots(at("2026-11-11T00:00"), at("2026-11-11T12:00"), None) == slots[-6:]
 
 
 @pytest.mark.parametrize(("ahead", "is_due"), [(26 * 60, False), (26 * 60 + 1, True)])
