@@ -199,6 +199,14 @@ def test_what_came_back_before_the_webhook_heard_of_its_end_is_not_told_again(tm
     assert told(alarm) == [("raised", "disk"), ("resolved", "disk")]
 
 
+def test_an_alert_that_is_over_leaves_the_others_raised(tmp_path: Path, alarm: Alarm) -> None:
+    settings = url_of(alarm, tmp_path)
+    memory = alerts.tell(settings, status_with(problem("disk"), problem("memory")), Memory())
+    memory = alerts.tell(settings, status_with(problem("memory")), memory)
+    assert list(memory.alerts) == ["memory"]
+    assert told(alarm) == [("raised", "disk"), ("raised", "memory"), ("resolved", "disk")]
+
+
 def test_the_rest_of_the_memory_stays(tmp_path: Path) -> None:
     before = Memory(cleaned_at=SINCE)
     assert alerts.tell(settings_of(tmp_path), status_with(problem("disk")), before).cleaned_at == SINCE
