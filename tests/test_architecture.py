@@ -106,6 +106,13 @@ def test_modules_lie_in_folders(room: str) -> None:
     assert len(loose) <= LOOSE_MODULES[room], loose
 
 
+def test_the_sqlmesh_project_imports_only_the_lakehouse_and_the_as_of_macros() -> None:
+    paths = sorted((PROJECT / "transform").rglob("*.py"))
+    found = {each for path in paths for each in imports(path) if each.partition(".")[0] in ROOMS}
+    allowed = ("dataflows.lakehouse.ducklake", "dataflows.lakehouse.stores", "dataflows.serving.asof")
+    assert len(paths) > 5 and [each for each in sorted(found) if not each.startswith(allowed)] == []
+
+
 def test_dataflows_read_no_environment() -> None:
     """A dataflow gets its values as arguments; only what Hamilton and SQLMesh read is set where they run."""
     readers = {

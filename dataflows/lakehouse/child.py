@@ -20,11 +20,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import LakehouseError, LakehouseLockedError
+from dataflows.lakehouse.ducklake import CATALOG
 from dataflows.lakehouse.stores import LakehouseFile
 from dataflows.lakehouse.transform import PROJECT_DIR, RESULT_MARK, START_ANEW, Transformed
 
 if TYPE_CHECKING:
     from sqlmesh import Context
+    from sqlmesh.core.context_diff import ContextDiff
 
 _PENDING = """
     SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
@@ -36,6 +38,9 @@ _PENDING = """
        OR landed.shown_from IS DISTINCT FROM processed.shown_from
     ORDER BY 1
 """
+
+PRODUCTION = "prod"
+"""SQLMesh's environment whose serving tables are published."""
 
 _LINES = ("raw.psd_alldata", "staging.stg_psdalldata__fact")
 """The models that are views of every line of every landed snapshot."""
@@ -58,8 +63,6 @@ class Order:
     """Whether a lakehouse that only this machine uses may be removed and built again."""
     file: str = ""
     """The lakehouse, where it is a file."""
-    state_draft: str = ""
-    """The file by way of which SQLMesh's state travels."""
 
 
 def main() -> None:
@@ -136,7 +139,7 @@ def _is_long_work(context: "Context", order: Order) -> bool:
     processed_to = _processed_to(context, order.dataset)
     if processed_to is None or not _differs(context):
         return False
-    plan = context.plan_builder(execution_time=_execution_time(processed_to), skip_tests=True).build()
+    plan = context.plan_builder(PRODUCTION, execution_time=_execution_time(processed_to), skip_tests=True).build()
     begins = [
         start
         for missing in plan.missing_intervals
@@ -158,7 +161,7 @@ def _reads_lines(context: "Context", name: str) -> bool:
 
 def _differs(context: "Context") -> bool:
     """Whether the models of this checkout are others than the deployed ones; cheaper than a plan."""
-    deployed = context.state_reader.get_environment("prod")
+    deployed = context.state_reader.get_environment(PRODUCTION)
     fingerprints = {snapshot.name: snapshot.fingerprint for snapshot in deployed.snapshots} if deployed else {}
     return {name: snapshot.fingerprint for name, snapshot in context.snapshots.items()} != fingerprints
 
@@ -181,6 +184,8 @@ def _transform(context: "Context", order: Order) -> Transformed:
         # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
         planned_to = max(planned_to, last)
+    # What no environment refers to any more: superseded versions of edited models, and environments that expired.
+    context.run_janitor(ignore_ttl=True)
     return Transformed(
         releases_processed=begun_with + len(pending), models_changed=changed, audited=changed or bool(pending)
     )
@@ -192,6 +197,7 @@ def _apply(context: "Context", last: date, first: date | None = None) -> bool:
     True when anything was computed. Raises what SQLMesh raises when a model or a blocking audit fails.
     """
     plan = context.plan(
+        PRODUCTION,
         restate_models=["raw.*", "staging.*"] if first else None,
         start=first,
         end=last if first else None,
@@ -199,8 +205,19 @@ def _apply(context: "Context", last: date, first: date | None = None) -> bool:
         skip_tests=True,
         no_prompts=True,
         auto_apply=True,
+        no_diff=True,
     )
+    if changed := _changed_models(plan.context_diff):
+        print(f"production's models differed from this checkout's, deployed: {', '.join(changed)}", flush=True)
     return bool(plan.context_diff.has_changes or plan.requires_backfill)
+
+
+def _changed_models(diff: "ContextDiff") -> list[str]:
+    """The models in which production differs from this checkout; none when production is new."""
+    if diff.is_new_environment:
+        return []
+    changed = {*diff.modified_snapshots, *(each.name for each in (*diff.added, *diff.removed_snapshots))}
+    return sorted(name.replace('"', "").removeprefix(f"{CATALOG}.") for name in changed)
 
 
 def _audit(context: "Context", order: Order) -> Transformed:
@@ -217,24 +234,9 @@ def _audit(context: "Context", order: Order) -> Transformed:
     return Transformed(releases_processed=0, models_changed=False, audited=True)
 
 
-def _export_state(context: "Context", order: Order) -> None:
-    from sqlmesh.core.state_sync.export_import import export_state
-
-    export_state(context.state_sync, Path(order.state_draft))
-
-
-def _import_state(context: "Context", order: Order) -> None:
-    from sqlmesh.core.state_sync.export_import import import_state
-
-    # Not by way of the context, which warns an operator of what was asked for.
-    import_state(context.state_sync, Path(order.state_draft), clear=True)
-
-
 _ACTIONS = {
     "transform": _transform,
     "audit": _audit,
-    "export_state": _export_state,
-    "import_state": _import_state,
 }
 
 

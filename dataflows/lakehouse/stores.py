@@ -40,6 +40,11 @@ class LakehouseFile:
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def state_path(self) -> Path:
+        """SQLMesh's state, a database file of its own beside it."""
+        return self.path.with_name(f"{self.path.stem}-state.duckdb")
+
     def attach(self, connection: "DuckDBPyConnection", *, read_only: bool, alias: str = CATALOG) -> None:
         import duckdb
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from dataflows.errors import LakehouseLockedError, TransformError
 from dataflows.files import after_refusal
-from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
 from dataflows.lakehouse.stores import LakehouseFile, LakehouseStore, lock_conflict
 from dataflows.landing.snapshot import Snapshot
 
@@ -97,20 +97,13 @@ def run(
         "rows_a_batch": rows_a_batch,
         "can_start_anew": lakehouse.ducklake is None,
     }
+    _forget_missing_lakehouse(lakehouse)
     answer = _answered(action, lakehouse, order)
     if START_ANEW in answer:
         _remove(lakehouse)
+        _forget_missing_lakehouse(lakehouse)
         answer = _answered(action, lakehouse, order)
     return Transformed(**answer)
-
-
-def move_state(lakehouse: Lakehouse, other: Lakehouse, draft: Path) -> None:
-    """Make what SQLMesh remembers of one lakehouse what it remembers of the other, by way of the file `draft`.
-
-    Raises TransformError. Done twice, it is the same.
-    """
-    for action, where in (("export_state", lakehouse), ("import_state", other)):
-        _answered(action, where, {"state_draft": str(draft)})
 
 
 def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,6 +134,18 @@ def _remove(lakehouse: Lakehouse) -> None:
     log.info("models have changed and the history is long: building the lakehouse anew, in batches")
     for path in (lakehouse.path, lakehouse.path.with_name(f"{lakehouse.path.name}.wal")):
         path.unlink(missing_ok=True)
+
+
+def _forget_missing_lakehouse(lakehouse: Lakehouse) -> None:
+    """Remove SQLMesh's state of a lakehouse that is not there: it names tables that no longer exist."""
+    catalog = lakehouse.ducklake.catalog if lakehouse.ducklake else None
+    if isinstance(catalog, PostgresCatalog):
+        return
+    file = LakehouseFile(lakehouse.path)
+    path, state_path = (catalog.path, catalog.state_path) if catalog else (file.path, file.state_path)
+    if not path.exists():
+        for suffix in ("", ".wal"):
+            state_path.with_name(state_path.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager

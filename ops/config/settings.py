@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dataflows.iceberg.catalog import CatalogAddress
 from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.stores import LakehouseFile
 from ops.config.iceberg import iceberg_of
 from ops.config.lakehouse import ducklake_of
 from ops.config.object_storage import R2Settings, r2_of
@@ -54,7 +55,7 @@ class Settings:
 
     @property
     def sqlmesh_state_path(self) -> Path:
-        return self.lakehouse_path.with_name(f"{self.lakehouse_path.stem}-state.duckdb")
+        return LakehouseFile(self.lakehouse_path).state_path
 
     @property
     def journal_path(self) -> Path:
@@ -92,7 +93,7 @@ class Settings:
             supervision=supervision_of(values),
             iceberg=iceberg_of(values),
             gateway=values["MATERIA_GATEWAY"],
-            ducklake=ducklake_of(values, r2),
+            ducklake=ducklake_of(values),
             ducklake_kept_for=timedelta(days=values["DUCKLAKE_KEEP_DAYS"]),
         )
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.transform import models_digest
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source.archive import Archive
 from dataflows.source.release import Month
 from ops.config import lakehouse as ducklake
-from ops.config.settings import Settings
+from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
 from ops.host.redact import is_secret
 from ops.host.version import code_version
 from ops.journal.run import utc_now
@@ -170,7 +171,11 @@ def _transformed(job: Job) -> Mapping[str, Any]:
     releases = audited.releases_processed
     job.recorder.snapshots = tuple(snapshot.key for snapshot in landed)
     job.recorder.result = (
-        f"{releases} release{'' if releases == 1 else 's'} compared" if releases else "models deployed"
+        f"{releases} release{'' if releases == 1 else 's'} compared"
+        if releases
+        else "models deployed"
+        if audited.models_changed
+        else "up to date, audits passed"
     )
     return {"landed": landed, "transformed": audited, "audited": audited}
 
@@ -230,7 +235,8 @@ def _child_environ(settings: Settings) -> Mapping[str, str]:
         "MATERIA_DATA_DIR": str(settings.data_dir),
         "LAKEHOUSE_DUCKDB_PATH": str(settings.lakehouse_path),
         "PSD_DATASET": settings.dataset,
-        "MATERIA_GATEWAY": "duckdb",  # until it is told of a DuckLake, with the secrets
+        "MATERIA_GATEWAY": "duckdb",  # a DuckLake's settings follow with the order, since they hold secrets
+        **({} if IS_CHECKOUT else {"SQLMESH_CACHE_DIR": str(user_cache_dir() / "sqlmesh" / models_digest())}),
     }
 
 

@@ -45,8 +45,13 @@ TARGETS = {
     ),
     "stamps": Target("transform/sqlmesh_materia/macros/stamps.py", ("tests/transform/test_certain.py",)),
     "reader": Target("dataflows/serving/reader.py", ("tests/dataflows/serving/test_reader.py",)),
-    "archive": Target("dataflows/source/archive.py", ("tests/dataflows/source/test_archive.py", "tests/dataflows/source/test_probing.py")),
-    "extract": Target("dataflows/extract.py", ("tests/dataflows/test_extract.py", "tests/dataflows/source/test_probing.py")),
+    "archive": Target(
+        "dataflows/source/archive.py",
+        ("tests/dataflows/source/test_archive.py", "tests/dataflows/source/test_probing.py"),
+    ),
+    "extract": Target(
+        "dataflows/extract.py", ("tests/dataflows/test_extract.py", "tests/dataflows/source/test_probing.py")
+    ),
     "landing": Target(
         "dataflows/landing/local.py",
         (
@@ -62,7 +67,9 @@ TARGETS = {
         slow="flipped_bit or odd_row or real_grains or real_eu or cut_anywhere",
     ),
     "schedule": Target(
-        "ops/config/schedule.py", ("tests/ops/config/test_schedule.py",), slow="whatever_the_outages or year_without_trouble"
+        "ops/config/schedule.py",
+        ("tests/ops/config/test_schedule.py",),
+        slow="whatever_the_outages or year_without_trouble",
     ),
     "alerts": Target("ops/health/alerts.py", ("tests/ops/supervisor/test_alerts.py",)),
     "lock": Target("ops/host/lock.py", ("tests/ops/host/test_lock.py",)),

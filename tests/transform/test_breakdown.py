@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -202,22 +203,24 @@ def test_a_lakehouse_open_elsewhere_is_a_typed_error(served: Workshop, copied: C
 def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run(
     served: Workshop, releases: Releases, copied: Copied, tmp_path: Path
 ) -> None:
-    """In a checkout of its own: `plan dev_x` leaves production alone, what SQLMesh users type by hand breaks
-    nothing, a transform deploys, and what was published by the older code is out of date."""
+    """In a checkout of its own: a bare `plan` shows the difference and leaves production alone, what SQLMesh users type
+    by hand breaks nothing, a transform deploys and keeps no superseded table, and what was published by the older code
+    is out of date."""
     workshop, checkout = copied(served), checkout_at(tmp_path / "checkout")
     model = checkout / "transform/sqlmesh_materia/models/serving/dim_attribute.sql"
     model.write_text(model.read_text().replace("name::TEXT AS", "UPPER(name)::TEXT AS"))
     (checkout / "transform/sqlmesh_materia/tests/test_serving__dim_attribute.yaml").unlink()
     before = workshop.tables()
 
-    sqlmesh(checkout, workshop.environ, "plan", "dev_x")
+    planned = sqlmesh(checkout, workshop.environ, "plan")
+    assert "UPPER(name)" in planned and "dim_attribute" in planned
     assert workshop.tables() == before
-    assert {name for (name,) in workshop.query("SELECT attribute_name FROM serving__dev_x.dim_attribute")} == {
+    assert {name for (name,) in workshop.query("SELECT attribute_name FROM serving__dev.dim_attribute")} == {
         name.upper() for (name,) in workshop.query("SELECT attribute_name FROM serving.dim_attribute")
     }
     day = releases[1].published_at.date()
     standing = [
-        workshop.query(f"FROM {schema}.psd_asof(?) ORDER BY ALL", day) for schema in ("serving", "serving__dev_x")
+        workshop.query(f"FROM {schema}.psd_asof(?) ORDER BY ALL", day) for schema in ("serving", "serving__dev")
     ]
     assert standing[0] == standing[1] != []
 
@@ -228,6 +231,7 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
         "Transformed(releases_processed=0, models_changed=True, audited=True)",
         "False",
     ]
+    assert set(physical_copies(workshop).values()) == {1}
     deployed = workshop.tables()
     assert all(name == name.upper() for _, name in deployed.pop("dim_attribute"))
     assert {table for table, rows in deployed.items() if rows != before[table]} <= {"agg_world_balance"}
@@ -249,6 +253,15 @@ def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
     unnamed = ("dim_release", "fct_psd_revision", "agg_release_summary")
     assert [len(deployed[table]) for table in before] == [len(rows) for rows in before.values()]
     assert [deployed[table] for table in unnamed] == [before[table] for table in unnamed]
+
+
+def physical_copies(workshop: Workshop) -> Counter[str]:
+    """How many versions of each model's table or view the lakehouse holds."""
+    names = workshop.query(
+        "SELECT table_schema || '.' || table_name FROM information_schema.tables"
+        " WHERE starts_with(table_schema, 'sqlmesh__') AND NOT ends_with(table_name, '__temp')"
+    )
+    return Counter(name.rpartition("__")[0] for (name,) in names)
 
 
 def checkout_at(folder: Path) -> Path:

@@ -1,6 +1,12 @@
-"""SQLMesh's configuration: the lakehouse from Materia's settings, its state in a file or database of its own."""
+"""SQLMesh's configuration: the lakehouse, and SQLMesh's state in a file or database of its own.
+
+It reads these names from the environment: MATERIA_DATA_DIR, LAKEHOUSE_DUCKDB_PATH, PSD_DATASET, MATERIA_GATEWAY, the
+DUCKLAKE_* and R2_* settings of a DuckLake, and SQLMESH_CACHE_DIR, where SQLMesh caches outside of the project. Loading
+it creates the lakehouse's directory and changes nothing else.
+"""
 
 import atexit
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -24,18 +30,21 @@ from sqlmesh.core.config.connection import ConnectionConfig, DuckDBAttachOptions
 from sqlmesh.core.config.format import FormatConfig
 
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
-from dataflows.lakehouse.transform import models_digest
-from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
+from dataflows.lakehouse.ducklake_settings import ducklake_of
+from dataflows.lakehouse.stores import LakehouseFile
 
-settings = Settings.from_environ()
+given = {name: text.strip() for name, text in os.environ.items() if text.strip()}
+data_dir = Path(given.get("MATERIA_DATA_DIR", Path(__file__).parents[2] / "data")).expanduser().absolute()
+lakehouse_path = Path(given.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb")).expanduser().absolute()
+is_ducklake = given.get("MATERIA_GATEWAY") == "ducklake"
 
 CONNECTOR = {
     # Without it DuckDB keeps row order through every large insert, which costs memory.
     "preserve_insertion_order": False,
     # Where a query puts what exceeds its memory; DuckDB's own choice is the folder of the code.
-    "temp_directory": str(settings.lakehouse_path.with_name(f"{settings.lakehouse_path.name}.tmp")),
+    "temp_directory": str(lakehouse_path.with_name(f"{lakehouse_path.name}.tmp")),
     # Views name the landing's files relative to it: the lakehouse may move between machines.
-    "file_search_path": str(settings.landing_dir),
+    "file_search_path": str(data_dir / "landing"),
 }
 
 
@@ -86,55 +95,44 @@ def state_of(lake: DuckLake) -> ConnectionConfig:
             password=lake.catalog.password,
             sslmode=lake.catalog.sslmode,
         )
-    forget_unless_there(lake.catalog.path, lake.catalog.state_path)
+    lake.catalog.path.parent.mkdir(parents=True, exist_ok=True)
     return DuckDBConnectionConfig(database=str(lake.catalog.state_path))
 
 
-def forget_unless_there(lakehouse: Path, state: Path) -> None:
-    """Of a lakehouse that was moved away to be built anew, SQLMesh would remember tables that are no longer there."""
-    lakehouse.parent.mkdir(parents=True, exist_ok=True)
-    if not lakehouse.exists():
-        for suffix in ("", ".wal"):
-            state.with_name(state.name + suffix).unlink(missing_ok=True)
-
-
 def gateway() -> GatewayConfig:
-    """The one that the settings name."""
-    if lake := settings.used_ducklake:
+    """The one that the environment names."""
+    if is_ducklake and (lake := ducklake_of(given)):
         return GatewayConfig(
             connection=connection_to(lake.catalog.target, lambda: lake),
             state_connection=state_of(lake),
             test_connection=connection_to("scratch", scratch),
         )
-    forget_unless_there(settings.lakehouse_path, settings.sqlmesh_state_path)
+    lakehouse_path.parent.mkdir(parents=True, exist_ok=True)
     return GatewayConfig(
         connection=DuckDBConnectionConfig(
-            catalogs={CATALOG: DuckDBAttachOptions(type="duckdb", path=str(settings.lakehouse_path))},
+            catalogs={CATALOG: DuckDBAttachOptions(type="duckdb", path=str(lakehouse_path))},
             connector_config=CONNECTOR,
         ),
-        state_connection=DuckDBConnectionConfig(database=str(settings.sqlmesh_state_path)),
+        state_connection=DuckDBConnectionConfig(database=str(LakehouseFile(lakehouse_path).state_path)),
     )
 
 
-def cache_dir() -> str | None:
-    """SQLMesh's cache: in the project in a checkout; an installed wheel's code is not written to."""
-    if IS_CHECKOUT:
-        return None
-    return str(user_cache_dir() / "sqlmesh" / models_digest())
-
+gateway_name = "ducklake" if is_ducklake else "duckdb"
 
 config = Config(
     project="materia",
-    cache_dir=cache_dir(),
+    cache_dir=given.get("SQLMESH_CACHE_DIR"),
     disable_anonymized_analytics=True,
-    gateways={settings.gateway: gateway()},
-    default_gateway=settings.gateway,
+    gateways={gateway_name: gateway()},
+    default_gateway=gateway_name,
+    # A bare `sqlmesh plan` leaves production alone; `sqlmesh plan prod` plans it.
+    default_target_environment="dev",
+    variables={"dataset": given.get("PSD_DATASET", "psd_alldata")},
     model_defaults=ModelDefaultsConfig(dialect="duckdb", start="1990-01-01", cron="@daily"),
     plan=PlanConfig(
         auto_categorize_changes=CategorizerConfig(sql=AutoCategorizationMode.FULL),
         auto_apply=True,
         no_prompts=True,
-        no_diff=True,
         # A development environment is whole, also in what it shares with production: the macros below need it.
         include_unmodified=True,
     ),

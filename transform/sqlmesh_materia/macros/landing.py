@@ -10,17 +10,13 @@ def landing_glob(evaluator, pattern):
 
     Relative: views keep what they were made with, and DuckDB's `file_search_path` (in config.py) completes it.
     """
-    from ops.config.settings import Settings
-
-    return exp.Literal.string(pattern.name.format(dataset=Settings.from_environ().dataset))
+    return exp.Literal.string(pattern.name.format(dataset=evaluator.var("dataset")))
 
 
 @macro()
 def dataset(evaluator):
     """The one dataset that this lakehouse serves, such as `psd_alldata`."""
-    from ops.config.settings import Settings
-
-    return exp.Literal.string(Settings.from_environ().dataset)
+    return exp.Literal.string(evaluator.var("dataset"))
 
 
 REGIONAL = ("psd_eu_area_prod", "psd_russiabreakdown_area_prod")
@@ -30,6 +26,4 @@ REGIONAL = ("psd_eu_area_prod", "psd_russiabreakdown_area_prod")
 @macro()
 def covers_world(evaluator):
     """Whether the dataset that this lakehouse serves has all countries."""
-    from ops.config.settings import Settings
-
-    return exp.Boolean(this=Settings.from_environ().dataset not in REGIONAL)
+    return exp.Boolean(this=evaluator.var("dataset") not in REGIONAL)

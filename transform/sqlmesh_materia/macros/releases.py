@@ -1,5 +1,8 @@
 """When the next release may come, where USDA's calendar does not list it."""
 
+from pathlib import Path
+
+from sqlglot import exp
 from sqlmesh import macro
 
 EARLIEST_DAY = 8
@@ -13,3 +16,16 @@ def earliest_release_day(evaluator, day):
     usual = f"INTERVAL '{EARLIEST_DAY - 1}' DAY"
     this_month, next_month = f"DATE_TRUNC('month', {day})", f"DATE_TRUNC('month', {day}) + INTERVAL '1' MONTH"
     return f"(CASE WHEN {day} < {this_month} + {usual} THEN {this_month} ELSE {next_month} END + {usual})::DATE"
+
+
+@macro()
+def models_before(evaluator, last):
+    """Every model but `last` and those that read it, however indirectly: what `last` has to wait for."""
+    texts = {
+        f"{path.parent.name}.{path.stem}": path.read_text()
+        for path in (Path(__file__).parents[1] / "models").rglob("*.sql")
+    }
+    after = {last.name}
+    while more := {name for name, text in texts.items() if any(each in text for each in after)} - after:
+        after |= more
+    return exp.Tuple(expressions=[exp.to_table(name) for name in sorted(texts.keys() - after)])

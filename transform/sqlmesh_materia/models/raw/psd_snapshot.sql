@@ -36,18 +36,35 @@ MODEL (
 );
 
 SELECT
-  key::TEXT,
-  dataset::TEXT,
-  etag::TEXT,
-  last_modified::TEXT,
-  release_year::INT,
-  release_month::INT,
-  released_on::DATE,
-  published_at::TIMESTAMP,
-  row_count::BIGINT
-FROM READ_JSON(
-  @landing_glob('psd/*.json'),
-  columns = {'key': 'VARCHAR', 'dataset': 'VARCHAR', 'etag': 'VARCHAR', 'last_modified': 'VARCHAR', 'release_year': 'INTEGER', 'release_month': 'INTEGER', 'released_on': 'DATE', 'published_at': 'TIMESTAMP', 'row_count': 'BIGINT'}
-)
+  (
+    content ->> '$.key'
+  )::TEXT AS key,
+  (
+    content ->> '$.dataset'
+  )::TEXT AS dataset,
+  (
+    content ->> '$.etag'
+  )::TEXT AS etag,
+  (
+    content ->> '$.last_modified'
+  )::TEXT AS last_modified,
+  (
+    content ->> '$.release_year'
+  )::INT AS release_year,
+  (
+    content ->> '$.release_month'
+  )::INT AS release_month,
+  (
+    content ->> '$.released_on'
+  )::DATE AS released_on,
+  (
+    content ->> '$.published_at'
+  )::TIMESTAMP AS published_at,
+  (
+    content ->> '$.row_count'
+  )::BIGINT AS row_count
+FROM READ_TEXT(@landing_glob('psd/*.json'))
 WHERE
-  dataset = @dataset()
+  (
+    content ->> '$.dataset'
+  ) = @dataset()

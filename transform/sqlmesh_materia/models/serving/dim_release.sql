@@ -6,19 +6,7 @@ MODEL (
   ),
   optimize_query FALSE,
   grain released_on,
-  depends_on (
-    staging.stg_psdalldata__commodity,
-    staging.stg_psdalldata__name,
-    staging.stg_psdalldata__restamp,
-    cleaned.cln_psdalldata__fact_version,
-    cleaned.cln_psdalldata__commodity_pivoted,
-    cleaned.cln_psdalldata__revision,
-    serving.agg_world_balance,
-    serving.fct_psd,
-    serving.fct_psd_revision,
-    serving.fct_uncertain_span,
-    serving.obt_commodity_metrics
-  ),
+  depends_on @models_before('serving.dim_release'),
   column_descriptions (
     released_on = 'The day USDA published the release',
     release_month = 'First day of the release month; releases are ordered by it, then by time of publication',
