@@ -57,7 +57,7 @@ def lakehouse(
         ("fct_psd", [astuple(fact) for fact in facts]),
     ):
         for row in rows:
-            connection.execute(f"INSERT INTO serving.{table} VALUES ({', '.join('?' * len(row))})", row)
+            connection.execute(f"INSERT INTO serving.{table} VALUES ({', '.join(map(_literal, row))})")
     for statement in asof_macros("serving"):
         connection.execute(statement)
     return connection
@@ -67,18 +67,17 @@ def standings(connection: duckdb.DuckDBPyConnection, days: Sequence[str], *check
     """How the only fact stands on each of these days of 2025."""
     found = {}
     for day in days:
-        asked = [f"2025-{day}", *checked_on]
-        ((standing,),) = connection.execute(
-            f"SELECT standing FROM serving.psd_asof_all({_arguments(asked)})", asked
-        ).fetchall()
-        known = connection.execute(f"SELECT value FROM serving.psd_known({_arguments(asked)})", asked).fetchall()
+        arguments = ", checked_on := ".join(map(_literal, [f"2025-{day}", *checked_on]))
+        ((standing,),) = connection.execute(f"SELECT standing FROM serving.psd_asof_all({arguments})").fetchall()
+        known = connection.execute(f"SELECT value FROM serving.psd_known({arguments})").fetchall()
         assert len(known) == (standing == "certain")
         found[day] = standing
     return found
 
 
-def _arguments(asked: Sequence[object]) -> str:
-    return ", checked_on := ".join("?" * len(asked))
+def _literal(value: object) -> str:
+    """A value in SQL; parameters would have DuckDB import pandas, which takes longer than all of these tests."""
+    return "NULL" if value is None else repr(value)
 
 
 def test_a_commodity_of_the_wasde_cycle_stands_until_the_next_release_is_due() -> None:
@@ -128,6 +127,17 @@ def test_a_late_correction_is_evidence_from_the_day_on_which_it_was_shown() -> N
         "06-19": "uncertain",
         "06-20": "certain",
         "06-21": "certain",
+    }
+
+
+def test_what_a_late_correction_shows_too_is_certain_up_to_its_release_day() -> None:
+    late = ("2025-07-11", "2025-07-20", "2025-08-12")
+    connection = lakehouse(Fact(last_seen_on="2025-07-11"), releases=[JUNE, late])
+    assert standings(connection, ["07-10", "07-11", "07-12", "07-20"]) == {
+        "07-10": "certain",
+        "07-11": "certain",
+        "07-12": "uncertain",
+        "07-20": "certain",
     }
 
 

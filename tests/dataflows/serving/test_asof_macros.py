@@ -5,6 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dataflows.serving.asof import asof_macros
 from tests.support.served import serve
 
 MACROS = ("psd_asof", "psd_known", "psd_asof_all", "psd_asof_coverage")
@@ -51,3 +52,16 @@ def test_every_fact_is_counted_once(attached: duckdb.DuckDBPyConnection) -> None
             f"SELECT SUM(certain + uncertain + unknown + absent) FROM serving.psd_asof_coverage('{day}')"
         ).fetchone()
         assert counted == (total,)
+
+
+def test_the_check_of_the_generation_adds_no_row(attached: duckdb.DuckDBPyConnection) -> None:
+    attached.execute("USE g1")
+    for statement in asof_macros("serving"):
+        attached.execute(statement.replace("MACRO serving.", "MACRO memory.main."))
+    for day in ("2025-06-12", "2025-07-22", "2025-08-12"):
+        for macro in MACROS:
+            ours, plain = (
+                attached.execute(f"FROM {schema}.{macro}('{day}') ORDER BY ALL").fetchall()
+                for schema in ("serving", "memory.main")
+            )
+            assert ours == plain != []
