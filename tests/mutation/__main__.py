@@ -6,7 +6,11 @@ tested by pytest in a forked process, which spares the start of Python and of th
 is tested again by the next run, as tests may have been added since.
 """
 
+import compileall
+import gc
 import hashlib
+import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.mutation.targets import AIM, MOST, PROJECT, RESULTS, SAMPLE, TARGETS, Target
@@ -28,6 +33,8 @@ MOST_FIRST = 6
 """How many of the tests that noticed earlier mutants run before the others."""
 FAILED = PROJECT.parent / "failed.txt"
 """The test that failed, written by the process that ran it; beside the copy."""
+LOADED = PROJECT.parent / "loaded.txt"
+"""The modules of others that the last process of tests had loaded."""
 
 OPERATORS = (
     *(f"ReplaceComparisonOperator_{pair}" for pair in ("Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE")),
@@ -50,7 +57,8 @@ def main(arguments: list[str]) -> int:
     checkout = os.environ.get(VARIABLE)
     if checkout is None:
         tree = _copy_of(PROJECT)
-        environ = {**os.environ, VARIABLE: str(PROJECT), "PYTHONPATH": str(tree)}
+        # A mutant of the same size and second as the last one would be run from the last one's bytecode.
+        environ = {**os.environ, VARIABLE: str(PROJECT), "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
         sys.stdout.flush()
         os.chdir(tree)
         os.execve(sys.executable, [sys.executable, "-m", "tests.mutation", *arguments], environ)
@@ -110,10 +118,13 @@ def _measure(name: str, checkout: Path) -> float:
         if {item.job_id for item in database.work_items} != {item.job_id for item in mutants}:
             database.clear()
             database.add_work_items(mutants)
+        compileall.compile_dir(".", quiet=2)
+        Path(importlib.util.cache_from_source(target.module)).unlink()
         _preload(target)
         begun = time.monotonic()
         if outcome := _outcome(target, timeout_s=600):
             raise SystemExit(f"{name}: its tests fail without a mutant ({outcome}); see .mutants/{name}.log")
+        _preload_loaded()
         timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * (time.monotonic() - begun))
         killed = {job for job, result in database.results if result.is_killed}
         first: list[str] = []
@@ -140,11 +151,26 @@ def _preload(target: Target) -> None:
     import pytest
 
     pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", *target.tests])
-    here = str(Path.cwd())
     # By place, not by name: pytest names a test's module after its folders.
     for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(here) and "mutation" not in module.__file__:
+        if _is_ours(module) and "mutation" not in module.__file__:
             del sys.modules[name]
+
+
+def _preload_loaded() -> None:
+    """Import what the tests imported while they ran, such as pandas, which DuckDB loads: seconds for each mutant."""
+    for name in LOADED.read_text().split():
+        if name not in sys.modules:
+            # Some are only there after a call of their package.
+            with suppress(ImportError):
+                importlib.import_module(name)
+    # Otherwise pytest's collections of garbage walk through all of them for each mutant.
+    gc.collect()
+    gc.freeze()
+
+
+def _is_ours(module: object) -> bool:
+    return (getattr(module, "__file__", None) or "").startswith(str(PROJECT))
 
 
 def _mutants(path: Path) -> list:
@@ -259,6 +285,7 @@ def _run_tests(target: Target, tests: Sequence[str], chosen: str) -> None:
     try:
         arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-k", chosen, *tests]
         code = int(pytest.main(arguments, plugins=[_Failures()]))
+        LOADED.write_text("\n".join(name for name, module in sys.modules.items() if not _is_ours(module)))
     finally:
         sys.stdout.flush()
         os._exit(code)
