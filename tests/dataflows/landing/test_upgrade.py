@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -79,6 +80,28 @@ def test_lost_rows_are_unpacked_under_the_right_day(aged):
     shutil.rmtree(aged.root / "raw")
     upgrade(aged)
     assert all(aged.rows_path(each).exists() for each in aged.snapshots())
+
+
+def test_rows_that_lie_under_several_days_are_left_under_the_markers_day_only(aged):
+    oldest = aged.snapshots()[0]
+    rows_path = aged.rows_path(oldest)
+    for year in range(2001, 2013):
+        other = aged.rows_path(replace(oldest, released_on=date(year, 1, 1)))
+        other.parent.mkdir(parents=True)
+        shutil.copy(rows_path, other)
+    aged.place_rows(oldest)
+    assert [path for path in tree(aged.root) if f"key={oldest.key}/" in path] == [str(rows_path.relative_to(aged.root))]
+
+
+def test_rows_are_moved_to_the_markers_day_and_not_unpacked_again(aged):
+    oldest = aged.snapshots()[0]
+    written_at = aged.rows_path(oldest).stat().st_mtime_ns
+    moved = replace(oldest, released_on=date(2025, 9, 13))
+    aged.write_marker(moved)  # a run that died here
+    rows_path = aged.rows_file(moved, aged.zip_path(oldest.key))
+    assert rows_path == aged.rows_path(moved)
+    assert rows_path.stat().st_mtime_ns == written_at
+    assert not aged.rows_path(oldest).exists()
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"PK no zip")], ids=["gone", "damaged"])
