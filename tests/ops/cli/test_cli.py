@@ -187,7 +187,7 @@ def test_help_and_version_are_quick_to_reach(tmp_path: Path) -> None:
     for option in ("-h", "--help"):
         shown = materia(tmp_path, option)
         assert shown.returncode == Exit.DONE and "status" in shown.stdout and "runs" in shown.stdout
-    assert materia(tmp_path, "--version").stdout.startswith("materia 0.1.0 (")
+    assert materia(tmp_path, "--version").stdout.startswith("materia 0.2.0 (")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
