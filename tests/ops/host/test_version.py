@@ -43,4 +43,4 @@ def test_a_commit_is_named_and_changes_to_it_told(project: Path) -> None:
 
 
 def test_without_git_the_distribution_is_named(project: Path) -> None:
-    assert version.code_version() == distribution_version() == "0.1.0"
+    assert version.code_version() == distribution_version() == "0.2.0"
