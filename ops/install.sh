@@ -16,7 +16,8 @@ else
     extras=
     for extra; do extras="$extras --extra $extra"; done
     # shellcheck disable=SC2086  # each extra is a word of its own
-    uv pip install --quiet --exact --require-hashes --constraints requirements.lock \
+    # Compiled once here, not at the start of every run: this user may not be able to write to .venv later.
+    uv pip install --quiet --compile-bytecode --exact --require-hashes --constraints requirements.lock \
         --requirements pyproject.toml --group build $extras
 fi
 # hatchling is installed by now: the build fetches nothing.

@@ -1,6 +1,8 @@
 """Fixtures that every room may use."""
 
+import os
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from tests.support.once import build_once
 from tests.support.postgres_server import PostgresServer
 from tests.support.real_files import SHARED_PSD, required
 from tests.support.served_demo import ServedDemo, run_demo
+
+# Tests start hundreds of processes. Without cached bytecode each of them compiles a thousand modules for two seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.support.needs", "tests.support.scheduling", "tests.support.torture"]
 

@@ -130,8 +130,15 @@ def _end_with_parent(parent_pid: int) -> None:
 
 def _context() -> "Context":
     from sqlmesh import Context
+    from sqlmesh.core.loader import SqlMeshLoader
 
-    return Context(paths=[str(PROJECT_DIR)])
+    class LoaderWithoutTests(SqlMeshLoader):
+        """Parsing the models' unit tests takes a tenth of a transform, which runs none of them."""
+
+        def load_model_tests(self, *_: Any, **__: Any) -> list[Any]:
+            return []
+
+    return Context(paths=[str(PROJECT_DIR)], loader=LoaderWithoutTests)
 
 
 def _is_long_work(context: "Context", order: Order) -> bool:
