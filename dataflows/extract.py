@@ -119,6 +119,20 @@ def landed_already(newest_posted: Choice) -> Snapshot | None:
     return newest_posted.known
 
 
+def has_work(
+    newest_posted: Choice,
+    landed_already: Snapshot | None,
+    probes: tuple[Probe, ...],
+    archive: Archive,
+    landing: Landing,
+) -> bool:
+    """Whether anything is posted that is not landed; where a machine must be created for a download, this comes first."""
+    if newest_posted.probe is not None and landed_already is None:
+        return True
+    current = [probe for probe in probes if probe.release.month is None and probe.posted]
+    return any(landed_as(probe, archive, landing) is None for probe in current)
+
+
 def download(
     newest_posted: Choice, landed_already: Snapshot | None, archive: Archive, landing: Landing
 ) -> Download | None:

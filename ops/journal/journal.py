@@ -67,6 +67,11 @@ class Journal:
 
     # Writing
 
+    def set_worker(self, run_id: int, worker: str) -> None:
+        """Record on which worker a run works, once that is known."""
+        with self._writing() as db:
+            db.execute("UPDATE runs SET worker = ? WHERE id = ?", (worker, run_id))
+
     def begin(
         self,
         pipeline: str,

@@ -49,6 +49,12 @@ def lag_of(address: CatalogAddress, served: Generation | None, journal: Journal)
     return Lag(served, success.arguments[0] if success and success.arguments else None, failure if is_newest else None)
 
 
+def is_behind(job: "Job") -> bool:
+    """Whether a catalog is set and lacks what is served."""
+    address = job.settings.iceberg
+    return address is not None and lag_of(address, job.serving.served(), job.recorder.journal) is not None
+
+
 def keep_up(job: "Job") -> None:
     """Publish what is served, if the catalog lacks it. Never raises but for an interruption: serving goes on.
 

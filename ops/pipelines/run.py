@@ -65,23 +65,47 @@ def _extract(job: Job) -> None:
 
     archive = Archive(job.request.patience, job.settings.user_agent, job.request.progress)
     try:
-        found = job.execute(
-            extract,
-            "snapshot",
-            {
-                "archive": archive,
-                "archive_url": job.settings.archive_url,
-                "live_url": job.settings.live_url,
-                "dataset": job.settings.dataset,
-                "newest_month": job.request.as_of or Month.of(utc_now().date()),
-                "landing": job.landing,
-                "landed_at": utc_now(),
-            },
-        )
+        found = job.execute(extract, "snapshot", _extract_inputs(job, archive))
     finally:
         archive.close()
     job.recorder.snapshots = tuple(dict.fromkeys(each.snapshot.key for each in found.landed))
     job.recorder.result = outcome_of(found)
+
+
+def _extract_inputs(job: Job, archive: Archive) -> Mapping[str, Any]:
+    return {
+        "archive": archive,
+        "archive_url": job.settings.archive_url,
+        "live_url": job.settings.live_url,
+        "dataset": job.settings.dataset,
+        "newest_month": job.request.as_of or Month.of(utc_now().date()),
+        "landing": job.landing,
+        "landed_at": utc_now(),
+    }
+
+
+def has_work(pipeline: str, job: Job) -> bool:
+    """Whether a pipeline would download, compute or publish anything. Probes and compares; downloads no release.
+
+    Without work, running the pipeline on this host costs seconds, whatever machine it is meant for.
+    """
+    if pipeline in ("extract", "run-all") and _is_anything_new(job):
+        return True
+    if pipeline == "extract":
+        return False
+    if pipeline != "transform" and job.request.forced_reason is not None:
+        return True
+    return not _is_current(job) or (pipeline != "transform" and iceberg.is_behind(job))
+
+
+def _is_anything_new(job: Job) -> bool:
+    from dataflows import driver, extract
+
+    archive = Archive(job.request.patience, job.settings.user_agent)
+    try:
+        return bool(driver.execute(extract, "has_work", _extract_inputs(job, archive)))
+    finally:
+        archive.close()
 
 
 def outcome_of(found: "Extracted") -> str:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 
 from dataflows.errors import SettingsError
 from dataflows.serving.store import ServingStore
@@ -16,8 +17,8 @@ from ops.journal.journal import Journal
 from ops.journal.recorder import Recorder, run_recorded
 from ops.journal.run import utc_now
 from ops.pipelines import handover
-from ops.pipelines.job import Request
-from ops.pipelines.run import PIPELINES
+from ops.pipelines.job import Job, Request
+from ops.pipelines.run import PIPELINES, has_work
 from ops.workers import scripts
 from ops.workers.code import Code, committed_code
 from ops.workers.errors import RemoteFailedError, UnreachableError, WorkerError, WorkerLeftError
@@ -46,6 +47,8 @@ def run_on(
 ) -> str:
     """Run a pipeline on a machine that exists for this run alone, and return its outcome in a line.
 
+    Where a probe from this host finds no work, the pipeline ends here and no machine is created.
+
     Raises SettingsError without object storage, through which the machines share their data; CapError,
     NoCapacityError, UnreachableError, and RemoteFailedError with the exit code that the pipeline had there.
     """
@@ -71,28 +74,49 @@ def run_on(
             pipeline,
             trigger=request.trigger,
             arguments=(*request.arguments, "--on", hire.provider.name),
-            worker=name,
             log_dir=settings.log_dir,
             redact=redact,
         )
         with recorded as recorder:
             lock.name_run(recorder.run.id)
             _reap(hire, journal)
+            remote = handover.remote_of(settings)
+            job = Job(
+                settings=settings,
+                request=request,
+                recorder=recorder,
+                lock=lock,
+                landing=handover.landing_of(settings, remote),
+                serving=ServingStore(settings.serving_path),
+                remote=remote,
+            )
+            if not _has_work(pipeline, job):
+                PIPELINES[pipeline].work(job)
+                return recorder.result or "done"
+            journal.set_worker(recorder.run.id, name)
+            recorder.run = replace(recorder.run, worker=name)
             order = _order(pipeline, request, environ)
             mirror = Mirror(recorder, redact)
             _work(hire, name, pipeline, recorder, mirror, code, _extras(settings), order, patience or Patience())
             # What the worker published lies in the bucket, and is served here from now on.
-            remote = handover.remote_of(settings)
-            handover.share_generations(remote, ServingStore(settings.serving_path), settings.max_row_loss, recorder)
+            handover.share_generations(remote, job.serving, settings.max_row_loss, recorder)
             return recorder.result or "done"
+
+
+def _has_work(pipeline: str, job: Job) -> bool:
+    with job.recorder.step("has_work") as note:
+        found = has_work(pipeline, job)
+        job.recorder.result = None
+        note.detail = "a worker is needed" if found else "no worker is needed"
+    return found
 
 
 def _reap(hire: Hire, journal: Journal) -> None:
     """A worker of an earlier run that cannot be destroyed is a problem of `status`, and no reason not to run."""
     try:
         reap(hire, journal, utc_now())
-    except WorkerLeftError as left:
-        log.error("%s", left)
+    except WorkerError as error:
+        log.error("%s", error)
 
 
 def _work(

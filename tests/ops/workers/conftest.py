@@ -1,5 +1,6 @@
 """A loopback Hetzner, and what a worker's order looks like."""
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -7,16 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.source.release import Month
+from ops.demo.generator import generate
+from ops.demo.history import HistorySpec
 from ops.workers.code import committed_code
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
 from ops.workers.providers import hetzner as module
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
+from tests.support.faulty_archive import FaultyArchive
 from tests.support.needs import require_tool
 from tests.support.object_server import BUCKET, WRITER, ObjectServer
 from tests.support.worker_world import WorkerWorld
 
 PAUSE_S = 0.001
+_seeds = itertools.count(1)
 
 
 @pytest.fixture
@@ -64,10 +70,16 @@ bundled_once = cache(committed_code)
 
 
 @pytest.fixture
-def world(tmp_path: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerWorld]:
+def world(
+    tmp_path: Path, storage: dict[str, str], archive: FaultyArchive, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerWorld]:
     """A fake provider whose machines are real OpenSSH servers."""
     require_tool("sshd", "pkill", "git")
     monkeypatch.setattr("ops.workers.lifecycle.committed_code", bundled_once)
-    with WorkerWorld(tmp_path / "world", storage) as made:
+    # Each time a release that no test has landed in the bucket that they share: without work no machine is created.
+    release = next(iter(generate(HistorySpec(dataset="psd_coffee", rows=500, releases=2, seed=next(_seeds)))))
+    month = Month.of(datetime.now(UTC).date())
+    archive.post(month, release.zip_bytes, datetime.now(UTC), etag='"posted"', dataset="psd_coffee")
+    with WorkerWorld(tmp_path / "world", {**storage, "PSD_ARCHIVE_URL": archive.url}) as made:
         yield made
         assert made.hetzner.violations == []

@@ -24,7 +24,7 @@ from tests.support.object_server import CANARY
 from tests.support.seen_secrets import secrets_in_processes
 from tests.support.worker_world import WorkerWorld
 
-STEPS = ["worker_created", "worker_reached", "code_sent", "generations_shared"]
+STEPS = ["has_work", "worker_created", "worker_reached", "code_sent", "generations_shared"]
 PATIENCE = Patience(boot_s=5, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=10, stop_s=3, losses=3)
 
 
@@ -53,6 +53,19 @@ def test_a_run_on_a_worker_shows_like_a_local_one_and_leaves_nothing(world: Work
     assert [(step.name, step.detail) for step in journal.steps(inner.id)] == [("candidates", "tuple of 4")]
     for log_path in (outer.log_path, inner.log_path):
         assert f"run={inner.id} step=candidates probed order_bytes=" in Path(log_path).read_text()
+
+
+def test_without_work_no_machine_is_created(world: WorkerWorld):
+    """Extract lands here what the archive has; then nothing is left to extract, and everything to publish."""
+    from ops.pipelines.run import run as run_here
+
+    run_here("extract", world.settings, Request())
+    assert run(world, pipeline="extract").startswith("nothing new: ")
+    assert (world.hetzner.creations, world.left()) == (0, [])
+    last = Journal(world.settings.journal_path).runs(1)[0]
+    assert (last.status, last.worker, last.arguments) == (RunStatus.DONE, None, ("--on", "hetzner"))
+    assert run(world) == "landed 2021-08"
+    assert world.hetzner.creations == 1
 
 
 def test_only_declared_names_reach_the_worker_and_no_secret_is_written_anywhere(world: WorkerWorld):
