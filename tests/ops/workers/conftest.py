@@ -76,7 +76,7 @@ def world(
     """A fake provider whose machines are real OpenSSH servers."""
     require_tool("sshd", "pkill", "git")
     monkeypatch.setattr("ops.workers.lifecycle.committed_code", bundled_once)
-    # Each time a release that no test has landed in the bucket that they share: without work no machine is created.
+    # A release that no other test landed in the shared bucket: without work no machine is created.
     release = next(iter(generate(HistorySpec(dataset="psd_coffee", rows=500, releases=2, seed=next(_seeds)))))
     month = Month.of(datetime.now(UTC).date())
     archive.post(month, release.zip_bytes, datetime.now(UTC), etag='"posted"', dataset="psd_coffee")
