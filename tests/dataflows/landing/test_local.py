@@ -1,12 +1,15 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from dataflows.errors import LandingError, SnapshotError
 from dataflows.landing.local import LocalLanding
+from dataflows.source.probe_memory import LiveCheck
 from tests.dataflows.conftest import MONTH, POSTED_AT, tree
 from tests.support.psd_files import DATASET, release_zip, rows
 
@@ -128,6 +131,22 @@ def test_a_lost_zip_and_a_changed_one_are_named(coffee, extracted, landing):
     landing.zip_path(snapshot.key).unlink()
     with pytest.raises(LandingError, match=rf"{snapshot.key}\.zip is gone"):
         landing.ready_rows(DATASET)
+
+
+def test_any_bytes_of_a_landed_zip_can_be_read(coffee, extracted, landing):
+    coffee.post(MONTH, release_zip(), POSTED_AT)
+    snapshot = extracted().snapshot
+    whole = landing.zip_path(snapshot.key).read_bytes()
+    for start_bytes, count in ((0, 4), (7, 20), (len(whole) - 3, 100), (len(whole), 1)):
+        assert landing.zip_bytes(snapshot, start_bytes, count) == whole[start_bytes : start_bytes + count]
+
+
+def test_what_a_probe_found_is_kept_before_anything_is_landed(tmp_path):
+    landing = LocalLanding(tmp_path / "new" / "landing")
+    check = LiveCheck(date(2025, 11, 14), "key")
+    landing.update_memory(DATASET, lambda memory: replace(memory, live=check))
+    assert landing.live_check(DATASET) == check
+    assert landing.live_check("psd_other") is None
 
 
 def test_a_landing_that_cannot_be_written_is_a_typed_error(coffee, extracted, landing):

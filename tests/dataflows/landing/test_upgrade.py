@@ -90,6 +90,8 @@ def test_rows_that_lie_under_several_days_are_left_under_the_markers_day_only(ag
         other.parent.mkdir(parents=True)
         shutil.copy(rows_path, other)
     aged.place_rows(oldest)
+    days = [path.name for path in (aged.root / "raw" / oldest.dataset).iterdir()]
+    assert days == [f"released_on={oldest.released_on}"], "no empty folder is left"
     assert [path for path in tree(aged.root) if f"key={oldest.key}/" in path] == [str(rows_path.relative_to(aged.root))]
 
 
@@ -97,11 +99,12 @@ def test_rows_are_moved_to_the_markers_day_and_not_unpacked_again(aged):
     oldest = aged.snapshots()[0]
     written_at = aged.rows_path(oldest).stat().st_mtime_ns
     moved = replace(oldest, released_on=date(2025, 9, 13))
+    aged.rows_path(moved).parent.mkdir(parents=True)
     aged.write_marker(moved)  # a run that died here
     rows_path = aged.rows_file(moved, aged.zip_path(oldest.key))
     assert rows_path == aged.rows_path(moved)
     assert rows_path.stat().st_mtime_ns == written_at
-    assert not aged.rows_path(oldest).exists()
+    assert not aged.rows_path(oldest).parent.exists()
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"PK no zip")], ids=["gone", "damaged"])
