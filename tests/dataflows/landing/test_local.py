@@ -141,6 +141,17 @@ def test_any_bytes_of_a_landed_zip_can_be_read(coffee, extracted, landing):
         assert landing.zip_bytes(snapshot, start_bytes, count) == whole[start_bytes : start_bytes + count]
 
 
+def test_a_new_folder_takes_rows_and_marker_of_a_zip_that_lies_elsewhere(coffee, extracted, landing, tmp_path):
+    """As the cache of a bucket does."""
+    coffee.post(MONTH, release_zip(), POSTED_AT)
+    snapshot = extracted().snapshot
+    rows_path = LocalLanding(tmp_path / "rows" / "new").rows_file(snapshot, landing.zip_path(snapshot.key))
+    assert rows_path.read_bytes() == landing.rows_path(snapshot).read_bytes()
+    other = LocalLanding(tmp_path / "marker" / "new")
+    other.write_marker(snapshot)
+    assert other.snapshots() == (snapshot,)
+
+
 def test_what_a_probe_found_is_kept_before_anything_is_landed(tmp_path):
     landing = LocalLanding(tmp_path / "new" / "landing")
     check = LiveCheck(date(2025, 11, 14), "key")
