@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def test_shellcheck_finds_nothing() -> None:
     scripts = sorted(SCRIPT.parents[1].rglob("*.sh"))
-    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).with_name("shellcheck"), *scripts], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "") and SCRIPT in scripts
 
 
