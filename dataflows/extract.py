@@ -126,7 +126,7 @@ def has_work(
     archive: Archive,
     landing: Landing,
 ) -> bool:
-    """Whether anything is posted that is not landed; where a machine must be created for a download, this comes first."""
+    """Whether anything is posted that is not landed: asked before a machine is created for the download."""
     if newest_posted.probe is not None and landed_already is None:
         return True
     current = [probe for probe in probes if probe.release.month is None and probe.posted]
