@@ -28,9 +28,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             verdict = click.style(f"{finding.verdict:<8}", fg=_COLOURS[finding.verdict])
             step = f"\n{'':21}next: {finding.next_step}" if finding.next_step else ""
             click.echo(f"{verdict} {finding.name:<11} {finding.what}{step}")
-    failed = [finding.name for finding in findings if finding.verdict is Verdict.FAILED]
+    failed = [f"{finding.name}: {finding.what}" for finding in findings if finding.verdict is Verdict.FAILED]
     if as_json:
         print_json({"ok": not failed, "findings": findings})
     else:
-        click.echo(f"failed: {', '.join(failed)}" if failed else "fit to run")
+        # The last line is what supervisor.sh gives as its reason to refuse a commit.
+        click.echo(f"failed: {'; '.join(failed)}" if failed else "fit to run")
     ctx.exit(Exit.FAILED if failed else Exit.DONE)

@@ -1,4 +1,4 @@
-"""`materia supervisor`: run what is due, once or for ever, and answer whether all is well."""
+"""`materia supervisor`: run what is due, once or for ever, and serve /health."""
 
 from typing import Any
 
@@ -12,13 +12,19 @@ def supervisor() -> None:
     """Run what is due, and watch over it unattended."""
 
 
-@supervisor.command(short_help="Run what is due now, clean up, and tell whoever must know.")
+@supervisor.command(short_help="Run what is due now, clean up, and send alerts.")
+@click.option("--dry-run", is_flag=True, help="Tick in a scratch directory, and print what a real tick would run.")
 @click.pass_obj
-def tick(session: Any) -> None:
-    """Run what is due now, clean up, and tell whoever must know.
+def tick(session: Any, dry_run: bool) -> None:
+    """Run what is due now, clean up, and send alerts.
 
-    Ends with 0 also when a run failed: that is an alert, and it is tried again. `materia status` is the judge.
+    Ends with 0 also when a run failed: that is an alert, and it is tried again. `materia status` reports it.
     """
+    if dry_run:
+        from ops.supervisor.rehearsal import rehearse
+
+        click.echo(rehearse(Settings.from_environ()))
+        return
     from ops.supervisor import loop
 
     settings = _begin(session)
@@ -47,12 +53,14 @@ def health(session: Any, port: int) -> None:
         server.serve_forever()
 
 
-@supervisor.command(short_help="Make the always-on machine where it is missing; else see that it is alive.")
+@supervisor.command(short_help="Create the always-on machine if it is missing, and check what it runs.")
+@click.option("--commit", default="", help="The commit that must run there; default: the newest that it has fetched.")
 @click.pass_obj
-def up(session: Any) -> None:
-    """Make the supervisor's machine at Hetzner where it is missing, and bootstrap it once.
+def up(session: Any, commit: str) -> None:
+    """Create the supervisor's machine at Hetzner if it is missing, and bootstrap it once.
 
-    Afterwards this only sees that it is alive: the host updates itself.
+    Afterwards this only checks it, because the host updates itself: fails when the commit was refused, or when no tick
+    of it succeeds within half an hour.
     """
     from ops.host.logs import log_to_terminal
     from ops.host.redact import Redactor
@@ -61,7 +69,7 @@ def up(session: Any) -> None:
 
     log_to_terminal(Redactor.from_environ(), debug=session.debug)
     workers = WorkerSettings.from_environ()
-    coming_up.up(provider_of("hetzner", workers), coming_up.plan_of(workers), click.echo)
+    coming_up.up(provider_of("hetzner", workers), coming_up.plan_of(workers, commit=commit), click.echo)
 
 
 def _begin(session: Any) -> Settings:

@@ -27,7 +27,14 @@ CLIENT_ANSWERS_WITHIN_S = 30.0
 OLDEST_PYTHON = (3, 11)
 DUCKLAKE_STEP = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
 HETZNER_API_URL = "https://api.hetzner.cloud/v1"
-ENTRY_POINTS = ("dataflows.extract", "dataflows.export", "dataflows.driver", "ops.pipelines.run", "ops.supervisor.tick")
+ENTRY_POINTS = (
+    "dataflows.extract",
+    "dataflows.export",
+    "dataflows.driver",
+    "ops.pipelines.run",
+    "ops.supervisor.tick",
+    "tui.shell.app",
+)
 
 
 class Verdict(StrEnum):
@@ -122,7 +129,7 @@ def _versions(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _code(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    """Everything that a run imports can be imported."""
+    """Everything that a run imports can be imported, and the console."""
     from importlib import import_module
 
     from ops.host.version import code_version

@@ -24,6 +24,10 @@ class Attempts:
     failures: int
     last_at: datetime
     unrecorded: str | None = None
+    after_run: int | None = None
+    """While an attempt is open: the newest run before it. The supervisor may be killed and the run go on."""
+    code_version: str = ""
+    """The code that failed; another one is tried at once."""
 
 
 @dataclass(frozen=True)

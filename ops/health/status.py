@@ -18,7 +18,7 @@ from dataflows.source.release import Month
 from dataflows.source.release_dates import last_listed_month, next_release_due, usda_release_days
 from ops.config.settings import Settings
 from ops.health.heartbeat import read_heartbeat
-from ops.health.memory import Reaping, recall
+from ops.health.memory import Memory, Reaping, recall
 from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus
 from ops.pipelines import iceberg
@@ -299,9 +299,20 @@ def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str
     except JournalError as error:
         yield _problem_of(error, "heartbeat-broken")
         return
-    if heartbeat is not None and heartbeat.is_late(now):
+    if heartbeat is not None and heartbeat.is_failing:
+        succeeded = (
+            f"the last good one was at {heartbeat.succeeded_at:%Y-%m-%d %H:%M} UTC"
+            if heartbeat.succeeded_at
+            else "none has succeeded yet"
+        )
+        what = f"{heartbeat.error}: {heartbeat.failures} ticks of the supervisor failed in a row, {succeeded}"
+        next_step = (
+            f"see {settings.log_dir / 'supervisor.log'} on {heartbeat.host}; fix the cause, the next tick tries again"
+        )
+        yield Problem(Severity.FAILED, what, heartbeat.failing_since, next_step, key="supervisor-failing")
+    elif heartbeat is not None and heartbeat.is_late(now):
         next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
-        what = "the supervisor gives no sign of life"
+        what = f"the supervisor does not respond (last heartbeat: {heartbeat.doing})"
         yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
     memory = recall(settings.supervisor_dir)
     if memory.reaping is not None and memory.reaping.failing_since is not None and not _is_said(memory.reaping, said):
@@ -309,12 +320,21 @@ def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str
         next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; it is tried again"
         since = memory.reaping.failing_since
         yield Problem(Severity.FAILED, what, since, next_step, key="workers-not-reaped")
+    yield from _unrecorded_problems(settings, memory)
+    yield from _update_problems(settings, now)
+
+
+def _unrecorded_problems(settings: Settings, memory: Memory) -> Iterator[Problem]:
+    """Scheduled runs that ended before the journal had them: a problem per cause, whatever it stopped."""
+    causes: dict[str, list[str]] = {}
     for pipeline, attempts in memory.attempts.items():
         if attempts.unrecorded is not None:
-            what = f"{pipeline} could not be run for {attempts.trigger}: {attempts.unrecorded}"
-            next_step = f"see {settings.log_dir / f'scheduled-{pipeline}.log'}; it is tried again"
-            yield Problem(Severity.FAILED, what, attempts.last_at, next_step, key=f"unrecorded-{pipeline}")
-    yield from _update_problems(settings, now)
+            causes.setdefault(attempts.unrecorded, []).append(pipeline)
+    for cause, pipelines in causes.items():
+        first = memory.attempts[pipelines[0]]
+        what = f"{cause}: {' and '.join(pipelines)} could not be run for {first.trigger}"
+        next_step = f"see {settings.log_dir / f'scheduled-{pipelines[0]}.log'}; it is tried again"
+        yield Problem(Severity.FAILED, what, first.last_at, next_step, key=f"unrecorded-{pipelines[0]}")
 
 
 def _is_said(reaping: Reaping, said: Collection[str]) -> bool:
@@ -326,8 +346,9 @@ def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
     """What `supervisor.sh` left behind: the commit it refused and why, and when it last reached the remote."""
     refused, fetched = settings.supervisor_dir / "refused", settings.supervisor_dir / "fetched"
     if refused.is_file():
-        what = f"the newest commit is not used: {refused.read_text(errors='replace').strip()[:500]}"
-        next_step = "mend it and push; the last good commit goes on working"
+        commit, _, why = refused.read_text(errors="replace").strip()[:500].partition(": ")
+        what = f"{why or 'no reason recorded'}: the newest commit, {commit[:12]}, is not used"
+        next_step = "fix it and push; the last good commit goes on working"
         yield Problem(Severity.FAILED, what, _modified_at(refused), next_step, key="update-refused")
     if fetched.is_file() and now - _modified_at(fetched) > FETCH_STALE_AFTER:
         what = "no new code could be fetched for a day"

@@ -10,8 +10,13 @@ from collections.abc import Callable
 from datetime import datetime
 from types import FrameType
 
-from dataflows.errors import MateriaError
+from dataflows.errors import LockHeldError
 from ops.config.settings import Settings
+from ops.health import alerts
+from ops.health.heartbeat import tick_failed, tick_stopped
+from ops.health.memory import recall, remember
+from ops.health.status import take_status
+from ops.host.redact import Redactor
 from ops.journal.recorder import Terminated
 from ops.journal.run import utc_now
 from ops.supervisor.command import command_of
@@ -21,10 +26,13 @@ from ops.supervisor.tick import Command, Ticked, tick
 log = logging.getLogger(__name__)
 
 
-def once(settings: Settings) -> Ticked:
-    """Tick once; a signal ends a run that is under way first."""
+def once(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> Ticked:
+    """Tick once; a signal ends a run that is under way first.
+
+    Raises whatever the tick raises, after the heartbeat and the alerts have it.
+    """
     signal.signal(signal.SIGTERM, _terminate)
-    return tick(settings)
+    return _tick(settings, clock, command)
 
 
 def run(
@@ -45,15 +53,40 @@ def run(
     done = 0
     while ticks is None or done < ticks:
         try:
-            told(tick(settings, clock, command))
-        except (MateriaError, OSError) as error:
+            told(_tick(settings, clock, command))
+        except Exception as error:
             log.error("the tick failed", extra={"error": str(error)})
         done += 1
         if done != ticks:
             sleep(settings.supervision.tick_s)
 
 
+def _tick(settings: Settings, clock: Callable[[], datetime], command: Command) -> Ticked:
+    try:
+        return tick(settings, clock, command)
+    except LockHeldError:
+        raise  # another supervisor works here, and the heartbeat is its own
+    except KeyboardInterrupt:
+        tick_stopped(settings.supervisor_dir, clock())
+        raise
+    except Exception as error:
+        _report_failure(settings, clock(), error)
+        raise
+
+
+def _report_failure(settings: Settings, now: datetime, error: Exception) -> None:
+    """Record a failed tick and alert, as far as what failed allows it."""
+    said = Redactor.from_environ()(" ".join(f"{type(error).__name__}: {error}".split()))
+    try:
+        settings.supervisor_dir.mkdir(parents=True, exist_ok=True)
+        tick_failed(settings.supervisor_dir, now, said, settings.supervision.tick_s)
+        status = take_status(settings, now)
+        remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
+    except Exception as second:
+        log.error("a failed tick could not be reported", extra={"failed": said, "error": str(second)})
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    # A second one must not cut short how the run under way is ended.
+    # A second one must not interrupt how the run under way is ended.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated("SIGTERM")

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Keeps this host on the newest commit that works, and lets it tick. May be copied by hand and never needs an
-# update: whatever may change lies behind `materia doctor` and `materia supervisor tick` of the commit.
+# Keeps this host on the newest commit that works, and runs its ticks. May be copied by hand and never needs an
+# update: all policy is in `materia doctor`, `materia status` and `materia supervisor tick` of the commit. This loop
+# only counts: after three ticks in a row that failed it refuses the commit and returns to the one before.
 #
 #   $MATERIA_HOME/current -> trees/COMMIT   what runs; replaced only by a commit that passed its smoke test
 #   $MATERIA_HOME/pin                       if there: the commit to use instead of the branch's newest
@@ -20,22 +21,20 @@ self=$(realpath "$0")
 repo=$home/repo.git
 current=$home/current
 state=$data/supervisor
-export MATERIA_DATA_DIR="$data"
+export MATERIA_HOME="$home" MATERIA_DATA_DIR="$data"
 
-# Whoever starts later ends here; so does a restart for as long as a tick of the one before still lives. What that
-# one's commands had begun may outlive it for a moment: that is waited for.
+# Only one supervisor works in a home; a restart waits for what a killed one left running for a moment.
 mkdir -p "$home/trees" "$state" && cd "$home" || exit 1
 exec 9>"$home/supervisor.lock"
 flock -w 5 9 || { echo "another supervisor, or a tick of it, works in $home" >&2; exit 4; }
-# Nobody else writes to the repository: a lock file in it was left by a git that was killed.
+# Only this script writes to the repository: a lock file in it was left by a git that was killed.
 [ ! -d "$repo" ] || find "$repo" -name '*.lock' -delete
 
 say() { echo "supervisor.sh: $*" >&2; }
 
-# In the background and waited for: so a signal lands at once, and not when the command ends.
+# In the background and waited for: so a signal is handled at once, not when the command ends.
 child=
 run() {
-    [ -z "${NOTIFY_SOCKET-}" ] || systemd-notify WATCHDOG=1
     "$@" &
     child=$!
     wait "$child"
@@ -46,66 +45,142 @@ run() {
 stop() {
     trap '' TERM INT HUP
     [ -z "$child" ] || { kill -TERM "$child" 2>/dev/null; wait "$child"; }
+    rm -f "$state/failing"
     exit 143
 }
 trap stop TERM INT HUP
 
-fetch() {
-    [ -d "$repo" ] || git init --quiet --bare "$repo" || return
-    # No redirect is followed: it could lead the token to somebody else.
+fetch_into() {
+    [ -d "$1" ] || git init --quiet --bare "$1" || return
+    # No redirect is followed: it could lead the token to another host.
     run env GIT_ASKPASS="$self" GIT_TERMINAL_PROMPT=0 timeout -k 5 120 \
-        git -C "$repo" -c http.followRedirects=false -c credential.helper= -c gc.autoDetach=false \
+        git --git-dir="$1" -c http.followRedirects=false -c credential.helper= -c gc.autoDetach=false \
         fetch --quiet --no-tags "$remote" "+refs/heads/$branch:refs/materia/newest"
 }
 
-# Check out a commit beside the others, install it, and see that it works; `step` says how far it came.
+# repo.git is a cache. If it fails and a new one can be fetched, the old one was damaged. The trees stay registered.
+renew() {
+    rm -rf "$repo.new" "$repo.old"
+    fetch_into "$repo.new" || return
+    [ ! -d "$repo/worktrees" ] || cp -R "$repo/worktrees" "$repo.new/"
+    mv "$repo" "$repo.old" && mv "$repo.new" "$repo" && rm -rf "$repo.old" && say "repo.git was damaged: fetched again"
+}
+
+is_ready() { [ -e "$1/.good" ] && [ -x "$1/.venv/bin/materia" ]; }
+
+checkout() {
+    rm -rf "$home/trees/$1" && git --git-dir="$repo" worktree prune &&
+        run git --git-dir="$repo" worktree add --quiet -f -f --detach "$home/trees/$1" "$1"
+}
+
+install() { run env -u GITLAB_READ_TOKEN timeout -k 5 900 "$1/ops/install.sh"; }
+materia() { run env -u GITLAB_READ_TOKEN timeout -k 5 300 "$tree/.venv/bin/materia" "$@"; }
+
+# Check out a commit beside the others, install it and test it; `step` is the last step that began.
 prepare() {
     tree=$home/trees/$1
-    [ ! -e "$tree/.good" ] || return 0
+    ! is_ready "$tree" || return 0
     step=checkout
-    rm -rf "$tree" && git -C "$repo" worktree prune || return
-    run git -C "$repo" worktree add --quiet -f -f --detach "$tree" "$1" || return
+    checkout "$1" || { renew && checkout "$1"; } || return
     step='ops/install.sh'
-    run env -u GITLAB_READ_TOKEN timeout -k 5 900 "$tree/ops/install.sh" || return
+    install "$tree" || return
     step='materia doctor'
-    run env -u GITLAB_READ_TOKEN timeout -k 5 300 "$tree/.venv/bin/materia" doctor || return
+    materia doctor || return
+    step='materia status'
+    materia status --json > /dev/null || [ "$?" -eq 3 ] || return
+    step='materia supervisor tick --dry-run'
+    materia supervisor tick --dry-run || return
     touch "$tree/.good"
 }
 
-# The writer's lock is free exactly when no pipeline is under way, and held for the moment of the switch.
+# The writer's lock is free exactly when no pipeline is running, and held for the moment of the switch.
 switch() {
     old=$(readlink "$current")
     ln -sfn "trees/$1" "$current.new" && flock -n "$data/writer.lock" mv -T "$current.new" "$current" || return
-    [ -z "$old" ] || ln -sfn "$old" "$home/previous"
-    for tree in "$home"/trees/*; do
-        case trees/${tree##*/} in
-            "trees/$1" | "$old") ;;
-            *) rm -rf "$tree" ;;
-        esac
-    done
+    [ -z "$old" ] || [ "$old" = "trees/$1" ] || ln -sfn "$old" "$home/previous"
+    remove_trees
+    run git --git-dir="$repo" gc --quiet --prune=now
     say "now at $1"
 }
 
+# Only the commit in use and the one before it are kept.
+remove_trees() {
+    for each in "$home"/trees/*; do
+        case trees/${each##*/} in
+            "$(readlink "$current")" | "$(readlink "$home/previous")") ;;
+            *) rm -rf "$each" ;;
+        esac
+    done
+}
+
+refuse() {
+    echo "$1: $2" > "$state/refused.new"
+    mv "$state/refused.new" "$state/refused"
+    say "refused $1: $2"
+}
+
 update() {
-    if fetch; then touch "$state/fetched"; else say "cannot fetch $branch; working on with what is here"; fi
-    pin=$(cat "$home/pin" 2>/dev/null)
-    commit=$(git -C "$repo" rev-parse --verify --quiet "${pin:-refs/materia/newest}^{commit}") || return
-    if [ "trees/$commit" = "$(readlink "$current")" ] && [ -e "$current/.good" ]; then rm -f "$state/refused"; return; fi
-    # What was refused is tried again after an hour: the reason may have been this host, or the network.
-    if grep -qs "^$commit" "$state/refused" && [ -n "$(find "$state/refused" -mmin -60)" ]; then return; fi
-    if prepare "$commit" > "$home/update.log" 2>&1; then
-        switch "$commit" && rm -f "$state/refused"
+    if fetch_into "$repo" || renew; then
+        touch "$state/fetched"
     else
-        echo "$commit: $step failed: $(tail -n 1 "$home/update.log")" > "$state/refused.new"
-        mv "$state/refused.new" "$state/refused"
-        say "refused $(cat "$state/refused")"
+        say "cannot fetch $branch; working on with what is here"
+    fi
+    pin=$(cat "$home/pin" 2>/dev/null)
+    commit=$(git --git-dir="$repo" rev-parse --verify --quiet "${pin:-refs/materia/newest}^{commit}") ||
+        { say "${pin:-$branch} names no commit in repo.git"; return; }
+    if [ "trees/$commit" = "$(readlink "$current")" ] && is_ready "$current"; then
+        # Its own refusal ends with its first tick that succeeds.
+        grep -qs "^$commit" "$state/refused" || rm -f "$state/refused"
+        return
+    fi
+    # A refused commit is tried again after an hour: the reason may have been this host, or the network.
+    if grep -qs "^$commit" "$state/refused" && [ -n "$(find "$state/refused" -mmin -60 ! -newermt now)" ]; then return; fi
+    if prepare "$commit" > "$home/update.log" 2>&1; then
+        switch "$commit"
+    else
+        refuse "$commit" "$step failed: $(tail -n 1 "$home/update.log")"
+        remove_trees
+    fi
+}
+
+# One tick of the commit in use. It is counted before it runs, so that one that is killed counts as failed.
+tick() {
+    [ -L "$current" ] || return
+    tree=$(readlink -m "$current")
+    commit=${tree##*/}
+    grep -qs "^$commit" "$state/failing" || rm -f "$state/failing"
+    echo "$commit" >> "$state/failing"
+    run env -u GITLAB_READ_TOKEN "$tree/.venv/bin/materia" supervisor tick > "$home/tick.log" 2>&1
+    code=$?
+    cat "$home/tick.log" >&2
+    case $code in
+        0)
+            rm -f "$state/failing"
+            ! grep -qs "^$commit" "$state/refused" || rm -f "$state/refused"
+            ;;
+        4) rm -f "$state/failing" ;; # a tick by hand is running
+        *) [ "$(wc -l < "$state/failing")" -lt 3 ] || leave "$commit" "$(tail -n 1 "$home/tick.log")" ;;
+    esac
+}
+
+# Return to the commit before; if there is none, install this one again.
+leave() {
+    previous=$(readlink "$home/previous")
+    if [ "$previous" != "trees/$1" ] && is_ready "$home/$previous"; then
+        # While a pipeline runs nothing is switched: the next failed tick tries again.
+        switch "${previous#trees/}" || return
+        rm -f "$home/trees/$1/.good"
+        refuse "$1" "materia supervisor tick failed three times: $2"
+    else
+        say "$1: materia supervisor tick failed three times, and no commit is ready to return to: $2"
+        rm -f "$state/failing"
+        [ ! -x "$tree/ops/install.sh" ] || install "$tree"
     fi
 }
 
 [ -z "${NOTIFY_SOCKET-}" ] || systemd-notify --ready
 while :; do
     update
-    tree=$(readlink -f "$current") && [ -x "$tree/.venv/bin/materia" ] &&
-        run env -u GITLAB_READ_TOKEN "$tree/.venv/bin/materia" supervisor tick
+    tick
     run sleep "${MATERIA_TICK_S:-60}"
 done

@@ -1,4 +1,4 @@
-"""A tick: reap workers, run what is due, clean up, tell whoever must know. Everything that the supervisor does, once.
+"""A tick: reap workers, run what is due, clean up, send alerts. Everything that the supervisor does, once.
 
 Two locks: `supervisor.lock` lets one supervisor at a time tick; `scheduled.lock` is inherited by a scheduled
 run and everything under it, and held until the last of them has ended, also when the supervisor was killed. A
@@ -17,12 +17,13 @@ from dataflows.errors import JournalError, LockHeldError
 from ops.config.schedule import TRIGGER_PREFIX, Backoff, Slot, due
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health import alerts
-from ops.health.heartbeat import BEAT_EVERY_S, beat
+from ops.health.heartbeat import BEAT_EVERY_S, beat, tick_begins, tick_succeeded
 from ops.health.memory import Attempts, Memory, recall, remember
 from ops.health.status import served_release, take_status
 from ops.host.exits import Exit
 from ops.host.lock import WriterLock, writer_lock
 from ops.host.redact import Redactor
+from ops.host.version import code_version
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
 from ops.supervisor import housekeeping, reaping
@@ -51,23 +52,41 @@ Command = Callable[[Slot, Settings], Sequence[str]]
 """What a slot is run with."""
 
 
-def tick(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> Ticked:
+def tick(
+    settings: Settings,
+    clock: Callable[[], datetime] = utc_now,
+    command: Command = command_of,
+    *,
+    is_rehearsal: bool = False,
+) -> Ticked:
     """Do everything that is to be done now; returns when it is done.
 
-    Raises LockHeldError when another supervisor ticks here. A run that fails is no error of the tick: it is an
-    alert, and is tried again.
+    A rehearsal reaps no workers, pings nothing and does not feed the watchdog. Raises LockHeldError when another
+    supervisor ticks here. A run that fails is no error of the tick: it is an alert, and is tried again.
     """
     settings.supervisor_dir.mkdir(parents=True, exist_ok=True)
     with writer_lock(settings.supervisor_dir / "supervisor.lock", "supervisor"):
-        _alive(settings, clock(), "looking at what is due")
-        reaping.reap(settings, clock(), lambda: _alive(settings, clock(), "reaping workers"))
+        tick_begins(settings.supervisor_dir, clock())
+        if not is_rehearsal:
+            reaping.reap(settings, clock(), lambda: beat(settings.supervisor_dir, clock(), "reaping workers"))
         housekeeping.keep_house(settings, clock())
         ran = _run_what_is_due(settings, clock, command)
         status = take_status(settings, clock())
         remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
-        alerts.ping(settings.supervision.alert_ping_url)
-        _alive(settings, clock(), "waiting for what is due next", settings.supervision.tick_s)
+        if not is_rehearsal:
+            alerts.ping(settings.supervision.alert_ping_url)
+        # Last: a tick that raises anywhere has not succeeded, and the watchdog is not fed.
+        tick_succeeded(settings.supervisor_dir, clock(), settings.supervision.tick_s)
+        if not is_rehearsal:
+            notify("WATCHDOG=1")
         return Ticked(ran, len(status.problems))
+
+
+def ready_slots(settings: Settings, now: datetime, journal: Journal) -> tuple[Slot, ...]:
+    """The slots that are due and may be tried now. Raises JournalError."""
+    slots = due(settings.supervision.schedule, now, served_release(settings), journal.succeeded)
+    memory = recall(settings.supervisor_dir)
+    return tuple(slot for slot in slots if _is_ready(memory, slot, now))
 
 
 def _run_what_is_due(
@@ -76,22 +95,47 @@ def _run_what_is_due(
     try:
         with writer_lock(settings.supervisor_dir / "scheduled.lock", "a scheduled run") as lock:
             journal = Journal(settings.journal_path)
-            slots = due(settings.supervision.schedule, clock(), served_release(settings), journal.succeeded)
-            ready = [slot for slot in slots if _is_ready(recall(settings.supervisor_dir), slot, clock())]
+            _settle_open_attempts(settings, journal)
+            ready = ready_slots(settings, clock(), journal)
             return tuple((slot, _run(settings, slot, command(slot, settings), lock, journal, clock)) for slot in ready)
     except LockHeldError:
         log.info("a scheduled run of an earlier supervisor is still under way")
         _end_what_is_stuck(settings, clock())
     except JournalError as error:
-        # Without the journal nobody knows what has run already; `take_status` tells what is wrong with it.
+        # Without the journal it is unknown what has run already; `take_status` reports what is wrong with it.
         log.error("nothing can be scheduled", extra={"error": str(error)})
     return ()
 
 
+def _settle_open_attempts(settings: Settings, journal: Journal) -> None:
+    """Judge what the journal says now of attempts whose supervisor was killed: their runs went on without it."""
+    memory = recall(settings.supervisor_dir)
+    for pipeline, attempts in memory.attempts.items():
+        if journal.succeeded(pipeline, attempts.trigger, attempts.trigger):
+            memory = memory.attempted(pipeline, None)
+        elif attempts.after_run is not None:
+            is_recorded = _is_recorded(journal, attempts.trigger, attempts.after_run)
+            said = None if is_recorded else "the supervisor was killed before the run was recorded"
+            memory = memory.attempted(pipeline, replace(attempts, after_run=None, unrecorded=said))
+    if memory != recall(settings.supervisor_dir):
+        remember(settings.supervisor_dir, memory)
+
+
+def _is_recorded(journal: Journal, trigger: str, after_run: int) -> bool:
+    return any(run.id > after_run and run.trigger == trigger for run in journal.runs(20))
+
+
 def _is_ready(memory: Memory, slot: Slot, now: datetime) -> bool:
-    """Whether a slot that is due may be tried now, after what it failed before."""
+    """Whether a slot that is due may be tried now, after its earlier failures with this code."""
+    before = _attempts_before(memory, slot)
+    return before is None or BACKOFF.is_over(before.failures, before.last_at, now)
+
+
+def _attempts_before(memory: Memory, slot: Slot) -> Attempts | None:
+    """The failures in a row at this slot; none where other code failed, which may be what was fixed."""
     before = memory.attempts.get(slot.pipeline)
-    return before is None or before.trigger != slot.trigger or BACKOFF.is_over(before.failures, before.last_at, now)
+    is_same = before is not None and (before.trigger, before.code_version) == (slot.trigger, code_version())
+    return before if is_same else None
 
 
 def _run(
@@ -107,12 +151,12 @@ def _run(
     if shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes:
         return "not begun: too little free disk space"
     memory = recall(where)
-    before = memory.attempts.get(slot.pipeline)
-    failures = before.failures if before and before.trigger == slot.trigger else 0
-    attempts = Attempts(slot.trigger, failures + 1, clock(), "the supervisor was killed while it ran")
-    # Counted before it begins: a run that takes the supervisor down with it must wait its turn as well.
-    remember(where, memory.attempted(slot.pipeline, attempts))
+    before = _attempts_before(memory, slot)
     newest_run_id = max((run.id for run in journal.runs(1)), default=0)
+    failures = before.failures + 1 if before else 1
+    attempts = Attempts(slot.trigger, failures, clock(), after_run=newest_run_id, code_version=code_version())
+    # Counted before it begins: a run that kills the supervisor must wait its turn as well.
+    remember(where, memory.attempted(slot.pipeline, attempts))
     try:
         ended = _run_child(settings, slot, command, lock, clock)
     except OSError as error:
@@ -125,15 +169,13 @@ def _run(
         remember(where, after.attempted(slot.pipeline, None))
         return "done"
     if ended.exit_code == Exit.LOCKED:
-        remember(where, after.attempted(slot.pipeline, before))
+        remember(where, after.attempted(slot.pipeline, memory.attempts.get(slot.pipeline)))
         return "another run is writing; it waits for that"
     said = _said(ended)
-    recorded = any(run.id > newest_run_id and run.trigger == slot.trigger for run in journal.runs(10))
-    known = recorded and not ended.timed_out
-    remember(
-        where, after.attempted(slot.pipeline, replace(attempts, last_at=clock(), unrecorded=None if known else said))
-    )
-    log.warning("a scheduled run failed", extra={"trigger": slot.trigger, "failures": failures + 1, "said": said})
+    is_known = not ended.timed_out and _is_recorded(journal, slot.trigger, newest_run_id)
+    failed = replace(attempts, last_at=clock(), after_run=None, unrecorded=None if is_known else said)
+    remember(where, after.attempted(slot.pipeline, failed))
+    log.warning("a scheduled run failed", extra={"trigger": slot.trigger, "failures": failures, "said": said})
     return said
 
 
@@ -178,7 +220,7 @@ def _end_what_is_stuck(settings: Settings, now: datetime) -> None:
                 continue
 
 
-def _alive(settings: Settings, now: datetime, doing: str, pause_s: float = BEAT_EVERY_S) -> None:
-    """A sign of life for people, and one for systemd."""
-    beat(settings.supervisor_dir, now, doing, pause_s)
+def _alive(settings: Settings, now: datetime, doing: str) -> None:
+    """A run is under way, within its deadline: say so to people and to systemd's watchdog."""
+    beat(settings.supervisor_dir, now, doing)
     notify("WATCHDOG=1")

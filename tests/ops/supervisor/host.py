@@ -28,11 +28,21 @@ MATERIA = """#!/bin/sh
 tree=$(dirname "$(dirname "$(dirname "$0")")")
 case $* in
     doctor) [ ! -e "$tree/doctor-fails" ] || { echo "versions: duckdb is broken"; exit 1; } ;;
+    'status --json')
+        echo '{}'
+        [ ! -e "$tree/status-fails" ] || { echo "error: no such table" >&2; exit 1; }
+        exit 3 ;;
+    'supervisor tick --dry-run') [ ! -e "$tree/dry-tick-fails" ] || { echo "error: TypeError" >&2; exit 1; } ;;
     'supervisor tick')
+        [ ! -e "$tree/tick-fails" ] || { echo "error: a column is missing" >&2; exit 1; }
+        [ ! -e "$MATERIA_DATA_DIR/ticks-fail" ] || exit 1
         [ -z "${GITLAB_READ_TOKEN-}" ] || echo "$GITLAB_READ_TOKEN" >> "$MATERIA_DATA_DIR/leaked"
         echo "$(basename "$tree") $(cat "$tree/version")" >> "$MATERIA_DATA_DIR/ticks" ;;
 esac
 """
+
+MARKS = ("install-fails", "install-hangs", "doctor-fails", "status-fails", "dry-tick-fails", "tick-fails")
+"""Files of a commit that make the step of that name fail."""
 
 QUIET_GIT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -81,7 +91,7 @@ class Host:
 
     def commit(self, version: str, *marks: str, amend: bool = False) -> str:
         """Commit a version of the project that has those mark files; with `amend`, rewriting history."""
-        for mark in ("install-fails", "install-hangs", "doctor-fails"):
+        for mark in MARKS:
             (self.remote / mark).unlink(missing_ok=True)
         for mark in marks:
             (self.remote / mark).touch()

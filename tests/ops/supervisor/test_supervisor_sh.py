@@ -1,6 +1,7 @@
 """The loop that keeps a host up to date, against a real git remote."""
 
 import fcntl
+import os
 import random
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_a_good_commit_is_used_and_a_newer_one_takes_its_place(host: Host) -> No
     [
         ("doctor-fails", "materia doctor failed: versions: duckdb is broken"),
         ("install-fails", "ops/install.sh failed: no version of duckdb matches"),
+        ("status-fails", "materia status failed: error: no such table"),
+        ("dry-tick-fails", "materia supervisor tick --dry-run failed: error: TypeError"),
     ],
 )
 def test_a_broken_commit_is_refused_and_the_last_good_one_works_on(host: Host, mark: str, reason: str) -> None:
@@ -64,9 +67,149 @@ def test_a_broken_commit_is_refused_and_the_last_good_one_works_on(host: Host, m
     assert host.current == good and host.ticks[-1] == f"{good} good"
     assert host.refused == f"{bad}: {reason}\n"
     assert host.said.count("refused") == 1
-    mended = host.commit("mended")
-    host.reaches(mended)
+    fixed = host.commit("fixed")
+    host.reaches(fixed)
     until(lambda: host.refused == "", "the refusal is forgotten")
+
+
+def test_a_commit_whose_ticks_fail_is_left_for_the_one_before(host: Host) -> None:
+    good = host.commit("good")
+    host.start()
+    host.reaches(good)
+    bad = host.commit("bad", "tick-fails")
+    until(lambda: host.refused, "the commit is refused")
+    host.ticks_on()
+    assert host.current == good
+    assert host.refused == f"{bad}: materia supervisor tick failed three times: error: a column is missing\n"
+    assert host.said.count("a column is missing") == 4, "three ticks and the refusal"
+    fixed = host.commit("fixed")
+    host.reaches(fixed)
+    until(lambda: host.refused == "", "the refusal is forgotten")
+    # What is refused is tried again later, and stays refused until a tick of it succeeds.
+    again = host.commit("bad again", "tick-fails")
+    until(lambda: host.refused.startswith(again), "the next one is refused")
+    os.utime(host.data / "supervisor" / "refused", (0, 0))
+    refusals = host.said.count(f"refused {again}")
+    until(lambda: host.said.count(f"refused {again}") > refusals, "it is tried again")
+    assert host.current == fixed and host.refused.startswith(again)
+
+
+def test_ticks_that_fail_for_a_while_without_a_commit_before_cost_nothing(host: Host) -> None:
+    only = host.commit("only")
+    host.start()
+    host.reaches(only)
+    (host.data / "ticks-fail").touch()
+    until(lambda: "no commit is ready to return to" in host.said, "three ticks failed")
+    (host.data / "ticks-fail").unlink()
+    host.ticks_on()
+    assert host.current == only and host.refused == ""
+
+
+def test_failed_ticks_count_across_a_restart(host: Host) -> None:
+    """A watchdog that kills a tick that hangs restarts the whole; SIGTERM is no failure."""
+    good = host.commit("good")
+    host.start()
+    host.reaches(good)
+    host.stop()
+    failing = host.data / "supervisor" / "failing"
+    assert not failing.exists()
+    bad = host.commit("bad", "tick-fails")
+    host.start(MATERIA_TICK_S="600")
+    until(lambda: host.current == bad and failing.exists(), "the bad commit ticks")
+    until(lambda: "a column is missing" in host.said, "the first tick failed")
+    for _ in range(2):
+        host.stop(signal.SIGKILL)
+        lines = len(failing.read_text().splitlines())
+        host.start(MATERIA_TICK_S="600")
+        until(lambda n=lines: host.current == good or len(failing.read_text().splitlines()) > n, "the next tick failed")
+    until(lambda: host.current == good and host.refused.startswith(bad), "the commit before is back")
+
+
+def _empty_refs(repo: Path) -> None:
+    for path in (repo / "refs").rglob("*"):
+        path.is_dir() or path.write_bytes(b"")
+
+
+def _empty_head(repo: Path) -> None:
+    (repo / "HEAD").write_bytes(b"")
+
+
+def _cut_objects(repo: Path) -> None:
+    for path in (repo / "objects").rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+            os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damage", [_empty_refs, _empty_head, _cut_objects, shutil.rmtree])
+def test_a_damaged_repository_is_fetched_again(host: Host, damage: Callable[[Path], None]) -> None:
+    host.commit("one")
+    host.start()
+    host.reaches(host.commit("two"))
+    host.stop()
+    damage(host.home / "repo.git")
+    third = host.commit("three")
+    host.start()
+    host.reaches(third)
+    assert host.refused == "" and not (host.home / "repo.git.old").exists()
+    described = subprocess.run(["git", "-C", host.home / "current", "describe", "--always"], capture_output=True)
+    assert described.returncode == 0, "the tree in use still knows its commit"
+
+
+def test_while_the_remote_is_away_a_damaged_repository_is_no_reason_to_stop(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    host.stop()
+    _empty_head(host.home / "repo.git")
+    host.remote.rename(host.root / "away")
+    host.start()
+    host.ticks_on()
+    assert host.current == first
+
+
+def test_a_tree_that_lost_its_venv_is_installed_again(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    shutil.rmtree(host.home / "trees" / first / ".venv")
+    until((host.home / "trees" / first / ".venv/bin/materia").exists, "it is installed again")
+    host.ticks_on()
+    # Also when the branch's newest commit is another one, which is refused.
+    host.commit("bad", "doctor-fails")
+    until(lambda: host.refused, "the newest is refused")
+    shutil.rmtree(host.home / "trees" / first / ".venv")
+    until((host.home / "trees" / first / ".venv/bin/materia").exists, "it is installed again")
+    host.ticks_on()
+    assert host.current == first
+
+
+def test_a_refusal_dated_in_the_future_is_ignored(host: Host) -> None:
+    first = host.commit("one")
+    host.start()
+    host.reaches(first)
+    host.stop()
+    second = host.commit("two")
+    refused = host.data / "supervisor" / "refused"
+    refused.write_text(f"{second}: materia doctor failed: an old reason\n")
+    os.utime(refused, (time.time() + 864_000,) * 2)
+    host.start()
+    host.reaches(second)
+    until(lambda: host.refused == "", "the refusal is forgotten")
+
+
+def test_what_the_repository_holds_stays_bounded(host: Host) -> None:
+    """After a forced push the objects that nothing needs any more are removed with the next commit."""
+    host.commit("base")
+    host.start()
+    (host.remote / "large").write_bytes(os.urandom(3_000_000))
+    host.reaches(host.commit("large"))
+    (host.remote / "large").unlink()
+    host.reaches(host.commit("small", amend=True))
+    host.reaches(host.commit("smaller"))
+    host.reaches(host.commit("smallest"))
+    objects = host.home / "repo.git" / "objects"
+    until(lambda: sum(path.stat().st_size for path in objects.rglob("*") if path.is_file()) < 1_000_000, "it is small")
 
 
 def test_a_forced_push_is_followed(host: Host) -> None:

@@ -5,10 +5,13 @@ import logging
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -16,17 +19,21 @@ import pytest
 
 from dataflows.errors import LockHeldError
 from ops.config.schedule import TRIGGER_PREFIX, Slot
-from ops.config.settings import PROJECT_DIR
+from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.heartbeat import read_heartbeat
-from ops.health.memory import memory_path, recall
+from ops.health.memory import Attempts, Memory, memory_path, recall, remember
 from ops.health.status import take_status
 from ops.host.lock import writer_lock
+from ops.host.version import code_version
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
 from ops.supervisor.command import command_of, environ_of
+from ops.supervisor.health import health
+from ops.supervisor.loop import once
 from ops.supervisor.loop import run as run_loop
+from ops.supervisor.rehearsal import rehearse
 from ops.supervisor.tick import tick
-from tests.ops.supervisor.conftest import Clock, quick, settings_of
+from tests.ops.supervisor.conftest import Alarm, Clock, quick, settings_of
 from tests.ops.supervisor.host import until
 
 RUN = """
@@ -35,7 +42,7 @@ from datetime import datetime
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from ops.supervisor import loop
-from tests.ops.supervisor.conftest import Clock, quick, settings_of
+from tests.ops.supervisor.conftest import Alarm, Clock, quick, settings_of
 settings, clock = settings_of(Path(sys.argv[1])), Clock(datetime.fromisoformat(sys.argv[3]))
 loop.run(settings, print, ticks=1, clock=clock, command=quick)
 """
@@ -173,6 +180,143 @@ def test_a_killed_supervisors_run_goes_on_and_is_not_started_again(data_dir: Pat
     (data_dir / "mode").write_text("done")
     until(lambda: len(tick(settings, clock, quick).ran) == 1, "the other slot runs")
     assert Counter(scheduled(data_dir)).most_common(1)[0][1] == 1 and len(scheduled(data_dir)) == 2
+
+
+def test_a_run_that_outlives_its_supervisor_and_ends_well_is_no_problem(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("takes 2")
+    first = start_tick(data_dir, clock)
+    until(lambda: is_running(data_dir), "the run is under way")
+    first.kill()
+    first.communicate()
+    tick(settings, clock, quick)
+    assert not any(problem.key.startswith("unrecorded") for problem in take_status(settings, clock.now).problems)
+    until(lambda: not is_running(data_dir), "the run has ended")
+    (data_dir / "mode").write_text("done")
+    until(lambda: len(tick(settings, clock, quick).ran) == 1, "the other slot runs")
+    assert recall(settings.supervisor_dir).attempts == {}
+    assert not any(problem.key.startswith("unrecorded") for problem in take_status(settings, clock.now).problems)
+
+
+def test_a_run_killed_with_its_supervisor_before_it_was_recorded_is_a_problem(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    slot = Slot(clock.now.replace(hour=2), "run-all")
+    attempts = Attempts(slot.trigger, 1, clock.now, after_run=0, code_version=code_version())
+    settings.supervisor_dir.mkdir()
+    remember(settings.supervisor_dir, Memory().attempted("run-all", attempts))
+    tick(settings, clock, quick)
+    problems = {problem.key: problem.what for problem in take_status(settings, clock.now).problems}
+    assert problems["unrecorded-run-all"].startswith("the supervisor was killed before the run was recorded: run-all")
+
+
+def test_one_cause_is_one_problem(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("settings")
+    tick(settings, clock, quick)
+    [what] = [p.what for p in take_status(settings, clock.now).problems if p.key.startswith("unrecorded")]
+    assert what.startswith("exit code 2: error: PSD_DATASET is wrong: run-all and export_serving could not be run")
+
+
+def test_other_code_does_not_wait_for_what_failed_before_it(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("failing")
+    tick(settings, clock, quick)
+    assert tick(settings, clock, quick).ran == (), "the same code waits"
+    memory = recall(settings.supervisor_dir)
+    for pipeline, attempts in memory.attempts.items():
+        memory = memory.attempted(pipeline, replace(attempts, code_version="0" * 12, failures=7))
+    remember(settings.supervisor_dir, memory)
+    assert len(tick(settings, clock, quick).ran) == 2
+    assert {each.failures for each in recall(settings.supervisor_dir).attempts.values()} == {1}
+
+
+def raising(slot: Slot, settings: Settings) -> list[str]:
+    raise TypeError("an argument too many")
+
+
+def test_ticks_that_raise_are_a_problem_an_alert_and_no_watchdog_signal(
+    data_dir: Path, clock: Clock, alarm: Alarm, monkeypatch, tmp_path: Path
+) -> None:
+    settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url, ALERT_PING_URL=alarm.url)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setitem(os.environ, "NOTIFY_SOCKET", str(tmp_path / "notify"))
+        began = clock.now
+        for _ in range(3):
+            with pytest.raises(TypeError):
+                once(settings, clock, raising)
+            clock.forward(minutes=1)
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)
+        found = read_heartbeat(settings.supervisor_dir)
+        assert found is not None and found.is_failing and found.succeeded_at is None
+        assert (found.failures, found.failing_since, found.began_at) == (3, began, None)
+        problems = {problem.key: problem for problem in take_status(settings, clock.now).problems}
+        assert problems["supervisor-failing"].what.startswith(
+            "TypeError: an argument too many: 3 ticks of the supervisor"
+        )
+        assert health(settings, clock.now)[0] == 503 and alarm.pings == 0
+        assert [told["alert"] for told in alarm.told].count("supervisor-failing") == 1
+        for _ in range(2):
+            once(settings, clock, quick)
+            clock.forward(minutes=1)
+        assert systemd.recv(100) == b"WATCHDOG=1" and alarm.pings == 2
+    found = read_heartbeat(settings.supervisor_dir)
+    assert found is not None and (found.failures, found.failing_since, found.error) == (0, None, "")
+    assert found.succeeded_at == clock.now - timedelta(minutes=1)
+    events = [told["event"] for told in alarm.told if told["alert"] == "supervisor-failing"]
+    assert events == ["raised", "resolved"]
+
+
+def test_ticks_that_are_killed_count_as_failed_and_signals_do_not(data_dir: Path, clock: Clock) -> None:
+    settings = settings_of(data_dir)
+    (data_dir / "mode").write_text("stuck")
+    for number, failures in ((signal.SIGTERM, 0), (signal.SIGKILL, 0), (signal.SIGKILL, 1)):
+        process = start_tick(data_dir, clock)
+        until(lambda: is_running(data_dir), "the run is under way")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        for run in Journal(data_dir / "runs.sqlite").runs(10, status=RunStatus.RUNNING):
+            os.killpg(os.getpgid(run.pid), signal.SIGKILL)
+        found = read_heartbeat(settings.supervisor_dir)
+        assert found is not None and found.failures == failures
+        (settings.supervisor_dir / "memory.json").unlink(missing_ok=True)
+    (data_dir / "mode").write_text("done")
+    tick(settings, clock, quick)
+    found = read_heartbeat(settings.supervisor_dir)
+    assert found is not None and found.failures == 0 and found.succeeded_at == clock.now
+
+
+def test_a_loop_goes_on_after_a_tick_that_raises(data_dir: Path, clock: Clock) -> None:
+    ran: list[object] = []
+    commands = iter((raising, quick, quick))
+    run_loop(
+        settings_of(data_dir),
+        ran.append,
+        ticks=2,
+        clock=clock,
+        command=lambda slot, settings: next(commands)(slot, settings),
+        sleep=lambda pause_s: None,
+    )
+    assert len(ran) == 1
+
+
+def test_a_rehearsal_says_what_is_due_and_changes_nothing(data_dir: Path, clock: Clock, alarm: Alarm) -> None:
+    settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url, ALERT_PING_URL=alarm.url)
+    before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")}
+    found = rehearse(settings, clock)
+    assert [slot.pipeline for slot, _ in found.due] == ["run-all", "export_serving"]
+    assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
+    assert (alarm.told, alarm.pings) == ([], 0)
+
+
+def test_a_rehearsal_fails_where_a_tick_would(data_dir: Path, clock: Clock, monkeypatch) -> None:
+    with pytest.raises(TypeError):
+        rehearse(settings_of(data_dir), clock, raising)
+    monkeypatch.setattr("ops.supervisor.housekeeping.keep_house", raising)
+    with pytest.raises(TypeError):
+        rehearse(settings_of(data_dir), clock)
 
 
 def test_a_stuck_run_of_a_killed_supervisor_is_ended_by_the_next(data_dir: Path, clock: Clock) -> None:
