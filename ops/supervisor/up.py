@@ -1,8 +1,8 @@
-"""`materia supervisor up`: one small machine that is always on, made when it is missing, bootstrapped once.
+"""`materia supervisor up`: one small machine that is always on, created if it is missing, bootstrapped once.
 
-Afterwards the host updates itself, and this only looks whether it is alive. Nothing is kept here in between: the
-provider knows the machine by its name, and its host key follows from our own SSH key, so that whoever holds
-that key (the deploy job, from Pulumi ESC) knows the one host key to accept.
+Afterwards the host updates itself, and this only checks that it runs the wanted commit and that a tick succeeded.
+Nothing is kept here in between: the provider knows the machine by its name, and its host key follows from our own SSH
+key, so that the deploy job, which gets that key from Pulumi ESC, knows the one host key to accept.
 """
 
 import os
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.errors import SettingsError
 from ops.config.table import Values
+from ops.health.heartbeat import Heartbeat, parse_heartbeat
 from ops.workers.errors import HostKeyError, NoCapacityError, WorkerError
 from ops.workers.keys import KeyPair, cloud_init
 from ops.workers.labels import Labels
@@ -45,17 +46,29 @@ _LOOK_S = 60.0
 
 _LOOK = """
 home=$MATERIA_PREFIX/opt/materia
-heartbeat=$MATERIA_PREFIX/data/materia/supervisor/heartbeat.json
+state=$MATERIA_PREFIX/data/materia/supervisor
+# The service's user owns the repository, and this runs as root.
+in_repo() { git -c safe.directory='*' --git-dir="$home/repo.git" "$@" 2>/dev/null; }
 if [ ! -x "$home/supervisor.sh" ]; then
-    echo absent
+    echo service=absent
 elif [ -z "$MATERIA_PREFIX" ] && ! systemctl is-active --quiet materia-supervisor; then
-    echo stopped
-elif [ -z "$(find "$heartbeat" -mmin -15 2>/dev/null)" ]; then
-    echo silent
-else
-    echo "alive $(basename "$(readlink "$home/current" || echo unknown)")"
+    echo service=stopped
 fi
+current=$(readlink "$home/current" || true)
+current=${current#trees/}
+wanted=${WANTED:-$(in_repo rev-parse --quiet --verify refs/materia/newest || true)}
+echo "current=$current"
+echo "wanted=$wanted"
+echo "switched_at=$(stat -c %Y "$home/current" 2>/dev/null || true)"
+if [ "$current" != "$wanted" ] && in_repo merge-base --is-ancestor "$wanted" "$current"; then
+    echo superseded=yes
+fi
+echo "refused=$(head -n 1 "$state/refused" 2>/dev/null || true)"
+echo "pin=$(head -n 1 "$home/pin" 2>/dev/null || true)"
+[ -z "$(find "$state/heartbeat.json" -mmin -15 2>/dev/null || true)" ] ||
+    echo "heartbeat=$(tr -d '\\n' < "$state/heartbeat.json")"
 """
+"""Prints facts about the host, NAME=VALUE; without WANTED it is the newest commit that the host has fetched."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +83,55 @@ class Plan:
     locations: tuple[str, ...]
     ssh_port: int
     ssh_from: tuple[str, ...]
+    commit: str = ""
+    """The commit that must be in use; empty: the newest that the host has fetched."""
     prefix: str = ""
     alive_within_s: float = 1800.0
     pause_s: float = 10.0
 
 
-def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) -> Plan:
+@dataclass(frozen=True)
+class Look:
+    """What the host says of itself: what `supervisor.sh` left there, and the last heartbeat of 15 minutes."""
+
+    service: str
+    current: str
+    wanted: str
+    is_superseded: bool
+    """Whether the commit in use contains the wanted one: a newer one was pushed meanwhile."""
+    switched_at: int
+    refused: str
+    pin: str
+    heartbeat: Heartbeat | None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the wanted commit is not used and will not be without a change; None when it may still come."""
+        if self.current == self.wanted or self.is_superseded or not self.wanted:
+            return None
+        commit, _, why = self.refused.partition(": ")
+        if commit == self.wanted:
+            return f"it refused {commit[:12]}: {why}"
+        if self.pin and not self.wanted.startswith(self.pin):
+            return f"it is pinned to {self.pin}; `rm /opt/materia/pin` there"
+        return None
+
+    @property
+    def lack(self) -> str | None:
+        """What is still missing to say that the wanted commit works there; None when a tick of it succeeded."""
+        if self.service:
+            return self.service
+        if self.heartbeat is None:
+            return "silent"
+        if self.current != self.wanted and not self.is_superseded:
+            return f"at {self.current or 'no commit'}, not at {self.wanted or 'any that it has fetched'}"
+        succeeded_at = self.heartbeat.succeeded_at
+        if succeeded_at is None or succeeded_at.timestamp() < self.switched_at:
+            return f"at {self.current}, of which no tick has succeeded: {self.heartbeat.error or self.heartbeat.doing}"
+        return f"failing: {self.heartbeat.error}" if self.heartbeat.is_failing else None
+
+
+def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ, commit: str = "") -> Plan:
     """As the environment says; raises SettingsError naming what is missing or wrong."""
     values = Values.from_environ(environ)
     given = values.given
@@ -84,6 +140,7 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) ->
     return Plan(
         remote=given["MATERIA_REMOTE"],
         branch=values["MATERIA_BRANCH"],
+        commit=commit,
         client_key=client_key_of(given["MATERIA_SUPERVISOR_SSH_PRIVATE_KEY"]),
         read_token=given.get("GITLAB_READ_TOKEN"),
         most_eur_per_hour=values["MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH"] / HOURS_A_MONTH,
@@ -94,9 +151,10 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ) ->
 
 
 def up(provider: Provider, plan: Plan, told: Callable[[str], None]) -> str:
-    """Make, bootstrap or only look at the supervisor's host; returns the commit that it uses.
+    """Create, bootstrap or only check the supervisor's host; returns the commit that it uses.
 
-    Raises WorkerError when it cannot be had or gives no sign of life in time. Costs nothing where it is alive.
+    Raises WorkerError when no machine is available, when the wanted commit was refused, or when no tick of it succeeds
+    in time. Costs nothing where the host is there.
     """
     host_key = host_key_of(plan.client_key)
     instance = next((each for each in provider.list_instances() if each.name == NAME), None)
@@ -113,9 +171,8 @@ def up(provider: Provider, plan: Plan, told: Callable[[str], None]) -> str:
     access = Access(instance.ip, plan.ssh_port, provider.user, plan.client_key, host_key.public)
     connection = wait_for_ssh(access, _ANSWERS_WITHIN_S)
     try:
-        state = _look(connection, plan)
-        if state in ("absent", "stopped"):
-            told(f"the supervisor is {state}: bootstrapping {instance.ip}")
+        if service := _look(connection, plan).service:
+            told(f"the supervisor is {service}: bootstrapping {instance.ip}")
             _bootstrap(connection, plan, told)
         return _alive(connection, plan, told)
     finally:
@@ -176,14 +233,24 @@ def _made(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
     raise NoCapacityError(f"no capacity: all {len(refusals)} offers failed (last: {refusals[-1]}); try again later")
 
 
-def _look(connection: "Connection", plan: Plan) -> str:
-    """`absent`, `stopped`, `silent`, or `alive COMMIT`."""
+def _look(connection: "Connection", plan: Plan) -> Look:
     lines: list[bytes] = []
-    script = f"MATERIA_PREFIX={shlex.quote(plan.prefix)}\n{_LOOK}"
+    script = f"MATERIA_PREFIX={shlex.quote(plan.prefix)}\nWANTED={shlex.quote(plan.commit)}\n{_LOOK}"
     ended = run_script(connection, script, timeout_s=_LOOK_S, told=lines.append)
-    if ended.exit_code != 0 or not lines:
-        raise WorkerError(f"nobody can tell how {NAME} is: {ended.complaint or 'it said nothing'}; try again")
-    return lines[-1].decode(errors="replace")
+    facts = dict(line.decode(errors="replace").rstrip("\n").split("=", 1) for line in lines if b"=" in line)
+    if ended.exit_code != 0 or "current" not in facts:
+        raise WorkerError(f"could not read the state of {NAME}: {ended.complaint or 'no output'}; try again")
+    switched_at = facts.get("switched_at", "")
+    return Look(
+        service=facts.get("service", ""),
+        current=facts["current"],
+        wanted=facts.get("wanted", ""),
+        is_superseded="superseded" in facts,
+        switched_at=int(switched_at) if switched_at.isdigit() else 0,
+        refused=facts.get("refused", ""),
+        pin=facts.get("pin", ""),
+        heartbeat=parse_heartbeat(facts["heartbeat"]) if "heartbeat" in facts else None,
+    )
 
 
 def _bootstrap(connection: "Connection", plan: Plan, told: Callable[[str], None]) -> None:
@@ -206,15 +273,16 @@ def _bootstrap(connection: "Connection", plan: Plan, told: Callable[[str], None]
 
 
 def _alive(connection: "Connection", plan: Plan, told: Callable[[str], None]) -> str:
-    """Wait for a sign of life, which a new host gives once it has installed its first commit."""
+    """Wait until a tick of the wanted commit succeeded, which takes a new host some minutes."""
     deadline = time.monotonic() + plan.alive_within_s
-    while not (state := _look(connection, plan)).startswith("alive "):
-        if time.monotonic() > deadline:
+    step = "log in and read /opt/materia/update.log and `journalctl -u materia-supervisor`"
+    while (lack := (look := _look(connection, plan)).lack) is not None:
+        if look.refusal:
             raise WorkerError(
-                f"{NAME} is {state}: no sign of life within {plan.alive_within_s:.0f} s; "
-                "log in and read /opt/materia/update.log and `journalctl -u materia-supervisor`"
+                f"{NAME} does not use the commit that was pushed: {look.refusal}; fix it and push; {step}"
             )
+        if time.monotonic() > deadline:
+            raise WorkerError(f"{NAME} is {lack}: no sign of life within {plan.alive_within_s:.0f} s; {step}")
         time.sleep(plan.pause_s)
-    commit = state.removeprefix("alive ")
-    told(f"{NAME} is alive, at {commit}")
-    return commit
+    told(f"{NAME} is alive, at {look.current}")
+    return look.current

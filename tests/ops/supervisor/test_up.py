@@ -6,11 +6,13 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dataflows.errors import SettingsError
+from ops.health.heartbeat import tick_failed, tick_succeeded
 from ops.journal.journal import Journal
 from ops.journal.run import utc_now
 from ops.supervisor.up import NAME, Plan, client_key_of, host_key_of, plan_of, up
@@ -56,18 +58,35 @@ def plan(tmp_path: Path, world: WorkerWorld) -> Plan:
     return replace(found, prefix=str(tmp_path / "root"), pause_s=0.05, alive_within_s=30)
 
 
+def lay(plan: Plan, commit: str, **state: str) -> None:
+    """What supervisor.sh and a tick leave on the host: the commit in use, and files of the supervisor's directory."""
+    home, data = Path(plan.prefix) / "opt/materia", Path(plan.prefix) / "data/materia/supervisor"
+    (home / "current.new").symlink_to(f"trees/{commit}")
+    (home / "current.new").replace(home / "current")
+    data.mkdir(exist_ok=True)
+    for name in ("refused", "pin"):
+        ((home if name == "pin" else data) / name).unlink(missing_ok=True)
+    for name, text in state.items():
+        ((home if name == "pin" else data) / name).write_text(text)
+    tick_succeeded(data, utc_now() + timedelta(seconds=1), 60.0)
+
+
+def newest(plan: Plan) -> str:
+    """The commit at the head of the remote's branch."""
+    command = ["git", "-C", plan.remote, "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.fixture
 def lives(plan: Plan) -> Iterator[threading.Event]:
-    """What systemd does on a real host: once supervisor.sh is installed, it gives signs of life; until set."""
-    home, data = Path(plan.prefix) / "opt/materia", Path(plan.prefix) / "data/materia"
+    """What systemd does on a real host: once supervisor.sh is installed, the newest commit ticks; until set."""
     ended = threading.Event()
 
     def live() -> None:
         while not ended.wait(0.05):
-            if (home / "supervisor.sh").exists():
-                (home / "current").is_symlink() or (home / "current").symlink_to("trees/abc123")
-                (data / "supervisor").mkdir(exist_ok=True)
-                (data / "supervisor" / "heartbeat.json").touch()
+            if (Path(plan.prefix) / "opt/materia/supervisor.sh").exists():
+                lay(plan, newest(plan))
+                return
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -82,12 +101,12 @@ def provider(world: WorkerWorld) -> Provider:
 
 def test_it_is_made_and_bootstrapped_once_and_only_looked_at_afterwards(world, plan, lives) -> None:
     told: list[str] = []
-    assert up(provider(world), plan, told.append) == "abc123"
+    assert up(provider(world), plan, told.append) == newest(plan)
     assert any(line.startswith(f"made {NAME}") for line in told) and any("ready" in line for line in told)
     made = [each.id for each in provider(world).list_instances()]
     told.clear()
-    assert up(provider(world), plan, told.append) == "abc123"
-    assert told == [f"{NAME} is alive, at abc123"]
+    assert up(provider(world), plan, told.append) == newest(plan)
+    assert told == [f"{NAME} is alive, at {newest(plan)}"]
     assert [each.id for each in provider(world).list_instances()] == made and len(made) == 1
 
 
@@ -114,6 +133,45 @@ def test_the_token_is_on_the_host_in_the_one_file_and_nowhere_else(world, plan, 
 def test_nothing_that_reaps_workers_takes_it(world, plan, lives, tmp_path) -> None:
     up(provider(world), plan, lambda line: None)
     assert leftovers(world.hire(), Journal(tmp_path / "runs.sqlite"), utc_now()) == ()
+
+
+def test_it_fails_while_the_commit_that_was_pushed_does_not_work_there(world, plan, lives) -> None:
+    up(provider(world), plan, lambda line: None)
+    impatient, good = replace(plan, alive_within_s=0.1), newest(plan)
+
+    def failure(commit: str = "") -> str:
+        with pytest.raises(WorkerError) as raised:
+            up(provider(world), replace(impatient, commit=commit), lambda line: None)
+        return str(raised.value)
+
+    lay(plan, "0" * 40, refused=f"{good}: materia doctor failed: versions: duckdb is missing\n")
+    assert f"refused {good[:12]}: materia doctor failed: versions: duckdb is missing" in failure()
+    lay(plan, "0" * 40)
+    assert f"not at {good}" in failure()
+    lay(plan, "0" * 40, pin="0" * 12)
+    assert "pinned to 000000000000" in failure(good)
+    lay(plan, good)
+    assert up(provider(world), replace(impatient, commit=good), lambda line: None) == good
+    assert f"not at {'1' * 40}" in failure("1" * 40)
+    state = Path(plan.prefix) / "data/materia/supervisor"
+    for _ in range(2):
+        tick_failed(state, utc_now(), "TypeError: an argument too many", 60.0)
+    assert "failing: TypeError: an argument too many" in failure()
+    # The commit in use contains the one that was pushed: a newer one overtook it.
+    newer = ["git", "-C", plan.remote, "commit", "--quiet", "--allow-empty", "-m", "two"]
+    subprocess.run(newer, env=os.environ | QUIET_GIT, check=True)
+    repo = Path(plan.prefix) / "opt/materia/repo.git"
+    subprocess.run(["git", f"--git-dir={repo}", "fetch", "-q", plan.remote, "main:refs/materia/newest"], check=True)
+    lay(plan, newest(plan))
+    assert up(provider(world), replace(impatient, commit=good), lambda line: None) == newest(plan)
+
+
+def test_a_tick_of_the_commit_before_does_not_count_for_a_new_one(world, plan, lives) -> None:
+    up(provider(world), plan, lambda line: None)
+    state = Path(plan.prefix) / "data/materia/supervisor"
+    tick_succeeded(state, utc_now() - timedelta(hours=1), 60.0)
+    with pytest.raises(WorkerError, match="no tick has succeeded"):
+        up(provider(world), replace(plan, alive_within_s=0.1), lambda line: None)
 
 
 def test_another_key_meets_a_refusal_and_no_connection(world, plan, lives) -> None:
