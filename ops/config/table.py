@@ -13,6 +13,8 @@ from ops.config.parse import Parser
 PIPELINES: Final = ("extract", "transform", "export_serving", "run-all")
 LAKEHOUSE_PIPELINES: Final = ("transform", "export_serving", "run-all")
 PUBLISHING_PIPELINES: Final = ("export_serving", "run-all")
+PROVIDERS: Final = ("hetzner", "ovh", "scaleway", "oracle")
+"""The cloud providers; their groups of settings have the same names."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "MATERIA_RUN_ON",
         "workers",
         "where pipelines run: `local`, `hetzner`, `ovh`, `scaleway` or `oracle`",
-        default="local",
+        parse.choice("local", *PROVIDERS),
+        "local",
     ),
     Setting("MATERIA_WORKER_MAX_COUNT", "workers", "the most workers at once", parse.decimal(0, 100), "2"),
     Setting(
@@ -328,23 +331,30 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "MATERIA_WORKER_SSH_PORT", "workers", "port on which workers listen for SSH", parse.decimal(1, 65_535), "22"
     ),
     Setting("HETZNER_TOKEN", "hetzner", "API token", is_secret=True, is_needed=True),
-    Setting("HETZNER_API_URL", "hetzner", "address of the API", default_help="the public address"),
+    Setting("HETZNER_API_URL", "hetzner", "address of the API", parse.address, default_help="the public address"),
     # The names of OpenStack's openrc.sh, as OVH hands it out.
     Setting("OS_USERNAME", "ovh", "OpenStack user, as in OVH's `openrc.sh`", is_needed=True),
     Setting("OS_PASSWORD", "ovh", "that user's password", is_secret=True, is_needed=True),
     Setting("OS_TENANT_ID", "ovh", "id of the project", is_needed=True),
-    Setting("OS_REGION_NAME", "ovh", "the regions to use: `GRA11,SBG5`", is_needed=True),
-    Setting("OS_AUTH_URL", "ovh", "address of OpenStack's Keystone", default_help="OVH's"),
-    Setting("OVH_PRICES_URL", "ovh", "public catalogue with the prices", default_help="the French one, in EUR"),
+    Setting("OS_REGION_NAME", "ovh", "the regions to use: `GRA11,SBG5`", parse.names, is_needed=True),
+    Setting("OS_AUTH_URL", "ovh", "address of OpenStack's Keystone", parse.address, default_help="OVH's"),
+    Setting(
+        "OVH_PRICES_URL",
+        "ovh",
+        "public catalogue with the prices",
+        parse.address,
+        default_help="the French one, in EUR",
+    ),
     # The names of Scaleway's own tools.
     Setting("SCW_ACCESS_KEY", "scaleway", "access key of the API key", is_secret=True, is_needed=True),
     Setting("SCW_SECRET_KEY", "scaleway", "secret key of the API key", is_secret=True, is_needed=True),
     Setting("SCW_DEFAULT_PROJECT_ID", "scaleway", "the project in which workers are created", is_needed=True),
-    Setting("SCW_API_URL", "scaleway", "address of the API", default_help="the public address"),
+    Setting("SCW_API_URL", "scaleway", "address of the API", parse.address, default_help="the public address"),
     Setting(
         "SCW_ZONES",
         "scaleway",
         "the zones to use and to look after",
+        parse.names,
         default_help="those of Paris, Amsterdam and Warsaw",
     ),
     # The names of Oracle's own command line; the compartment and the subnet are where machines go.
@@ -355,8 +365,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("OCI_CLI_KEY_CONTENT", "oracle", "the private API key itself (PEM)", is_secret=True, is_needed=True),
     Setting("OCI_COMPARTMENT_ID", "oracle", "the compartment in which workers are created", is_needed=True),
     Setting("OCI_SUBNET_ID", "oracle", "the public subnet of workers", is_needed=True),
-    Setting("OCI_API_URL", "oracle", "one address for all APIs", default_help="the region's own"),
-    Setting("OCI_PRICES_URL", "oracle", "the public price list", default_help="Oracle's, in EUR"),
+    Setting("OCI_API_URL", "oracle", "one address for all APIs", parse.address, default_help="the region's own"),
+    Setting("OCI_PRICES_URL", "oracle", "the public price list", parse.address, default_help="Oracle's, in EUR"),
     Setting(
         "MATERIA_TUI_CONFIG",
         "console",
@@ -365,8 +375,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
 )
 BY_NAME: Final[Mapping[str, Setting]] = {setting.name: setting for setting in SETTINGS}
-PROVIDERS: Final = ("hetzner", "ovh", "scaleway", "oracle")
-"""The cloud providers; their groups of settings have the same names."""
 
 _PREFIXES = ("MATERIA_", "PSD_", "R2_", "DUCKLAKE_", "ICEBERG_", "ALERT_", "LAKEHOUSE_DUCKDB", "SERVING_DUCKDB")
 _NOT_SETTINGS = ("MATERIA_HOME", "MATERIA_PREFIX", "MATERIA_REAL_FILES", "MATERIA_TORTURE", "MATERIA_MUTANTS")

@@ -18,7 +18,7 @@ from dataflows.errors import LockHeldError, MateriaError, SettingsError
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake
 from dataflows.lakehouse.stores import lock_conflict
 from ops.config.settings import IS_CHECKOUT, Settings
-from ops.config.table import PROVIDERS, needed_by, unknown_names
+from ops.config.table import PROVIDERS, Values, needed_by, unknown_names
 from ops.journal.run import utc_now
 
 CLOCK_MAY_DIFFER = timedelta(minutes=5)
@@ -57,11 +57,12 @@ class Finding:
 
 def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
     """Every finding, one after the other as it is made. Writes nothing but what proves that it can be written."""
-    try:
-        settings = Settings.from_environ(environ)
-    except SettingsError as error:
-        yield Finding("settings", Verdict.FAILED, str(error), "mend the setting; the others wait for it")
+    if wrong := list(_wrong_settings(environ)):
+        yield from (
+            Finding("settings", Verdict.FAILED, what, "fix the setting; nothing else was checked") for what in wrong
+        )
         return
+    settings = Settings.from_environ(environ)
     yield Finding(
         "settings",
         Verdict.OK,
@@ -72,6 +73,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         next_step = f"did you mean {nearest}?" if nearest else "remove it, or see docs/reference/settings.md"
         yield Finding("settings", Verdict.WARNING, f"{unknown} is not a setting and has no effect", next_step)
     checks: tuple[tuple[str, Callable[[Settings, Mapping[str, str]], Finding | None]], ...] = (
+        ("run on", _run_on),
         ("versions", _versions),
         ("code", _code),
         ("disk space", _disk_space),
@@ -94,6 +96,50 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
             yield Finding(name, Verdict.FAILED, what, next_step)
         except Exception as error:
             yield Finding(name, Verdict.FAILED, f"{type(error).__name__}: {error}", "materia --debug doctor")
+
+
+def _wrong_settings(environ: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with any setting there is, also of those that only a worker or `supervisor up` reads."""
+    from ops.workers.keys import client_key_of
+    from ops.workers.settings import WorkerSettings
+
+    values = Values.from_environ(environ)
+    key = values.given.get("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY")
+    checks: tuple[Callable[[], object], ...] = (
+        *(partial(values.__getitem__, name) for name in values.given),
+        lambda: key and client_key_of(key),
+        # These also check settings against each other.
+        lambda: Settings.from_environ(environ),
+        lambda: WorkerSettings.from_environ(environ),
+    )
+    found: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            found[str(error)] = None
+    yield from found
+
+
+def _run_on(settings: Settings, environ: Mapping[str, str]) -> Finding | None:
+    """Where MATERIA_RUN_ON lets pipelines run: whether a run could ask for a machine there."""
+    where = Values.from_environ(environ)["MATERIA_RUN_ON"]
+    if where == "local":
+        return None
+    from ops.workers.lifecycle import check_shared_data
+    from ops.workers.settings import WorkerSettings, provider_of
+
+    try:
+        provider_of(where, WorkerSettings.from_environ(environ))
+        check_shared_data(settings)
+    except SettingsError as error:
+        what, _, next_step = str(error).partition("; ")
+        if settings.supervision.esc_environment is None:
+            return Finding("run on", Verdict.FAILED, what, next_step)
+        what = f"{what}; {settings.supervision.esc_environment} may have it"
+        step = f"esc run {settings.supervision.esc_environment} -- materia doctor"
+        return Finding("run on", Verdict.WARNING, what, step)
+    return Finding("run on", Verdict.OK, f"pipelines run on {where}")
 
 
 def _origin_of_data_dir(environ: Mapping[str, str]) -> str:

@@ -18,14 +18,13 @@ from dataflows.errors import SettingsError
 from ops.config.table import Values
 from ops.health.heartbeat import Heartbeat, parse_heartbeat
 from ops.workers.errors import HostKeyError, NoCapacityError, WorkerError
-from ops.workers.keys import KeyPair, cloud_init
+from ops.workers.keys import KeyPair, client_key_of, cloud_init, pair_of
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Order, Provider, Size, ladder
 from ops.workers.settings import WorkerSettings
 from ops.workers.ssh import Access, run_script, wait_for_ssh
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from fabric import Connection
 
 NAME = "materia-supervisor"
@@ -179,20 +178,6 @@ def up(provider: Provider, plan: Plan, told: Callable[[str], None]) -> str:
         connection.close()
 
 
-def client_key_of(private: str) -> KeyPair:
-    """The pair of an ed25519 private key as OpenSSH writes it; raises SettingsError when it is none."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    try:
-        key = serialization.load_ssh_private_key(private.strip().encode() + b"\n", password=None)
-    except (ValueError, TypeError) as error:
-        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY is no OpenSSH key without a passphrase") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY is no ed25519 key; see `ssh-keygen -t ed25519`")
-    return _pair(key)
-
-
 def host_key_of(client_key: KeyPair) -> KeyPair:
     """The host key that follows from our own key (HKDF): always the same, and of no use to find ours from."""
     from cryptography.hazmat.primitives import hashes, serialization
@@ -202,17 +187,7 @@ def host_key_of(client_key: KeyPair) -> KeyPair:
     ours = serialization.load_ssh_private_key(client_key.private.encode(), password=None)
     raw = ours.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
     seed = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=b"materia supervisor host key").derive(raw)
-    return _pair(Ed25519PrivateKey.from_private_bytes(seed))
-
-
-def _pair(key: "Ed25519PrivateKey") -> KeyPair:
-    from cryptography.hazmat.primitives import serialization
-
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return KeyPair(private.decode(), public.decode())
+    return pair_of(Ed25519PrivateKey.from_private_bytes(seed))
 
 
 def _made(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:

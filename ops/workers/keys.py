@@ -4,6 +4,12 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dataflows.errors import SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,29 @@ class KeyPair:
 
 def new_key() -> KeyPair:
     """A new pair."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return pair_of(Ed25519PrivateKey.generate())
+
+
+def client_key_of(private: str) -> KeyPair:
+    """The pair of an ed25519 private key as OpenSSH writes it; raises SettingsError when it is none."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    key = Ed25519PrivateKey.generate()
+    try:
+        key = serialization.load_ssh_private_key(private.strip().encode() + b"\n", password=None)
+    except (ValueError, TypeError) as error:
+        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY is no OpenSSH key without a passphrase") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY is no ed25519 key; see `ssh-keygen -t ed25519`")
+    return pair_of(key)
+
+
+def pair_of(key: "Ed25519PrivateKey") -> KeyPair:
+    """The pair of a private key, as OpenSSH writes it."""
+    from cryptography.hazmat.primitives import serialization
+
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )

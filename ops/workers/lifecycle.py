@@ -37,6 +37,20 @@ _RESERVE_S = 60.0
 """Kept of a worker's time to end the run and destroy it before its time is up."""
 
 
+def check_shared_data(settings: Settings) -> None:
+    """Raises SettingsError where a worker could not reach the data that it works on."""
+    if settings.r2 is None:
+        raise SettingsError(
+            "a worker shares its data with this machine through object storage, and none is set; "
+            "set R2_ENDPOINT, R2_BUCKET, R2_ACCESS_KEY and R2_SECRET_KEY, or run it with `--on local`"
+        )
+    if settings.used_ducklake and not settings.used_ducklake.is_shared:
+        raise SettingsError(
+            "a worker can't reach a DuckLake of this machine alone; DUCKLAKE_CATALOG=postgres:… and "
+            "DUCKLAKE_DATA=s3://… can be shared, or run it with `--on local`"
+        )
+
+
 def run_on(
     hire: Hire,
     pipeline: str,
@@ -54,16 +68,7 @@ def run_on(
     """
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
-    if settings.r2 is None:
-        raise SettingsError(
-            "a worker shares its data with this machine through object storage, and none is set; "
-            "set R2_ENDPOINT, R2_BUCKET, R2_ACCESS_KEY and R2_SECRET_KEY, or run it with `--on local`"
-        )
-    if settings.used_ducklake and not settings.used_ducklake.is_shared:
-        raise SettingsError(
-            "a worker can't reach a DuckLake of this machine alone; DUCKLAKE_CATALOG=postgres:… and "
-            "DUCKLAKE_DATA=s3://… can be shared, or run it with `--on local`"
-        )
+    check_shared_data(settings)
     code = committed_code(PROJECT_DIR)
     name = worker_name(hire.owner, pipeline)
     settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,8 @@ from threading import Thread
 import duckdb
 import pytest
 
+from dataflows.errors import SettingsError
+from ops.config.table import SETTINGS
 from ops.health.doctor import Finding, Verdict, examine
 from ops.host.lock import writer_lock
 from tests.support.clouds import cloud_under_test
@@ -35,6 +37,47 @@ def test_wrong_settings_fail_and_nothing_else_is_asked(tmp_path: Path) -> None:
     found = findings(tmp_path, MATERIA_EXTRACT_AT="25:00")
     assert list(found) == ["settings"] and found["settings"].verdict is Verdict.FAILED
     assert "MATERIA_EXTRACT_AT" in found["settings"].what
+
+
+def test_every_wrong_setting_is_named_also_those_of_workers(tmp_path: Path) -> None:
+    wrong = {
+        "MATERIA_RUN_ON": "moon",
+        "MATERIA_WORKER_MAX_COUNT": "many",
+        "MATERIA_WORKER_SSH_FROM": "everywhere",
+        "SCW_API_URL": "scaleway",
+        "MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH": "-1",
+        "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY": "hunter2-Canary",
+        "R2_BUCKET": "psd",
+    }
+    found = list(examine({"MATERIA_DATA_DIR": str(tmp_path), **wrong}))
+    assert {(finding.name, finding.verdict) for finding in found} == {("settings", Verdict.FAILED)}
+    for name in wrong:
+        assert len([finding for finding in found if name in finding.what]) == 1, name
+    assert not any("hunter2" in finding.what for finding in found)
+
+
+def test_every_setting_with_a_parser_is_examined(tmp_path: Path) -> None:
+    """Text that no parser takes fails for every setting, so that none is left out."""
+    for setting in SETTINGS:
+        try:
+            setting.parse("\x01", setting.name)
+        except SettingsError:
+            found = findings(tmp_path, **{setting.name: "\x01"})
+            assert list(found) == ["settings"] and setting.name in found["settings"].what
+
+
+def test_where_a_run_would_end_with_2_the_host_is_unfit(tmp_path: Path) -> None:
+    token = {"MATERIA_RUN_ON": "hetzner", "HETZNER_TOKEN": TOKEN, "HETZNER_API_URL": "http://127.0.0.1:9"}
+    r2 = {"R2_ENDPOINT": "http://127.0.0.1:9", "R2_BUCKET": "psd", "R2_ACCESS_KEY": "k", "R2_SECRET_KEY": "s"}
+    for environ, missing in (({"MATERIA_RUN_ON": "ovh"}, "OS_USERNAME"), (token, "R2_ENDPOINT")):
+        finding = findings(tmp_path, **environ)["run on"]
+        assert finding.verdict is Verdict.FAILED and missing in finding.what + finding.next_step
+        done = materia(tmp_path, "run-all", timeout_s=60, PSD_ARCHIVE_URL="http://127.0.0.1:9", **environ)
+        assert done.returncode == 2, done.stderr
+    assert findings(tmp_path, **token, **r2)["run on"].verdict is Verdict.OK
+    hidden = findings(tmp_path, MATERIA_RUN_ON="ovh", MATERIA_ESC_ENVIRONMENT="beanflows/prod")["run on"]
+    assert hidden.verdict is Verdict.WARNING and "esc run beanflows/prod -- materia doctor" in hidden.next_step
+    assert "run on" not in findings(tmp_path)
 
 
 def test_databases_that_do_not_open_fail_with_what_to_do(tmp_path: Path) -> None:
