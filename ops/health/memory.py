@@ -53,6 +53,14 @@ class Reaping:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """Failures in a row of the alert webhook."""
+
+    failures: int
+    last_at: datetime
+
+
+@dataclass(frozen=True)
 class Memory:
     """Everything remembered; by pipeline, and by a problem's key."""
 
@@ -60,6 +68,8 @@ class Memory:
     alerts: Mapping[str, Raised] = field(default_factory=dict)
     cleaned_at: datetime | None = None
     reaping: Reaping | None = None
+    webhook: Webhook | None = None
+    """None while it answers."""
 
     def attempted(self, pipeline: str, attempts: Attempts | None) -> "Memory":
         """The same with other attempts of a pipeline; None forgets them."""
@@ -85,12 +95,17 @@ def recall(supervisor_dir: Path) -> Memory:
             alerts={key: Raised(**_timed(each, "since")) for key, each in record["alerts"].items()},
             cleaned_at=_time(record["cleaned_at"]),
             reaping=_reaping(record.get("reaping")),
+            webhook=_webhook(record.get("webhook")),
         )
     except FileNotFoundError:
         return Memory()
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        log.warning("the supervisor's memory is damaged and begins anew", extra={"error": str(error)})
+        log.warning("the supervisor's memory is damaged and begins empty", extra={"error": str(error)})
         return Memory()
+
+
+def _webhook(record: dict[str, Any] | None) -> Webhook | None:
+    return Webhook(int(record["failures"]), datetime.fromisoformat(record["last_at"])) if record else None
 
 
 def _reaping(record: dict[str, Any] | None) -> Reaping | None:

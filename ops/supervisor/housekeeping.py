@@ -1,8 +1,9 @@
 """Housekeeping: generations, logs, the journal and caches stay bounded. What USDA served is never touched."""
 
 import logging
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,6 +35,10 @@ class Limits:
     partial_age: timedelta = timedelta(days=7)
     cache_bytes: int = 200_000_000
     sqlmesh_logs: int = 20
+    supervisor_log_bytes: int = 50_000_000
+    """Twice that is kept; on a host with logrotate it never gets there."""
+    uv_cache_bytes: int = 3_000_000_000
+    """Of the supervisor's host: some five installations with every extra."""
 
 
 def keep_house(settings: Settings, now: datetime, limits: Limits = Limits(), sqlmesh_dir: Path = SQLMESH_DIR) -> None:
@@ -61,6 +66,7 @@ def clean(settings: Settings, now: datetime, limits: Limits, sqlmesh_dir: Path) 
     removed += _remove(_beyond(list((sqlmesh_dir / "logs").glob("*.log")), limits.sqlmesh_logs))
     partial = settings.landing_dir / ".partial"
     removed += _remove(path for path in _files(partial) if _age(path, now) > limits.partial_age)
+    removed += _remove_uv_cache(limits, os.environ) + _rotate(settings.log_dir / "supervisor.log", limits)
     cache = _files(sqlmesh_dir / ".cache")
     if sum(path.stat().st_size for path in cache) > limits.cache_bytes:
         removed += _remove(cache)
@@ -99,6 +105,26 @@ def _old_logs(log_dir: Path, now: datetime, limits: Limits) -> Iterator[Path]:
         is_old = index >= limits.logs or _age(path, now) > limits.log_age or kept_bytes > limits.logs_bytes
         if is_old and index > 0:
             yield path
+
+
+def _remove_uv_cache(limits: Limits, environ: Mapping[str, str]) -> int:
+    """Remove the supervisor's own uv cache when it is too large: installed trees keep what they need of it."""
+    home, cache = environ.get("MATERIA_HOME"), Path(environ.get("UV_CACHE_DIR") or "/")
+    if not home or not cache.resolve().is_relative_to(Path(home).resolve()):
+        return 0
+    files = _files(cache)
+    # Files that are linked into a tree count, too: they are all that remains once that tree is gone.
+    if sum(path.lstat().st_size for path in files) <= limits.uv_cache_bytes:
+        return 0
+    shutil.rmtree(cache)
+    return len(files)
+
+
+def _rotate(path: Path, limits: Limits) -> int:
+    if not path.exists() or path.stat().st_size <= limits.supervisor_log_bytes:
+        return 0
+    path.replace(path.with_name(f"{path.name}.1"))
+    return 1
 
 
 def _beyond(paths: list[Path], keep: int) -> list[Path]:

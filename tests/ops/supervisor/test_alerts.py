@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -183,6 +184,52 @@ def test_a_webhook_that_refuses_is_asked_once_a_tick(tmp_path: Path, alarm: Alar
         ("the alert webhook", "HTTP 500")
     ]
     assert [each.is_told for each in memory.alerts.values()] == [False, False]
+
+
+def test_a_webhook_that_is_down_for_weeks_is_called_once_an_hour(tmp_path: Path, alarm: Alarm, caplog) -> None:
+    alarm.is_down = True
+    settings, status, memory = url_of(alarm, tmp_path), status_with(problem("a")), Memory()
+    minutes = 2 * 24 * 60
+    for minute in range(0, minutes, 5):
+        memory = alerts.tell(settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minute)), memory)
+    calls = [record for record in caplog.records if "did not take it" in record.message]
+    assert 45 <= len(calls) <= 60 and memory.webhook is not None
+    alarm.is_down = False
+    memory = alerts.tell(settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minutes + 60)), memory)
+    assert told(alarm) == [("raised", "a")] and memory.webhook is None
+
+
+def test_resolved_alerts_that_no_webhook_takes_are_bounded(tmp_path: Path, alarm: Alarm) -> None:
+    alarm.is_down = True
+    over = {f"w{n}": Raised("failed", "w", "x", SINCE + timedelta(minutes=n), True, True) for n in range(300)}
+    memory = alerts.tell(url_of(alarm, tmp_path), status_with(problem("disk")), Memory(alerts=over))
+    assert len(memory.alerts) == alerts.MOST_KEPT + 1 and {"disk", "w299"} <= memory.alerts.keys()
+
+
+def test_a_webhook_that_answers_a_byte_at_a_time_holds_no_tick(tmp_path: Path, caplog, monkeypatch) -> None:
+    monkeypatch.setattr(alerts, "TIMEOUT_S", 0.5)
+    from threading import Event, Thread
+
+    ended = Event()
+    with create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.1):
+                    connection.sendall(b"x")
+
+        serving = Thread(target=drip)
+        serving.start()
+        settings = settings_of(tmp_path, ALERT_WEBHOOK_URL=f"http://127.0.0.1:{listener.getsockname()[1]}/hook")
+        began = time.monotonic()
+        memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+        took_s = time.monotonic() - began
+        ended.set()
+        serving.join(10)
+    assert took_s < 5 and not memory.alerts["disk"].is_told
+    assert "no answer within 0.5 s" in [getattr(record, "error", "") for record in caplog.records]
 
 
 def test_what_came_back_before_the_webhook_heard_of_its_end_is_not_told_again(tmp_path: Path, alarm: Alarm) -> None:

@@ -108,7 +108,7 @@ def test_the_unit_names_data_directory_and_served_database_and_watches() -> None
     for line in (
         "Environment=MATERIA_DATA_DIR=/data/materia",
         "Environment=SERVING_DUCKDB_PATH=/data/materia/serving.duckdb",
-        "WatchdogSec=20min",
+        "WatchdogSec=1h",
         "Restart=always",
     ):
         assert line in unit.splitlines()

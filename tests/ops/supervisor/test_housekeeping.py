@@ -65,6 +65,34 @@ def test_logs_are_bounded_by_size_and_age_and_the_newest_stays(settings: Setting
     assert [path.name for path in settings.log_dir.iterdir()] == ["run-4.log"]
 
 
+def test_the_uv_cache_of_a_supervisors_host_is_bounded_and_no_other(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, limits = tmp_path / "home", Limits(uv_cache_bytes=1000)
+    cache, installed = home / "cache" / "uv", home / "trees" / "abc" / "duckdb.so"
+    wheel = write(cache / "archive-v0" / "duckdb.so", size_bytes=2000)
+    installed.parent.mkdir(parents=True)
+    os.link(wheel, installed)
+    monkeypatch.setitem(os.environ, "UV_CACHE_DIR", str(cache))
+    monkeypatch.delitem(os.environ, "MATERIA_HOME", raising=False)
+    clean(settings, utc_now(), limits, tmp_path)
+    monkeypatch.setitem(os.environ, "MATERIA_HOME", str(tmp_path / "other"))
+    clean(settings, utc_now(), limits, tmp_path)
+    assert wheel.exists()
+    monkeypatch.setitem(os.environ, "MATERIA_HOME", str(home))
+    clean(settings, utc_now(), Limits(uv_cache_bytes=2000), tmp_path)
+    assert wheel.exists()
+    clean(settings, utc_now(), limits, tmp_path)
+    assert not cache.exists() and installed.stat().st_size == 2000
+
+
+def test_the_supervisors_log_is_bounded_without_logrotate(settings: Settings, tmp_path: Path) -> None:
+    for _ in range(3):
+        write(settings.log_dir / "supervisor.log", size_bytes=1500)
+        clean(settings, utc_now(), Limits(supervisor_log_bytes=1000), tmp_path)
+    assert [path.name for path in settings.log_dir.iterdir()] == ["supervisor.log.1"]
+
+
 def test_the_journal_forgets_old_runs_and_keeps_what_status_asks_for(settings: Settings, tmp_path: Path) -> None:
     with Journal(settings.journal_path) as journal:
         first = journal.begin("backfill")
