@@ -24,6 +24,7 @@ LAYERS = {
     "ops": (
         {"config"},
         {"host"},
+        {"integrity"},
         {"journal"},
         {"pipelines"},
         {"workers", "demo", "explain"},

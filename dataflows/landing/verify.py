@@ -1,4 +1,4 @@
-"""Care of the landing: is every snapshot still what was landed, and are two landings the same?"""
+"""Verification of the landing: is every snapshot still what was landed, and are two landings the same?"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def verify(landing: Landing, cache: LocalLanding) -> Iterator[Verdict]:
         try:
             with landing.zip_file(snapshot) as path:
                 _check(snapshot, path, landing.workspace)
-            _check_rows(snapshot, cache.rows_path(snapshot))
+            check_rows(snapshot, cache.rows_path(snapshot))
             problem = None
         except (MateriaError, OSError) as error:
             problem = str(error)
@@ -59,7 +59,7 @@ def sync(local: LocalLanding, remote: R2Landing) -> Iterator[Copied]:
 
 def _sent(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
     zip_path = local.zip_path(snapshot.key)
-    _check_bytes(snapshot, zip_path)
+    check_bytes(snapshot, zip_path)
     if not local.rows_path(snapshot).exists():
         local.rebuild_rows(snapshot, zip_path)
     remote.add(snapshot, zip_path, local.rows_path(snapshot))
@@ -85,7 +85,7 @@ def _refuse_conflicts(here: dict[str, Snapshot], there: dict[str, Snapshot]) -> 
 
 
 def _check(snapshot: Snapshot, path: Path, workspace: Path) -> None:
-    _check_bytes(snapshot, path)
+    check_bytes(snapshot, path)
     workspace.mkdir(parents=True, exist_ok=True)
     rows_path = workspace / f"{snapshot.key}.verify.parquet"
     try:
@@ -96,14 +96,19 @@ def _check(snapshot: Snapshot, path: Path, workspace: Path) -> None:
         raise SnapshotError(f"{path} has {contents.row_count} rows, its marker says {snapshot.row_count}")
 
 
-def _check_bytes(snapshot: Snapshot, path: Path) -> None:
+def check_bytes(snapshot: Snapshot, path: Path) -> None:
+    """Raise LandingError unless a zip has the size and the sha256 that its marker says."""
     with path.open("rb") as file:
         sha256 = file_digest(file, "sha256").hexdigest()
     if (path.stat().st_size, sha256) != (snapshot.size_bytes, snapshot.sha256):
-        raise LandingError(f"{path} is not the file that was landed: its size or sha256 differs from its marker's")
+        raise LandingError(
+            f"{path} is not the file that was landed: its size or sha256 differs from its marker's; "
+            "run `materia landing repair`"
+        )
 
 
-def _check_rows(snapshot: Snapshot, rows_path: Path) -> None:
+def check_rows(snapshot: Snapshot, rows_path: Path) -> None:
+    """Raise LandingError unless unpacked rows, where there are any, can all be read and are as many as landed."""
     if not rows_path.exists():
         return
     import duckdb
@@ -111,11 +116,14 @@ def _check_rows(snapshot: Snapshot, rows_path: Path) -> None:
     with duckdb.connect() as connection:
         try:
             counted = connection.execute(
-                "SELECT count(*), count(value) FROM read_parquet(?)", [str(rows_path)]
-            ).fetchall()[0]
+                "SELECT count(*), count(value), bit_xor(hash(r)) FROM read_parquet(?) AS r", [str(rows_path)]
+            ).fetchall()[0][:2]
         except duckdb.Error as error:
-            raise LandingError(f"{rows_path} cannot be read ({error}); remove it, it is made anew") from error
+            raise LandingError(
+                f"{rows_path} cannot be read ({error}); run `materia run-all`, which unpacks it again"
+            ) from error
     if counted != (snapshot.row_count, snapshot.row_count):
         raise LandingError(
-            f"{rows_path} has {counted[0]} rows, its marker says {snapshot.row_count}; remove it, it is made anew"
+            f"{rows_path} has {counted[0]} rows, its marker says {snapshot.row_count}; "
+            "run `materia run-all`, which unpacks them again"
         )

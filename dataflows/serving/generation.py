@@ -90,7 +90,7 @@ class Generation(GenerationFacts):
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SettingsError) as error:
             raise ServingBrokenError(
                 f"{origin} does not describe a generation ({error}); "
-                "serve another one with `materia serving rollback`, then move this one away"
+                "run `materia run-all`, which sets it aside and publishes again"
             ) from error
 
 

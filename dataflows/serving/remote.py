@@ -105,6 +105,40 @@ class GenerationShelf:
             raise ServingBrokenError(f"{serving.path(number)} changed while it was published; pull again")
         return published
 
+    def check(self, generation: Generation, workspace: Path) -> None:
+        """Fetch a generation of the bucket and compare its sha256. Raises ObjectMissingError or ObjectDamagedError."""
+        path = workspace / f"generation-{generation.sha256[:16]}.check"
+        try:
+            object_download.download(
+                self._store,
+                self._database_key(generation),
+                path,
+                size_bytes=generation.size_bytes,
+                sha256=generation.sha256,
+            )
+        finally:
+            path.unlink(missing_ok=True)
+
+    def url(self, generation: Generation) -> str:
+        """Where the database file of a generation is."""
+        return self._store.bucket.url(self._database_key(generation))
+
+    def restore(self, number: int, serving: ServingStore) -> str:
+        """Upload a damaged generation again from its copy here or, without one, withdraw it from the bucket.
+
+        Returns what was done. A withdrawn one is followed by the next that a host pushes.
+        """
+        generation = self.generation(number)
+        here = copy_of(generation, serving)
+        if here is None:
+            self._store.delete(self._sidecar_key(number))
+            self._store.delete(self._database_key(generation))
+            return "withdrawn from the bucket, for no intact copy is here"
+        serving.check(here.number)
+        self._store.delete(self._database_key(generation))
+        object_upload.upload(self._store, serving.path(here.number), self._database_key(generation))
+        return "uploaded again"
+
     def prune(self, keep: int) -> None:
         """Remove all but the newest `keep` generations: the sidecar first, so that none is offered without its file."""
         listed = [each.key for each in self._store.list(self._prefix)]

@@ -49,9 +49,7 @@ class ServingStore:
             return None
         target = Path(os.path.realpath(self.serving_path))  # `resolve` raises RuntimeError for links in a circle
         if not target.is_file():
-            raise ServingBrokenError(
-                f"{self.serving_path} points at {target}, which is gone; run `materia serving rollback`"
-            )
+            raise ServingBrokenError(f"{self.serving_path} points at {target}, which is gone; run `materia run-all`")
         return read_sidecar(target) or foreign_generation(target)
 
     def generations(self) -> tuple[Generation, ...]:
@@ -59,11 +57,23 @@ class ServingStore:
         found = (read_sidecar(self.path(number)) for number in self._complete())
         return tuple(generation for generation in found if generation is not None)
 
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers that have both a database file and a sidecar, ascending."""
+        return tuple(self._complete())
+
+    def served_number(self) -> int | None:
+        """The number that the serving path leads to, whether or not its files are there; None for a plain file."""
+        return self._number_behind(self.serving_path)
+
+    def is_complete(self, number: int) -> bool:
+        """Whether a generation has both its database file and its sidecar."""
+        return number in self._complete()
+
     def unserved(self) -> int | None:
         """The newest generation, if whoever published it died just before it was served; one rolled back is not it."""
         announced, complete = self._number_behind(self._swap_path()), self._complete()
         is_newest = bool(complete) and announced == complete[-1]
-        return announced if is_newest and announced != self._served_number() else None
+        return announced if is_newest and announced != self.served_number() else None
 
     def path(self, number: int) -> Path:
         """The database file of generation `number`."""
@@ -105,7 +115,7 @@ class ServingStore:
         Raises ServingMissingError when there is none, ServingBrokenError when its file has changed since.
         """
         if number is None:
-            served = self._served_number()
+            served = self.served_number()
             earlier = [n for n in self._complete() if served is None or n < served]
             if not earlier:
                 raise ServingMissingError(
@@ -130,7 +140,7 @@ class ServingStore:
         if _sha256(self.path(number)) != generation.sha256:
             raise ServingBrokenError(
                 f"{self.path(number)} is not the file that was published (its sha256 differs); "
-                "serve another generation with `materia serving rollback`"
+                "run `materia run-all`, which sets it aside and publishes again"
             )
         return generation
 
@@ -157,7 +167,7 @@ class ServingStore:
             raise ServingError(f"cannot keep {keep} generations; keep at least 1")
         complete = self._complete()
         lately = {number for number in complete if self._left_s(number) < grace_s}
-        kept_numbers = {*complete} & {*complete[-keep:], *lately, self._served_number()}
+        kept_numbers = {*complete} & {*complete[-keep:], *lately, self.served_number()}
         kept = {path for n in kept_numbers for path in (self.path(n), sidecar_of(self.path(n)))}
         under_way = {self.next_number() - 1} - {*complete}
         gone = [path for path, n in self._files() if path not in kept and n not in under_way]
@@ -171,7 +181,7 @@ class ServingStore:
 
     def _serve(self, number: int) -> None:
         """Point the serving path at generation `number`, atomically."""
-        left = self._served_number()
+        left = self.served_number()
         if left is not None and sidecar_of(self.path(left)).exists():
             os.utime(sidecar_of(self.path(left)))  # says until when it was served
         if os.path.lexists(self.serving_path) and not self.serving_path.is_symlink():
@@ -213,9 +223,6 @@ class ServingStore:
                     f"{self.serving_path} was not published by Materia and has a .wal beside it: something "
                     "still writes to it, or died doing so; open and close it with DuckDB, or move both away"
                 )
-
-    def _served_number(self) -> int | None:
-        return self._number_behind(self.serving_path)
 
     def _number_behind(self, link: Path) -> int | None:
         match = self._ours.fullmatch(link.readlink().name) if link.is_symlink() else None

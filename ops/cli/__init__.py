@@ -30,6 +30,7 @@ COMMANDS = {
     "releases": "ops.cli.releases:releases",
     "run-all": "ops.cli.pipeline:run_all",
     "runs": "ops.cli.runs:runs",
+    "scrub": "ops.cli.scrub:scrub",
     "secrets": "ops.cli.secrets:secrets",
     "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",

@@ -1,4 +1,6 @@
-"""`materia landing`: what is landed, whether it is intact, and the same on both sides."""
+"""`materia landing`: what is landed, whether it is intact, its repair, and the same on both sides."""
+
+from typing import Any
 
 import click
 
@@ -7,9 +9,9 @@ from ops.config.settings import Settings
 from ops.host.exits import Exit
 
 
-@click.group(short_help="List, verify or mirror the landed snapshots.")
+@click.group(short_help="List, verify, repair or mirror the landed snapshots.")
 def landing() -> None:
-    """List, verify or mirror the landed snapshots: in the bucket when one is set, else in the local folder."""
+    """List, verify, repair or mirror the landed snapshots: in the bucket when one is set, else in the local folder."""
 
 
 @landing.command("list", short_help="List the landed snapshots.")
@@ -59,6 +61,26 @@ def verify_landed(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(verdicts)
     ctx.exit(Exit.FAILED if any(verdict.problem for verdict in verdicts) else Exit.DONE)
+
+
+@landing.command("repair", short_help="Restore damaged snapshots from the other copy or from USDA's archive.")
+@click.pass_obj
+def repair_landed(session: Any) -> None:
+    """Restore each damaged zip from the bucket or the local folder, else from USDA's archive if the bytes are posted.
+
+    Damage is what `materia status` names: found by a look at every call, or by `materia scrub`. Markers and unpacked
+    rows are made again from the zip. Exits with 1 when a file could not be restored.
+    """
+    from ops.host.logs import log_to_terminal
+    from ops.host.redact import Redactor
+    from ops.pipelines.job import Request, job
+    from ops.pipelines.repair import repair_landing
+
+    log_to_terminal(Redactor.from_environ(), debug=session.debug)
+    with job("repair", Settings.from_environ(), Request(), ()) as begun:
+        done = repair_landing(begun)
+        begun.recorder.result = "; ".join(done) or "no damage is known"
+    click.echo("\n".join(done) or "no damage is known; `materia scrub` reads every byte")
 
 
 @landing.command("sync", short_help="Bring to the bucket, and to this host, what only the other has.")

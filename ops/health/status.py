@@ -1,13 +1,13 @@
 """The state of everything in one frozen snapshot, for `materia status` and the console.
 
-Cheap to take: it reads the journal and the served generation's description, and never opens a database.
+Cheap to take: it reads the journal, descriptions, and the beginning and end of each stored file; no database is
+imported.
 """
 
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from dataflows.errors import JournalError, MateriaError, ServingError
@@ -17,8 +17,10 @@ from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from dataflows.source.release_dates import last_listed_month, next_release_due, usda_release_days
 from ops.config.settings import Settings
+from ops.health.damage import damage_problems
 from ops.health.heartbeat import read_heartbeat
 from ops.health.memory import Memory, Reaping, recall
+from ops.health.problem import Problem, Severity
 from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus
 from ops.pipelines import iceberg
@@ -29,28 +31,6 @@ from ops.workers.errors import WorkerError
 PIPELINES = ("run-all", "extract", "transform", "export_serving")
 LAST_USUAL_RELEASE_DAY = 15
 FETCH_STALE_AFTER = timedelta(hours=24)
-
-
-class Severity(StrEnum):
-    """What kind of problem it is."""
-
-    MISSING = "missing"
-    FAILED = "failed"
-    STALE = "stale"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something an operator must look at, since when (UTC, where known), and what to do next."""
-
-    severity: Severity
-    what: str
-    since: datetime | None
-    next_step: str
-    run_id: int | None = None
-    """The run that tells more, where there is one."""
-    key: str = ""
-    """Which problem it is, whatever its details: the same for as long as it lasts."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +90,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
         problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
     except JournalError as error:
         problems.append(_problem_of(error, "journal-broken"))
+    problems.extend(damage_problems(settings))
     problems.extend(_lakehouse_problems(settings))
     problems.extend(_disk_problems(settings))
     left = tuple(_worker_problems(settings, now))

@@ -58,7 +58,7 @@ MIGRATIONS: tuple[str, ...] = (
 """What brings `user_version` N to N + 1, oldest first. Never edit a released one: add the next."""
 
 
-_SET_ASIDE = "move it away with its -wal and -shm: a new one begins, and only the memory of past runs is lost, no data"
+_SET_ASIDE = "run `materia run-all`, which sets it aside: only the memory of past runs is lost, no data"
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
@@ -77,6 +77,27 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def set_aside_if_damaged(path: Path) -> Path | None:
+    """Move a journal that SQLite finds damaged into quarantine, so that a new one begins; returns its new place.
+
+    Only the memory of past runs is lost, no data. The caller keeps other runs away.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            is_intact = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            is_intact = is_intact and connection.execute("PRAGMA user_version").fetchone()[0] >= 0
+    except sqlite3.OperationalError:  # it is not there, locked, or may not be read
+        return None
+    except sqlite3.DatabaseError:
+        is_intact = False
+    if is_intact:
+        return None
+    from ops.integrity.quarantine import set_aside
+    from ops.journal.run import utc_now
+
+    return set_aside(path, utc_now())
 
 
 @contextmanager

@@ -243,7 +243,7 @@ class Journal:
         except (ValueError, TypeError, RecursionError) as error:
             which = f"row {row[0]}" if row else "its newest row"
             raise JournalError(
-                f"the run journal {self.path}: {which} makes no sense ({error}); move the file away, a new one is begun"
+                f"the run journal {self.path}: {which} makes no sense ({error}); move the file away, a new one begins"
             ) from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from dataflows.source.release import Month, release_of
 from ops.config.settings import Settings
 from ops.journal.run import utc_now
 from ops.pipelines.job import Job, Request, job
+from ops.pipelines.repair import repair
 from ops.pipelines.run import bring_up_to_date, described, upgrade_landing
 
 MAX_MONTHS = 600
@@ -59,6 +60,7 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
         raise SettingsError(f"{first} to {last} is no range of at most {MAX_MONTHS} months")
     arguments = ("--from", str(first), "--to", str(last))
     with job("backfill", settings, request, arguments) as begun:
+        repair(begun)
         upgrade_landing(begun)
         done = _land_all(begun, months, told)
         counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}

@@ -18,6 +18,7 @@ from ops.config.table import unknown_names
 from ops.host.lakehouse_lock import lakehouse_lock
 from ops.host.lock import WriterLock, writer_lock
 from ops.host.redact import Redactor
+from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
 from ops.journal.recorder import Recorder, run_recorded
 from ops.pipelines import handover
@@ -91,11 +92,19 @@ class Job:
 
 
 @contextmanager
+def _intact_journal(path: Path) -> Iterator[None]:
+    """A damaged journal is set aside before a run is recorded."""
+    set_aside_if_damaged(path)
+    yield
+
+
+@contextmanager
 def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
     """The lock, the journal and the stores, held while a pipeline works; what the disk refuses is a typed error."""
     with (
         disk_refusal(settings.data_dir),
         writer_lock(settings.lock_path, pipeline) as lock,
+        _intact_journal(settings.journal_path),
         request.open_journal(settings.journal_path) as journal,
         run_recorded(
             journal,

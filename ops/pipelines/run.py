@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dataflows.errors import SettingsError
+from dataflows.errors import LakehouseError, LakehouseLockedError, SettingsError, TransformError
 from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.transform import models_digest
 from dataflows.landing.snapshot import Snapshot
@@ -20,6 +20,7 @@ from ops.journal.run import utc_now
 from ops.pipelines import handover, iceberg
 from ops.pipelines.handover import Remote
 from ops.pipelines.job import Job, Request, job
+from ops.pipelines.repair import is_lakehouse_lost, repair, set_aside_lakehouse_if_damaged
 
 if TYPE_CHECKING:
     from dataflows.extract import Extracted
@@ -39,6 +40,7 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
     with job(pipeline, settings, request, request.arguments) as begun:
+        repair(begun)
         PIPELINES[pipeline].work(begun)
         return begun.recorder.result or "done"
 
@@ -124,7 +126,7 @@ def described(snapshot: Snapshot, is_current_file: bool = False) -> str:
 
 
 def _transform(job: Job) -> None:
-    if _is_current(job):
+    if _is_current(job) and not is_lakehouse_lost(job):
         return
     with job.holding_lakehouse() as holding:
         _transformed(holding)
@@ -154,11 +156,15 @@ def bring_up_to_date(job: Job) -> None:
 
 def _brought_up_to_date(job: Job) -> bool:
     """Whether there was anything to transform and publish, as runs inside this one."""
-    if _is_current(job) and job.request.forced_reason is None:
+    is_wanted = not _is_current(job) or job.request.forced_reason is not None
+    if not is_wanted and not is_lakehouse_lost(job):
         return False
     with job.holding_lakehouse() as holding:
         with holding.inside("transform") as transforming:
             given = _transformed(transforming)
+        if not is_wanted:
+            job.recorder.result = f"{NOTHING_NEW}; the lakehouse was built again: {transforming.recorder.result}"
+            return True
         with holding.inside("export_serving") as exporting:
             _publish(exporting, given)
     job.recorder.result = exporting.recorder.result
@@ -179,7 +185,20 @@ def _is_current(job: Job) -> bool:
 
 
 def _transformed(job: Job) -> Mapping[str, Any]:
-    """Bring the lakehouse up to date; the nodes that an export need not compute again."""
+    """Bring the lakehouse up to date, built again once if damage made it fail; the nodes that an export reuses."""
+    try:
+        return _transformed_once(job)
+    except LakehouseLockedError:
+        raise
+    except (TransformError, LakehouseError):
+        why = set_aside_lakehouse_if_damaged(job)
+        if why is None:
+            raise
+        log.warning("%s; it was set aside and is built again from the landing", why)
+        return _transformed_once(job)
+
+
+def _transformed_once(job: Job) -> Mapping[str, Any]:
     from dataflows import export
     from dataflows.lakehouse.transform import warmed_up
 

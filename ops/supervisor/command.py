@@ -32,6 +32,11 @@ def reaping_command(settings: Settings) -> list[str]:
     return [*_with_secrets(settings), materia, "worker", "reap", "--if-possible"]
 
 
+def scrub_command(settings: Settings) -> list[str]:
+    """The command that verifies everything that is stored, the bucket's copies with the keys that a run has."""
+    return [*_with_secrets(settings), str(Path(sys.executable).parent / "materia"), "scrub"]
+
+
 def _with_secrets(settings: Settings) -> list[str]:
     environment = settings.supervision.esc_environment
     return ["esc", "run", environment, "--"] if environment else []

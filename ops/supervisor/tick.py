@@ -24,9 +24,10 @@ from ops.host.exits import Exit
 from ops.host.lock import WriterLock, writer_lock
 from ops.host.redact import Redactor
 from ops.host.version import code_version
+from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
-from ops.supervisor import housekeeping, reaping
+from ops.supervisor import housekeeping, reaping, scrubbing
 from ops.supervisor.child import GRACE_S, Ended, run_child, signal_group
 from ops.supervisor.command import command_of, environ_of
 from ops.supervisor.notify import notify
@@ -71,6 +72,8 @@ def tick(
             reaping.reap(settings, clock(), lambda: beat(settings.supervisor_dir, clock(), "reaping workers"))
         housekeeping.keep_house(settings, clock())
         ran = _run_what_is_due(settings, clock, command)
+        if not is_rehearsal:
+            scrubbing.scrub(settings, clock(), lambda: beat(settings.supervisor_dir, clock(), "verifying what is stored"))
         status = take_status(settings, clock())
         remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
         if not is_rehearsal:
@@ -94,6 +97,7 @@ def _run_what_is_due(
 ) -> tuple[tuple[Slot, str], ...]:
     try:
         with writer_lock(settings.supervisor_dir / "scheduled.lock", "a scheduled run") as lock:
+            set_aside_if_damaged(settings.journal_path)
             journal = Journal(settings.journal_path)
             _settle_open_attempts(settings, journal)
             ready = ready_slots(settings, clock(), journal)

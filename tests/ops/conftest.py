@@ -1,10 +1,13 @@
 """Helpers for rooms where several real processes meet."""
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -44,10 +47,23 @@ def spawn() -> Iterator[Spawn]:
         process.communicate(timeout=30)
 
 
+@cache
+def _database() -> bytes:
+    """A small DuckDB file."""
+    import duckdb
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "small.duckdb"
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("CREATE TABLE fct_psd AS SELECT 1 AS value")
+        return path.read_bytes()
+
+
 def serve(serving_path: Path, number: int, *, released_on: date) -> None:
     """Make `serving_path` lead to a described generation, as a publish leaves it (the data apart)."""
     target = serving_path.with_name(f"{serving_path.stem}-{number}.duckdb")
-    target.write_bytes(b"data")
+    content = _database()
+    target.write_bytes(content)
     generation = Generation(
         number=number,
         created_at=datetime.now(UTC),
@@ -58,8 +74,8 @@ def serve(serving_path: Path, number: int, *, released_on: date) -> None:
         newest_released_on=released_on,
         row_counts={"fct_psd": 1},
         forced_reason=None,
-        size_bytes=4,
-        sha256="0" * 64,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
     sidecar_of(target).write_text(generation.to_json())
     serving_path.unlink(missing_ok=True)

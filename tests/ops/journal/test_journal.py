@@ -85,7 +85,7 @@ def test_a_corrupt_journal_is_a_typed_error_that_names_the_file(tmp_path: Path, 
             journal.begin("extract")
         content = path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096)
     path.write_bytes(content)
-    with pytest.raises(JournalError, match=r"runs\.sqlite.*move it away"):
+    with pytest.raises(JournalError, match=r"runs\.sqlite.*run `materia run-all`"):
         Journal(path).runs()
     with Journal(path) as broken, pytest.raises(JournalError, match=r"runs\.sqlite"):
         broken.begin("extract")

@@ -6,10 +6,12 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +40,7 @@ from tests.ops.supervisor.host import until
 
 RUN = """
 import sys
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
@@ -367,10 +370,20 @@ def test_nothing_begins_without_free_space(data_dir: Path, clock: Clock) -> None
 
 
 def test_without_a_journal_nothing_runs_and_somebody_is_told(data_dir: Path, clock: Clock) -> None:
-    (data_dir / "runs.sqlite").write_bytes(b"broken" * 1000)
+    with closing(sqlite3.connect(data_dir / "runs.sqlite")) as journal:
+        journal.execute("PRAGMA user_version = 1000")  # of a newer Materia: intact, and not ours to remove
     settings = settings_of(data_dir)
     assert tick(settings, clock, quick).ran == ()
     assert "journal-broken" in recall(settings.supervisor_dir).alerts
+
+
+def test_a_damaged_journal_is_set_aside_and_what_is_due_runs(data_dir: Path, clock: Clock) -> None:
+    (data_dir / "runs.sqlite").write_bytes(b"broken" * 1000)
+    settings = settings_of(data_dir)
+    ran = tick(settings, clock, quick).ran
+    assert [(slot.pipeline, outcome) for slot, outcome in ran] == [("run-all", "done"), ("export_serving", "done")]
+    (aside,) = (data_dir / "quarantine").iterdir()
+    assert aside.name.endswith("-runs.sqlite") and aside.read_bytes() == b"broken" * 1000
 
 
 def test_a_damaged_memory_begins_anew(data_dir: Path, clock: Clock) -> None:

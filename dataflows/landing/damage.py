@@ -1,0 +1,83 @@
+"""What a cheap look finds damaged in a landing folder: sizes, and the beginning and end of each file.
+
+Bytes that changed in the middle of a file are found by the scrub, which reads everything.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dataflows.errors import LandingError
+from dataflows.landing.local import LocalLanding
+from dataflows.landing.snapshot import Snapshot
+
+_END_BYTES = 66_000
+"""The end record of a zip and the longest comment after it."""
+_END_RECORD = b"PK\x05\x06"
+_PARQUET = b"PAR1"
+
+
+class Part(StrEnum):
+    """Which of a snapshot's files it is."""
+
+    ZIP = "zip"
+    ROWS = "rows"
+    MARKER = "marker"
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    """A file of a landing, and why it cannot be what was landed."""
+
+    part: Part
+    path: Path
+    why: str
+    snapshot: Snapshot | None = None
+    """What its marker says; None where the marker is what is damaged."""
+
+
+def look_over(landing: LocalLanding, *, keeps_zips: bool) -> Iterator[DamagedFile]:
+    """The damaged files of a folder. Without `keeps_zips` it is a bucket's cache, which may lack zips and rows."""
+    for marker in sorted(landing.root.glob("psd/*.json")):
+        try:
+            snapshot = landing.find(marker.stem)
+        except LandingError as error:
+            yield DamagedFile(Part.MARKER, marker, str(error).partition("; ")[0])
+            continue
+        if snapshot is None:
+            continue
+        zip_path, rows_path = landing.zip_path(snapshot.key), landing.rows_path(snapshot)
+        if (keeps_zips or zip_path.exists()) and (why := _zip_fault(zip_path, snapshot.size_bytes)):
+            yield DamagedFile(Part.ZIP, zip_path, why, snapshot)
+        if rows_path.exists() and (why := _rows_fault(rows_path)):
+            yield DamagedFile(Part.ROWS, rows_path, why, snapshot)
+
+
+def _zip_fault(path: Path, wanted_bytes: int) -> str | None:
+    try:
+        with path.open("rb") as file:
+            size_bytes = file.seek(0, 2)
+            if size_bytes != wanted_bytes:
+                return f"it has {size_bytes:,} bytes instead of {wanted_bytes:,}"
+            file.seek(0)
+            start = file.read(4)
+            file.seek(max(size_bytes - _END_BYTES, 0))
+            is_whole = start[:2] == _END_RECORD[:2] and _END_RECORD in file.read()
+            return None if is_whole else "it does not begin and end as a zip does"
+    except FileNotFoundError:
+        return "it is gone"
+
+
+def _rows_fault(path: Path) -> str | None:
+    with path.open("rb") as file:
+        size_bytes = file.seek(0, 2)
+        if size_bytes < 3 * len(_PARQUET):
+            return f"only {size_bytes} bytes are left"
+        file.seek(0)
+        start = file.read(4)
+        file.seek(-8, 2)
+        footer = file.read(8)
+        footer_bytes = int.from_bytes(footer[:4], "little")
+        is_whole = start == footer[4:] == _PARQUET and footer_bytes + 12 <= size_bytes
+        return None if is_whole else "it does not begin and end as a Parquet file does"

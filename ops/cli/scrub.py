@@ -1,0 +1,40 @@
+"""`materia scrub`: read every stored byte and compare it with what was recorded."""
+
+import click
+
+from ops.cli.output import print_json
+from ops.config.settings import Settings
+from ops.host.exits import Exit
+
+
+@click.command(short_help="Read every stored byte and compare it with what was recorded.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def scrub(ctx: click.Context, as_json: bool) -> None:
+    """Verify landed zips, generations, lakehouse and unpacked rows, here and in the bucket where one is set.
+
+    The supervisor does it weekly. `materia status` names what is damaged until it is repaired. Exits with 1 when a
+    file is damaged, or could not be read.
+    """
+    from ops.integrity.scrub import scrub as scrub_all
+    from ops.journal.run import utc_now
+    from ops.pipelines.handover import remote_of
+
+    settings = Settings.from_environ()
+    remote = remote_of(settings)
+    bucket, shelf = (remote.landing, remote.shelf) if remote else (None, None)
+    checked = []
+    for each in scrub_all(settings, bucket, shelf, utc_now()):
+        checked.append(each)
+        if each.damage is not None and not as_json:
+            click.echo(f"{each.kind} {each.where} is damaged: {each.damage.why}")
+    damaged = {each.where: each.damage for each in checked if each.damage}
+    count = len({each.where for each in checked})
+    if as_json:
+        print_json({"ok": not damaged, "files": count, "damage": list(damaged.values())})
+    else:
+        verdict = (
+            f"{len(damaged)} are damaged; `materia status` names what repairs them" if damaged else "all as recorded"
+        )
+        click.echo(f"{count} files read: {verdict}")
+    ctx.exit(Exit.FAILED if damaged else Exit.DONE)

@@ -1,0 +1,115 @@
+"""All damage that is known: what a cheap look finds now, and what the last scrub found and nobody repaired."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataflows.errors import ServingError
+from dataflows.lakehouse.database_file import fault_of
+from dataflows.landing.damage import Part, look_over
+from dataflows.landing.local import LocalLanding
+from dataflows.serving.generation import FOREIGN_NUMBER, Generation, read_sidecar
+from dataflows.serving.store import ServingStore
+from ops.config.settings import Settings
+from ops.integrity.record import Damage, Kind, read_record
+
+_KINDS = {Part.ZIP: Kind.ZIP, Part.ROWS: Kind.ROWS, Part.MARKER: Kind.MARKER}
+_IN_BUCKET = (Kind.BUCKET_ZIP, Kind.BUCKET_GENERATION)
+
+
+def known_damage(settings: Settings) -> tuple[Damage, ...]:
+    """Every damaged file that is known, each once. Reads a few kilobytes of each file and imports nothing heavy."""
+    found = {each.where: each for each in (*_recorded(settings), *look(settings))}
+    return tuple(found.values())
+
+
+def look(settings: Settings) -> Iterator[Damage]:
+    """What a cheap look finds: sizes, beginnings and ends, and the checksums where DuckDB begins to read."""
+    yield from _serving(settings)
+    yield from lakehouse_damage(settings)
+    if (lost := lost_half(settings)) and _is_older_than_served(settings):
+        yield lost
+    for each in look_over(LocalLanding(settings.landing_dir), keeps_zips=settings.r2 is None):
+        yield Damage(
+            _KINDS[each.part], str(each.path), each.why, each.path.stem if not each.snapshot else each.snapshot.key
+        )
+
+
+def lakehouse_damage(settings: Settings) -> Iterator[Damage]:
+    """The lakehouse and SQLMesh's state; a DuckLake is not looked at, nor a file that does not exist."""
+    if settings.used_ducklake:
+        return
+    for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):
+        if why := _fault(path):
+            yield Damage(kind, str(path), why)
+
+
+def lost_half(settings: Settings) -> Damage | None:
+    """The lakehouse or SQLMesh's state when only the other is there: each is of no use alone.
+
+    While no run writes, that is damage; a run that builds the lakehouse makes one of them before the other.
+    """
+    if settings.used_ducklake:
+        return None
+    lakehouse, state = settings.lakehouse_path.exists(), settings.sqlmesh_state_path.exists()
+    if lakehouse == state:
+        return None
+    gone = (Kind.LAKEHOUSE, settings.lakehouse_path) if state else (Kind.STATE, settings.sqlmesh_state_path)
+    return Damage(gone[0], str(gone[1]), "it is gone")
+
+
+def generation_fault(path: Path, generation: Generation) -> str | None:
+    """Why the file of a generation cannot be what was published; None when a cheap look finds nothing."""
+    try:
+        size_bytes = path.stat().st_size
+    except FileNotFoundError:
+        return "it is gone"
+    if generation.number != FOREIGN_NUMBER and size_bytes != generation.size_bytes:
+        return f"it has {size_bytes:,} bytes instead of {generation.size_bytes:,}"
+    return _fault(path)
+
+
+def _serving(settings: Settings) -> Iterator[Damage]:
+    store = ServingStore(settings.serving_path)
+    try:
+        served = store.served()
+    except ServingError:
+        served = None  # a problem of its own
+    if served is not None:
+        path = settings.serving_path.resolve()
+        if why := generation_fault(path, served):
+            yield Damage(Kind.SERVED, str(path), why, str(served.number))
+    for number in store.numbers():
+        if served is not None and number == served.number:
+            continue
+        path = store.path(number)
+        try:
+            generation = read_sidecar(path)
+        except ServingError:
+            yield Damage(Kind.GENERATION, str(path), "its sidecar cannot be read", str(number))
+            continue
+        if generation is not None and (why := generation_fault(path, generation)):
+            yield Damage(Kind.GENERATION, str(path), why, str(number))
+
+
+def _is_older_than_served(settings: Settings) -> bool:
+    """Whether what is left of the lakehouse was there when the served generation was published, so no run builds it."""
+    try:
+        served = ServingStore(settings.serving_path).served()
+        left = settings.lakehouse_path if settings.lakehouse_path.exists() else settings.sqlmesh_state_path
+        return served is not None and left.stat().st_mtime <= served.created_at.timestamp()
+    except (ServingError, OSError):
+        return False
+
+
+def _recorded(settings: Settings) -> Iterator[Damage]:
+    """What the last scrub found; a file that has gone since is no longer damaged, but missing."""
+    for each in read_record(settings).damage:
+        if each.kind in _IN_BUCKET or Path(each.where).exists():
+            yield each
+
+
+def _fault(path: Path) -> str | None:
+    try:
+        return fault_of(path)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"

@@ -1,0 +1,95 @@
+"""What the last scrub found: a small file in the data directory, which `status` reads and what repairs corrects."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from dataflows.files import write_durably
+from ops.config.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Kind(StrEnum):
+    """What a damaged file is, which decides how it is repaired."""
+
+    SERVED = "served generation"
+    GENERATION = "kept generation"
+    LAKEHOUSE = "lakehouse"
+    STATE = "SQLMesh's state"
+    ROWS = "unpacked rows"
+    MARKER = "landing marker"
+    ZIP = "landed zip"
+    BUCKET_ZIP = "landed zip in the bucket"
+    BUCKET_GENERATION = "generation in the bucket"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A damaged file."""
+
+    kind: Kind
+    where: str
+    """Its path, or its address in the bucket."""
+    why: str
+    key: str = ""
+    """The snapshot's key, or the generation's number."""
+
+    @property
+    def name(self) -> str:
+        """Short, but enough to find the file."""
+        return self.where.rsplit("/", 1)[-1] if self.kind is not Kind.ROWS else f"{self.key}'s rows.parquet"
+
+
+@dataclass(frozen=True)
+class ScrubRecord:
+    """When everything was verified, and what was found then and is not repaired yet."""
+
+    verified_at: datetime | None = None
+    """The end of the last scrub that read everything."""
+    attempted_at: datetime | None = None
+    error: str = ""
+    """Why the last attempt could not read everything; empty when it did."""
+    damage: tuple[Damage, ...] = ()
+
+
+def record_path(settings: Settings) -> Path:
+    return settings.data_dir / "scrub.json"
+
+
+def read_record(settings: Settings) -> ScrubRecord:
+    """What the last scrub found; an empty record, with a warning, when the file is damaged: then a scrub is due."""
+    try:
+        record = json.loads(record_path(settings).read_text())
+        return ScrubRecord(
+            _time(record["verified_at"]),
+            _time(record["attempted_at"]),
+            str(record["error"]),
+            tuple(Damage(**{**each, "kind": Kind(each["kind"])}) for each in record["damage"]),
+        )
+    except FileNotFoundError:
+        return ScrubRecord()
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.warning("the record of the last scrub is damaged; a new scrub is due", extra={"error": str(error)})
+        return ScrubRecord()
+
+
+def write_record(settings: Settings, record: ScrubRecord) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    write_durably(record_path(settings), json.dumps(asdict(record), default=datetime.isoformat, indent=1))
+
+
+def forget(settings: Settings, is_repaired: Callable[[Damage], bool]) -> None:
+    """Drop from the record what was repaired and verified."""
+    record = read_record(settings)
+    left = tuple(each for each in record.damage if not is_repaired(each))
+    if left != record.damage:
+        write_record(settings, replace(record, damage=left))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

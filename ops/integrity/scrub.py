@@ -1,0 +1,170 @@
+"""The scrub: every stored byte is read and compared with what was recorded of it, here and in the bucket.
+
+Landed zips and generations by their sha256, the lakehouse and SQLMesh's state by DuckDB's checksums, unpacked rows by
+reading them. What is damaged is recorded for `status`; what could not be read for another reason is an error, and
+proves nothing.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflows.errors import (
+    LandingError,
+    LockHeldError,
+    ObjectDamagedError,
+    ObjectMissingError,
+    ServingBrokenError,
+    ServingMissingError,
+)
+from dataflows.lakehouse.database_file import damaged_blocks, fault_of
+from dataflows.landing.local import LocalLanding
+from dataflows.serving.store import ServingStore
+from ops.config.settings import Settings
+from ops.host.lock import writer_lock
+from ops.integrity.damage import look
+from ops.integrity.record import Damage, Kind, read_record, write_record
+
+if TYPE_CHECKING:
+    from dataflows.landing.bucket import R2Landing
+    from dataflows.serving.remote import GenerationShelf
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A stored file that was read: what it is, where, and what is wrong with it, if anything."""
+
+    kind: Kind
+    where: str
+    damage: Damage | None = None
+
+
+def scrub(
+    settings: Settings, bucket: "R2Landing | None", shelf: "GenerationShelf | None", now: datetime
+) -> Iterator[Checked]:
+    """Read everything, yield each file as it is checked, and record what is damaged.
+
+    Raises LockHeldError while a run writes here, and whatever keeps the scrub from reading everything; that is
+    recorded as well, and what was known before stays known.
+    """
+    before = read_record(settings)
+    found: dict[str, Damage] = {}
+    try:
+        for checked in _check_all(settings, bucket, shelf):
+            if checked.damage is not None:
+                found[checked.where] = checked.damage
+            yield checked
+    except LockHeldError:
+        raise
+    except Exception as error:
+        kept = {each.where: each for each in before.damage} | found
+        write_record(settings, replace(before, attempted_at=now, error=str(error), damage=tuple(kept.values())))
+        raise
+    write_record(settings, replace(before, verified_at=now, attempted_at=now, error="", damage=tuple(found.values())))
+
+
+def _check_all(settings: Settings, bucket: "R2Landing | None", shelf: "GenerationShelf | None") -> Iterator[Checked]:
+    with writer_lock(settings.lock_path, "scrub"):
+        yield from _lakehouse(settings)
+        yield from _generations(settings)
+        yield from _local_landing(settings)
+    for each in look(settings):  # what is gone, or cannot be opened, was passed over above
+        yield Checked(each.kind, each.where, each)
+    if bucket is not None:
+        yield from _bucket_landing(bucket)
+    if shelf is not None:
+        yield from _newest_in_bucket(shelf, settings)
+
+
+def _lakehouse(settings: Settings) -> Iterator[Checked]:
+    if settings.used_ducklake:
+        return
+    for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):
+        if not path.exists():
+            continue
+        if (why := fault_of(path)) is None and (blocks := list(damaged_blocks(path))):
+            why = f"{len(blocks)} of its blocks have a wrong checksum"
+        yield Checked(kind, str(path), Damage(kind, str(path), why) if why else None)
+
+
+def _generations(settings: Settings) -> Iterator[Checked]:
+    store = ServingStore(settings.serving_path)
+    for number in store.numbers():
+        kind = Kind.SERVED if number == store.served_number() else Kind.GENERATION
+        path, damage = str(store.path(number)), None
+        try:
+            store.check(number)
+        except ServingBrokenError:
+            damage = Damage(kind, path, "its sha256 is not the published one", str(number))
+        except ServingMissingError:
+            continue  # the sidecar is a problem of its own
+        yield Checked(kind, path, damage)
+
+
+def _local_landing(settings: Settings) -> Iterator[Checked]:
+    from dataflows.landing.verify import check_bytes, check_rows
+
+    local = LocalLanding(settings.landing_dir)
+    for marker in sorted(local.root.glob("psd/*.json")):
+        try:
+            snapshot = local.find(marker.stem)
+        except LandingError:
+            continue  # `look` names it
+        if snapshot is None:
+            continue
+        for kind, path, check in (
+            (Kind.ZIP, local.zip_path(snapshot.key), check_bytes),
+            (Kind.ROWS, local.rows_path(snapshot), check_rows),
+        ):
+            if not path.exists():
+                continue
+            try:
+                check(snapshot, path)
+                damage = None
+            except LandingError as error:
+                damage = Damage(kind, str(path), _reason(error, path), snapshot.key)
+            yield Checked(kind, str(path), damage)
+
+
+def _bucket_landing(bucket: "R2Landing") -> Iterator[Checked]:
+    from dataflows.landing.bucket import zip_key
+
+    for snapshot in bucket.snapshots():
+        where = bucket.store.bucket.url(zip_key(snapshot.key))
+        try:
+            with bucket.zip_file(snapshot):
+                damage = None
+        except (ObjectDamagedError, ObjectMissingError) as error:
+            damage = Damage(Kind.BUCKET_ZIP, where, _brief(error), snapshot.key)
+        yield Checked(Kind.BUCKET_ZIP, where, damage)
+
+
+def _newest_in_bucket(shelf: "GenerationShelf", settings: Settings) -> Iterator[Checked]:
+    newest = shelf.newest()
+    if newest is None:
+        return
+    try:
+        shelf.check(newest, settings.landing_dir / ".partial")
+        damage = None
+    except (ObjectDamagedError, ObjectMissingError) as error:
+        damage = Damage(Kind.BUCKET_GENERATION, shelf.url(newest), _brief(error), str(newest.number))
+    yield Checked(Kind.BUCKET_GENERATION, shelf.url(newest), damage)
+
+
+def _brief(error: Exception) -> str:
+    return "it is gone" if isinstance(error, ObjectMissingError) else "its sha256 is not the recorded one"
+
+
+def _reason(error: Exception, path: Path) -> str:
+    return str(error).partition("; ")[0].removeprefix(f"{path} ")
+
+
+def is_anything_stored(settings: Settings) -> bool:
+    """Whether there is anything to read."""
+    has_landing = next(iter(settings.landing_dir.glob("psd/*.json")), None) is not None
+    return has_landing or settings.r2 is not None or bool(ServingStore(settings.serving_path).numbers())
