@@ -104,7 +104,7 @@ def gated(verified: Built, serving: ServingStore, gate: Gate) -> Built:
     served = serving.served()
     if served is None:
         return verified
-    if is_redated(serving.path(served.number), verified.path):
+    if is_redated(serving.served_path(), verified.path):
         log.info("releases have other days than in the served generation: rows are not compared with it")
         faults = faults_against(served, verified.facts, max_row_loss=1.0)
     else:

@@ -5,7 +5,9 @@ A file is three headers of 4 KB and blocks of `block_bytes`; each of them begins
 how many blocks there are and where the catalog begins.
 """
 
+import fcntl
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from functools import reduce
@@ -22,8 +24,11 @@ _LARGEST_BLOCK_BYTES = 1 << 18
 
 _FACTOR, _SEED, _MASK = 0xBF58476D1CE4E5B9, 5381, (1 << 64) - 1
 
-_LOOKS, _PAUSE_S = 3, 0.02
-"""A run that writes a checkpoint changes header and size one after the other: a fault counts when it stays."""
+_LOOKS, _PAUSE_S = 2, 0.02
+"""A run may have closed the file between the look at its size and the one at its lock: a fault counts when it stays."""
+
+_FLOCK = "hhqqi"
+"""Linux's `struct flock`: type, whence, start, length, process."""
 
 
 class _FaultError(Exception):
@@ -33,6 +38,8 @@ class _FaultError(Exception):
 def fault_of(path: Path) -> str | None:
     """Why a database file cannot be whole, in a few words; None when its headers, its size and its catalog's first
     block are as DuckDB wrote them, or when there is no file. Reads at most 300 KB. Raises OSError.
+
+    A file that a process has open for writing is not judged: a checkpoint changes size and headers one after the other.
     """
     for look in range(_LOOKS):
         if look:
@@ -47,6 +54,8 @@ def fault_of(path: Path) -> str | None:
             return None
         except _FaultError as error:
             fault = str(error)
+            if _is_being_written(path):
+                return None
     return fault
 
 
@@ -64,6 +73,17 @@ def damaged_blocks(path: Path) -> Iterator[int]:
             checksum = int(np.bitwise_xor.reduce(words[1:] * np.uint64(_FACTOR))) ^ _SEED
             if checksum != int(words[0]) and words.any():
                 yield number
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether another process holds the lock that DuckDB takes to write; asks for the lock's holder and takes none."""
+    if sys.platform != "linux":
+        return False
+    with path.open("rb") as file:
+        asked = struct.pack(_FLOCK, fcntl.F_RDLCK, 0, 0, 0, 0)
+        answer = fcntl.fcntl(file.fileno(), fcntl.F_GETLK, asked)
+        lock_type: int = struct.unpack(_FLOCK, answer)[0]
+        return lock_type == fcntl.F_WRLCK
 
 
 def _layout(file: BinaryIO) -> tuple[int, int, int | None]:

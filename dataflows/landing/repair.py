@@ -5,7 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 from dataflows.errors import LandingError, MateriaError, SettingsError
@@ -45,7 +45,8 @@ def restore_zip(
 def restore_marker(marker: Path, local: LocalLanding, archive_url: str, dataset: str) -> Snapshot:
     """Write a landed zip's marker again, from the zip itself: its name holds its month and the start of its sha256.
 
-    The address is the archive's for that month, without validators. Raises LandingError where the zip does not fit.
+    The address is the archive's for that month, without validators. The day is that of the folder of its rows, where
+    that is left: it may have come from a header. Raises LandingError where the zip does not fit its name.
     """
     zip_path = local.zip_path(marker.stem)
     if not zip_path.exists():
@@ -59,7 +60,9 @@ def restore_marker(marker: Path, local: LocalLanding, archive_url: str, dataset:
         raise LandingError(
             f"{marker} cannot be read, and {zip_path.name} is not what its name says; restore both from a backup"
         )
-    release = release_of(archive_url, _dataset_of(marker.stem, local) or dataset, month)
+    rows_folder = next(iter(local.root.glob(f"raw/*/released_on=*/key={marker.stem}")), None)
+    found = rows_folder.parent.parent.name if rows_folder else dataset
+    release = release_of(archive_url, found, month)
     landed_at = datetime.fromtimestamp(zip_path.stat().st_mtime, UTC)
     local.workspace.mkdir(parents=True, exist_ok=True)
     rows_path = local.workspace / f"{marker.stem}.parquet"
@@ -68,6 +71,10 @@ def restore_marker(marker: Path, local: LocalLanding, archive_url: str, dataset:
     stamp = newest_stamp(rows_path, latest_plausible(month, inner, landed_at))
     dating = date_release(month, Evidence(inner, stamp, None))
     assert dating is not None  # the address names a month
+    released_on, published_at = dating.released_on, dating.published_at
+    if rows_folder is not None:
+        released_on = date.fromisoformat(rows_folder.parent.name.removeprefix("released_on="))
+        published_at = published_at or datetime.combine(released_on, time())
     snapshot = Snapshot(
         dataset=release.dataset,
         url=release.url,
@@ -75,14 +82,14 @@ def restore_marker(marker: Path, local: LocalLanding, archive_url: str, dataset:
         last_modified=None,
         release_year=dating.month.year,
         release_month=dating.month.month,
-        released_on=dating.released_on,
+        released_on=released_on,
         size_bytes=zip_path.stat().st_size,
         sha256=sha256,
         member=contents.member,
         row_count=contents.row_count,
         landed_at=landed_at,
         key=marker.stem,
-        published_at=dating.published_at,
+        published_at=published_at,
         newest_stamp=str(stamp) if stamp else None,
     )
     local.keep_rows(snapshot, rows_path)
@@ -145,12 +152,6 @@ def _download(snapshot: Snapshot, archive: Archive, target: Path) -> bool:
         )
     archive.download(release, target)
     return True
-
-
-def _dataset_of(key: str, local: LocalLanding) -> str | None:
-    """The dataset under which the rows of a snapshot lie."""
-    found = next(iter(local.root.glob(f"raw/*/released_on=*/key={key}")), None)
-    return found.parent.parent.name if found else None
 
 
 def _sha256(path: Path) -> str:

@@ -47,7 +47,7 @@ class ServingStore:
         """
         if not os.path.lexists(self.serving_path):
             return None
-        target = Path(os.path.realpath(self.serving_path))  # `resolve` raises RuntimeError for links in a circle
+        target = self.served_path()
         if not target.is_file():
             raise ServingBrokenError(f"{self.serving_path} points at {target}, which is gone; run `materia run-all`")
         return read_sidecar(target) or foreign_generation(target)
@@ -60,6 +60,10 @@ class ServingStore:
     def numbers(self) -> tuple[int, ...]:
         """The numbers that have both a database file and a sidecar, ascending."""
         return tuple(self._complete())
+
+    def served_path(self) -> Path:
+        """The file that is served: a generation's, or one that Materia did not publish."""
+        return Path(os.path.realpath(self.serving_path))  # `resolve` raises RuntimeError for links in a circle
 
     def served_number(self) -> int | None:
         """The number that the serving path leads to, whether or not its files are there; None for a plain file."""

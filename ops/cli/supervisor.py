@@ -40,6 +40,21 @@ def run(session: Any) -> None:
     loop.run(_begin(session), click.echo)
 
 
+@supervisor.command("test-alert", short_help="Send one alert to ALERT_WEBHOOK_URL.")
+@click.pass_context
+def test_alert(ctx: click.Context) -> None:
+    """Send one alert that says it is a test to ALERT_WEBHOOK_URL. Exits with 1 when the webhook did not take it."""
+    from ops.health.alerts import send_test
+    from ops.host.exits import Exit
+    from ops.journal.run import utc_now
+
+    if send_test(_begin(ctx.obj), utc_now()):
+        click.echo("the webhook took the test alert")
+        return
+    click.echo("the webhook did not take the test alert; the line above says why. Check ALERT_WEBHOOK_URL", err=True)
+    ctx.exit(Exit.FAILED)
+
+
 @supervisor.command(short_help="Answer /health on loopback with what `materia status` says.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8470, show_default=True, help="0 takes a free one.")
 @click.pass_obj

@@ -1,6 +1,7 @@
 """`materia worker`: machines that exist only while they work."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,7 @@ def destroy(name: str, as_json: bool) -> None:
 def reap(if_possible: bool, as_json: bool) -> None:
     """Destroy what carries our label and outlived its time, and ours whose run is over; keys and firewalls too."""
     from dataflows.errors import SettingsError
+    from ops.health.memory import Reaping, recall, remember
     from ops.journal.journal import Journal
     from ops.journal.run import utc_now
     from ops.workers import hiring
@@ -137,6 +139,9 @@ def reap(if_possible: bool, as_json: bool) -> None:
         click.echo("no provider's credentials are set, nothing to reap")
         return
     gone = hiring.reap_everywhere(workers, settings, Journal(settings.journal_path), utc_now())
+    memory = recall(settings.supervisor_dir)
+    if memory.reaping is not None and memory.reaping.failing_since is not None:
+        remember(settings.supervisor_dir, replace(memory, reaping=Reaping(utc_now())))
     if as_json:
         print_json({"destroyed": gone})
     else:

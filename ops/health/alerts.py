@@ -13,6 +13,7 @@ from threading import Thread
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
+from dataflows.errors import SettingsError
 from ops.config.schedule import Backoff
 from ops.config.settings import Settings
 from ops.health.memory import Memory, Raised, Webhook
@@ -47,6 +48,14 @@ def tell(settings: Settings, status: Status, memory: Memory) -> Memory:
             log.info("resolved", extra={"alert": key, "what": alert.what})
             alerts[key] = replace(alert, is_over=True)
     return _delivered(settings.supervision.alert_webhook_url, replace(memory, alerts=alerts), status.checked_at)
+
+
+def send_test(settings: Settings, now: datetime) -> bool:
+    """Send one alert to the webhook that says it is a test; whether it was taken. Raises SettingsError without one."""
+    url = settings.supervision.alert_webhook_url
+    if url is None:
+        raise SettingsError("ALERT_WEBHOOK_URL is not set, so no alert leaves this host; set it and try again")
+    return _post(url, "test", Raised("test", "this is a test alert", "nothing to do", now))
 
 
 def _raise(key: str, problem: Problem, now: datetime) -> Raised:

@@ -119,7 +119,7 @@ def read_heartbeat(supervisor_dir: Path) -> Heartbeat | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise JournalError(f"{path} cannot be read ({error}); remove it, the next tick writes a new one") from error
+        raise JournalError(f"{path} cannot be read ({error}); rm {path}, the supervisor writes a new one") from error
     return parse_heartbeat(text, str(path))
 
 
@@ -139,4 +139,4 @@ def parse_heartbeat(text: str, where: str = "the host's heartbeat.json") -> Hear
             raise ValueError("a field is of another kind")
         return found
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise JournalError(f"{where} is no heartbeat ({error}); remove it, the next tick writes a new one") from error
+        raise JournalError(f"{where} is no heartbeat ({error}); rm {where}, the supervisor writes a new one") from error

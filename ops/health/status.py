@@ -4,6 +4,7 @@ Cheap to take: it reads the journal, descriptions, and the beginning and end of 
 imported.
 """
 
+import shlex
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ from ops.workers.errors import WorkerError
 PIPELINES = ("run-all", "extract", "transform", "export_serving")
 LAST_USUAL_RELEASE_DAY = 15
 FETCH_STALE_AFTER = timedelta(hours=24)
+_COMMANDS = {
+    "run-all": "run-all",
+    "backfill": "backfill",
+    "rollback": "serving rollback",
+    "repair": "landing repair",
+    "demo": "demo",
+}
+"""How a pipeline is run whose command is not `pipeline run`."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ def _failures(journal: Journal) -> Iterator[Problem]:
                 Severity.FAILED,
                 f"{pipeline} {failure.status} (run {failure.id}): {failure.error or 'no reason recorded'}",
                 failure.ended_at or failure.started_at,
-                f"materia runs show {failure.id}",
+                f"{_again(failure)}; `materia runs show {failure.id}` tells why it failed",
                 failure.id,
                 key=f"failed-{pipeline}",
             )
@@ -217,6 +226,12 @@ def _iceberg_problems(settings: Settings, generation: Generation | None, journal
         next_step = f"materia iceberg publish; materia runs show {failure.id} tells more"
         since = failure.ended_at or failure.started_at
         yield Problem(Severity.FAILED, what, since, next_step, failure.id, key="iceberg-behind")
+
+
+def _again(failure: Run) -> str:
+    """The command that does what a failed run was to do."""
+    command = _COMMANDS.get(failure.pipeline, f"pipeline run {failure.pipeline}")
+    return shlex.join(["materia", *command.split(), *failure.arguments])
 
 
 def _told_by_child(journal: Journal, failure: Run) -> bool:
@@ -258,7 +273,13 @@ def _disk_problems(settings: Settings) -> Iterator[Problem]:
     free_bytes = shutil.disk_usage(place).free
     if free_bytes < least_bytes:
         what = f"{place} has {free_bytes / 1e6:,.0f} MB free, less than {least_bytes / 1e6:,.0f} MB"
-        yield Problem(Severity.FAILED, what, None, "make room; no scheduled run begins before", key="disk-full")
+        yield Problem(
+            Severity.FAILED,
+            what,
+            None,
+            "free some space, or lower MATERIA_MIN_FREE_MB; no scheduled run begins before",
+            key="disk-full",
+        )
 
 
 def _worker_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
@@ -279,7 +300,7 @@ def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str
         heartbeat = read_heartbeat(settings.supervisor_dir)
     except JournalError as error:
         yield _problem_of(error, "heartbeat-broken")
-        return
+        heartbeat = None
     if heartbeat is not None and heartbeat.is_failing:
         succeeded = (
             f"the last good one was at {heartbeat.succeeded_at:%Y-%m-%d %H:%M} UTC"
@@ -292,7 +313,9 @@ def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str
         )
         yield Problem(Severity.FAILED, what, heartbeat.failing_since, next_step, key="supervisor-failing")
     elif heartbeat is not None and heartbeat.is_late(now):
-        next_step = f"see why on {heartbeat.host}: systemctl status materia-supervisor"
+        next_step = (
+            f"on {heartbeat.host}: systemctl restart materia-supervisor; journalctl -u materia-supervisor tells why"
+        )
         what = f"the supervisor does not respond (last heartbeat: {heartbeat.doing})"
         yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
     memory = recall(settings.supervisor_dir)
@@ -314,7 +337,7 @@ def _unrecorded_problems(settings: Settings, memory: Memory) -> Iterator[Problem
     for cause, pipelines in causes.items():
         first = memory.attempts[pipelines[0]]
         what = f"{cause}: {' and '.join(pipelines)} could not be run for {first.trigger}"
-        next_step = f"see {settings.log_dir / f'scheduled-{pipelines[0]}.log'}; it is tried again"
+        next_step = f"see {settings.log_dir / f'scheduled-{pipelines[0]}.log'}; a later tick tries again"
         yield Problem(Severity.FAILED, what, first.last_at, next_step, key=f"unrecorded-{pipelines[0]}")
 
 
@@ -329,7 +352,7 @@ def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
     if refused.is_file():
         commit, _, why = refused.read_text(errors="replace").strip()[:500].partition(": ")
         what = f"{why or 'no reason recorded'}: the newest commit, {commit[:12]}, is not used"
-        next_step = "fix it and push; the last good commit goes on working"
+        next_step = "fix it and push; the last good commit stays in use"
         yield Problem(Severity.FAILED, what, _modified_at(refused), next_step, key="update-refused")
     if fetched.is_file() and now - _modified_at(fetched) > FETCH_STALE_AFTER:
         what = "no new code could be fetched for a day"

@@ -75,7 +75,7 @@ def _serving(settings: Settings) -> Iterator[Damage]:
     except ServingError:
         served = None  # a problem of its own
     if served is not None:
-        path = settings.serving_path.resolve()
+        path = store.served_path()
         if why := generation_fault(path, served):
             yield Damage(Kind.SERVED, str(path), why, str(served.number))
     for number in store.numbers():

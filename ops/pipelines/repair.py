@@ -28,17 +28,19 @@ _SERVING = (Kind.SERVED, Kind.GENERATION)
 log = logging.getLogger(__name__)
 
 
-def repair(job: Job) -> None:
-    """Repair all damage that is known, as a step of the run when there is any; what cannot be repaired is logged.
+def repair(job: Job) -> str | None:
+    """Repair all damage that is known, as a step of the run, and return what was done; None when no damage is known.
 
-    Raises only what makes every later step impossible too. The caller holds the writer's lock.
+    What cannot be repaired is part of that, and no error: most of it keeps no release from being served. The caller
+    holds the writer's lock.
     """
     damage = [*known_damage(job.settings), *filter(None, [lost_half(job.settings)])]
     if not damage and not _is_unreadable(job):
-        return
+        return None
     with job.recorder.step("damage_repaired") as note:
-        note.detail = "; ".join([*_repair_all(job, damage)])
-        log.warning("damage: %s", note.detail)
+        note.detail = "; ".join(_repair_all(job, damage))
+        log.warning("%s", note.detail)
+        return note.detail
 
 
 def repair_landing(job: Job) -> tuple[str, ...]:

@@ -40,8 +40,10 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
     with job(pipeline, settings, request, request.arguments) as begun:
-        repair(begun)
+        repaired = repair(begun)
         PIPELINES[pipeline].work(begun)
+        if repaired:
+            begun.recorder.result = f"{begun.recorder.result or 'done'}; {repaired}"
         return begun.recorder.result or "done"
 
 

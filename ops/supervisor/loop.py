@@ -4,10 +4,12 @@
 """
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 
 from dataflows.errors import LockHeldError
@@ -32,7 +34,7 @@ def once(settings: Settings, clock: Callable[[], datetime] = utc_now, command: C
     Raises whatever the tick raises, after the heartbeat and the alerts have it.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    return _tick(settings, clock, command)
+    return _tick(settings, clock, command, is_supervised=_is_child_of_loop())
 
 
 def run(
@@ -61,16 +63,20 @@ def run(
             sleep(settings.supervision.tick_s)
 
 
-def _tick(settings: Settings, clock: Callable[[], datetime], command: Command) -> Ticked:
+def _tick(
+    settings: Settings, clock: Callable[[], datetime], command: Command, *, is_supervised: bool = True
+) -> Ticked:
     try:
-        return tick(settings, clock, command)
+        return tick(settings, clock, command, is_supervised=is_supervised)
     except LockHeldError:
         raise  # another supervisor works here, and the heartbeat is its own
     except KeyboardInterrupt:
-        tick_stopped(settings.supervisor_dir, clock())
+        if is_supervised:
+            tick_stopped(settings.supervisor_dir, clock())
         raise
     except Exception as error:
-        _report_failure(settings, clock(), error)
+        if is_supervised:
+            _report_failure(settings, clock(), error)
         raise
 
 
@@ -84,6 +90,14 @@ def _report_failure(settings: Settings, now: datetime, error: Exception) -> None
         remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
     except Exception as second:
         log.error("a failed tick could not be reported", extra={"failed": said, "error": str(second)})
+
+
+def _is_child_of_loop() -> bool:
+    """Whether `supervisor.sh` started this process. A tick by hand is not a running supervisor."""
+    try:
+        return b"supervisor.sh" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

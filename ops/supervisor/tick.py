@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -33,6 +34,9 @@ from ops.supervisor.command import command_of, environ_of
 from ops.supervisor.notify import notify
 
 BACKOFF = Backoff()
+
+_beats = ContextVar("beats", default=True)
+"""Whether this tick is one of a loop's, whose end would be noticed by the missing heartbeat."""
 
 log = logging.getLogger(__name__)
 
@@ -59,27 +63,31 @@ def tick(
     command: Command = command_of,
     *,
     is_rehearsal: bool = False,
+    is_supervised: bool = True,
 ) -> Ticked:
-    """Do everything that is to be done now; returns when it is done.
+    """Do everything that is to be done now; returns when it is done. Without `is_supervised` it leaves no heartbeat.
 
     A rehearsal reaps no workers, pings nothing and does not feed the watchdog. Raises LockHeldError when another
     supervisor ticks here. A run that fails is no error of the tick: it is an alert, and is tried again.
     """
     settings.supervisor_dir.mkdir(parents=True, exist_ok=True)
     with writer_lock(settings.supervisor_dir / "supervisor.lock", "supervisor"):
-        tick_begins(settings.supervisor_dir, clock())
+        _beats.set(is_supervised)
+        if is_supervised:
+            tick_begins(settings.supervisor_dir, clock())
         if not is_rehearsal:
-            reaping.reap(settings, clock(), lambda: beat(settings.supervisor_dir, clock(), "reaping workers"))
+            reaping.reap(settings, clock(), lambda: _beat(settings, clock(), "reaping workers"))
         housekeeping.keep_house(settings, clock())
         ran = _run_what_is_due(settings, clock, command)
         if not is_rehearsal:
-            scrubbing.scrub(settings, clock(), lambda: beat(settings.supervisor_dir, clock(), "verifying what is stored"))
+            scrubbing.scrub(settings, clock(), lambda: _beat(settings, clock(), "verifying what is stored"))
         status = take_status(settings, clock())
         remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
         if not is_rehearsal:
             alerts.ping(settings.supervision.alert_ping_url)
         # Last: a tick that raises anywhere has not succeeded, and the watchdog is not fed.
-        tick_succeeded(settings.supervisor_dir, clock(), settings.supervision.tick_s)
+        if is_supervised:
+            tick_succeeded(settings.supervisor_dir, clock(), settings.supervision.tick_s)
         if not is_rehearsal:
             notify("WATCHDOG=1")
         return Ticked(ran, len(status.problems))
@@ -226,5 +234,10 @@ def _end_what_is_stuck(settings: Settings, now: datetime) -> None:
 
 def _alive(settings: Settings, now: datetime, doing: str) -> None:
     """A run is under way, within its deadline: say so to people and to systemd's watchdog."""
-    beat(settings.supervisor_dir, now, doing)
+    _beat(settings, now, doing)
     notify("WATCHDOG=1")
+
+
+def _beat(settings: Settings, now: datetime, doing: str) -> None:
+    if _beats.get():
+        beat(settings.supervisor_dir, now, doing)

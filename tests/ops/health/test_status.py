@@ -171,7 +171,8 @@ def test_a_failure_is_a_problem_until_the_pipeline_succeeds(settings: Settings, 
     failed = _record(journal, "transform", RunStatus.FAILED)
     _record(journal, "transform", RunStatus.INTERRUPTED)
     [problem] = take_status(settings, utc_now()).problems
-    assert (problem.severity, problem.next_step) == (Severity.FAILED, f"materia runs show {failed}")
+    assert problem.severity is Severity.FAILED and problem.run_id == failed
+    assert problem.next_step == f"materia pipeline run transform; `materia runs show {failed}` tells why it failed"
     assert problem.what == f"transform failed (run {failed}): no luck"
     _record(journal, "transform", RunStatus.DONE)
     assert _problems(settings) == []

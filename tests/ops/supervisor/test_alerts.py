@@ -41,7 +41,7 @@ def test_each_problem_is_told_once_and_once_more_when_it_is_over(data_dir: Path,
     record(data_dir, "transform", RunStatus.FAILED)  # another run, the same problem
     memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
     assert told(alarm) == [("raised", "failed-transform")]
-    assert "no luck" in alarm.told[0]["text"] and alarm.told[0]["next_step"].startswith("materia runs show")
+    assert "no luck" in alarm.told[0]["text"] and "`materia runs show" in alarm.told[0]["next_step"]
     record(data_dir, "transform", RunStatus.DONE)
     for _ in range(2):
         memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
