@@ -3,7 +3,7 @@
 Bytes that changed in the middle of a file are found by the scrub, which reads everything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from dataflows.landing.snapshot import Snapshot
 
 _END_BYTES = 66_000
 """The end record of a zip and the longest comment after it."""
-_END_RECORD = b"PK\x05\x06"
+_END_RECORD, _END_RECORD_BYTES = b"PK\x05\x06", 22
 _PARQUET = b"PAR1"
 
 
@@ -48,28 +48,40 @@ def look_over(landing: LocalLanding, *, keeps_zips: bool) -> Iterator[DamagedFil
         if snapshot is None:
             continue
         zip_path, rows_path = landing.zip_path(snapshot.key), landing.rows_path(snapshot)
-        if (keeps_zips or zip_path.exists()) and (why := _zip_fault(zip_path, snapshot.size_bytes)):
+        if (keeps_zips or zip_path.exists()) and (why := _told(_zip_fault, zip_path, snapshot)):
             yield DamagedFile(Part.ZIP, zip_path, why, snapshot)
-        if rows_path.exists() and (why := _rows_fault(rows_path)):
+        if rows_path.exists() and (why := _told(_rows_fault, rows_path, snapshot)):
             yield DamagedFile(Part.ROWS, rows_path, why, snapshot)
 
 
-def _zip_fault(path: Path, wanted_bytes: int) -> str | None:
+def _told(fault: Callable[[Path, Snapshot], str | None], path: Path, snapshot: Snapshot) -> str | None:
+    try:
+        return fault(path, snapshot)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+
+
+def _zip_fault(path: Path, snapshot: Snapshot) -> str | None:
+    wanted_bytes = snapshot.size_bytes
     try:
         with path.open("rb") as file:
             size_bytes = file.seek(0, 2)
             if size_bytes != wanted_bytes:
                 return f"it has {size_bytes:,} bytes instead of {wanted_bytes:,}"
             file.seek(0)
-            start = file.read(4)
-            file.seek(max(size_bytes - _END_BYTES, 0))
-            is_whole = start[:2] == _END_RECORD[:2] and _END_RECORD in file.read()
+            begins_well = file.read(2) == _END_RECORD[:2]
+            file.seek(max(size_bytes - _END_RECORD_BYTES, 0))
+            ends_well = file.read().startswith(_END_RECORD)
+            if not ends_well:
+                file.seek(max(size_bytes - _END_BYTES, 0))
+                ends_well = _END_RECORD in file.read()
+            is_whole = begins_well and ends_well
             return None if is_whole else "it does not begin and end as a zip does"
     except FileNotFoundError:
         return "it is gone"
 
 
-def _rows_fault(path: Path) -> str | None:
+def _rows_fault(path: Path, _: Snapshot) -> str | None:
     with path.open("rb") as file:
         size_bytes = file.seek(0, 2)
         if size_bytes < 3 * len(_PARQUET):

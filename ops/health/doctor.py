@@ -211,8 +211,8 @@ def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
         if locked := lock_conflict(str(error)):
             what, _, next_step = locked.partition("; ")
             return Finding("lakehouse", Verdict.WARNING, what, next_step)
-        step = f"restore {settings.lakehouse_path}, or remove it with its state: the next transform makes it anew"
-        return Finding("lakehouse", Verdict.FAILED, str(error), step)
+        # No failure: a run can do without, and a commit that repairs it must not be refused for it.
+        return Finding("lakehouse", Verdict.WARNING, str(error), "materia run-all, which builds it again")
     return Finding("lakehouse", Verdict.OK, f"{settings.lakehouse_path} opens, {tables} tables and views")
 
 
@@ -256,7 +256,7 @@ def _serving(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     try:
         tables = _tables(settings.serving_path.resolve())
     except _duckdb_error() as error:
-        return Finding("serving", Verdict.FAILED, str(error), "materia serving rollback")
+        return Finding("serving", Verdict.WARNING, str(error), "materia run-all, which publishes it again")
     return Finding("serving", Verdict.OK, f"generation {served.number} opens, {tables} tables and views")
 
 
@@ -278,6 +278,8 @@ def _duckdb_error() -> type[Exception]:
 
 
 def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
+    from ops.integrity.damage import known_damage
+    from ops.integrity.record import Kind
     from ops.pipelines.handover import landing_of, remote_of
 
     landing = landing_of(settings, remote_of(settings))
@@ -286,7 +288,13 @@ def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     place = next(path for path in (workspace, *workspace.parents) if path.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding("landing", Verdict.FAILED, f"{place} cannot be written to", f"chown it to {os.getuid()}")
-    return Finding("landing", Verdict.OK, f"{len(snapshots)} snapshots landed")
+    damaged = [each for each in known_damage(settings) if each.kind in (Kind.ZIP, Kind.BUCKET_ZIP)]
+    if damaged:
+        what = (
+            f"{len(damaged)} of {len(snapshots)} landed zips are damaged, such as {damaged[0].name}: {damaged[0].why}"
+        )
+        return Finding("landing", Verdict.WARNING, what, "materia landing repair")
+    return Finding("landing", Verdict.OK, f"{len(snapshots)} snapshots landed, no damage is known")
 
 
 def _iceberg(settings: Settings, _environ: Mapping[str, str]) -> Finding:

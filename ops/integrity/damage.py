@@ -24,7 +24,10 @@ def known_damage(settings: Settings) -> tuple[Damage, ...]:
 
 def look(settings: Settings) -> Iterator[Damage]:
     """What a cheap look finds: sizes, beginnings and ends, and the checksums where DuckDB begins to read."""
-    yield from _serving(settings)
+    try:
+        yield from _serving(settings)
+    except OSError as error:
+        yield Damage(Kind.SERVED, str(settings.serving_path), f"it cannot be read: {error.strerror}")
     yield from lakehouse_damage(settings)
     if (lost := lost_half(settings)) and _is_older_than_served(settings):
         yield lost
@@ -57,7 +60,7 @@ def lost_half(settings: Settings) -> Damage | None:
     return Damage(gone[0], str(gone[1]), "it is gone")
 
 
-def generation_fault(path: Path, generation: Generation) -> str | None:
+def generation_fault(path: Path, generation: Generation, *, is_served: bool) -> str | None:
     """Why the file of a generation cannot be what was published; None when a cheap look finds nothing."""
     try:
         size_bytes = path.stat().st_size
@@ -65,7 +68,7 @@ def generation_fault(path: Path, generation: Generation) -> str | None:
         return "it is gone"
     if generation.number != FOREIGN_NUMBER and size_bytes != generation.size_bytes:
         return f"it has {size_bytes:,} bytes instead of {generation.size_bytes:,}"
-    return _fault(path)
+    return _fault(path, with_catalog=is_served)
 
 
 def _serving(settings: Settings) -> Iterator[Damage]:
@@ -76,7 +79,7 @@ def _serving(settings: Settings) -> Iterator[Damage]:
         served = None  # a problem of its own
     if served is not None:
         path = store.served_path()
-        if why := generation_fault(path, served):
+        if why := generation_fault(path, served, is_served=True):
             yield Damage(Kind.SERVED, str(path), why, str(served.number))
     for number in store.numbers():
         if served is not None and number == served.number:
@@ -87,7 +90,7 @@ def _serving(settings: Settings) -> Iterator[Damage]:
         except ServingError:
             yield Damage(Kind.GENERATION, str(path), "its sidecar cannot be read", str(number))
             continue
-        if generation is not None and (why := generation_fault(path, generation)):
+        if generation is not None and (why := generation_fault(path, generation, is_served=False)):
             yield Damage(Kind.GENERATION, str(path), why, str(number))
 
 
@@ -108,8 +111,8 @@ def _recorded(settings: Settings) -> Iterator[Damage]:
             yield each
 
 
-def _fault(path: Path) -> str | None:
+def _fault(path: Path, *, with_catalog: bool = False) -> str | None:
     try:
-        return fault_of(path)
+        return fault_of(path, with_catalog=with_catalog)
     except OSError as error:
         return f"it cannot be read: {error.strerror}"

@@ -21,7 +21,7 @@ def set_aside(path: Path, now: datetime, folder: Path | None = None) -> Path | N
     """
     target_folder = folder or path.parent / FOLDER
     moved = None
-    for suffix in ("", ".wal", "-wal", "-shm"):
+    for suffix in (".wal", "-wal", "-shm", ""):  # the file last: a log without it would be taken for a new one's
         source = path.with_name(path.name + suffix)
         if source.is_file() or source.is_symlink():
             target_folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dataflows.errors import MateriaError, ServingError
+from dataflows.files import move_durably
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import read_sidecar, sidecar_of
@@ -115,6 +116,7 @@ def _restore_marker(job: Job, damage: Damage) -> str:
     from dataflows.landing.repair import restore_marker
 
     marker, local = Path(damage.where), LocalLanding(job.settings.landing_dir)
+    marker.read_bytes()  # one that may not be read is not damaged: that raises
     aside = set_aside(marker, utc_now(), job.settings.data_dir / FOLDER)
     if job.remote is not None:
         return "the bucket's is fetched again"
@@ -122,7 +124,7 @@ def _restore_marker(job: Job, damage: Damage) -> str:
         restore_marker(marker, local, job.settings.archive_url, job.settings.dataset)
     except BaseException:
         if aside is not None:
-            aside.replace(marker)  # what is left of it still says that a snapshot was landed
+            move_durably(aside, marker)  # what is left of it still says that a snapshot was landed
         raise
     return "written again from its zip"
 

@@ -63,9 +63,7 @@ def run(
             sleep(settings.supervision.tick_s)
 
 
-def _tick(
-    settings: Settings, clock: Callable[[], datetime], command: Command, *, is_supervised: bool = True
-) -> Ticked:
+def _tick(settings: Settings, clock: Callable[[], datetime], command: Command, *, is_supervised: bool = True) -> Ticked:
     try:
         return tick(settings, clock, command, is_supervised=is_supervised)
     except LockHeldError:

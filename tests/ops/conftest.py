@@ -55,7 +55,7 @@ def _database() -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "small.duckdb"
         with duckdb.connect(str(path)) as connection:
-            connection.execute("CREATE TABLE fct_psd AS SELECT 1 AS value")
+            connection.execute("CREATE TABLE fct_psd AS SELECT random() AS value FROM range(100_000)")
         return path.read_bytes()
 
 

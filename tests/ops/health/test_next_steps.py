@@ -21,6 +21,7 @@ import pytest
 from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from ops.config.settings import PROJECT_DIR, Settings
+from ops.health.doctor import Verdict, examine
 from ops.health.heartbeat import beat, heartbeat_path
 from ops.health.memory import Attempts, Memory, remember
 from ops.health.problem import Problem
@@ -314,6 +315,25 @@ def whole(host: Host) -> bool:
     store = ServingStore(host.data_dir / "serving.duckdb")
     store.verify(store.served_number() or 0)
     return not [each for each in scrub(host.settings, None, None, utc_now()) if each.damage]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("lakehouse", lambda host: cut(host.data_dir / "lakehouse.duckdb")),
+        ("serving", lambda host: cut(served(host))),
+        ("landing", lambda host: cut(a_zip(host))),
+    ],
+)
+def test_the_doctors_next_step_solves_what_it_found(host: Host, name: str, damage: Callable[[Host], object]) -> None:
+    damage(host)
+    environ = host.settings_environ
+    (finding,) = [each for each in examine(environ) if each.name == name]
+    assert finding.verdict is Verdict.WARNING
+    found = _COMMAND.search(finding.next_step)
+    assert found is not None and host.materia(*shlex.split(found[0])[1:]).returncode == 0
+    (after,) = [each for each in examine(environ) if each.name == name]
+    assert after.verdict is Verdict.OK and host.problems() == {}
 
 
 def test_a_marker_that_cannot_be_read_is_written_again_from_its_zip(host: Host) -> None:
