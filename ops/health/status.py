@@ -4,6 +4,7 @@ Cheap to take: it reads the journal, descriptions, and the beginning and end of 
 imported.
 """
 
+import re
 import shlex
 import shutil
 from collections.abc import Collection, Iterator
@@ -372,5 +373,6 @@ def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
 
 
 def _problem_of(error: MateriaError, key: str) -> Problem:
+    """An error as a problem; a next step such as "run `materia run-all`, which …" begins with the command here, too."""
     what, _, next_step = str(error).partition("; ")
-    return Problem(Severity.FAILED, what, None, next_step, key=key)
+    return Problem(Severity.FAILED, what, None, re.sub(r"^run `([^`]+)`", r"\1", next_step), key=key)

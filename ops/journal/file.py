@@ -194,5 +194,5 @@ def _next_step(error: Exception) -> str:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
         return f"another process has been writing to it for more than {BUSY_TIMEOUT_S:.0f} s; try again"
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return f"if it is damaged, {_SET_ASIDE}"
+        return _SET_ASIDE
     return "check that its directory can be written to and that its disk is not full"

@@ -5,14 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from dataflows.serving.generation import Generation, sidecar_of
 from ops.journal.journal import Journal
+from tests.support.small_database import small_database
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
@@ -47,22 +46,10 @@ def spawn() -> Iterator[Spawn]:
         process.communicate(timeout=30)
 
 
-@cache
-def _database() -> bytes:
-    """A small DuckDB file."""
-    import duckdb
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "small.duckdb"
-        with duckdb.connect(str(path)) as connection:
-            connection.execute("CREATE TABLE fct_psd AS SELECT random() AS value FROM range(100_000)")
-        return path.read_bytes()
-
-
 def serve(serving_path: Path, number: int, *, released_on: date) -> None:
     """Make `serving_path` lead to a described generation, as a publish leaves it (the data apart)."""
     target = serving_path.with_name(f"{serving_path.stem}-{number}.duckdb")
-    content = _database()
+    content = small_database()
     target.write_bytes(content)
     generation = Generation(
         number=number,

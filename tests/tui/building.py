@@ -10,11 +10,13 @@ from dataflows.serving.generation import Generation, sidecar_of
 from ops.config.settings import Settings
 from ops.journal.file import open_to_write
 from ops.workers.view import WorkerRow
+from tests.support.small_database import small_database
 from tui.shell.app import ConsoleApp
 from tui.shell.config import TuiConfig
 from tui.shell.context import ConsoleContext, context_of
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+SERVED_BYTES = 43_123_456
 EXTRACT_NODES = ("candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot")
 EXPORT_NODES = ("landed", "transformed", "audited", "built", "verified", "gated", "generation")
 WORKER = WorkerRow(
@@ -118,7 +120,8 @@ def console_on(
 def serve_at(settings: Settings, number: int, released_on: date, made: timedelta) -> None:
     """What a publish leaves, the data apart."""
     target = settings.serving_path.with_name(f"serving-{number}.duckdb")
-    target.write_bytes(b"data")
+    target.write_bytes(small_database())
+    os.truncate(target, SERVED_BYTES)
     generation = Generation(
         number=number,
         created_at=NOW - made,
@@ -129,7 +132,7 @@ def serve_at(settings: Settings, number: int, released_on: date, made: timedelta
         newest_released_on=released_on,
         row_counts={"fct_psd": 2_171_402},
         forced_reason=None,
-        size_bytes=43_123_456,
+        size_bytes=SERVED_BYTES,
         sha256="0" * 64,
     )
     sidecar_of(target).write_text(generation.to_json())

@@ -29,7 +29,7 @@ PIPELINE_COLUMNS = (
     Column("next due", right=True, rank=2),
     Column("outcome", flexible=True, rank=3),
 )
-_WORST_FIRST = (Severity.FAILED, Severity.MISSING, Severity.STALE)
+_WORST_FIRST = (Severity.DAMAGED, Severity.FAILED, Severity.MISSING, Severity.STALE)
 
 
 def problems(overview: Overview, now: datetime) -> tuple[Problem, ...]:

@@ -16,6 +16,7 @@ TONES = {
     Severity.FAILED: ("✗", "bad"),
     Severity.MISSING: ("✗", "bad"),
     Severity.STALE: ("▲", "warn"),
+    Severity.DAMAGED: ("✗", "bad"),
 }
 """The glyph beside a status, and the tone that both are drawn in; a glyph means the same without any colour."""
 

@@ -197,8 +197,8 @@ def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(settings: Setti
     status = take_status(settings, utc_now())
     assert [problem.severity for problem in status.problems] == [Severity.FAILED, Severity.FAILED]
     assert "serving-9.duckdb, which is gone" in status.problems[0].what
-    assert status.problems[0].next_step.startswith("run `materia run-all`")
-    assert "runs.sqlite" in status.problems[1].what and "run `materia run-all`" in status.problems[1].next_step
+    assert status.problems[0].next_step.startswith("materia run-all")
+    assert "runs.sqlite" in status.problems[1].what and status.problems[1].next_step.startswith("materia run-all")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"number": 1}), json.dumps({"created_at": 5})])

@@ -60,6 +60,16 @@ async def test_the_cursor_stays_on_its_alert_when_a_worse_one_comes(failing_dir:
         assert app.query_one("#alerts", Table).current.cells[1].text.startswith("the newest served release")
 
 
+async def test_problems_of_every_severity_are_drawn_and_damage_comes_first(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)):
+        pane = app.query_one(OverviewPane)
+        every = [Problem(each, f"one is {each}", None, "materia run-all", key=each) for each in Severity]
+        pane.draw(_with_problems(pane._overview, *every))
+        table = app.query_one("#alerts", Table)
+        assert table.current.cells[1].text == "one is damaged" and table.current.cells[3].text == "⏎ run-all"
+
+
 async def test_an_alert_that_is_over_when_it_is_opened_says_so(
     failing_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
