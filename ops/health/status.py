@@ -97,7 +97,9 @@ def take_status(settings: Settings, now: datetime) -> Status:
         pipelines = _pipelines(journal)
         problems.extend(_failures(journal))
         problems.extend(_iceberg_problems(settings, generation, journal))
-        problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
+        # Where extract fails, that says why it is stale.
+        if not {"failed-extract", "failed-run-all"} & {problem.key for problem in problems}:
+            problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
     except JournalError as error:
         problems.append(_problem_of(error, "journal-broken"))
     problems.extend(damage_problems(settings))

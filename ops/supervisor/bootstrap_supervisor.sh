@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a Debian host into a supervisor. Run it as often as you like: it changes only what is not as it should be.
+# Turns a Debian host into a supervisor. May be run at any time: it changes only what differs.
 #
 #   ssh root@host 'MATERIA_REMOTE=https://gitlab.example/materia.git bash -s' < bootstrap_supervisor.sh
 #   { echo "GITLAB_READ_TOKEN=…"; cat bootstrap_supervisor.sh; } | ssh root@host 'MATERIA_REMOTE=… bash -s'
@@ -50,7 +50,7 @@ make_directories() {
 install_uv() {
     local lock=$home/uv/requirements-uv.lock draft
     draft=$(mktemp)
-    as_materia git -C "$repo" show refs/materia/newest:requirements-uv.lock > "$draft"
+    as_materia git --git-dir="$repo" show refs/materia/newest:requirements-uv.lock > "$draft"
     if ! cmp -s "$draft" "$lock"; then
         say "installing $(grep -o '^uv==[^ ]*' "$draft")"
         as_materia python3 -m venv "$home/uv"
@@ -98,17 +98,33 @@ case $1 in Username*) echo oauth2 ;; *) printf '%s\n' "$GITLAB_READ_TOKEN" ;; es
 END
     chmod 0755 "$askpass.new"
     mv "$askpass.new" "$askpass"
-    [ -d "$repo" ] || as_materia git init --quiet --bare "$repo"
-    GITLAB_READ_TOKEN=$token GIT_ASKPASS=$askpass GIT_TERMINAL_PROMPT=0 as_materia timeout -k 5 300 \
-        git -C "$repo" -c http.followRedirects=false -c credential.helper= fetch --quiet --no-tags "$remote" \
-        "+refs/heads/${branch:-main}:refs/materia/newest"
+    fetch_into "$repo" || renew
+}
+
+fetch_into() {
+    { [ -d "$1" ] || as_materia git init --quiet --bare "$1"; } &&
+        GITLAB_READ_TOKEN=$token GIT_ASKPASS=$askpass GIT_TERMINAL_PROMPT=0 as_materia timeout -k 5 300 \
+            git --git-dir="$1" -c http.followRedirects=false -c credential.helper= fetch --quiet --no-tags "$remote" \
+            "+refs/heads/${branch:-main}:refs/materia/newest" &&
+        as_materia git --git-dir="$1" cat-file blob refs/materia/newest:ops/supervisor/supervisor.sh > /dev/null
+}
+
+# As in supervisor.sh: the repository is a cache, and a damaged one is fetched again.
+renew() {
+    as_materia rm -rf "$repo.new" "$repo.old"
+    fetch_into "$repo.new" || { say "cannot fetch ${branch:-main} of $remote" >&2; exit 1; }
+    [ ! -d "$repo/worktrees" ] || as_materia cp -R "$repo/worktrees" "$repo.new/"
+    as_materia mv "$repo" "$repo.old"
+    as_materia mv "$repo.new" "$repo"
+    as_materia rm -rf "$repo.old"
+    say "$repo was damaged: fetched again"
 }
 
 # Installs a file of the newest commit, unless it is there already.
 install_from_commit() {
     local source=ops/supervisor/$1 target=$2 mode=$3 draft
     draft=$(mktemp)
-    as_materia git -C "$repo" show "refs/materia/newest:$source" > "$draft"
+    as_materia git --git-dir="$repo" show "refs/materia/newest:$source" > "$draft"
     if ! cmp -s "$draft" "$target"; then
         say "installing $target"
         install -m "$mode" "$draft" "$target.new"

@@ -133,7 +133,8 @@ def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
 def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
     if beat is None:
         return f"{toned('? no supervisor has run here', 'quiet')}\n{toned('  next: materia supervisor run', 'quiet')}"
-    mark = toned("▲ late", "warn") if beat.is_late else toned("● alive", "ok")
+    word = "failing" if beat.is_failing else "late" if beat.is_late else ""
+    mark = toned(f"▲ {word}", "warn") if word else toned("● alive", "ok")
     return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
 
 

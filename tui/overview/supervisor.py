@@ -13,11 +13,13 @@ from tui.shell.context import ConsoleContext
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The supervisor's last sign of life (UTC), and what it was about to do."""
+    """The supervisor's last heartbeat (UTC), and what it was about to do."""
 
     at: datetime
     is_late: bool
     doing: str
+    is_failing: bool = False
+    """Whether its ticks fail."""
 
 
 def next_due(context: ConsoleContext, pipeline: str) -> datetime | None:
@@ -31,6 +33,6 @@ def next_due(context: ConsoleContext, pipeline: str) -> datetime | None:
 
 
 def heartbeat(context: ConsoleContext) -> Heartbeat | None:
-    """The supervisor's last sign of life; None when none has run here."""
+    """The supervisor's last heartbeat; None when none has run here."""
     found = read_heartbeat(context.settings.supervisor_dir)
-    return None if found is None else Heartbeat(found.at, found.is_late(context.clock()), found.doing)
+    return None if found is None else Heartbeat(found.at, found.is_late(context.clock()), found.doing, found.is_failing)

@@ -165,6 +165,14 @@ def test_extract_is_stale_when_it_has_not_succeeded_for_36_hours(settings: Setti
     assert _problems(settings, late) == [(Severity.STALE, "extract has not succeeded for more than 36 h")]
 
 
+def test_an_extract_that_fails_is_one_problem_and_not_stale_besides(settings: Settings, journal: Journal) -> None:
+    late = utc_now() + timedelta(hours=37)
+    serve(settings.serving_path, 1, released_on=late.date())
+    _record(journal, "extract", RunStatus.DONE)
+    _record(journal, "extract", RunStatus.FAILED)
+    assert [problem.key for problem in take_status(settings, late).problems] == ["failed-extract"]
+
+
 def test_a_failure_is_a_problem_until_the_pipeline_succeeds(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 1, released_on=utc_now().date())
     _record(journal, "extract", RunStatus.DONE)

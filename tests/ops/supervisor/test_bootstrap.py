@@ -58,6 +58,10 @@ def test_run_twice_it_gives_the_same_host(tmp_path: Path, remote: Path) -> None:
     assert layout(prefix) == made
     assert (prefix / "opt/materia/supervisor.sh").read_bytes() == SCRIPT.read_bytes()
     assert os.access(prefix / "opt/materia/supervisor.sh", os.X_OK)
+    (prefix / "opt/materia/repo.git/HEAD").write_bytes(b"")
+    healed = bootstrap(prefix, script)
+    assert healed.returncode == 0 and "was damaged: fetched again" in healed.stdout, healed.stderr
+    assert layout(prefix) == made
     assert {"materia-supervisor.service", "materia-health.service"} <= {
         path.name for path in (prefix / "etc/systemd/system").iterdir()
     }

@@ -12,8 +12,10 @@ from ops.health.status import Problem, Severity
 from ops.workers.view import Workers
 from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
+from tui.overview import drawing
 from tui.overview.pane import OverviewPane
 from tui.overview.snapshot import Overview, take_overview
+from tui.overview.supervisor import Heartbeat
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
 from tui.shell.workers_watch import WorkersSeen, WorkersWatch
@@ -197,3 +199,16 @@ def test_ten_thousand_runs_cost_a_handful_of_looks_into_an_index(tmp_path: Path)
     overview = take_overview(context_in(tmp_path))
     assert isinstance(overview.pipelines, Found) and len(overview.pipelines.value.durations_s["extract"]) == 30
     assert time.process_time() - began < 1.0  # a full scan that parses every run takes several times that
+
+
+def test_the_supervisor_is_alive_only_while_its_ticks_succeed() -> None:
+    marks = [
+        drawing.heartbeat(Heartbeat(NOW, is_late, "waiting", is_failing), NOW).partition("  ")[0]
+        for is_late, is_failing in ((False, False), (True, False), (False, True), (True, True))
+    ]
+    assert [word for mark in marks for word in ("alive", "late", "failing") if word in mark] == [
+        "alive",
+        "late",
+        "failing",
+        "failing",
+    ]
