@@ -46,7 +46,7 @@ def open_read_only(
     except duckdb.Error as error:
         con.close()
         raise ServingBrokenError(
-            f"{path} cannot be opened: {error}; serve another generation with `materia serving rollback`"
+            f"{path} cannot be opened: {error}; run `materia run-all`, which publishes again"
         ) from error
     return con
 

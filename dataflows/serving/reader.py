@@ -192,7 +192,7 @@ class ServingReader:
         target = os.path.realpath(self.serving_path)
         raise ServingBrokenError(
             f"{self.serving_path} leads to {target}, which is gone, or was replaced {_OPEN_ATTEMPTS} times "
-            "while it was opened; run `materia serving rollback`"
+            "while it was opened; run `materia run-all`, which publishes again"
         )
 
     def _open(self) -> _OpenFile | None:

@@ -232,11 +232,13 @@ async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> No
 
 
 async def test_a_file_that_is_no_database_is_told_and_harms_no_other_screen(failing_dir: Path) -> None:
+    served = (failing_dir / "serving.duckdb").resolve()
+    served.write_bytes(b"no database" * 1000)
     app = console_on(failing_dir, first="releases")
     async with app.run_test() as pilot:
         trouble = app.query_one("#revisions-panel .trouble", Lines)
         await until(pilot, lambda: trouble.display)
-        assert "cannot be opened" in trouble.visual.plain and "materia serving rollback" in trouble.visual.plain
+        assert "cannot be opened" in trouble.visual.plain and "materia run-all" in trouble.visual.plain
         await pilot.press("1")
         await until(pilot, lambda: app.query_one("#alerts", Table).rows)
 
