@@ -1,1 +1,1 @@
-"""The supervisor: runs what is due, tells who must know, and keeps its host up to date."""
+"""The supervisor: runs what is due, sends alerts, and keeps its host up to date."""

@@ -1,4 +1,4 @@
-"""Reaping: whatever workers left behind is destroyed while the supervisor ticks, whoever made them and then died.
+"""Reaping: each tick destroys the workers that a run or a machine left behind.
 
 In a process of its own, with a deadline, and with the secrets that a run has: a provider that hangs or is down holds
 no tick, and its client's memory is not kept for weeks. What went wrong is a problem of `materia status`.

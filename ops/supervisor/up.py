@@ -149,7 +149,7 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ, co
     )
 
 
-def up(provider: Provider, plan: Plan, told: Callable[[str], None]) -> str:
+def up(provider: Provider, plan: Plan, report: Callable[[str], None]) -> str:
     """Create, bootstrap or only check the supervisor's host; returns the commit that it uses.
 
     Raises WorkerError when no machine is available, when the wanted commit was refused, or when no tick of it succeeds
@@ -158,12 +158,12 @@ def up(provider: Provider, plan: Plan, told: Callable[[str], None]) -> str:
     host_key = host_key_of(plan.client_key)
     instance = next((each for each in provider.list_instances() if each.name == NAME), None)
     if instance is None:
-        instance = _made(provider, plan, host_key)
+        instance = _create(provider, plan, host_key)
         eur_a_month = instance.eur_per_hour * HOURS_A_MONTH
-        told(f"made {NAME}: {instance.type} at {instance.location}, {eur_a_month:.2f} EUR a month")
+        report(f"created {NAME}: {instance.type} at {instance.location}, {eur_a_month:.2f} EUR a month")
     elif instance.labels.host_key != host_key.short:
         raise HostKeyError(
-            f"{NAME} was made with another MATERIA_SUPERVISOR_SSH_PRIVATE_KEY; give that one, or destroy the machine"
+            f"{NAME} was created with another MATERIA_SUPERVISOR_SSH_PRIVATE_KEY; give that one, or destroy the machine"
         )
     if instance.ip is None:
         raise WorkerError(f"{NAME} has no address; look into the provider's console")
@@ -171,9 +171,9 @@ def up(provider: Provider, plan: Plan, told: Callable[[str], None]) -> str:
     connection = wait_for_ssh(access, _ANSWERS_WITHIN_S)
     try:
         if service := _look(connection, plan).service:
-            told(f"the supervisor is {service}: bootstrapping {instance.ip}")
-            _bootstrap(connection, plan, told)
-        return _alive(connection, plan, told)
+            report(f"the supervisor is {service}: bootstrapping {instance.ip}")
+            _bootstrap(connection, plan, report)
+        return _alive(connection, plan, report)
     finally:
         connection.close()
 
@@ -190,7 +190,7 @@ def host_key_of(client_key: KeyPair) -> KeyPair:
     return pair_of(Ed25519PrivateKey.from_private_bytes(seed))
 
 
-def _made(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
+def _create(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
     order = Order(
         name=NAME,
         labels=Labels(OWNER, None, SINCE, ALWAYS_ON, host_key.short),
@@ -228,7 +228,7 @@ def _look(connection: "Connection", plan: Plan) -> Look:
     )
 
 
-def _bootstrap(connection: "Connection", plan: Plan, told: Callable[[str], None]) -> None:
+def _bootstrap(connection: "Connection", plan: Plan, report: Callable[[str], None]) -> None:
     """Everything travels over the channel's stdin: the token is in no argument, on neither side."""
     given = {
         "MATERIA_REMOTE": plan.remote,
@@ -241,13 +241,13 @@ def _bootstrap(connection: "Connection", plan: Plan, told: Callable[[str], None]
         connection,
         assignments + BOOTSTRAP.read_text(),
         timeout_s=_BOOTSTRAP_S,
-        told=lambda line: told(line.decode(errors="replace")),
+        told=lambda line: report(line.decode(errors="replace")),
     )
     if ended.exit_code != 0:
         raise WorkerError(f"the bootstrap of {NAME} failed: {ended.complaint or 'without a word'}; it may be repeated")
 
 
-def _alive(connection: "Connection", plan: Plan, told: Callable[[str], None]) -> str:
+def _alive(connection: "Connection", plan: Plan, report: Callable[[str], None]) -> str:
     """Wait until a tick of the wanted commit succeeded, which takes a new host some minutes."""
     deadline = time.monotonic() + plan.alive_within_s
     step = "log in and read /opt/materia/update.log and `journalctl -u materia-supervisor`"
@@ -257,7 +257,7 @@ def _alive(connection: "Connection", plan: Plan, told: Callable[[str], None]) ->
                 f"{NAME} does not use the commit that was pushed: {look.refusal}; fix it and push; {step}"
             )
         if time.monotonic() > deadline:
-            raise WorkerError(f"{NAME} is {lack}: no sign of life within {plan.alive_within_s:.0f} s; {step}")
+            raise WorkerError(f"{NAME} is {lack}, after {plan.alive_within_s:.0f} s; {step}")
         time.sleep(plan.pause_s)
-    told(f"{NAME} is alive, at {look.current}")
+    report(f"{NAME} is alive, at {look.current}")
     return look.current

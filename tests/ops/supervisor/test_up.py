@@ -102,7 +102,7 @@ def provider(world: WorkerWorld) -> Provider:
 def test_it_is_made_and_bootstrapped_once_and_only_looked_at_afterwards(world, plan, lives) -> None:
     told: list[str] = []
     assert up(provider(world), plan, told.append) == newest(plan)
-    assert any(line.startswith(f"made {NAME}") for line in told) and any("ready" in line for line in told)
+    assert any(line.startswith(f"created {NAME}") for line in told) and any("ready" in line for line in told)
     made = [each.id for each in provider(world).list_instances()]
     told.clear()
     assert up(provider(world), plan, told.append) == newest(plan)
@@ -115,7 +115,7 @@ def test_a_machine_that_was_made_and_never_bootstrapped_is_adopted(world, plan, 
     lives.set()
     shutil.rmtree(plan.prefix)
     told: list[str] = []
-    with pytest.raises(WorkerError, match="no sign of life"):
+    with pytest.raises(WorkerError, match="is silent, after 0 s"):
         up(provider(world), replace(plan, alive_within_s=0.1), told.append)
     assert "bootstrapping" in told[0] and len(provider(world).list_instances()) == 1
 
