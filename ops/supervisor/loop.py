@@ -28,13 +28,20 @@ from ops.supervisor.tick import Command, Ticked, tick
 log = logging.getLogger(__name__)
 
 
-def once(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> Ticked:
-    """Tick once; a signal ends a run that is under way first.
+def once(
+    settings: Settings,
+    clock: Callable[[], datetime] = utc_now,
+    command: Command = command_of,
+    *,
+    is_supervised: bool | None = None,
+) -> Ticked:
+    """Tick once; a signal ends a run that is under way first. Without `is_supervised` the parent process decides.
 
     Raises whatever the tick raises, after the heartbeat and the alerts have it.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    return _tick(settings, clock, command, is_supervised=_is_child_of_loop())
+    supervised = _is_child_of_loop() if is_supervised is None else is_supervised
+    return _tick(settings, clock, command, is_supervised=supervised)
 
 
 def run(

@@ -22,7 +22,7 @@ from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.doctor import Verdict, examine
-from ops.health.heartbeat import beat, heartbeat_path
+from ops.health.heartbeat import beat, heartbeat_path, tick_failed
 from ops.health.memory import Attempts, Memory, remember
 from ops.health.problem import Problem
 from ops.health.status import expected_release, take_status
@@ -196,6 +196,17 @@ def run_the_supervisor(host: Host, next_step: str) -> None:
             loop.terminate()
 
 
+def wait_for_a_tick(host: Host, next_step: str) -> None:
+    """The loop's next tick succeeds where the cause is gone."""
+    assert "the next tick tries again" in next_step
+    command = [BIN / "materia", "supervisor", "run"]
+    with subprocess.Popen(command, env={**os.environ, **host.settings_environ}, stderr=subprocess.DEVNULL) as loop:
+        try:
+            until(lambda: "supervisor-failing" not in host.problems())
+        finally:
+            loop.terminate()
+
+
 def lower_the_limit(host: Host, next_step: str) -> None:
     assert "lower MATERIA_MIN_FREE_MB" in next_step
     host.environ["MATERIA_MIN_FREE_MB"] = "0"
@@ -242,6 +253,9 @@ PROVOKED: dict[str, Provoked] = {
     "journal-broken": Provoked(lambda host: (host.data_dir / "runs.sqlite").write_bytes(b"broken" * 1000)),
     "scrub-failed": Provoked(fail_a_scrub),
     "heartbeat-broken": Provoked(lambda host: heartbeat_path(a_folder(host)).write_text("{")),
+    "supervisor-failing": Provoked(
+        lambda host: tick_failed(a_folder(host), utc_now(), "OSError: no luck", 60), wait_for_a_tick
+    ),
     "supervisor-late": Provoked(stop_the_supervisor, run_the_supervisor),
     "disk-full": Provoked(lambda host: host.environ.update(MATERIA_MIN_FREE_MB=str(10**9)), lower_the_limit),
     "workers-unknown": Provoked(

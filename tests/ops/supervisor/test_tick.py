@@ -248,7 +248,7 @@ def test_ticks_that_raise_are_a_problem_an_alert_and_no_watchdog_signal(
         began = clock.now
         for _ in range(3):
             with pytest.raises(TypeError):
-                once(settings, clock, raising)
+                once(settings, clock, raising, is_supervised=True)
             clock.forward(minutes=1)
         with pytest.raises(BlockingIOError):
             systemd.recv(100)
@@ -262,7 +262,7 @@ def test_ticks_that_raise_are_a_problem_an_alert_and_no_watchdog_signal(
         assert health(settings, clock.now)[0] == 503 and alarm.pings == 0
         assert [told["alert"] for told in alarm.told].count("supervisor-failing") == 1
         for _ in range(2):
-            once(settings, clock, quick)
+            once(settings, clock, quick, is_supervised=True)
             clock.forward(minutes=1)
         assert systemd.recv(100) == b"WATCHDOG=1" and alarm.pings == 2
     found = read_heartbeat(settings.supervisor_dir)
