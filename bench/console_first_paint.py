@@ -132,14 +132,14 @@ def journal_of(runs: int) -> Iterator[dict[str, str]]:
 def overview_ms(folder: str, rounds: int = 20) -> float:
     """The median time to take the overview of that data directory."""
     from ops.config.settings import Settings
-    from tui.overview.snapshot import take_overview
-    from tui.shell.context import context_of
+    from tui.overview.snapshot import read_overview
+    from tui.shell.context import create_context
 
-    context = context_of(Settings.from_environ({"MATERIA_DATA_DIR": folder}), read_only=True)
+    context = create_context(Settings.from_environ({"MATERIA_DATA_DIR": folder}), read_only=True)
     took = []
     for _ in range(rounds):
         began = time.perf_counter()
-        take_overview(context)
+        read_overview(context)
         took.append((time.perf_counter() - began) * 1_000)
     return statistics.median(took)
 

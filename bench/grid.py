@@ -236,7 +236,7 @@ def _run_console(stalls_path: Path) -> None:
     """The child: the console, and a meter of how late its loop is."""
     from ops.config.settings import PROJECT_DIR, Settings
     from tui.shell.app import ConsoleApp
-    from tui.shell.context import context_of
+    from tui.shell.context import create_context
 
     stalls: list[tuple[float, float]] = []
 
@@ -252,7 +252,7 @@ def _run_console(stalls_path: Path) -> None:
                 await asyncio.sleep(_TICK_S)
                 stalls.append((due, time.monotonic() - due))
 
-    Metered(context_of(Settings.from_environ(), read_only=False), first="query").run()
+    Metered(create_context(Settings.from_environ(), read_only=False), first="query").run()
     stalls_path.write_text(json.dumps(stalls))
 
 

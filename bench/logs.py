@@ -27,7 +27,7 @@ from tui.logs.pane import LogsPane
 from tui.logs.scan import Scan
 from tui.logs.view import LogView
 from tui.shell.app import ConsoleApp
-from tui.shell.context import context_of
+from tui.shell.context import create_context
 from tui.shell.messages import OpenLog
 from tui.widgets.log_match import LineFilter
 
@@ -68,7 +68,7 @@ def _write_log(path: Path, size_bytes: int) -> int:
 
 
 async def _measure(settings: Settings, log: Path, needles: int) -> dict[str, float]:
-    app = ConsoleApp(context_of(settings, read_only=True), alone=True)
+    app = ConsoleApp(create_context(settings, read_only=True), alone=True)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("5")
         pane, view = app.query_one(LogsPane), app.query_one(LogView)

@@ -1,1 +1,1 @@
-"""What the operator sees: `materia-tui`. It reads what `dataflows` and `ops` expose, as frozen snapshots."""
+"""The operator console, `materia-tui`. It reads what `dataflows` and `ops` expose, as frozen snapshots."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ops.config.settings import Settings
 from tui.shell.app import ConsoleApp
 from tui.shell.config import config_path, read_config
-from tui.shell.context import context_of
+from tui.shell.context import create_context
 
 SIZE = (120, 36)
 QUERY = """SELECT commodity_name, market_year, attribute_name, value, unit_name
@@ -21,7 +21,7 @@ SINCE_PUBLISHED = timedelta(minutes=2)
 
 async def draw(data_dir: Path, folder: Path) -> None:
     settings = Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir)})
-    context = context_of(settings, read_only=False)
+    context = create_context(settings, read_only=False)
     # However long ago the demo was: what is relative looks as it did right after it.
     now = context.reader().generation().created_at + SINCE_PUBLISHED
     app = ConsoleApp(replace(context, clock=lambda: now), read_config(config_path()), first="overview", locked=False)

@@ -13,7 +13,7 @@ from ops.workers.view import WorkerRow
 from tests.support.small_database import small_database
 from tui.shell.app import ConsoleApp
 from tui.shell.config import TuiConfig
-from tui.shell.context import ConsoleContext, context_of
+from tui.shell.context import ConsoleContext, create_context
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SERVED_BYTES = 43_123_456
@@ -107,7 +107,7 @@ def settings_in(folder: Path) -> Settings:
 
 
 def context_in(folder: Path, *, read_only: bool = False) -> ConsoleContext:
-    context = context_of(settings_in(folder), read_only=read_only)
+    context = create_context(settings_in(folder), read_only=read_only)
     return ConsoleContext(context.settings, read_only, context.reader, clock=lambda: NOW)
 
 

@@ -15,7 +15,7 @@ from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, console_on
 from tests.tui.conftest import STATES
 from tui.logs.pane import LogsPane
-from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
 from tui.widgets.panel import Found, Panel
 from tui.widgets.table import Table
 
@@ -82,7 +82,7 @@ def test_workers_and_what_they_cost_are_seen(
 ) -> None:
     late = replace(WORKER, id="materia-4", state="off", expires_at=NOW - timedelta(minutes=20), run_id=9)
     found = Workers((WORKER,) if state == "healthy" else (late, WORKER))
-    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(found)))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSnapshot(Found(found)))
     app = console_on(tmp_path, first="workers")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=_settle)
 

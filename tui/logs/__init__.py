@@ -1,1 +1,1 @@
-"""The Logs screen: every log, followed, filtered and searched."""
+"""The Logs screen: follow, filter and search every log."""

@@ -1,4 +1,4 @@
-"""A log as one sequence of lines: the segments that rotation made of it, with a notice where they meet."""
+"""Presents a rotated log as one sequence of lines, with a notice where two segments meet."""
 
 import threading
 from bisect import bisect_left
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tui.logs.follow import Follower, Segment
-from tui.logs.lines import CHUNK_BYTES, is_whole, line_start, line_stop
+from tui.logs.lines import CHUNK_BYTES, is_line_start, line_start, line_stop
 from tui.logs.times import first_time, time_of
 
 NOTICE = -1
@@ -21,33 +21,33 @@ _TIME_SEEN_BYTES = 32 << 10
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Where a line begins: a segment and a byte in it, or NOTICE for what happened before the segment."""
+    """The start of a line: a segment and a byte offset, or NOTICE for the notice before the segment."""
 
     segment: int
     offset: int
 
     @property
     def just_after(self) -> "Position":
-        """What the line itself is before."""
+        """The position just after the start of this line, so that `previous` includes the line itself."""
         return Position(self.segment, self.offset + 1)
 
 
 class Places(Protocol):
-    """Which lines of a segment are to be seen."""
+    """Selects the visible lines of a segment."""
 
     def after(self, offset: int) -> int | None:
-        """The first one that begins at `offset` or after it."""
+        """Return the first visible line that starts at or after `offset`."""
 
     def before(self, offset: int) -> int | None:
-        """The last one that begins before `offset`."""
+        """Return the last visible line that starts before `offset`."""
 
     @property
     def known_from(self) -> int:
-        """Of what begins before this offset nothing is known; it is looked through still, from the end."""
+        """Lines before this offset have not been scanned yet; the scan runs from the end."""
 
 
 class AllPlaces:
-    """Every line of a segment."""
+    """Selects every line of a segment."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
@@ -73,9 +73,9 @@ class AllPlaces:
 
 
 class Document:
-    """The log at `path`, read in a thread of its own; calls `changed` from there when there is more to see.
+    """The log at `path`, read in its own thread, which calls `changed` when there is more to show.
 
-    `segments` is replaced as a whole, so who took it may go on using it.
+    `segments` is an immutable tuple that is replaced as a whole, so callers may keep using a copy.
     """
 
     def __init__(self, path: Path, changed: Callable[[], None]) -> None:
@@ -93,23 +93,23 @@ class Document:
         return self._follower.segments
 
     @property
-    def trouble(self) -> str:
-        """Why nothing can be read at the path right now; empty when all is well."""
-        return self._follower.trouble
+    def error(self) -> str:
+        """Why the path cannot be read now; empty without an error."""
+        return self._follower.error
 
     def close(self) -> None:
-        """Stop reading; its files close when nobody refers to them any more."""
+        """Stop reading; the files are closed when they are no longer referenced."""
         self._stop.set()
         self._awake.set()
 
     def pause(self, paused: bool) -> None:
-        """Look no further while nobody is looking; what rotation does meanwhile is found afterwards."""
+        """Pause or resume polling; rotations during a pause are found on resume."""
         if paused:
             self._awake.clear()
         else:
             self._awake.set()
 
-    # What there is
+    # Size, lines and content
 
     @property
     def size_bytes(self) -> int:
@@ -121,14 +121,14 @@ class Document:
 
     @property
     def line_count(self) -> int | None:
-        """How many lines there are; None until all are counted."""
+        """The number of lines; None until all are counted."""
         segments = self.segments
         if not all(segment.indexed for segment in segments):
             return None
         return sum(map(_line_count, segments))
 
     def line_number(self, position: Position) -> int | None:
-        """The number of a line from 1, or None for a notice and while that is not counted yet."""
+        """Return the number of a line (from 1), or None for a notice and for lines not counted yet."""
         before = 0
         for segment in self.segments:
             if segment.serial == position.segment and position.offset >= 0:
@@ -140,7 +140,7 @@ class Document:
         return None
 
     def at_line(self, number: int) -> Position | None:
-        """Where the line of that number begins; None when there is none, or it is not counted yet."""
+        """Return the position of a line number; None if it does not exist or is not counted yet."""
         for segment in self.segments:
             if segment.indexed and number > (count := _line_count(segment)):
                 number -= count
@@ -150,14 +150,14 @@ class Document:
         return None
 
     def at_time(self, moment: float) -> Position | None:
-        """The first line of that time or later, else the last line; None when the log is empty."""
+        """Return the first line at or after `moment`, else the last line; None if the log is empty."""
         for segment in self.segments:
             if (offset := _offset_at_time(segment, moment)) is not None:
                 return Position(segment.serial, offset)
         return self.last()
 
     def read(self, position: Position, most_bytes: int) -> tuple[bytes, int]:
-        """At most so many bytes of a line (its newline not included), and how many there are in all."""
+        """Return at most `most_bytes` of a line (without its newline), and its total size in bytes."""
         segment = self._segment(position.segment)
         if segment is None or position.offset < 0:
             text = segment.notice.encode() if segment else b""
@@ -169,17 +169,17 @@ class Document:
             return line, len(line)
         return data[:most_bytes], stop - position.offset - 1
 
-    def before_part(self, position: Position, most_bytes: int) -> bytes:
-        """What stands before a line that is only the rest of a longer one; nothing before a whole line."""
+    def read_before(self, position: Position, most_bytes: int) -> bytes:
+        """Return the bytes before a line that continues a longer one; empty for a line that starts after a newline."""
         segment = self._segment(position.segment)
-        if segment is None or position.offset <= 0 or is_whole(segment.file, position.offset):
+        if segment is None or position.offset <= 0 or is_line_start(segment.file, position.offset):
             return b""
         return segment.file.read(max(position.offset - most_bytes, 0), position.offset)
 
-    # From line to line; `places` says what is to be seen of a segment, nothing while that is not known
+    # Stepping from line to line; `places` selects the visible lines of a segment, None while they are unknown
 
     def next(self, position: Position, places: Callable[[Segment], Places | None]) -> Position | None:
-        """The next line to be seen after `position`."""
+        """Return the next visible line after `position`."""
         for segment in self.segments:
             if segment.serial < position.segment:
                 continue
@@ -192,7 +192,7 @@ class Document:
         return None
 
     def previous(self, position: Position, places: Callable[[Segment], Places | None]) -> Position | None:
-        """The last line to be seen before `position`."""
+        """Return the last visible line before `position`."""
         for segment in reversed(self.segments):
             if segment.serial > position.segment:
                 continue
@@ -205,14 +205,14 @@ class Document:
         return None
 
     def knows(self, position: Position, direction: int, places: Callable[[Segment], Places | None]) -> bool:
-        """Whether it is known which line to be seen is the next one from there, or the last one; notices aside."""
+        """Whether the neighbouring visible line in that direction is known already, ignoring notices."""
         for segment in self.segments[::direction]:
             if (segment.serial - position.segment) * direction < 0:
                 continue
             seen, start = places(segment), position.offset if segment.serial == position.segment else None
             if seen is None:
                 return False
-            # Asked first: what is learned after it is for the next time.
+            # Read this first: the scan may advance meanwhile.
             known_from = seen.known_from
             if direction > 0:
                 after = 0 if start is None else start + 1
@@ -265,7 +265,7 @@ def _offset_at_time(segment: Segment, moment: float) -> int | None:
     if not segment.size:
         return None
     base = segment.index.chunk_at_time(segment.file, segment.size, moment) * CHUNK_BYTES
-    # Two chunks: the first line of the time wanted may begin the chunk after.
+    # Two chunks: the first line at the time may be in the next chunk.
     data = segment.file.read(base, min(base + 2 * CHUNK_BYTES, segment.size))
     steps = range(0, len(data), _TIME_STEP_BYTES)
     step = bisect_left(steps, moment, key=lambda at: _time_from(data, at)) - 1

@@ -1,4 +1,4 @@
-"""A sparse index of a file that grows: an entry per chunk, 16 bytes for each MiB."""
+"""A sparse index of a growing file: one entry of 16 bytes per chunk of 1 MiB."""
 
 import os
 from array import array
@@ -13,7 +13,7 @@ _CHUNKS_WITHOUT_TIME = 64
 
 
 class SparseIndex:
-    """How many newlines precede each chunk, and the first time in it; one thread advances it, others read."""
+    """The number of newlines before each chunk, and its first timestamp; one thread advances it, others read."""
 
     def __init__(self) -> None:
         self.indexed_bytes = 0
@@ -23,11 +23,11 @@ class SparseIndex:
         self._buffer = bytearray(0)
 
     def advance(self, file: OpenFile, size: int) -> None:
-        """Index up to the end of one more chunk, at most up to `size`."""
+        """Index one more chunk, at most up to `size`."""
         chunk = self.indexed_bytes // CHUNK_BYTES
         start, stop = self.indexed_bytes, min((chunk + 1) * CHUNK_BYTES, size)
         if not self._buffer:
-            # One buffer for all chunks: new memory for each would cost more than counting does.
+            # One buffer for all chunks: allocating per chunk costs more than counting.
             self._buffer = bytearray(CHUNK_BYTES)
         with memoryview(self._buffer) as view:
             length = os.preadv(file.fd, [view[: stop - start]], start)
@@ -37,20 +37,20 @@ class SparseIndex:
         if isnan(self._times[chunk]):
             self._times[chunk] = _first_time_in(file, chunk, start + length)
         self.newlines += self._buffer.count(b"\n", 0, length)
-        # A file that was cut short meanwhile has nothing more to give.
+        # A read of 0 bytes means that the file was truncated meanwhile.
         self.indexed_bytes = start + length if length else size
         if self.indexed_bytes >= size:
             self._buffer = bytearray(0)
 
     def line_number(self, file: OpenFile, offset: int) -> int | None:
-        """The number of the line that begins at `offset`, from 1; None while that is not indexed."""
+        """Return the number (from 1) of the line that starts at `offset`; None if that is not indexed yet."""
         chunk = offset // CHUNK_BYTES
         if offset > self.indexed_bytes or chunk >= len(self._newlines_before):
             return 1 if offset == 0 else None
         return self._newlines_before[chunk] + file.read(chunk * CHUNK_BYTES, offset).count(b"\n") + 1
 
     def line_offset(self, file: OpenFile, number: int) -> int | None:
-        """Where the line of that number begins; None while that is not indexed, or when there is none."""
+        """Return the offset of a line number; None if it is not indexed yet or does not exist."""
         before = number - 1
         if before <= 0:
             return 0
@@ -64,16 +64,16 @@ class SparseIndex:
         return chunk * CHUNK_BYTES + at + 1
 
     def chunk_at_time(self, file: OpenFile, size: int, moment: float) -> int:
-        """The last chunk that begins before `moment`: the first line at that time or later begins in it or after it.
+        """Return the last chunk that starts before `moment`; the first line at or after it is there or in the next one.
 
-        Bisects; a chunk that is not indexed yet is looked at in the file, so nobody waits for the index.
+        Bisects. Chunks that are not indexed yet are read from the file, so this does not wait for the index.
         """
         chunks = range(-(-size // CHUNK_BYTES))
         found = bisect_left(chunks, moment, key=lambda chunk: self._time_from(file, chunk, chunks.stop))
         return max(found - 1, 0)
 
     def _time_from(self, file: OpenFile, chunk: int, end: int) -> float:
-        """The first time in a chunk, or in one of those after it when it has none (a very long traceback)."""
+        """Return the first timestamp in a chunk, or in a later one if it has none (a very long traceback)."""
         for later in range(chunk, min(chunk + _CHUNKS_WITHOUT_TIME, end)):
             known = later < len(self._times) and not isnan(self._times[later])
             moment = self._times[later] if known else _first_time_in(file, later, (later + 1) * CHUNK_BYTES)

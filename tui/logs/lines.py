@@ -1,7 +1,7 @@
-"""Files as lines, read by position only: what a line is, also in a file that hardly has any.
+"""Reads lines of a file by position, with a bounded cost for extremely long lines.
 
-A line ends after a newline. Where a whole chunk holds none (a dump, a file of zeros), its end is an end as
-well: so no question about a line reads more than two chunks, however long the "line" is.
+A line ends after a newline. A chunk without a newline (a dump, a file of zeros) also ends a line, so finding a line's
+start or end never reads more than two chunks.
 """
 
 import errno
@@ -16,26 +16,26 @@ _STEP_BYTES = 256 << 10
 
 
 class OpenFile:
-    """A regular file that stays open, and so readable after it was renamed or deleted, while it is referred to.
+    """A regular file that stays open while it is referenced, so it is readable after it was renamed or deleted.
 
-    Opening raises OSError, also for what is not a regular file.
+    Opening raises OSError, also if the path is not a regular file.
     """
 
     def __init__(self, path: Path) -> None:
-        # Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
-        self._hold(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        # Without O_NONBLOCK, opening a pipe would block until it has a writer.
+        self._own_fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
         if not stat.S_ISREG(self.status().st_mode):
             self.close()
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
 
     @classmethod
     def of(cls, fd: int) -> "OpenFile":
-        """A file that is open already; it is closed with this."""
+        """Wrap an open file descriptor, which this object then closes."""
         file = cls.__new__(cls)
-        file._hold(fd)
+        file._own_fd(fd)
         return file
 
-    def _hold(self, fd: int) -> None:
+    def _own_fd(self, fd: int) -> None:
         self.fd = fd
         self.close = weakref.finalize(self, os.close, fd)
 
@@ -43,12 +43,12 @@ class OpenFile:
         return os.fstat(self.fd)
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` up to `stop`, fewer where the file ends before."""
+        """Return the bytes from `start` to `stop`, fewer at the end of the file."""
         return os.pread(self.fd, max(stop - start, 0), start)
 
 
 def line_start(file: OpenFile, at: int) -> int:
-    """Where the line begins that holds the byte `at`."""
+    """Return the start of the line that contains the byte `at`."""
     chunk = at - at % CHUNK_BYTES
     newline = _last_newline(file, chunk, at)
     if newline is None and chunk:
@@ -57,7 +57,7 @@ def line_start(file: OpenFile, at: int) -> int:
 
 
 def line_stop(file: OpenFile, start: int, size: int) -> int:
-    """Where the line that begins at `start` ends, its newline included, in a file of `size` bytes."""
+    """Return the end (including the newline) of the line that starts at `start`, in a file of `size` bytes."""
     chunk = start - start % CHUNK_BYTES
     limit = min(size, chunk + (CHUNK_BYTES if start == chunk else 2 * CHUNK_BYTES))
     step, at = _FIRST_STEP_BYTES, start
@@ -71,8 +71,8 @@ def line_stop(file: OpenFile, start: int, size: int) -> int:
     return limit
 
 
-def is_whole(file: OpenFile, start: int) -> bool:
-    """Whether a line really begins at `start`, and not the rest of one that is longer than a chunk."""
+def is_line_start(file: OpenFile, start: int) -> bool:
+    """Whether a line starts at `start`, as opposed to the rest of a line longer than a chunk."""
     return start == 0 or file.read(start - 1, start) == b"\n"
 
 

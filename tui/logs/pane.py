@@ -1,4 +1,4 @@
-"""The screen Logs: every log there is, followed, searched, and rid of what doesn't matter now."""
+"""The Logs screen: lists all logs; follows, searches and filters one."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ from textual.widgets import Static
 
 from ops.host.formatting import ago_text
 from tui.logs.document import Document, Position
-from tui.logs.question import QuestionLine
+from tui.logs.question import PromptLine
 from tui.logs.reading import Reading
-from tui.logs.sources import JOURNAL_KEY, Source, source_of, sources
+from tui.logs.sources import JOURNAL_KEY, Source, create_source, sources
 from tui.logs.systemd import SystemJournal
 from tui.logs.times import parse_time, time_of
 from tui.logs.view import LogView
@@ -36,22 +36,22 @@ _LEVEL_STEPS = ("", *LEVELS[1:4])
 _DRAW_S = 0.1
 _EVENT_LINES = 200
 _LINE_BYTES = 4 << 10
-_NO_LOG = Cell("? no log yet\n  next: materia run-all", "quiet")
+_NO_LOG = Cell("? no logs yet\n  next: materia run-all", "quiet")
 
 
 class LogsPane(PolledPane):
-    """The sources beside the log that is read."""
+    """The list of logs beside the open log."""
 
     PANE_ID = "logs"
     TITLE = "Logs"
     KEY = "5"
     POLL_S = 5.0
 
-    class Stirred(Message):
-        """The log has grown, is further indexed or looked through."""
+    class LogChanged(Message):
+        """The log has grown, or its index or scan has advanced."""
 
         def can_replace(self, message: Message) -> bool:
-            return isinstance(message, LogsPane.Stirred)
+            return isinstance(message, LogsPane.LogChanged)
 
     _COLUMNS: ClassVar = (Column(""), Column("log", flexible=True), Column("when", right=True, rank=1))
 
@@ -61,28 +61,28 @@ class LogsPane(PolledPane):
         self._source: Source | None = None
         self._system: SystemJournal | None = None
         self._reading: Reading | None = None
-        self._wanted_line: int | None = None
+        self._target_line: int | None = None
         self._drawing: Timer | None = None
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("logs.search", "slash", "search", "Search for a text or /an expression/"),
-            ActionSpec("logs.next", "n", "next", "Go to the next line that was searched for", show=False),
-            ActionSpec("logs.previous", "N", "previous", "Go to the line before that was searched for", show=False),
-            ActionSpec("logs.hide", "h", "hide", "Hide the lines without a text or /an expression/"),
-            ActionSpec("logs.level", "l", "level", "Hide what is below a level: INFO, WARNING, ERROR, nothing"),
-            ActionSpec("logs.sources", "s", "logs", "Show the list of logs, or hide it"),
-            ActionSpec("logs.source", "o", "source", "Open the SQL or the Python behind this line"),
-            ActionSpec("logs.run_only", "r", "run", "Show only the run of this line, or every run again"),
+            ActionSpec("logs.search", "slash", "search", "Search for a text or a /regular expression/"),
+            ActionSpec("logs.next", "n", "next", "Go to the next match", show=False),
+            ActionSpec("logs.previous", "N", "previous", "Go to the previous match", show=False),
+            ActionSpec("logs.hide", "h", "filter", "Show only lines with a text or a /regular expression/"),
+            ActionSpec("logs.level", "l", "level", "Switch the minimum level: INFO, WARNING, ERROR, all"),
+            ActionSpec("logs.sources", "s", "logs", "Show or hide the list of logs"),
+            ActionSpec("logs.source", "o", "source", "Open the SQL or Python source of this line"),
+            ActionSpec("logs.run_only", "r", "run", "Show only the run of this line, or all runs"),
             ActionSpec("logs.time", "t", "time", "Go to a time"),
-            ActionSpec("logs.line", "colon", "line", "Go to the line of a number", show=False),
-            ActionSpec("logs.follow", "f", "follow", "Follow the end of the log, or stop following it"),
+            ActionSpec("logs.line", "colon", "line", "Go to a line number", show=False),
+            ActionSpec("logs.follow", "f", "follow", "Start or stop following the end of the log"),
             ActionSpec("logs.start", "home,g", "start", "Go to the first line", show=False),
-            ActionSpec("logs.end", "end,G", "end", "Go to the last line, and follow", show=False),
-            ActionSpec("logs.wrap", "w", "wrap", "Wrap long lines, or cut them"),
-            ActionSpec("logs.copy", "y", "copy", "Copy this line, without secrets, to the clipboard (OSC 52)"),
+            ActionSpec("logs.end", "end,G", "end", "Go to the last line and follow", show=False),
+            ActionSpec("logs.wrap", "w", "wrap", "Wrap or cut long lines"),
+            ActionSpec("logs.copy", "y", "copy", "Copy this line, secrets redacted, to the clipboard (OSC 52)"),
             ActionSpec("logs.open_run", "enter", "open run", "Go to the run of this line", show=False),
-            ActionSpec("logs.clear", "escape", "clear", "Drop the search, then what is hidden", show=False),
+            ActionSpec("logs.clear", "escape", "clear", "Clear the search, then the filter", show=False),
         )
 
     def compose(self) -> ComposeResult:
@@ -91,7 +91,7 @@ class LogsPane(PolledPane):
         with Vertical(id="logs-reading"):
             yield Static(id="logs-facts", markup=False)
             yield LogView(id="logs-view")
-            yield QuestionLine()
+            yield PromptLine()
 
     def on_mount(self) -> None:
         self._draw_reading()
@@ -99,7 +99,7 @@ class LogsPane(PolledPane):
     def on_unmount(self) -> None:
         self._close()
 
-    # Which logs there are
+    # The list of logs
 
     def look(self) -> Part[tuple[Source, ...]]:
         return attempt(lambda: sources(self.context.settings))
@@ -114,7 +114,7 @@ class LogsPane(PolledPane):
         rows = [_row(source, now) for source in snapshot.value]
         self._table.show(rows, empty=_NO_LOG)
         if self._source is None and snapshot.value:
-            # The system's journal says nothing of a supervisor that it does not run.
+            # Prefer a file: the system journal is empty if systemd does not run the supervisor.
             self._open(next((source for source in snapshot.value if source.path), snapshot.value[0]))
 
     @on(Table.Opened)
@@ -122,24 +122,24 @@ class LogsPane(PolledPane):
         message.stop()
         if message.key in self._sources:
             self._open(self._sources[message.key])
-            self._give_keys_to_log()
+            self._focus_log()
 
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, OpenLog):
             known = self._sources.get(str(message.path))
-            self._open(known or source_of(message.path))
+            self._open(known or create_source(message.path))
             if message.run_id is not None and message.path.name != f"run-{message.run_id}.log":
                 self._filter(LineFilter(run_id=message.run_id))
             if message.at_line is not None and self._reading:
-                self._to_line(self._reading, message.at_line)
-            self._give_keys_to_log()
+                self._go_to_line(self._reading, message.at_line)
+            self._focus_log()
 
-    def _give_keys_to_log(self) -> None:
-        self._let_list_give_way()
+    def _focus_log(self) -> None:
+        self._hide_list_if_narrow()
         self._view.focus()
 
-    def _let_list_give_way(self) -> None:
-        """Show the log, where there is no room for both."""
+    def _hide_list_if_narrow(self) -> None:
+        """Show the log instead of the list if there is no room for both."""
         self.remove_class("-with-sources")
 
     def _open(self, source: Source) -> None:
@@ -149,9 +149,9 @@ class LogsPane(PolledPane):
             self._system = SystemJournal()
             path = self._system.path
         assert path is not None
-        self._source, self._wanted_line = source, None
-        self._reading = Reading(Document(path, self._stir), self._stir)
-        # The list may have come after whoever wanted to see it had left.
+        self._source, self._target_line = source, None
+        self._reading = Reading(Document(path, self._post_change), self._post_change)
+        # The pane may have been hidden before the list arrived.
         self._reading.document.pause(not self._in_view)
         self._view.show(self._reading.document)
         self._draw_reading()
@@ -173,7 +173,7 @@ class LogsPane(PolledPane):
         if self._reading:
             self._reading.document.pause(True)
 
-    # What is read now
+    # The open log
 
     @property
     def _view(self) -> LogView:
@@ -184,31 +184,31 @@ class LogsPane(PolledPane):
         return self.query_one("#logs-list", Table)
 
     @property
-    def _line(self) -> QuestionLine:
-        return self.query_one(QuestionLine)
+    def _line(self) -> PromptLine:
+        return self.query_one(PromptLine)
 
-    def _stir(self) -> None:
-        """Called from threads, up to a thousand times a second."""
-        # A draw that is due has not read anything yet: it will see this, too.
+    def _post_change(self) -> None:
+        """Post LogChanged; called from threads, up to a thousand times a second."""
+        # A scheduled draw has not read anything yet, so it includes this change.
         if self._drawing is None:
-            self.post_message(self.Stirred())
+            self.post_message(self.LogChanged())
 
-    @on(Stirred)
-    def _stirred(self) -> None:
-        """Draw soon: however fast a log grows, ten times a second is as fast as anybody reads."""
+    @on(LogChanged)
+    def _on_log_changed(self) -> None:
+        """Schedule a draw, at most ten per second however fast the log grows."""
         if self._drawing is None:
-            # Not `set_timer`: held up while it begins, for longer than it takes, it loses its only tick.
-            self._drawing = self.set_interval(_DRAW_S, self._draw_stirred)
+            # Not `set_timer`: if its start is delayed longer than its interval, it never fires.
+            self._drawing = self.set_interval(_DRAW_S, self._draw_changes)
 
-    def _draw_stirred(self) -> None:
+    def _draw_changes(self) -> None:
         if self._drawing is not None:
             self._drawing.stop()
             self._drawing = None
         if self._reading is None:
             return
-        self._reading.keep_up()
-        self._reach_line(self._reading.document)
-        if (found := self._reading.wanted_match()) is not None:
+        self._reading.scan_new_lines()
+        self._go_to_target_line(self._reading.document)
+        if (found := self._reading.resolve_match()) is not None:
             self._view.go(found)
         else:
             self._view.draw()
@@ -221,14 +221,14 @@ class LogsPane(PolledPane):
     def _draw_reading(self) -> None:
         facts = self.query_one("#logs-facts", Static)
         if self._reading is None or self._source is None:
-            facts.update("no log yet · next: materia run-all")
+            facts.update("no logs yet · next: materia run-all")
             return
-        facts.set_class(bool(self._reading.document.trouble), "-trouble")
-        # It is one line high whatever it says: nothing needs to be laid out anew.
+        facts.set_class(bool(self._reading.document.error), "-error")
+        # Always one line high, so no new layout is needed.
         facts.update(self._reading.facts(self._source.title, self._view.cursor, self._view.follow), layout=False)
         self._line.say(self._reading.filter_facts(self._view.cursor))
 
-    # Asking
+    # Prompts
 
     def action_search(self) -> None:
         self._ask("search")
@@ -243,88 +243,88 @@ class LogsPane(PolledPane):
         self._ask("line")
 
     def _ask(self, question: str) -> None:
-        self._let_list_give_way()
+        self._hide_list_if_narrow()
         self._line.ask(question)
 
-    @on(QuestionLine.Answered)
-    def _answered(self, message: QuestionLine.Answered) -> None:
+    @on(PromptLine.Answered)
+    def _answered(self, message: PromptLine.Answered) -> None:
         message.stop()
         if self._reading is None:
-            self.notify("there is no log to ask", severity="warning")
+            self.notify("no log is open", severity="warning")
             return
         try:
             go_on = getattr(self, f"_answer_{message.question}")(self._reading, message.text)
         except ValueError as error:
             self.notify(str(error), severity="warning")
         else:
-            # The keys after it in the same packet are meant for what the answer leads to.
+            # Keys after the answer in the same packet are meant for its result.
             self._holds_keys = True
             self.drawn.clear()
-            self._line.leave(self._view, partial(self._go_on, self._reading, go_on))
+            self._line.leave(self._view, partial(self._run_answer, self._reading, go_on))
 
-    def _go_on(self, asked: Reading, then: Callable[[], None]) -> None:
+    def _run_answer(self, asked: Reading, then: Callable[[], None]) -> None:
         if self._reading is asked:
             then()
         self._holds_keys = False
         self.drawn.set()
 
-    # Each says what is to be done, or raises ValueError for an answer that is none.
+    # Each returns the action for an answer, or raises ValueError for an invalid one.
 
     def _answer_search(self, reading: Reading, text: str) -> Callable[[], None]:
-        return partial(self._search, _term(text) if text else None)
+        return partial(self._search, _parse_term(text) if text else None)
 
     def _answer_hide(self, reading: Reading, text: str) -> Callable[[], None]:
-        return partial(self._filter, replace(reading.wanted, terms=(_term(text),) if text else ()))
+        return partial(self._filter, replace(reading.line_filter, terms=(_parse_term(text),) if text else ()))
 
     def _answer_run_only(self, reading: Reading, text: str) -> Callable[[], None]:
         if text and not text.isdecimal():
-            raise ValueError(f"{text!r} is not a run's number")
-        return partial(self._filter, replace(reading.wanted, run_id=int(text) if text else None))
+            raise ValueError(f"{text!r} is not a run number")
+        return partial(self._filter, replace(reading.line_filter, run_id=int(text) if text else None))
 
     def _answer_time(self, reading: Reading, text: str) -> Callable[[], None]:
-        position = reading.document.at_time(parse_time(text, self._newest()))
+        position = reading.document.at_time(parse_time(text, self._newest_time()))
         if position is None:
-            raise ValueError("this log is empty")
+            raise ValueError("the log is empty")
         return partial(self._go, position)
 
     def _answer_line(self, reading: Reading, text: str) -> Callable[[], None]:
         if not text.isdecimal() or int(text) < 1:
-            raise ValueError(f"{text!r} is not a line's number")
+            raise ValueError(f"{text!r} is not a line number")
         count = reading.document.line_count
         if count is not None and int(text) > count:
-            raise ValueError(f"this log has {count:,} lines")
-        return partial(self._to_line, reading, int(text))
+            raise ValueError(f"the log has only {count:,} lines")
+        return partial(self._go_to_line, reading, int(text))
 
-    def _to_line(self, reading: Reading, number: int) -> None:
-        self._want_nothing()
-        self._wanted_line = number
-        self._reach_line(reading.document)
+    def _go_to_line(self, reading: Reading, number: int) -> None:
+        self._cancel_jump()
+        self._target_line = number
+        self._go_to_target_line(reading.document)
 
-    def _reach_line(self, document: Document) -> None:
-        """Go to the line that is wanted, if there is one and it is known where it begins."""
-        if self._wanted_line is None:
+    def _go_to_target_line(self, document: Document) -> None:
+        """Go to the target line if there is one and its position is known."""
+        if self._target_line is None:
             return
-        # Asked first: what is counted after it is for the next time.
+        # Read this first: the index may advance meanwhile.
         count = document.line_count
-        if position := document.at_line(self._wanted_line):
-            self._wanted_line = None
+        if position := document.at_line(self._target_line):
+            self._target_line = None
             self._view.go(position)
         elif count is not None:
-            self._wanted_line = None
-            self.notify(f"this log has {count:,} lines", severity="warning")
+            self._target_line = None
+            self.notify(f"the log has only {count:,} lines", severity="warning")
 
     def _go(self, position: Position) -> None:
-        self._want_nothing()
+        self._cancel_jump()
         self._view.go(position)
 
-    def _want_nothing(self) -> None:
-        """Who goes somewhere else is not taken away from there by what was looked for before."""
-        self._wanted_line = None
+    def _cancel_jump(self) -> None:
+        """Cancel pending jumps to a line or a match, because the user went elsewhere."""
+        self._target_line = None
         if self._reading:
-            self._reading.want_nothing()
+            self._reading.cancel_match()
 
-    def _newest(self) -> datetime:
-        """The time of the last line that has one, as far as a page back; else now."""
+    def _newest_time(self) -> datetime:
+        """Return the time of the last line with a timestamp among the last 50, else now."""
         reading = self._reading
         position = reading.document.last() if reading else None
         for _ in range(50):
@@ -336,36 +336,36 @@ class LogsPane(PolledPane):
             position = reading.document.previous(position, reading.all_places)
         return self.context.clock()
 
-    # Hiding and finding
+    # Filter and search
 
     def _search(self, term: Term | None) -> None:
         if self._reading:
-            self._wanted_line = None
+            self._target_line = None
             self._reading.search(term, self._view.anchor_position or self._reading.document.last())
             self._view.terms = self._reading.marked
             self._view.draw()
 
-    def _filter(self, wanted: LineFilter) -> None:
+    def _filter(self, line_filter: LineFilter) -> None:
         if self._reading is None:
             return
-        self._reading.hide(wanted)
+        self._reading.hide(line_filter)
         self._view.terms = self._reading.marked
         self._view.see(self._reading.places)
 
     def action_level(self) -> None:
         if self._reading:
-            wanted = self._reading.wanted
-            step = (_LEVEL_STEPS.index(wanted.level) + 1) % len(_LEVEL_STEPS)
-            self._filter(replace(wanted, level=_LEVEL_STEPS[step]))
+            line_filter = self._reading.line_filter
+            step = (_LEVEL_STEPS.index(line_filter.level) + 1) % len(_LEVEL_STEPS)
+            self._filter(replace(line_filter, level=_LEVEL_STEPS[step]))
 
     def action_run_only(self) -> None:
         if self._reading is None:
             return
-        run_id = self._run_of_line()
-        if self._reading.wanted.run_id is not None:
-            self._filter(replace(self._reading.wanted, run_id=None))
+        run_id = self._find_run_id()
+        if self._reading.line_filter.run_id is not None:
+            self._filter(replace(self._reading.line_filter, run_id=None))
         elif run_id is not None:
-            self._filter(replace(self._reading.wanted, run_id=run_id))
+            self._filter(replace(self._reading.line_filter, run_id=run_id))
         else:
             self._ask("run_only")
 
@@ -377,11 +377,11 @@ class LogsPane(PolledPane):
 
     def _to_match(self, direction: int) -> None:
         if self._reading is None or self._reading.search_term is None:
-            self.notify("nothing was searched for; / searches", severity="warning")
+            self.notify("no search; press / to search", severity="warning")
             return
         cursor = self._view.anchor_position
-        if self._reading.is_wanting or not self._reading.knows_match_from(cursor, direction):
-            self._reading.want_match(cursor, direction)
+        if self._reading.is_match_pending or not self._reading.is_match_known(cursor, direction):
+            self._reading.request_match(cursor, direction)
         elif position := self._reading.match_from(cursor, direction):
             self._view.go(position)
         else:
@@ -392,7 +392,7 @@ class LogsPane(PolledPane):
             self._line.leave(self._view, lambda: None)
         elif self._reading and self._reading.search_term is not None:
             self._search(None)
-        elif self._reading and self._reading.wanted:
+        elif self._reading and self._reading.line_filter:
             self._filter(LineFilter())
 
     # The view
@@ -405,11 +405,11 @@ class LogsPane(PolledPane):
             self.action_end()
 
     def action_start(self) -> None:
-        self._want_nothing()
+        self._cancel_jump()
         self._view.go_to_start()
 
     def action_end(self) -> None:
-        self._want_nothing()
+        self._cancel_jump()
         self._view.go_to_end()
 
     def action_wrap(self) -> None:
@@ -419,36 +419,36 @@ class LogsPane(PolledPane):
     def action_copy(self) -> None:
         if line := self._view.copied_line():
             self.app.copy_to_clipboard(line)
-            self.notify("the line is in the clipboard")
+            self.notify("copied the line to the clipboard")
 
     def action_sources(self) -> None:
-        """The list is beside the log where there is room, and in its place where there is none."""
+        """Show or hide the list: beside the log if there is room, else in its place."""
         shown = self._table.region.width > 0
         self.set_class(not shown, "-with-sources")
         self.set_class(shown, "-without-sources")
         (self._view if shown else self._table).focus()
 
     def action_open_run(self) -> None:
-        run_id = self._run_of_line()
+        run_id = self._find_run_id()
         if run_id is None:
-            self.notify("this line names no run")
+            self.notify("this line contains no run")
         else:
             self.post_message(OpenRun(run_id))
 
     def action_source(self) -> None:
-        from tui.widgets.source import SourceScreen, place_of
+        from tui.widgets.source import SourceScreen, find_place
 
         up, down = self._event(-1), self._event(1)
-        # A traceback ends with the innermost call: from its head that is the last place, from within the nearest.
-        places = [*filter(None, map(place_of, up)), *reversed([*filter(None, map(place_of, down))])]
+        # A traceback ends with the innermost call: from its head take the last place, from within it the nearest.
+        places = [*filter(None, map(find_place, up)), *reversed([*filter(None, map(find_place, down))])]
         place = places[0] if places else None
         if place is None:
-            self.notify("this line names no model, no step and no file of ours")
+            self.notify("this line contains no model, step or project file")
         else:
             self.app.push_screen(SourceScreen(place))
 
     def _event(self, direction: int) -> Iterator[str]:
-        """The line under the cursor, and the others of its event from there: up to its head, or down to its end."""
+        """Yield the line under the cursor and the other lines of its event, up to its head or down to its end."""
         if self._reading is None:
             return
         document, position = self._reading.document, self._view.cursor
@@ -463,12 +463,12 @@ class LogsPane(PolledPane):
                 return
             position = step(position, self._reading.all_places)
 
-    def _run_of_line(self) -> int | None:
+    def _find_run_id(self) -> int | None:
         found = _RUN.search(self._view.copied_line())
         return int(found[1]) if found else None
 
 
-def _term(text: str) -> Term:
+def _parse_term(text: str) -> Term:
     if len(text) > 2 and text.startswith("/") and text.endswith("/"):
         return Term(text[1:-1], is_regex=True)
     return Term(text)

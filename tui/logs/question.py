@@ -1,4 +1,4 @@
-"""The line below a log: what is hidden and searched for in it, or a question in its place."""
+"""The line below a log: shows the filter and the search, or a prompt for input."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from textual.widgets import ContentSwitcher, Input, Static
 from tui.logs.times import FORMS
 
 _QUESTIONS = {
-    "search": "search for a text, or /an expression/",
-    "hide": "show only lines with a text, or /an expression/; empty shows all",
-    "run_only": "show only the lines of a run: its number; empty shows all",
+    "search": "search for a text or a /regular expression/",
+    "hide": "show only lines with a text or a /regular expression/; empty shows all",
+    "run_only": "show only the lines of a run number; empty shows all",
     "time": f"go to {FORMS}",
-    "line": "go to the line of a number",
+    "line": "go to a line number",
 }
 _FACTS, _PROMPT = "logs-filter", "logs-prompt"
 
 
-class QuestionLine(ContentSwitcher):
-    """One line for both, and always there: a question, its answer and its end leave the log where it is."""
+class PromptLine(ContentSwitcher):
+    """Switches between facts and prompt on the same line, so that the log never moves."""
 
     @dataclass
     class Answered(Message):
-        """What was typed; the question stays until it is told to `leave`."""
+        """The submitted text; the prompt stays open until `leave` is called."""
 
         question: str
         text: str
@@ -44,27 +44,27 @@ class QuestionLine(ContentSwitcher):
         return self.current == _PROMPT
 
     def say(self, facts: str) -> None:
-        """Say it where no question stands."""
-        # It is one line high whatever it says: nothing needs to be laid out anew.
+        """Show the facts when no prompt is open."""
+        # Always one line high, so no new layout is needed.
         self.query_one(f"#{_FACTS}", Static).update(facts, layout=False)
 
     def ask(self, question: str) -> None:
-        """Show one of the questions, and give it the keys."""
+        """Open the prompt for a question and focus it."""
         self._question = question
         self._prompt.placeholder, self._prompt.value = _QUESTIONS[question], ""
         self.current = _PROMPT
-        self._give_keys_to(self._prompt)
+        self._set_focus(self._prompt)
 
     def leave(self, keys_to: Widget, then: Callable[[], None]) -> None:
-        """Give the keys back, take the question away, and then go on: one picture after the other.
+        """Focus `keys_to`, hide the prompt, then call `then`, each after the previous step was painted.
 
-        All in one would halt the keys; and beside processes that look through gigabytes painting takes twice as long.
+        One combined update would block key input, since painting is slow while scan processes use the CPU.
         """
-        self._give_keys_to(keys_to)
-        self.call_after_refresh(self._take_away, then)
+        self._set_focus(keys_to)
+        self.call_after_refresh(self._hide_prompt, then)
 
-    def _take_away(self, then: Callable[[], None]) -> None:
-        # By now somebody may be asking the next one. The prompt's own `has_focus` may be a message behind.
+    def _hide_prompt(self, then: Callable[[], None]) -> None:
+        # The next prompt may be open by now. Do not use the prompt's `has_focus`, which is updated later.
         if self.screen.focused is not self._prompt:
             self.current = _FACTS
         self.call_after_refresh(then)
@@ -73,8 +73,8 @@ class QuestionLine(ContentSwitcher):
     def _prompt(self) -> Input:
         return self.query_one(f"#{_PROMPT}", Input)
 
-    def _give_keys_to(self, widget: Widget) -> None:
-        # At once, not a turn of the loop later as `Widget.focus`: whether the question has the keys is asked soon.
+    def _set_focus(self, widget: Widget) -> None:
+        # `Widget.focus` would set the focus one loop iteration later; `_hide_prompt` checks it before that.
         self.screen.set_focus(widget)
 
     @on(Input.Submitted)

@@ -1,4 +1,4 @@
-"""A log that is being read: what of it is hidden, what is searched for in it, and how far that has come."""
+"""The state of an open log: its filter, its search, and the progress of both scans."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,41 +14,41 @@ _NEAREST = 0
 
 
 class Reading:
-    """A document, the lines of it that are shown, and the lines that are searched for among those."""
+    """A document with a scan for the shown lines and a scan for the matches among them."""
 
-    def __init__(self, document: Document, stirred: Callable[[], None]) -> None:
+    def __init__(self, document: Document, changed: Callable[[], None]) -> None:
         self.document = document
-        self.wanted = LineFilter()
+        self.line_filter = LineFilter()
         self.search_term: Term | None = None
-        self._stirred = stirred
+        self._changed = changed
         self._shown: Scan | None = None
         self._found: Scan | None = None
-        self._wanted_from: Position | None = None
-        self._steps: list[int] = []
+        self._match_origin: Position | None = None
+        self._pending_steps: list[int] = []
 
     def close(self) -> None:
-        """Stop reading and looking."""
+        """Stop reading and scanning."""
         self.document.close()
         for scan in (self._shown, self._found):
             if scan:
                 scan.close()
 
-    def keep_up(self) -> None:
-        """Look through what has been added; call it whenever something stirred."""
+    def scan_new_lines(self) -> None:
+        """Scan what was appended; call it after every change."""
         for scan in (self._shown, self._found):
             if scan:
                 scan.follow(self.document.segments)
 
-    # Hiding
+    # Filter
 
-    def hide(self, wanted: LineFilter) -> None:
-        """Show only these lines; what is searched for is searched among them."""
-        self.wanted = wanted
-        self._shown = self._instead_of(self._shown, wanted)
-        self._look_for_term()
+    def hide(self, line_filter: LineFilter) -> None:
+        """Show only the lines of this filter; the search is restricted to them."""
+        self.line_filter = line_filter
+        self._shown = self._replace_scan(self._shown, line_filter)
+        self._start_search()
 
     def places(self, segment: Segment) -> Places | None:
-        """Which lines of a segment are shown."""
+        """Return the shown lines of a segment; None while they are unknown."""
         return self._shown.of(segment) if self._shown else AllPlaces(segment)
 
     @staticmethod
@@ -57,24 +57,28 @@ class Reading:
 
     @property
     def marked(self) -> tuple[Term, ...]:
-        """The texts to mark where they stand."""
-        return (*self.wanted.terms, *([self.search_term] if self.search_term else ()))
+        """The terms to highlight."""
+        return (*self.line_filter.terms, *([self.search_term] if self.search_term else ()))
 
-    # Searching
+    # Search
 
     def search(self, term: Term | None, cursor: Position | None) -> None:
-        """Look for a term; the match nearest to the cursor is wanted, first at it or before it."""
+        """Search for a term and request the match nearest to the cursor, preferring one at or before it."""
         self.search_term = term
-        self._wanted_from, self._steps = cursor, [_NEAREST] if term else []
-        self._look_for_term()
+        self._match_origin, self._pending_steps = cursor, [_NEAREST] if term else []
+        self._start_search()
 
-    def _look_for_term(self) -> None:
+    def _start_search(self) -> None:
         term = self.search_term
-        wanted = LineFilter((*self.wanted.terms, term), self.wanted.level, self.wanted.run_id) if term else LineFilter()
-        self._found = self._instead_of(self._found, wanted)
+        line_filter = (
+            LineFilter((*self.line_filter.terms, term), self.line_filter.level, self.line_filter.run_id)
+            if term
+            else LineFilter()
+        )
+        self._found = self._replace_scan(self._found, line_filter)
 
     def match_from(self, cursor: Position | None, direction: int) -> Position | None:
-        """The next match after the cursor, or the last one before it, among those known."""
+        """Return the next match after the cursor or the last one before it, among the known matches."""
         if self._found is None or cursor is None:
             return None
         if direction == _NEAREST:
@@ -85,55 +89,55 @@ class Reading:
             position = step(position, self._found.of)
         return position
 
-    def knows_match_from(self, cursor: Position | None, direction: int) -> bool:
-        """Whether `match_from` says that for certain; there may be nearer ones, that are looked for still."""
+    def is_match_known(self, cursor: Position | None, direction: int) -> bool:
+        """Whether the result of `match_from` is final, so that the scan cannot find a nearer match."""
         if self._found is None or self._found.finished or cursor is None:
             return True
         if direction == _NEAREST:
-            return self.knows_match_from(cursor.just_after, -1) and self.knows_match_from(cursor, 1)
+            return self.is_match_known(cursor.just_after, -1) and self.is_match_known(cursor, 1)
         return self.document.knows(cursor, direction, self._found.of)
 
     @property
-    def is_wanting(self) -> bool:
-        """Whether a match is wanted that is not known yet."""
-        return bool(self._steps)
+    def is_match_pending(self) -> bool:
+        """Whether a requested match is not known yet."""
+        return bool(self._pending_steps)
 
-    def want_match(self, cursor: Position | None, direction: int) -> None:
-        """Have that match told by `wanted_match` once it is known; it is seen from the one that is wanted already."""
-        if not self._steps:
-            self._wanted_from = cursor
-        self._steps.append(direction)
+    def request_match(self, cursor: Position | None, direction: int) -> None:
+        """Request a match, which `resolve_match` returns once it is known; it is relative to a pending one."""
+        if not self._pending_steps:
+            self._match_origin = cursor
+        self._pending_steps.append(direction)
 
-    def want_nothing(self) -> None:
-        """Have no match told any more."""
-        self._steps = []
+    def cancel_match(self) -> None:
+        """Cancel the requested matches."""
+        self._pending_steps = []
 
-    def wanted_match(self) -> Position | None:
-        """The match that was wanted, as far as the way to it is known, once; None while none is known."""
+    def resolve_match(self) -> Position | None:
+        """Return the requested match as far as it is known, once; None while it is unknown."""
         reached = None
-        while self._steps and self.knows_match_from(self._wanted_from, self._steps[0]):
-            reached = self.match_from(self._wanted_from, self._steps.pop(0)) or reached
-            self._wanted_from = reached or self._wanted_from
+        while self._pending_steps and self.is_match_known(self._match_origin, self._pending_steps[0]):
+            reached = self.match_from(self._match_origin, self._pending_steps.pop(0)) or reached
+            self._match_origin = reached or self._match_origin
         return reached
 
-    def _instead_of(self, scan: Scan | None, wanted: LineFilter) -> Scan | None:
+    def _replace_scan(self, scan: Scan | None, line_filter: LineFilter) -> Scan | None:
         if scan:
             scan.close()
-        return Scan(wanted, self.document.segments, self._stirred) if wanted else None
+        return Scan(line_filter, self.document.segments, self._changed) if line_filter else None
 
-    # Saying how far it has come
+    # Status texts
 
     def facts(self, title: str, cursor: Position | None, following: bool) -> str:
-        """The log, its size, where in it the cursor is: a line."""
+        """Return one line: log, size, cursor position and time."""
         document = self.document
         size, count = document.size_bytes, document.line_count
         parts = [title]
-        if document.trouble:
-            parts.append(f"▲ {document.trouble}")
+        if document.error:
+            parts.append(f"▲ {document.error}")
             if not size:
                 return " · ".join(parts)
         else:
-            parts.append("▼ following" if following else "▪ standing")
+            parts.append("▼ following" if following else "▪ paused")
         number = document.line_number(cursor) if cursor else None
         if count is None:
             parts.extend([f"line {number:,}"] if number else [])
@@ -147,17 +151,17 @@ class Reading:
         return " · ".join(parts)
 
     def filter_facts(self, cursor: Position | None) -> str:
-        """What is hidden and searched for, and how far each has been looked through; empty when nothing is."""
+        """Return filter and search with the progress of their scans; empty without either."""
         parts = []
         if self._shown:
-            parts.append(f"only {_words(self.wanted)}: {_progress(self._shown)}")
+            parts.append(f"only {_filter_text(self.line_filter)}: {_progress_text(self._shown)}")
         if self._found and self.search_term:
             ordinal = f"{self._ordinal(cursor):,} of " if cursor and self._found.finished else ""
-            parts.append(f"search {_quoted(self.search_term)}: {ordinal}{_progress(self._found)}")
+            parts.append(f"search {_quote_term(self.search_term)}: {ordinal}{_progress_text(self._found)}")
         return "   ".join(parts)
 
     def _ordinal(self, cursor: Position) -> int:
-        """How many matches there are up to the cursor, its line included."""
+        """Return the number of matches up to and including the cursor's line."""
         assert self._found is not None
         count = 0
         for segment in self.document.segments:
@@ -169,21 +173,21 @@ class Reading:
         return count
 
 
-def _progress(scan: Scan) -> str:
+def _progress_text(scan: Scan) -> str:
     lines = f"{scan.count:,} line{'' if scan.count == 1 else 's'}"
-    if scan.trouble:
-        return f"{lines} ▲ {scan.trouble}"
-    return lines if scan.finished else f"{lines}, looked through {int(100 * scan.share)} %"
+    if scan.error:
+        return f"{lines} ▲ {scan.error}"
+    return lines if scan.finished else f"{lines}, scanned {int(100 * scan.share)} %"
 
 
-def _words(wanted: LineFilter) -> str:
-    parts = [_quoted(term) for term in wanted.terms]
-    if wanted.level:
-        parts.append(f"{wanted.level} and worse")
-    if wanted.run_id is not None:
-        parts.append(f"run {wanted.run_id}")
+def _filter_text(line_filter: LineFilter) -> str:
+    parts = [_quote_term(term) for term in line_filter.terms]
+    if line_filter.level:
+        parts.append(f"{line_filter.level} and above")
+    if line_filter.run_id is not None:
+        parts.append(f"run {line_filter.run_id}")
     return ", ".join(parts)
 
 
-def _quoted(term: Term) -> str:
+def _quote_term(term: Term) -> str:
     return f"/{term.text}/" if term.is_regex else f'"{term.text}"'

@@ -1,4 +1,4 @@
-"""Which logs there are: the supervisor's, the workers', the runs', and the system's where systemd keeps one."""
+"""Lists the logs: those of supervisor, workers and runs, and the system journal if systemd runs."""
 
 import shutil
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ JOURNAL_KEY = "journal"
 
 @dataclass(frozen=True)
 class Source:
-    """A log that can be opened, at `path` unless it is the system's; `at` is when its run began, or its last line."""
+    """A log; `path` is None for the system journal. `at` is the start of its run, or the time of its last write."""
 
     key: str
     title: str
@@ -26,36 +26,36 @@ class Source:
 
 
 def has_system_journal(systemd: Path = SYSTEMD) -> bool:
-    """Whether systemd runs here (as sd_booted(3) tells it), and its journal can be read."""
+    """Whether systemd runs here (checked like sd_booted(3)) and journalctl is installed."""
     return systemd.is_dir() and shutil.which("journalctl") is not None
 
 
 def sources(settings: Settings, *, systemd: Path = SYSTEMD) -> tuple[Source, ...]:
-    """Every log there is, of runs the newest few hundred. Raises JournalError when the journal can't be read."""
+    """List all logs, of runs the newest MOST_RUNS. Raises JournalError when the run journal is unreadable."""
     system = (Source(JOURNAL_KEY, "system journal", None),) if has_system_journal(systemd) else ()
     with Journal(settings.journal_path) as journal:
         runs = journal.runs(MOST_RUNS)
-    return (*system, *_standing(settings.log_dir), *(_of_run(run) for run in runs if run.log_path))
+    return (*system, *_other_sources(settings.log_dir), *(_run_source(run) for run in runs if run.log_path))
 
 
-def source_of(path: Path) -> Source:
-    """The source for a log that is in no list."""
+def create_source(path: Path) -> Source:
+    """Create the source of a log that is not in the list."""
     return Source(str(path), path.stem, path)
 
 
-def _of_run(run: Run) -> Source:
+def _run_source(run: Run) -> Source:
     path = Path(run.log_path or "")
     return Source(str(path), f"run {run.id} {run.pipeline}", path, run.started_at, run.status)
 
 
-def _standing(log_dir: Path) -> list[Source]:
-    """The logs that belong to no run, the supervisor's first."""
+def _other_sources(log_dir: Path) -> list[Source]:
+    """List the logs that belong to no run, the supervisor's first."""
     found = []
     for path in sorted(log_dir.glob("*.log"), key=lambda path: (path.stem != "supervisor", path.name)):
         if not path.name.startswith("run-"):
             try:
                 modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            except OSError:  # rotated away since it was listed
+            except OSError:  # rotated since it was listed
                 continue
             found.append(Source(str(path), path.stem, path, modified))
     return found

@@ -1,4 +1,4 @@
-"""The system's journal as a log file: what `journalctl` tells, a line per entry in the form of our own logs."""
+"""Follows the system journal with `journalctl` and writes it to a log file in our own format."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ _LEVELS = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO
 
 
 class SystemJournal:
-    """Follows the journal into a file of its own, rotated so that it stays small, until closed."""
+    """Copies the journal to a temporary file, rotated to limit its size, until closed."""
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="materia-journal-", ignore_cleanup_errors=True)
@@ -31,7 +31,7 @@ class SystemJournal:
         self._thread.start()
 
     def close(self) -> None:
-        """End `journalctl`, and remove the file."""
+        """Stop `journalctl` and remove the file."""
         self._process.kill()
         self._thread.join()
         self._folder.cleanup()
@@ -51,13 +51,13 @@ class SystemJournal:
 
 
 def log_line(entry: bytes) -> bytes:
-    """An entry of `journalctl --output json` as lines of a log; what is no entry (a complaint) as it is."""
+    """Convert an entry of `journalctl --output json` to log lines; other output (such as errors) stays unchanged."""
     try:
         record: dict[str, Any] = json.loads(entry)
         moment = datetime.fromtimestamp(int(record["__REALTIME_TIMESTAMP"]) / 1e6, UTC)
         level = _LEVELS[int(record.get("PRIORITY", 6))]
         message = record.get("MESSAGE") or ""
-        # What is not UTF-8 comes as an array of bytes.
+        # journalctl outputs text that is not UTF-8 as an array of bytes.
         text = message.encode() if isinstance(message, str) else bytes(message)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return entry.rstrip(b"\n") + b"\n"

@@ -1,4 +1,4 @@
-"""Times in log lines, and the times that a person types to get there. All UTC unless a text says otherwise."""
+"""Parses the timestamps of log lines and the times that users enter; UTC unless a time zone is given."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ FORMS = "03:10, 03:10:59, 2026-11-21, 2026-11-21 03:10 or 15m ago"
 
 
 def time_of(line: bytes) -> float | None:
-    """Seconds since 1970 of the time that a line begins with, or None."""
+    """Return the timestamp at the start of a line in seconds since 1970, or None."""
     found = _STAMP.match(line)
     if found is None:
         return None
@@ -23,12 +23,12 @@ def time_of(line: bytes) -> float | None:
     try:
         stamp = f"{day}T{clock}.{fraction or '0':0<6}{'+00:00' if zone in ('', 'Z') else zone}"
         return datetime.fromisoformat(stamp).timestamp()
-    except ValueError:  # 2026-99-99 looks like a time and is none
+    except ValueError:  # such as 2026-99-99
         return None
 
 
 def first_time(lines: bytes) -> float | None:
-    """The first time that one of these lines begins with; looks at the first few hundred."""
+    """Return the first timestamp among the first 200 lines, or None."""
     for line in lines.split(b"\n", _LINES_TRIED)[:_LINES_TRIED]:
         if (found := time_of(line)) is not None:
             return found
@@ -36,9 +36,9 @@ def first_time(lines: bytes) -> float | None:
 
 
 def parse_time(text: str, newest: datetime) -> float:
-    """Seconds since 1970 of a time as typed; a time of day is the last such time up to `newest`.
+    """Parse a time that a user entered, in seconds since 1970; a time of day is its last occurrence up to `newest`.
 
-    Raises ValueError that names the forms understood.
+    Raises ValueError with the accepted forms.
     """
     text = text.strip()
     if ago := _AGO.fullmatch(text):

@@ -1,4 +1,4 @@
-"""The lines of a document: only those in view are ever read, wherever in it they are."""
+"""The widget that shows the lines of a document; it reads only the visible lines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from ops.host.redact import Redactor
 from tui.logs.document import NOTICE, AllPlaces, Document, Places, Position
 from tui.logs.follow import Segment
 from tui.logs.lines import line_start
-from tui.widgets.log_line import GLYPHS, MOST_CHARS, SECRET_BYTES, ShownLine, notice_line, shown_line, spans
+from tui.widgets.log_line import GLYPHS, MAX_CHARS, SECRET_BYTES, ShownLine, notice_line, shown_line, spans
 from tui.widgets.log_match import Term
 from tui.widgets.tones import TONE_CLASSES
 
@@ -40,7 +40,7 @@ class _Row:
 
 
 class LogView(Widget, can_focus=True):
-    """A cursor over the lines of a document that `places` lets through; follows its end when asked to."""
+    """Shows the lines of a document that `places` selects, with a cursor; can follow the end."""
 
     COMPONENT_CLASSES: ClassVar = {"log--cursor", "log--match", *TONE_CLASSES}
     BINDINGS: ClassVar = [
@@ -54,7 +54,7 @@ class LogView(Widget, can_focus=True):
 
     @dataclass
     class Moved(Message):
-        """Another part of the log is in view, or the cursor is on another line."""
+        """The visible part or the cursor changed."""
 
         view: "LogView"
 
@@ -65,13 +65,13 @@ class LogView(Widget, can_focus=True):
         super().__init__(id=id)
         self.document: Document | None = None
         self.cursor: Position | None = None
-        """A line that is shown; None while none is."""
+        """The current line; None when no line is shown."""
         self.anchor_position: Position | None = None
-        """The line the cursor stays at, however little is known yet of what is shown around it."""
+        """The line that the cursor stays at while the filter is still being scanned."""
         self.follow = True
         self.wrap = False
         self.terms: tuple[Term, ...] = ()
-        """The texts that are marked where they stand."""
+        """The highlighted terms."""
         self._places: Callable[[Segment], Places | None] = AllPlaces
         self._redact = Redactor.from_environ()
         self._top: Position | None = None
@@ -85,7 +85,7 @@ class LogView(Widget, can_focus=True):
         yield self._bar
 
     def show(self, document: Document | None) -> None:
-        """Show another document, from its end."""
+        """Show another document at its end."""
         self.document = document
         self._places, self.terms, self.follow, self._left = AllPlaces, (), True, 0
         self.cursor = self.anchor_position = self._top = None
@@ -93,20 +93,20 @@ class LogView(Widget, can_focus=True):
         self.draw()
 
     def see(self, places: Callable[[Segment], Places | None]) -> None:
-        """Show the lines of these places only; the cursor stays, or goes to the nearest line before."""
+        """Show only the lines of these places; the cursor stays, or moves to the nearest shown line before it."""
         self._places = places
         self.draw()
 
-    # Going somewhere
+    # Navigation
 
     def go(self, position: Position) -> None:
-        """Put the cursor on a line, in the middle of the view when it was out of it."""
+        """Move the cursor to a line, centred if it was not visible."""
         if position not in {row.position for row in self._rows}:
-            self._top = self._back(position, self.size.height // 2)
-        self._stay_at(position)
+            self._top = self._step_back(position, self.size.height // 2)
+        self._move_cursor_to(position)
 
     def go_to_end(self) -> None:
-        """Put the cursor on the last line, and stay on whatever becomes the last one."""
+        """Move the cursor to the last line and follow the end."""
         self.follow = True
         self.draw()
 
@@ -124,9 +124,9 @@ class LogView(Widget, can_focus=True):
             if position is None:
                 break
             at = position
-        self._stay_at(at)
+        self._move_cursor_to(at)
 
-    def _stay_at(self, position: Position | None) -> None:
+    def _move_cursor_to(self, position: Position | None) -> None:
         self.follow, self.cursor, self.anchor_position = False, position, position
         self.draw()
 
@@ -141,26 +141,26 @@ class LogView(Widget, can_focus=True):
             self.draw()
 
     def copied_line(self) -> str:
-        """The whole line under the cursor, without secrets, at most a mebibyte of it."""
+        """Return the line under the cursor with secrets redacted, at most 1 MiB."""
         if self.document is None or self.cursor is None:
             return ""
         data, _ = self.document.read(self.cursor, _COPY_BYTES)
-        before = self.document.before_part(self.cursor, SECRET_BYTES)
+        before = self.document.read_before(self.cursor, SECRET_BYTES)
         text = self._redact((before + data).decode("utf-8", "replace"))
         return text[len(self._redact(before.decode("utf-8", "replace"))) :] if before else text
 
     # Drawing
 
     def draw(self) -> None:
-        """Read what is to be seen and draw it; costs what is in view, whatever the document's size."""
+        """Read and draw the visible lines; the cost does not depend on the document's size."""
         rows: list[_Row] = []
         cursor = self._drawn_cursor
         if self.document and self.size.height:
-            self._settle(self.document)
+            self._place_cursor(self.document)
             shown = self._shown_from(self._top)
             if self.cursor and self.cursor not in shown:
                 above = self._top is None or self.cursor < self._top
-                self._top = self.cursor if above else self._back(self.cursor, self.size.height - 1)
+                self._top = self.cursor if above else self._step_back(self.cursor, self.size.height - 1)
                 shown = self._shown_from(self._top)
             rows = [row for position in shown for row in self._rows_of(position)][: self.size.height]
         self._rows, before = rows, self._rows
@@ -171,22 +171,22 @@ class LogView(Widget, can_focus=True):
         self.post_message(self.Moved(self))
 
     def _refresh_rows(self, before: list[_Row], cursor: Position | None) -> None:
-        """Have only those rows painted again that say something else, or have or had the cursor."""
+        """Repaint only the rows that changed, or that have or had the cursor."""
         for y, (old, new) in enumerate(zip_longest(before, self._rows)):
             had, has = (row is not None and row.position == at for row, at in ((old, cursor), (new, self.cursor)))
             if old != new or had != has:
                 self.refresh(Region(0, y, self.size.width, 1))
 
-    def _settle(self, document: Document) -> None:
-        """Have a cursor and a top that exist; what was there may have been truncated, or not match."""
+    def _place_cursor(self, document: Document) -> None:
+        """Move cursor and top to existing lines; the old ones may have been truncated or filtered out."""
         last = document.last(self._places)
         if last is None:
             self.cursor = self._top = None
         elif self.follow or self.anchor_position is None:
             self.cursor = self.anchor_position = last
-            self._top = self._back(last, self.size.height - 1)
+            self._top = self._step_back(last, self.size.height - 1)
         else:
-            # Asked first: what is learned after it is for the next time.
+            # Read this first: the scan may advance meanwhile.
             is_known = document.knows(self.anchor_position.just_after, -1, self._places)
             self.cursor = self._nearest(document, self.anchor_position) or last
             self._top = self._nearest(document, self._top or self.cursor) or self.cursor
@@ -202,7 +202,7 @@ class LogView(Widget, can_focus=True):
         return document.next(position, self._places)
 
     def _shown_from(self, position: Position | None) -> list[Position]:
-        """The lines that are in view when this one is the first."""
+        """Return the lines that are visible if `position` is the first."""
         shown: list[Position] = []
         left = self.size.height
         while self.document and position and left > 0:
@@ -211,8 +211,8 @@ class LogView(Widget, can_focus=True):
             position = self.document.next(position, self._places)
         return shown
 
-    def _back(self, position: Position, rows: int) -> Position:
-        """The line that is so many rows further up."""
+    def _step_back(self, position: Position, rows: int) -> Position:
+        """Return the line `rows` rows further up."""
         rows -= self._height_of(position) - 1
         while rows > 0 and self.document and (before := self.document.previous(position, self._places)):
             rows -= self._height_of(before)
@@ -230,10 +230,10 @@ class LogView(Widget, can_focus=True):
 
     def _line(self, position: Position) -> ShownLine:
         assert self.document is not None
-        data, size_bytes = self.document.read(position, MOST_CHARS + SECRET_BYTES)
+        data, size_bytes = self.document.read(position, MAX_CHARS + SECRET_BYTES)
         if position.offset == NOTICE:
             return notice_line(data.decode())
-        before = self.document.before_part(position, SECRET_BYTES)
+        before = self.document.read_before(position, SECRET_BYTES)
         return shown_line(data, size_bytes, before, self._redact, compact=self.size.width < _COMPACT_BELOW)
 
     def _rows_of(self, position: Position) -> list[_Row]:
@@ -242,7 +242,7 @@ class LogView(Widget, can_focus=True):
         if self.wrap:
             parts = self._wrapped(line, marked, width)
         elif line.text.isascii():
-            # The cells of such a line need no counting: only the part in view is ever made.
+            # ASCII characters are one cell wide, so only the visible part is created.
             parts = [self._pieces(line, marked, self._left, self._left + width)]
         else:
             parts = [list(Strip(self._pieces(line, marked, 0, len(line.text))).crop(self._left, self._left + width))]
@@ -261,12 +261,12 @@ class LogView(Widget, can_focus=True):
             rows.append(self._pieces(line, marked, at, at + len(part)))
             at += len(part)
         if len(parts) > most:
-            rest = f"… {len(line.text) - at:,} more characters: unwrap, and go right"
+            rest = f"… {len(line.text) - at:,} more characters: unwrap with w, then scroll right"
             rows.append([Piece(rest[:width], self._tone("quiet"))])
         return rows
 
     def _pieces(self, line: ShownLine, marked: list[tuple[int, int]], start: int, stop: int) -> list[Piece]:
-        """The characters `start` to `stop` of a line in their styles."""
+        """Return the styled characters `start` to `stop` of a line."""
         stop = min(stop, len(line.text))
         tone = "busy" if line.is_notice else GLYPHS.get(line.level, ("", "quiet" if line.is_continued else ""))[1]
         body = self._tone(tone) if tone else None
@@ -281,7 +281,7 @@ class LogView(Widget, can_focus=True):
         return pieces
 
     def _tone(self, tone: str) -> Style:
-        # Not the partial style: of a translucent colour that would be the opaque one.
+        # Not the partial style, which makes a translucent colour opaque.
         style = self.get_component_rich_style(f"tone--{tone}")
         return Style.from_color(style.color)
 
@@ -289,7 +289,7 @@ class LogView(Widget, can_focus=True):
         return self.get_component_rich_style(name, partial=True)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        # Looked up once for all lines: it is the dearest part of a line.
+        # Resolved once for all lines: it is the most expensive part of a line.
         self._base = self.rich_style
         return super().render_lines(crop)
 
@@ -315,7 +315,7 @@ class LogView(Widget, can_focus=True):
         self._bar.position = lines - len(self._rows) if at_end else at
 
     def go_to_share(self, typical_lines: float) -> None:
-        """Go to where the bar was dragged to."""
+        """Go to the position that the scroll bar was dragged to."""
         if self.document is None:
             return
         offset = max(int(typical_lines * _TYPICAL_LINE_BYTES), 0)
@@ -323,13 +323,13 @@ class LogView(Widget, can_focus=True):
         for segment in () if at_end else self.document.segments:
             if offset < segment.size:
                 self._top = Position(segment.serial, line_start(segment.file, offset))
-                self._stay_at(self._top)
+                self._move_cursor_to(self._top)
                 return
             offset -= segment.size
         self.go_to_end()
 
     def scroll_rows(self, lines: int) -> None:
-        """Move the view, and the cursor only as far as it would leave it."""
+        """Scroll the view; the cursor moves only to stay visible."""
         if self.document is None or self._top is None:
             return
         step = self.document.next if lines > 0 else self.document.previous
@@ -338,7 +338,7 @@ class LogView(Widget, can_focus=True):
         for _ in range(abs(lines)):
             self._top = step(self._top, self._places) or self._top
         shown = self._shown_from(self._top)
-        self._stay_at(min(max(self.cursor, shown[0]), shown[-1]) if shown and self.cursor else self.cursor)
+        self._move_cursor_to(min(max(self.cursor, shown[0]), shown[-1]) if shown and self.cursor else self.cursor)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
@@ -350,10 +350,10 @@ class LogView(Widget, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         if event.y < len(self._rows):
-            self._stay_at(self._rows[event.y].position)
+            self._move_cursor_to(self._rows[event.y].position)
 
     def notify_style_update(self) -> None:
-        """Another theme: what was drawn is in the colours of the old one."""
+        """Redraw in the colours of the new theme."""
         super().notify_style_update()
         self.call_later(self.draw)
 
@@ -363,7 +363,7 @@ class LogView(Widget, can_focus=True):
 
 
 class _Bar(ScrollBar):
-    """A scroll bar over bytes, not over lines: those nobody has counted yet."""
+    """A scroll bar in bytes, because lines may not be counted yet."""
 
     def __init__(self, view: LogView) -> None:
         super().__init__(vertical=True)

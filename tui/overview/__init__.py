@@ -1,1 +1,1 @@
-"""What is true now, and what needs a person."""
+"""The Overview screen: current status, and the alerts that need an operator."""

@@ -1,4 +1,4 @@
-"""What the overview looks like: rows and lines made of a snapshot, without a widget in sight."""
+"""Formats an overview snapshot as table rows and markup; contains no widgets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ ALERT_COLUMNS = (
 PIPELINE_COLUMNS = (
     Column("pipeline"),
     Column("last run"),
-    Column("began", right=True),
+    Column("started", right=True),
     Column("took", right=True),
     Column("last 30", right=True, flexible=True, tail=True, rank=1),
     Column("next due", right=True, rank=2),
@@ -33,7 +33,7 @@ _WORST_FIRST = (Severity.DAMAGED, Severity.FAILED, Severity.MISSING, Severity.ST
 
 
 def problems(overview: Overview, now: datetime) -> tuple[Problem, ...]:
-    """What needs a person, the worst first; workers that cost more than they should are not the worst."""
+    """Return the alerts that need an operator, the worst first, including overdue workers."""
     known = overview.status.value.problems if isinstance(overview.status, Found) else ()
     return tuple(
         sorted((*known, *overdue(overview.workers, now)), key=lambda problem: _WORST_FIRST.index(problem.severity))
@@ -41,24 +41,24 @@ def problems(overview: Overview, now: datetime) -> tuple[Problem, ...]:
 
 
 def is_anything_running(overview: Overview) -> bool:
-    """Whether a pipeline's last run is still under way."""
+    """Whether the last run of any pipeline is still running."""
     states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
     return any(state.last is not None and state.last.status is RunStatus.RUNNING for state in states)
 
 
 def last_run_id(overview: Overview, pipeline: str) -> int | None:
-    """The newest run of a pipeline."""
+    """Return the id of a pipeline's newest run, None if it never ran."""
     states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
     return next((state.last.id for state in states if state.pipeline == pipeline and state.last), None)
 
 
 def alert_key(problem: Problem) -> str:
-    """Which alert it is, wherever it stands among the others."""
+    """Return the identity of an alert, independent of its position."""
     return problem.key or problem.what
 
 
 def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
-    """A row for each, with the key that leads to what explains or mends it."""
+    """Return a row per alert, with the key that opens its explanation or its fix."""
     rows = []
     for problem in problems:
         glyph, tone = TONES[problem.severity]
@@ -66,30 +66,30 @@ def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
             Cell(glyph, tone),
             Cell(problem.what, tone),
             Cell(ago_text(problem.since, now) if problem.since else "", "quiet"),
-            Cell(_key(problem), "strong"),
+            Cell(_alert_key_text(problem), "strong"),
         )
         rows.append(Row(alert_key(problem), cells, exact(problem.since) and f"since {exact(problem.since)}"))
     return rows
 
 
-ALL_IS_WELL = Cell("● all is well", "ok")
+ALL_IS_WELL = Cell("● no problems", "ok")
 
 
 def served(status: Status, now: datetime) -> str:
-    """The served generation and how fresh it is, in two lines of markup."""
+    """Return the served generation and its freshness as two lines of markup."""
     generation = status.generation
     if generation is None:
-        return f"{toned('✗ nothing is served yet', 'bad')}\n{toned('  next: materia run-all', 'quiet')}"
+        return f"{toned('✗ no data is served yet', 'bad')}\n{toned('  next: materia run-all', 'quiet')}"
     release = generation.newest_released_on
     missed = missed_release(generation, status.current_file, status.checked_at)
     fresh = {
         True: toned("● fresh", "ok"),
         False: toned(f"▲ stale: {missed}", "warn"),
-        None: toned("? nobody knows how fresh", "quiet"),
+        None: toned("? freshness unknown", "quiet"),
     }[status.is_fresh]
     facts = generation.row_counts.get("fct_psd")
     parts = [
-        f"made {ago_text(generation.created_at, now)}",
+        f"created {ago_text(generation.created_at, now)}",
         size_text(generation.size_bytes),
         *([plural(facts, "fact version")] if facts else []),
     ]
@@ -102,7 +102,7 @@ def served(status: Status, now: datetime) -> str:
 
 def served_exactly(status: Status) -> str:
     generation = status.generation
-    return f"made {exact(generation.created_at)}, code {generation.code_version}" if generation else ""
+    return f"created {exact(generation.created_at)}, code {generation.code_version}" if generation else ""
 
 
 def pipeline_rows(status: Status, more: Pipelines, now: datetime) -> list[Row]:
@@ -120,11 +120,11 @@ def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
         Cell(duration_text(last.duration_s(now)) if last else "-"),
         Cell(sparkline(more.durations_s.get(state.pipeline, ())), "quiet"),
         Cell(due_text(due, now), "quiet"),
-        Cell(_outcome(last), tone if last and last.status is not RunStatus.DONE else "quiet"),
+        Cell(_outcome_text(last), tone if last and last.status is not RunStatus.DONE else "quiet"),
     )
-    times = [f"began {exact(last.started_at)}"] if last else []
+    times = [f"started {exact(last.started_at)}"] if last else []
     if state.last_success and state.last_success is not last:
-        times.append(f"last done {exact(state.last_success.ended_at)}")
+        times.append(f"last success {exact(state.last_success.ended_at)}")
     if due:
         times.append(f"due {exact(due)}")
     return Row(state.pipeline, cells, ", ".join(times))
@@ -138,7 +138,7 @@ def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
     return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
 
 
-def _key(problem: Problem) -> str:
+def _alert_key_text(problem: Problem) -> str:
     if problem.run_id is not None:
         return f"⏎ run {problem.run_id}"
     if problem.next_step.startswith("materia run-all"):
@@ -146,5 +146,5 @@ def _key(problem: Problem) -> str:
     return "⏎ workers" if problem.next_step == REAP else "⏎ how"
 
 
-def _outcome(run: Run | None) -> str:
-    return (run.result or run.error or "") if run else "never ran here: materia run-all"
+def _outcome_text(run: Run | None) -> str:
+    return (run.result or run.error or "") if run else "never ran: materia run-all"

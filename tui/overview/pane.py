@@ -1,4 +1,4 @@
-"""The screen Overview: what is true now, and what needs a person, the worst first."""
+"""The Overview screen: alerts (worst first), the served generation, pipelines, supervisor and workers."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -9,23 +9,23 @@ from textual.containers import Horizontal, VerticalScroll
 
 from ops.health.status import Problem, Status
 from tui.overview import drawing
-from tui.overview.snapshot import Overview, Pipelines, take_overview
+from tui.overview.snapshot import Overview, Pipelines, read_overview
 from tui.shell import workers_summary
 from tui.shell.actions import ActionSpec
 from tui.shell.messages import OpenRun, OpenWorkers, StartPipeline
 from tui.shell.polled import PolledPane
 from tui.shell.workers_summary import REAP
-from tui.widgets.changes import traces
+from tui.widgets.changes import change_marks
 from tui.widgets.lines import Lines
 from tui.widgets.panel import Failure, Found, Panel
 from tui.widgets.table import Table
 
-_ROUND_S = 15
-"""How often relative times are brought up to date while nothing happens."""
+_REFRESH_S = 15
+"""How often relative times are refreshed while nothing changes."""
 
 
 class OverviewPane(PolledPane):
-    """Everything at a glance; Enter goes from any row to what explains it."""
+    """Shows the whole system; Enter on a row opens its details."""
 
     PANE_ID = "overview"
     TITLE = "Overview"
@@ -36,13 +36,13 @@ class OverviewPane(PolledPane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("overview.fix", "f", "fix worst", "Go to what the worst alert asks for"),
-            ActionSpec("overview.refresh", "r", "refresh", "Look at everything again", show=False),
+            ActionSpec("overview.fix", "f", "fix worst", "Go to the fix for the worst alert"),
+            ActionSpec("overview.refresh", "r", "refresh", "Reload everything", show=False),
         )
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
-            yield Panel(Table(drawing.ALERT_COLUMNS, id="alerts"), title="Needs a person", id="alerts-panel")
+            yield Panel(Table(drawing.ALERT_COLUMNS, id="alerts"), title="Alerts", id="alerts-panel")
             yield Panel(Lines(id="served"), title="Served", id="served-panel")
             yield Panel(Table(drawing.PIPELINE_COLUMNS, id="pipelines"), title="Pipelines", id="pipelines-panel")
             with Horizontal(id="machines"):
@@ -51,22 +51,22 @@ class OverviewPane(PolledPane):
 
     def on_show_pane(self) -> None:
         if self._overview is None:
-            # The first frame has the status in it: taking it costs less than a second frame would.
-            self.draw(take_overview(self.context, self._marks()))
+            # Draw the status in the first frame: reading it costs less than drawing a second frame.
+            self.draw(read_overview(self.context, self._marks()))
         super().on_show_pane()
 
-    # Looking
+    # Polling
 
     def _marks(self) -> tuple[object, ...]:
-        """What differs when anything may have happened."""
+        """Return values that change whenever the snapshot may have changed."""
         now = self.context.clock()
-        return traces(self.context.settings), self.context.workers.latest(now), int(now.timestamp()) // _ROUND_S
+        return change_marks(self.context.settings), self.context.workers.latest(now), int(now.timestamp()) // _REFRESH_S
 
     def look(self) -> Overview | None:
         seen, marks = self._overview, self._marks()
         if seen is not None and marks == seen.marks and not drawing.is_anything_running(seen):
             return None
-        return take_overview(self.context, marks)
+        return read_overview(self.context, marks)
 
     def draw(self, snapshot: Overview) -> None:
         now = self.context.clock()
@@ -82,7 +82,7 @@ class OverviewPane(PolledPane):
             snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Lines).show(drawing.heartbeat(beat, now))
         )
         self.query_one("#workers-panel", Panel).show(
-            workers_summary.part_of(snapshot.workers),
+            workers_summary.panel_part(snapshot.workers),
             lambda seen: self.query_one("#workers-summary", Lines).show(workers_summary.summary(seen, now)),
         )
 
@@ -100,7 +100,7 @@ class OverviewPane(PolledPane):
         more = found.value if isinstance(found, Found) else Pipelines({}, {})
         self.query_one("#pipelines", Table).show(drawing.pipeline_rows(status, more, now))
 
-    # Going on from here
+    # Navigation and actions
 
     @on(Table.Opened, "#alerts")
     def _open_alert(self, message: Table.Opened) -> None:
@@ -109,7 +109,7 @@ class OverviewPane(PolledPane):
         if problem is not None:
             self._go_to(problem)
         else:
-            self.notify("that is over")
+            self.notify("this alert is resolved")
 
     @on(Table.Opened, "#pipelines")
     def _open_pipeline(self, message: Table.Opened) -> None:
@@ -120,7 +120,7 @@ class OverviewPane(PolledPane):
         elif not self.context.read_only:
             self.post_message(StartPipeline(message.key))
         else:
-            self.notify(f"{message.key} never ran here; materia pipeline run {message.key}")
+            self.notify(f"{message.key} never ran; materia pipeline run {message.key}")
 
     def action_fix(self) -> None:
         if self._problems:
@@ -128,7 +128,7 @@ class OverviewPane(PolledPane):
         elif self._overview is not None and isinstance(self._overview.status, Failure):
             self.notify(self._overview.status.next_step, title=self._overview.status.what)
         else:
-            self.notify("all is well: nothing to fix")
+            self.notify("no problems: nothing to fix")
 
     def action_refresh(self) -> None:
         if self._overview is not None:

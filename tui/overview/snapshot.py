@@ -1,4 +1,4 @@
-"""The overview as one frozen snapshot; everything in it was worked out by `ops`."""
+"""Reads the overview as one frozen snapshot; all its values are computed by `ops`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ops.health.status import Status, take_status
 from ops.journal.journal import Journal
 from tui.overview.supervisor import Heartbeat, heartbeat, next_due
 from tui.shell.context import ConsoleContext
-from tui.shell.workers_watch import WorkersSeen
+from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.panel import Part, attempt
 
 DURATIONS_SHOWN = 30
@@ -16,7 +16,7 @@ DURATIONS_SHOWN = 30
 
 @dataclass(frozen=True)
 class Pipelines:
-    """What the status does not hold: how long the last runs took (s, oldest first), and when the next is due."""
+    """Per pipeline: the durations of the last runs (s, oldest first) and the next due time (UTC)."""
 
     durations_s: Mapping[str, tuple[float, ...]]
     due: Mapping[str, datetime | None]
@@ -24,18 +24,18 @@ class Pipelines:
 
 @dataclass(frozen=True)
 class Overview:
-    """What is true now, part by part."""
+    """The parts of the overview; each may have failed on its own."""
 
     status: Part[Status]
     pipelines: Part[Pipelines]
     heartbeat: Part[Heartbeat | None]
-    workers: WorkersSeen
+    workers: WorkersSnapshot
     marks: object = None
-    """What tells whether anything has happened since."""
+    """Compared with newer marks to detect changes."""
 
 
-def take_overview(context: ConsoleContext, marks: object = None) -> Overview:
-    """Look at everything; a part that cannot be looked at says why."""
+def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
+    """Read all parts; a part that cannot be read becomes a Failure."""
     return Overview(
         status=attempt(lambda: take_status(context.settings, context.clock())),
         pipelines=attempt(lambda: _pipelines(context)),

@@ -1,7 +1,4 @@
-"""What `ops` knows of schedule and supervisor, in the shape that the console draws.
-
-One small function each: when `ops` learns more, only this module changes.
-"""
+"""Reads the schedule and the supervisor's heartbeat from `ops` for the overview."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +10,7 @@ from tui.shell.context import ConsoleContext
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The supervisor's last heartbeat (UTC), and what it was about to do."""
+    """The time (UTC) of the supervisor's last heartbeat, and what it was doing."""
 
     at: datetime
     is_late: bool
@@ -23,7 +20,7 @@ class Heartbeat:
 
 
 def next_due(context: ConsoleContext, pipeline: str) -> datetime | None:
-    """When the schedule runs a pipeline next (UTC); None where nothing schedules it, or no supervisor runs here."""
+    """Return the next scheduled time of a pipeline (UTC); None if it is not scheduled or no supervisor has run."""
     if read_heartbeat(context.settings.supervisor_dir) is None:
         return None
     from ops.config import schedule
@@ -33,6 +30,6 @@ def next_due(context: ConsoleContext, pipeline: str) -> datetime | None:
 
 
 def heartbeat(context: ConsoleContext) -> Heartbeat | None:
-    """The supervisor's last heartbeat; None when none has run here."""
+    """Return the supervisor's last heartbeat; None if no supervisor has run."""
     found = read_heartbeat(context.settings.supervisor_dir)
     return None if found is None else Heartbeat(found.at, found.is_late(context.clock()), found.doing, found.is_failing)

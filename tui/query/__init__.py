@@ -1,1 +1,1 @@
-"""The Query screen: SQL over what is served, browsed in windows."""
+"""The Query screen: SQL over the served tables, with results browsed in windows."""

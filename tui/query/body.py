@@ -1,4 +1,4 @@
-"""The Query screen: an editor, what its query gave, and the rows."""
+"""The content of the Query screen: the editor, the error line, the result and the input line."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from tui.query.run import Pin, QueryLimits, QueryRun
 from tui.query.saved import SAVED, SavedQuery
 from tui.query.session import QuerySession
 from tui.query.spill import Spill
-from tui.query.sql import View, formatted
+from tui.query.sql import View, format_sql
 from tui.shell.context import ConsoleContext
 from tui.widgets.panel import Found, attempt
 from tui.widgets.picker import Choice, Picker
@@ -37,37 +37,37 @@ from tui.widgets.picker import Choice, Picker
 _TICK_S = 0.1
 _WATCH_S = 0.25
 _FIRST_SQL = SAVED[0].text(None)
-_HINT = "F5 runs the query, F2 offers saved ones, F7 those that were run before; esc goes to the rows, e back"
+_HINT = "F5 runs the query, F2 lists saved queries, F7 lists past queries; esc goes to the rows, e to the editor"
 
 
 class QueryBody(Vertical):
-    """Everything of the screen; the pane forwards its actions as `do_<verb>`."""
+    """The widgets and logic of the screen; the pane forwards its actions to `do_<verb>`."""
 
     class Ended(Message):
-        """A query has ended, in whatever way."""
+        """A query has finished, failed or was cancelled."""
 
         def __init__(self, run: QueryRun) -> None:
             super().__init__()
             self.run = run
 
     class CatalogRead(Message):
-        """What can be completed is known."""
+        """The names for completion were read."""
 
         def __init__(self, catalog: Catalog) -> None:
             super().__init__()
             self.catalog = catalog
 
     def __init__(self, context: Callable[[], ConsoleContext], limits: QueryLimits | None = None) -> None:
-        """`context` is asked each time: read-only mode may be switched while somebody writes where to export to."""
+        """`context` is called on each use, because read-only mode may be switched while an input line is open."""
         super().__init__()
         self._context_now = context
         self.live = False
         self.running: QueryRun | None = None
-        """The run whose rows are to take the place of those on the screen."""
+        """The run whose rows will replace the shown ones."""
         self._session = QuerySession(context().settings.serving_path, cache_dir(os.environ), limits)
         self._history = QueryHistory(state_dir(os.environ) / "queries.jsonl")
         self._catalog_of: int | None = None
-        self._asks = ""
+        self._prompt_kind = ""
         self._tick: Timer | None = None
         self._watch: Timer | None = None
 
@@ -96,12 +96,12 @@ class QueryBody(Vertical):
 
     @property
     def shown(self) -> QueryRun | None:
-        """The run whose rows are on the screen."""
+        """The run whose rows are shown."""
         return self.result.run
 
     @property
-    def _asked(self) -> QueryRun | None:
-        """The run whose view a person means: a newer look at the rows that are here, if one is coming, else theirs."""
+    def _current_run(self) -> QueryRun | None:
+        """The run that view changes apply to: a running one of the same query, else the shown one."""
         running, shown = self.running, self.shown
         return running if running and shown and running.sql == shown.sql else shown
 
@@ -110,18 +110,18 @@ class QueryBody(Vertical):
         return self.query_one(SqlEditor)
 
     def show(self) -> None:
-        """The screen has come into view."""
+        """Called when the screen is shown."""
         self._session.prepare()
         if self._watch:
             self._watch.resume()
         self._read_catalog()
-        self._say()
+        self._show_status()
         if self.shown is None:
             self.editor.focus()
             self._clear(None)
 
     def hide(self) -> None:
-        """The screen is out of view; a query that runs goes on, live waits."""
+        """Called when the screen is hidden: a running query continues, live mode pauses."""
         if self._watch:
             self._watch.pause()
 
@@ -130,21 +130,21 @@ class QueryBody(Vertical):
         self.editor.replace_all(sql)
         self._start(sql, View())
 
-    # What can be done
+    # Actions
 
     def do_run(self) -> None:
         sql = self.editor.statement
         if not sql:
-            self.notify("the editor is empty: there is nothing to run", severity="warning")
+            self.notify("the editor is empty", severity="warning")
         else:
             self._remember(sql)
-            asked = self._asked
+            asked = self._current_run
             self._start(sql, asked.view if asked and asked.sql == sql else View())
 
     def do_stop(self) -> None:
         if self.running:
             self.running.cancel()
-        elif self._asks:
+        elif self._prompt_kind:
             self._ask("")
 
     def do_edit(self) -> None:
@@ -161,14 +161,14 @@ class QueryBody(Vertical):
 
     @work(group="saved", exclusive=True)
     async def _run_saved(self, saved: SavedQuery) -> None:
-        """As-of queries get the last check of the current file, as the Releases screen and `materia explain` do."""
+        """Run a saved query. As-of queries use the last check of the current file, like the Releases screen."""
         settings, reader = self.context.settings, self.context.reader
 
         checked = None
         if "{checked}" in saved.sql:
             look = partial(attempt, lambda: checked_on(settings, reader()))
             found = await self.run_worker(look, thread=True).wait()
-            # The query itself says what is wrong with what is served.
+            # If the served data is broken, the query reports it.
             checked = found.value if isinstance(found, Found) else None
         self.run_text(saved.text(checked))
 
@@ -176,7 +176,7 @@ class QueryBody(Vertical):
         try:
             past = self._history.read()[::-1]
         except OSError as error:
-            self.notify(f"the history cannot be read: {error}", severity="warning")
+            self.notify(f"cannot read the query history: {error}", severity="warning")
             return
         choices = [Choice(str(i), " ".join(query.sql.split())[:200], query.at[:16]) for i, query in enumerate(past)]
 
@@ -185,7 +185,7 @@ class QueryBody(Vertical):
                 self.editor.replace_all(past[int(key)].sql)
                 self.editor.focus()
 
-        self.app.push_screen(Picker("Queries run before, newest first", choices), take)
+        self.app.push_screen(Picker("Past queries, newest first", choices), take)
 
     def do_limits(self) -> None:
         def take(limits: QueryLimits | None) -> None:
@@ -199,34 +199,36 @@ class QueryBody(Vertical):
         editor = self.editor
         text = editor.text
         try:
-            laid_out = await self.run_worker(partial(formatted, text), thread=True, exit_on_error=False).wait()
+            sql_text = await self.run_worker(partial(format_sql, text), thread=True, exit_on_error=False).wait()
         except Exception as error:
             cause = error.__cause__ or error
-            self._say_error(f"the query cannot be laid out: {cause}")
+            self._show_error(f"cannot format the query: {cause}")
             return
-        self._say_error("")
-        if editor.text == text and laid_out != text:
-            editor.replace_all(laid_out)
+        self._show_error("")
+        if editor.text == text and sql_text != text:
+            editor.replace_all(sql_text)
 
     def do_live(self) -> None:
         self.live = not self.live
         self._look()
-        self._say()
+        self._show_status()
 
     def do_sort(self) -> None:
         if cell := self.result.grid.cell:
             self._sort(cell[0])
 
     def do_filter(self) -> None:
-        if self._asked:
-            self._ask("where", self._asked.view.condition, "a condition, such as value > 100 AND country_code = 'US'")
+        if self._current_run:
+            self._ask(
+                "where", self._current_run.view.condition, "a condition, such as value > 100 AND country_code = 'US'"
+            )
 
     def do_alike(self) -> None:
         cell = self.result.grid.cell
-        if cell and self._asked:
+        if cell and self._current_run:
             name, value = cell
             test = f"{identifier(name)} IS NULL" if value is None else f"{identifier(name)} = {literal(value)}"
-            view = self._asked.view
+            view = self._current_run.view
             self._view(replace(view, condition=f"({view.condition}) AND {test}" if view.condition else test))
 
     def do_whole(self) -> None:
@@ -240,13 +242,13 @@ class QueryBody(Vertical):
             text, rows = as_text(self.shown.spill)
             self.app.copy_to_clipboard(text)
             left = self.shown.row_count - rows
-            more = f"; {left:,} more are too much for it: export them" if left else ""
-            self.notify(f"{rows:,} rows are on the clipboard{more}")
+            more = f"; {left:,} more exceed its limit: export them to a file" if left else ""
+            self.notify(f"copied {rows:,} rows to the clipboard{more}")
 
     def do_copy_cell(self) -> None:
         if cell := self.result.grid.cell:
             self.app.copy_to_clipboard("" if cell[1] is None else str(cell[1]))
-            self.notify(f"{cell[0]} is on the clipboard")
+            self.notify(f"copied {cell[0]} to the clipboard")
 
     def do_export(self) -> None:
         if self.shown and self.shown.spill and not self.context.read_only:
@@ -255,19 +257,19 @@ class QueryBody(Vertical):
     # Queries
 
     def _start(self, sql: str, view: View, within: Pin | None = None) -> None:
-        """Run `sql`; its rows take the place of those on the screen when the first of them are there."""
+        """Run `sql`; its rows replace the shown ones once the first of them arrive."""
         before = self.running
-        self._say_error("")
+        self._show_error("")
         run = self.running = self._session.new_run(sql, view, within)
         if before:
-            self._give_up(before)
+            self._discard(before)
         self.run_worker(partial(self._execute, run), thread=True, group="run")
         if self._tick:
             self._tick.resume()
-        self._say()
+        self._show_status()
 
-    def _give_up(self, run: QueryRun) -> None:
-        """Stop a run; its rows are read for as long as they are on the screen."""
+    def _discard(self, run: QueryRun) -> None:
+        """Stop a run, and close it unless its rows are shown."""
         if run is self.shown:
             run.cancel()
         else:
@@ -278,17 +280,17 @@ class QueryBody(Vertical):
         self.post_message(self.Ended(run))
 
     def _progress(self) -> None:
-        """While a query runs: its first rows are shown as they come, then the scrollbar grows."""
+        """While a query runs, show its rows as they arrive."""
         if self.running and self.result.is_awaiting(self.running):
             self._take(self.running)
-        self._say()
+        self._show_status()
 
     @on(Ended)
-    def _ended(self, event: Ended) -> None:
+    def _on_run_ended(self, event: Ended) -> None:
         run = event.run
         if run is not self.running:
             if run is self.shown:
-                self._take(run)  # what came since the last look
+                self._take(run)  # rows since the last tick
             else:
                 run.close()
             return
@@ -298,14 +300,14 @@ class QueryBody(Vertical):
         whole = run.error is None and not run.cancelled
         stays = self.shown is not None and self.shown.spill is not None and self.shown.sql == run.sql
         if run.error is not None and (stays or not isinstance(run.error, ServingMissingError)):
-            self._say_error(str(run.error))
+            self._show_error(str(run.error))
         if run.spill is not None and (whole or self.result.is_awaiting(run)):
             self._take(run)
         elif stays:
-            run.close()  # only the view of it failed, or was stopped: the rows that are there stay
+            run.close()  # only the new view failed or was cancelled: keep the shown rows
         else:
             self._clear(run)
-        self._say()
+        self._show_status()
         self._read_catalog()
 
     def _take(self, run: QueryRun) -> None:
@@ -314,30 +316,30 @@ class QueryBody(Vertical):
             self.result.grid.focus()
 
     def _view(self, view: View) -> None:
-        """Look at the same result in another way, in its generation: that of the answer that is coming, if one is."""
-        asked, shown = self._asked, self.shown
+        """Run the query again with another view, in the generation of the result (or of the run in progress)."""
+        asked, shown = self._current_run, self.shown
         if asked and shown and shown.pin and view != asked.view:
             is_here = asked.is_pinned or asked is shown
-            # A cell keeps its memory: with another limit, what is still served is asked in another cell.
+            # A cell keeps its memory limit: after a change use a new cell, if the generation is still served.
             is_apt = shown.pin.cell.memory_bytes == self._session.limits.memory_bytes or self._session.newer_than(shown)
             self._start(shown.sql, view, shown.pin if is_here and is_apt else None)
 
     def _sort(self, column: str) -> None:
-        if self._asked:
-            self._view(self._asked.view.sorted_by(column))
+        if self._current_run:
+            self._view(self._current_run.view.sorted_by(column))
 
     def _look(self) -> None:
-        """Has something newer been published?"""
+        """In live mode, run the query again when a newer generation is served."""
         if self.live and self.running is None and self.shown and self._session.newer_is_served():
             self._start(self.shown.sql, self.shown.view)
-        self._say()
+        self._show_status()
 
     def _remember(self, sql: str) -> None:
         past = PastQuery(sql, datetime.now(UTC).isoformat(timespec="seconds"))
         try:
             self._history.add(past)
         except OSError as error:
-            self.notify(f"the history was not kept: {error}", severity="warning")
+            self.notify(f"cannot save the query history: {error}", severity="warning")
 
     @work(thread=True, group="catalog", exclusive=True)
     def _read_catalog(self) -> None:
@@ -347,7 +349,7 @@ class QueryBody(Vertical):
                 return
             catalog = read_catalog(self._session.reader)
         except MateriaError:
-            return  # completion goes without names; the query itself says what is wrong
+            return  # no completion of names; the query reports the error
         self._catalog_of = number
         self.post_message(self.CatalogRead(catalog))
 
@@ -355,11 +357,11 @@ class QueryBody(Vertical):
     def _take_catalog(self, event: CatalogRead) -> None:
         self.editor.catalog = event.catalog
 
-    # The line at the foot
+    # The input line
 
     def _ask(self, what: str, value: str = "", placeholder: str = "") -> None:
-        """Ask for a line of text below the rows; nothing ends the asking."""
-        self._asks = what
+        """Open the input line below the rows; an empty `what` closes it."""
+        self._prompt_kind = what
         line = self.query_one("#line", Input)
         line.display = bool(what)
         if what:
@@ -372,31 +374,31 @@ class QueryBody(Vertical):
     @on(Input.Submitted, "#line")
     def _answered(self, event: Input.Submitted) -> None:
         event.stop()
-        asked, value = self._asks, event.value.strip()
+        asked, value = self._prompt_kind, event.value.strip()
         self._ask("")
-        if asked == "where" and self._asked:
-            self._view(replace(self._asked.view, condition=value))
+        if asked == "where" and self._current_run:
+            self._view(replace(self._current_run.view, condition=value))
         elif asked == "to" and value and self.context.read_only:
-            self.notify("this console is read-only now: nothing was written", severity="warning")
+            self.notify("read-only mode: nothing was written", severity="warning")
         elif asked == "to" and value and self.shown and self.shown.spill:
             self._export(self.shown, self.shown.spill.keep(), value)
 
     @work(thread=True, group="export")
     def _export(self, run: QueryRun, spill: Spill, target: str) -> None:
-        """Write the rows of `run` that there are; others may take their place on the screen meanwhile."""
-        part = "" if run.finished and not run.error and not run.cancelled else ", as far as they had come"
+        """Write the rows of `run` that have arrived; another result may replace them on the screen meanwhile."""
+        part = "" if run.finished and not run.error and not run.cancelled else " (result incomplete)"
         try:
             rows = export(spill, Path(target))
         except MateriaError as error:
-            self.app.call_from_thread(self._say_error, str(error))
+            self.app.call_from_thread(self._show_error, str(error))
             return
         finally:
             spill.close()
-        self.app.call_from_thread(self.notify, f"{rows:,} rows are in {target}{part}")
+        self.app.call_from_thread(self.notify, f"wrote {rows:,} rows to {target}{part}")
 
-    # What it says
+    # Status and errors
 
-    def _say(self) -> None:
+    def _show_status(self) -> None:
         run = self.running or self.shown
         if run:
             retried = self.live and self._session.newer_is_served()
@@ -404,7 +406,7 @@ class QueryBody(Vertical):
             below = self.shown if self.shown is not run else None
             self.result.say(*result_text(run, self.context.clock(), live=self.live, newer=newer, below=below))
 
-    def _say_error(self, text: str) -> None:
+    def _show_error(self, text: str) -> None:
         error = self.query_one("#error", Static)
         error.update(f"✗ {text}" if text else "")
         error.display = bool(text)
@@ -414,11 +416,11 @@ class QueryBody(Vertical):
         self.result.clear(run, NOTHING_SERVED if missing else _HINT if run is None else "")
 
     @on(ResultGrid.HeaderChosen)
-    def _header_chosen(self, event: ResultGrid.HeaderChosen) -> None:
+    def _on_header_chosen(self, event: ResultGrid.HeaderChosen) -> None:
         self._sort(event.column)
 
     @on(SqlEditor.Left)
-    def _left(self) -> None:
+    def _on_editor_left(self) -> None:
         if self.running:
             self.do_stop()
         elif self.result.grid.display:

@@ -1,4 +1,4 @@
-"""What can be completed in the editor: the served tables, their columns, the as-of macros, and SQL's words."""
+"""The names that the editor completes: served tables, columns, as-of macros and SQL keywords."""
 
 import re
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ FROM duckdb_functions() WHERE schema_name = 'serving' AND function_type = 'table
 _ALIAS = re.compile(r"\b(?:from|join)\s+([\w.]+)(?:\s*\([^)]*\))?\s+(?:as\s+)?(\w+)", re.IGNORECASE)
 
 Item = tuple[tuple[str, str], str]
-"""What the editor lists, what kind of thing it is, and what is written."""
+"""((label, kind), text to insert)."""
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The names in one generation."""
+    """The names of one generation."""
 
     tables: Mapping[str, tuple[str, ...]]
     """The columns of every table."""
@@ -39,7 +39,7 @@ class Catalog:
     """With their parameters: `psd_asof(day)`."""
 
     def words(self, prefix: str) -> list[Item]:
-        """Completions of a word, the served names first."""
+        """Return the completions of a word, served names first."""
         names: dict[str, Item] = {}
         for macro in self.macros:
             names.setdefault(macro, ((macro, "macro"), f"serving.{macro.partition('(')[0]}("))
@@ -54,7 +54,7 @@ class Catalog:
         return _matching(prefix, list(names.values()))
 
     def members(self, prefix: str, text: str) -> list[Item]:
-        """Completions after a dot: tables and macros of `serving.`, columns of a table or of its alias in `text`."""
+        """Return completions after a dot: tables and macros of `serving.`, columns of a table or alias in `text`."""
         owner, _, start = prefix.rpartition(".")
         if owner.lower() == "serving":
             items = [((table, "table"), f"{owner}.{table}") for table in self.tables]
@@ -66,7 +66,7 @@ class Catalog:
 
 
 def read_catalog(reader: "ServingReader") -> Catalog:
-    """The names of the newest generation; raises ServingError."""
+    """Read the names of the newest generation; raises ServingError."""
     tables = reader.query(_COLUMNS).table.to_pylist()
     macros = reader.query(_MACROS).table.to_pylist()
     return Catalog(

@@ -1,4 +1,4 @@
-"""How a value looks in a grid: numbers exact and grouped, right-aligned; text plain; nothing as a dash."""
+"""Formats values for the grid: numbers exact and with separators, text on one line, NULL as a dot."""
 
 import math
 import re
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 NOTHING = "·"
 MAX_WIDTH = 44
-"""Cells; longer text ends in an ellipsis, and is whole in the cell's own line below the grid."""
+"""In terminal cells; longer text is cut with an ellipsis and shown whole below the grid."""
 _SAMPLE = 64
 _INFINITIES = frozenset(sign * ((1 << bits) - 1) for sign in (1, -1) for bits in (31, 63))
-"""How DuckDB writes dates and times without end."""
+"""DuckDB's representation of infinite dates and times."""
 _UNGROUPED = re.compile(r"(^|_)(year|id|code|number|i)$", re.IGNORECASE)
 _BREAKS = re.compile(r"[\r\n\t\x00-\x1f\x7f]+")
 
 
 def values_of(column: "pa.Array") -> list[Any]:
-    """The values of a column as Python's; dates that Python's calendar lacks, such as DuckDB's infinity, as text."""
+    """Convert a column to Python values; dates outside Python's range, such as DuckDB's infinity, become text."""
     try:
         return column.to_pylist()
     except (OverflowError, ValueError):
@@ -29,15 +29,15 @@ def values_of(column: "pa.Array") -> list[Any]:
 
 
 def value_of(column: "pa.Array", row: int) -> Any:
-    """One value of a column, as in `values_of`."""
+    """Convert one value of a column, like `values_of`."""
     value = column[row]
     try:
         return value.as_py()
     except (OverflowError, ValueError):
-        return _beyond_calendar(value)
+        return _format_beyond_calendar(value)
 
 
-def _beyond_calendar(value: "pa.Scalar") -> str:
+def _format_beyond_calendar(value: "pa.Scalar") -> str:
     import pyarrow as pa
 
     if pa.types.is_nested(value.type):
@@ -48,14 +48,14 @@ def _beyond_calendar(value: "pa.Scalar") -> str:
 
 
 def formatter(name: str) -> Callable[[Any], str]:
-    """How the column `name` shows its values; years and identifiers without separators."""
+    """Return the formatter of the column `name`; years and identifiers have no separators."""
     if _UNGROUPED.search(name):
         return lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else plain(value)
     return plain
 
 
 def plain(value: Any) -> str:
-    """One line of text for `value`; floats exactly, without an idle `.0`."""
+    """Format `value` as one line of text; floats are exact, without a trailing `.0`."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -81,7 +81,7 @@ def is_number(kind: "pa.DataType") -> bool:
 
 
 def natural_width(values: "pa.Array", show: Callable[[Any], str]) -> int:
-    """About how many cells the widest of `values` takes: exact for text, sampled for the rest."""
+    """Return the width of the widest value in cells: exact for text, sampled otherwise."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

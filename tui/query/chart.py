@@ -1,4 +1,4 @@
-"""What of a result is drawn: a number over days, over another number, or over the order of the rows."""
+"""Selects chart data from a result: a number over days, over another number, or over the row number."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tui.query.spill import Spill
 
 MOST_POINTS: Final = 2_000
-"""More points than a screen has columns say nothing more."""
+"""Maximum number of points; a screen has fewer columns."""
 
 
 @dataclass(frozen=True)
 class ChartData:
-    """Points in the order of x, and what they are."""
+    """Points ordered by x, and their description."""
 
     x_name: str
     y_name: str
@@ -27,15 +27,16 @@ class ChartData:
     x_kind: str
     """`day`, `year`, `number` or `row`."""
     every: int
-    """Each how many rows one was taken."""
+    """The sampling interval in rows."""
     series: str
-    """Which of several series it is: what its rows have in common; empty when there is one."""
+    """The texts that identify the drawn series; empty if there is only one."""
 
 
 def chart_data(spill: "Spill", row: int, column: int) -> ChartData | None:
-    """The number of `column` (else the first that is not a year) over the first day or year; None without a number.
+    """Return `column` (else the first numeric column that is not a year) over the first day or year column.
 
-    Where rows share their place on the axis, only those with the same texts as `row` are drawn.
+    Returns None without a numeric column. If several rows share an x value, only rows with the same texts as `row` are
+    drawn.
     """
     y = _value_column(spill.schema, column)
     if y is None:
@@ -74,7 +75,7 @@ def _points(spill: "Spill", x: int | None, y: int, rows: range, series: dict[int
 
 
 def _texts(spill: "Spill", row: int) -> dict[int, str]:
-    """The texts of a row, which tell its series from the others."""
+    """Return the texts of a row, which identify its series."""
     batch, start = spill.batch_of(row)
     values = ((i, value_of(column, row - start)) for i, column in enumerate(batch.columns))
     return {i: value for i, value in values if isinstance(value, str)}

@@ -1,4 +1,4 @@
-"""The SQL editor: `textual-textarea` with SQL's colours, completing from the served catalog."""
+"""The SQL editor: `textual-textarea` with SQL highlighting and completion from the served catalog."""
 
 from typing import Any, ClassVar
 
@@ -16,16 +16,16 @@ from textual_textarea.text_editor import TextAreaPlus
 from tui.query.catalog import Catalog, Item
 
 _FILES = frozenset({"save", "load"})
-"""What the library's editor does with files; the console's own keys take their place."""
+"""The library's file actions, which are disabled because the console uses their keys."""
 _LIST_KEYS = frozenset({"enter", "tab", "shift+tab", "up", "down", "pageup", "pagedown"})
 
 
 class SqlEditor(TextEditor):
-    """A place to write SQL. Escape leaves it.
+    """The SQL editor; Escape leaves it.
 
-    Keys may arrive many at once, as they do over SSH. The library looks for completions in threads, and gives Enter to
-    its list from the first letter on, whatever is listed by then: so a line break became a name, and a number a column.
-    Here a list is made at once, of the word at the cursor, and has its keys only while it is seen.
+    Over SSH several keys can arrive at once. The library computes completions in threads and sends Enter to its list
+    even if the list is stale, so that Enter could insert a name instead of a line break. Here the list is computed at
+    once for the word at the cursor, and receives keys only while it is open.
     """
 
     DEFAULT_CSS: ClassVar[str] = "SqlEditor CompletionList { background: $panel; }"
@@ -35,14 +35,14 @@ class SqlEditor(TextEditor):
     text_input: "_Text | None"
 
     class Left(Message):
-        """Escape was pressed, and no list of completions was open to take it."""
+        """Escape was pressed while no completion list was open."""
 
     def __init__(self, text: str = "", **names: Any) -> None:
         super().__init__(language="sql", text=text, use_system_clipboard=False, path_completer=None, **names)
         self.catalog = Catalog({})
 
     def compose(self) -> ComposeResult:
-        # The library's, but for the text and the list.
+        # As in the library, except for the text and the list.
         self.completion_list = _Completions()
         self.text_input = _Text(self.completion_list, language=self._language, text=self._initial_text)
         self.text_container = TextContainer()
@@ -61,7 +61,7 @@ class SqlEditor(TextEditor):
 
     @property
     def statement(self) -> str:
-        """The selected text, else all of it."""
+        """The selected text, else the whole text."""
         return self.selected_text.strip() or self.text.strip()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -75,7 +75,7 @@ class SqlEditor(TextEditor):
         self.post_message(self.Left())
 
     def replace_all(self, text: str) -> None:
-        """Put `text` in place of everything, so that undo brings the old text back."""
+        """Replace the whole text; undo restores the old one."""
         area = self.text_input
         if area is not None:
             area.replace(text, area.document.start, area.document.end, maintain_selection_offset=False)
@@ -95,18 +95,18 @@ class SqlEditor(TextEditor):
 
     @on(TextAreaPlus.Changed)
     @on(TextAreaPlus.SelectionChanged)
-    def _typed_on(self) -> None:
+    def _close_stale_list(self) -> None:
         if self.text_input is not None and not self.text_input.is_listed:
             self.completion_list.show("", [])
 
 
 class _Completions(CompletionList):
-    """The list of completions of `word`, made where it is asked for."""
+    """The list of completions of `word`."""
 
     word = ""
 
     def show(self, word: str, items: list[Item]) -> None:
-        """List `items`; nothing when `word` is one of them already, so that Enter breaks the line."""
+        """List `items`; close the list if `word` is complete, so that Enter inserts a line break."""
         self.word = word
         if not items or any(written.lower() == word.lower() for _, written in items):
             self.is_open = False
@@ -115,17 +115,17 @@ class _Completions(CompletionList):
 
 
 class _Text(TextAreaPlus):
-    """The text, whose list gets its keys only while it is open and of the word at the cursor."""
+    """The text area; its completion list receives keys only while it matches the word at the cursor."""
 
     def __init__(self, completions: _Completions, **names: Any) -> None:
         super().__init__(**names)
         self._completions = completions
-        # A cursor that blinks writes 650 bytes a second, on whatever line, while nobody types.
+        # A blinking cursor would send 650 bytes per second over an idle connection.
         self.set_reactive(_Text.cursor_blink, False)
 
     @property
     def is_listed(self) -> bool:
-        """Whether what is listed are completions of the word at the cursor."""
+        """Whether the open list belongs to the word at the cursor."""
         return self._completions.is_open and self._completions.word == self._get_word_before_cursor()
 
     def on_key(self, event: events.Key) -> None:

@@ -1,4 +1,4 @@
-"""A result written to a file or to the clipboard: by this process, from Arrow batches, never through SQL."""
+"""Exports a result to a file or as clipboard text, from Arrow batches rather than with SQL."""
 
 import csv
 import io
@@ -21,24 +21,24 @@ CLIPBOARD_BYTES = 512 * 1024
 
 
 class ExportError(MateriaError):
-    """A result could not be written where it was wanted."""
+    """A result could not be written to its target."""
 
 
 def export(spill: "Spill", target: Path, *, overwrite: bool = False) -> int:
-    """Write every row of `spill` to `target`, as its ending says: `.csv` or `.parquet`; returns the rows.
+    """Write every row of `spill` to `target`, a `.csv` or `.parquet` file; returns the number of rows.
 
-    The file appears whole or not at all. Raises ExportError: another ending, a file that is there, no access, a kind
-    of value that the file cannot hold.
+    The write is atomic. Raises ExportError for another file extension, an existing file, missing access, and values
+    that the format cannot represent.
     """
     import pyarrow as pa
 
     write = {".csv": _write_csv, ".parquet": _write_parquet}.get(target.suffix.lower())
     if write is None:
-        raise ExportError(f"{target} ends in neither .csv nor .parquet; give it one of these endings")
+        raise ExportError(f"unsupported file extension: {target}; use .csv or .parquet")
     try:
         target = target.expanduser()
         _require_free(target, overwrite)
-        # Each thread writes a file of its own: the same name may be asked for twice.
+        # A temporary file per thread: two exports may have the same target.
         partial = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_native_id()}.partial")
         try:
             rows = write(spill, partial)
@@ -46,8 +46,8 @@ def export(spill: "Spill", target: Path, *, overwrite: bool = False) -> int:
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
-    except (OSError, RuntimeError, pa.ArrowException) as error:  # RuntimeError: the home of nobody
-        raise ExportError(f"{target} could not be written: {error}") from error
+    except (OSError, RuntimeError, pa.ArrowException) as error:  # RuntimeError: `~` of an unknown user
+        raise ExportError(f"cannot write {target}: {error}") from error
     return rows
 
 
@@ -57,7 +57,7 @@ def _require_free(target: Path, overwrite: bool) -> None:
 
 
 def as_text(spill: "Spill", most_rows: int = CLIPBOARD_ROWS) -> tuple[str, int]:
-    """The first rows as tab-separated text with a header, as spreadsheets paste it, and how many they are."""
+    """Return the first rows as tab-separated text with a header, and their number."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(spill.schema.names)
@@ -79,7 +79,7 @@ def _write_csv(spill: "Spill", path: Path) -> int:
     rows = 0
     with arrow_csv.CSVWriter(str(path), flat) as writer:
         for batch in spill.batches():
-            columns = [_flattened(column, kind) for column, kind in zip(batch.columns, flat.types, strict=True)]
+            columns = [_flatten(column, kind) for column, kind in zip(batch.columns, flat.types, strict=True)]
             writer.write_batch(pa.record_batch(columns, schema=flat))
             rows += batch.num_rows
     return rows
@@ -109,13 +109,13 @@ def _table(batches: "list[pa.RecordBatch]") -> "pa.Table":
 
 
 def _flat(kind: "pa.DataType") -> "pa.DataType":
-    """What a CSV file can hold of this type: lists, structs and maps become text."""
+    """Return the CSV type of a column: lists, structs and maps become text."""
     import pyarrow as pa
 
     return pa.string() if pa.types.is_nested(kind) or pa.types.is_dictionary(kind) else kind
 
 
-def _flattened(column: "pa.Array", kind: "pa.DataType") -> "pa.Array":
+def _flatten(column: "pa.Array", kind: "pa.DataType") -> "pa.Array":
     import pyarrow as pa
 
     if column.type == kind:

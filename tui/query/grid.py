@@ -1,7 +1,7 @@
-"""The grid of a result: draws the rows that are on the screen, whatever the number of the others.
+"""The result grid; it draws only the visible rows.
 
-A grid of its own: `textual-fastdatatable` renders every cell as a Rich renderable, which took 105 ms for a page
-of five columns (measured, 140x40); a line of text takes a hundredth of that.
+Why not `textual-fastdatatable`: it renders every cell as a Rich renderable, which took 105 ms for a page of five
+columns (measured, 140x40). Rendering a row as one line of text takes a hundredth of that.
 """
 
 import bisect
@@ -21,13 +21,13 @@ from textual.strip import Strip
 from tui.query.cells import NOTHING
 from tui.query.spill import Spill
 from tui.query.sql import View
-from tui.query.window import Window, fitted
+from tui.query.window import Window, fit_text
 
 _GAP = "  "
 _SORTED = {False: "▲", True: "▼"}
 
 
-class _Looks(NamedTuple):
+class _Styles(NamedTuple):
     """The styles of a grid."""
 
     plain: Style
@@ -39,7 +39,7 @@ class _Looks(NamedTuple):
 
 
 class ResultGrid(ScrollView, can_focus=True):
-    """One result, browsed cell by cell; a new view of it takes its place in the same grid."""
+    """Shows one result with a cell cursor; a new view of the result reuses the grid."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"grid--header", "grid--cursor", "grid--cursor-row", "grid--nothing"}
     DEFAULT_CSS = """
@@ -66,7 +66,7 @@ class ResultGrid(ScrollView, can_focus=True):
     column = reactive(0, repaint=False)
 
     class CellMoved(Message):
-        """The cursor is on another cell."""
+        """The cursor moved to another cell."""
 
     class HeaderChosen(Message):
         """A column's header was clicked."""
@@ -81,7 +81,7 @@ class ResultGrid(ScrollView, can_focus=True):
         self._view = View()
         self._lefts: list[int] = []
         self._drawn_widths: tuple[int, ...] = ()
-        self._looks: _Looks | None = None
+        self._styles: _Styles | None = None
 
     @property
     def row_count(self) -> int:
@@ -89,7 +89,7 @@ class ResultGrid(ScrollView, can_focus=True):
 
     @property
     def rows_in_use(self) -> int:
-        """How many rows from the first there must be for the cursor and the screen to stay as they are; at least 1."""
+        """The number of rows that a refreshed result needs to keep cursor and scroll position; at least 1."""
         seen = self.scroll_offset.y + self.scrollable_content_region.height - 1
         return max(1, min(self.row_count, max(self.row + 1, seen)))
 
@@ -101,7 +101,7 @@ class ResultGrid(ScrollView, can_focus=True):
         return self.window.names[self.column], self.window.value_at(self.row, self.column)
 
     def show_rows(self, spill: Spill, view: View, *, keep_row: bool = False, keep_column: bool = False) -> None:
-        """Show `spill`; the cursor and the scroll offset stay where they are, as far as they are to and can."""
+        """Show `spill`; with `keep_row` and `keep_column` cursor and scroll position stay, as far as possible."""
         was_seen = keep_column and self._is_column_seen()
         window = Window(spill, view.sort_column)
         if keep_column and self.window and self.window.names == window.names:
@@ -118,14 +118,14 @@ class ResultGrid(ScrollView, can_focus=True):
         self.post_message(self.CellMoved())
 
     def grow(self) -> None:
-        """More rows have arrived: only the scrollbar changes, unless the screen had room left."""
+        """Called when rows arrive: update the scrollbar, and redraw if the screen had free lines."""
         had = self.virtual_size.height - 1
         self._resize()
         if had < self.scroll_offset.y + self.size.height:
             self.refresh()
 
     def clear_rows(self) -> None:
-        """Show nothing."""
+        """Show no rows."""
         self.window = None
         self.set_reactive(ResultGrid.row, 0)
         self.set_reactive(ResultGrid.column, 0)
@@ -133,30 +133,30 @@ class ResultGrid(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """Line `y` of what is visible: the header, then rows."""
-        looks = self._looks or self._look_up()
+        """Render the visible line `y`: the header, then rows."""
+        styles = self._styles or self._resolve_styles()
         width = self.scrollable_content_region.width
         left, top = self.scroll_offset
         row = y - 1 + top
         if self.window is None or (y and row >= self.row_count):
-            return Strip.blank(width, looks.plain)
-        segments = self._header(looks) if y == 0 else self._row(row, looks)
-        filler = looks.here if y and row == self.row else looks.plain
+            return Strip.blank(width, styles.plain)
+        segments = self._header(styles) if y == 0 else self._row(row, styles)
+        filler = styles.here if y and row == self.row else styles.plain
         strip = Strip(segments).crop_extend(left, left + width, filler)
         if self._drawn_widths != tuple(self.window.widths):
             self.call_after_refresh(self._make_room)
         return strip.apply_offsets(left, y)
 
     def notify_style_update(self) -> None:
-        self._looks = None
+        self._styles = None
         super().notify_style_update()
 
     def on_focus(self) -> None:
-        self._looks = None
+        self._styles = None
         self.refresh()
 
     def on_blur(self) -> None:
-        self._looks = None
+        self._styles = None
         self.refresh()
 
     def watch_row(self, old: int, new: int) -> None:
@@ -196,17 +196,17 @@ class ResultGrid(ScrollView, can_focus=True):
             return
         self.row, self.column = event.y - 1 + self.scroll_offset.y, column
 
-    def _look_up(self) -> "_Looks":
-        """Resolve the styles once, not for every line."""
+    def _resolve_styles(self) -> "_Styles":
+        """Resolve the styles once for all lines."""
         plain = self.rich_style
         part = partial(self.get_component_rich_style, partial=True)
         here = plain + part("grid--cursor-row")
         cursor = here + part("grid--cursor") if self.has_focus else here
         nothing = part("grid--nothing")
-        self._looks = _Looks(plain, plain + part("grid--header"), here, cursor, plain + nothing, here + nothing)
-        return self._looks
+        self._styles = _Styles(plain, plain + part("grid--header"), here, cursor, plain + nothing, here + nothing)
+        return self._styles
 
-    def _header(self, looks: "_Looks") -> list[Segment]:
+    def _header(self, styles: "_Styles") -> list[Segment]:
         assert self.window
         labels = []
         window = self.window
@@ -214,30 +214,30 @@ class ResultGrid(ScrollView, can_focus=True):
             sign = f" {_SORTED[self._view.descending]}" if name == self._view.sort_column else ""
             room = width - len(sign)
             label = title if len(title) <= room else title[: room - 1] + "…"
-            labels.append(fitted(label + sign, width, right=numeric))
-        return [Segment(_GAP.join(labels), looks.header)]
+            labels.append(fit_text(label + sign, width, right=numeric))
+        return [Segment(_GAP.join(labels), styles.header)]
 
-    def _row(self, row: int, looks: "_Looks") -> list[Segment]:
+    def _row(self, row: int, styles: "_Styles") -> list[Segment]:
         assert self.window
         here = row == self.row
-        plain, nothing = (looks.here, looks.nothing_here) if here else (looks.plain, looks.nothing)
+        plain, nothing = (styles.here, styles.nothing_here) if here else (styles.plain, styles.nothing)
         first, last = self._visible()
         segments: list[Segment] = []
         line, style = " " * self._lefts[first], plain
         for i, text in enumerate(self.window.texts_at(row, first, last), first):
-            wanted = looks.cursor if here and i == self.column else nothing if text is None else plain
+            wanted = styles.cursor if here and i == self.column else nothing if text is None else plain
             if wanted is not style:
                 segments.append(Segment(line, style))
                 line, style = "", wanted
-            line += fitted(NOTHING if text is None else text, self.window.widths[i], right=self.window.numeric[i])
-            if style is looks.cursor:
+            line += fit_text(NOTHING if text is None else text, self.window.widths[i], right=self.window.numeric[i])
+            if style is styles.cursor:
                 segments.append(Segment(line, style))
                 line, style = "", plain
             line += _GAP
         return [*segments, Segment(line, style)]
 
     def _visible(self) -> tuple[int, int]:
-        """The columns that are on the screen: the first, and the one after the last."""
+        """Return the first visible column and the one after the last."""
         left = self.scroll_offset.x
         first = max(0, bisect.bisect_right(self._lefts, left) - 1)
         return first, bisect.bisect_left(self._lefts, left + self.size.width)
@@ -255,12 +255,12 @@ class ResultGrid(ScrollView, can_focus=True):
         self.post_message(self.CellMoved())
 
     def _is_column_seen(self) -> bool:
-        """Whether the cursor's column begins on the screen."""
+        """Whether the start of the cursor's column is visible."""
         left, width = self.scroll_offset.x, self.scrollable_content_region.width
         return bool(self._lefts) and left <= self._lefts[self.column] < left + width
 
     def _x_of_column(self) -> int:
-        """Where to scroll to, as little as can be, so that the cursor's column is seen whole."""
+        """Return the nearest scroll offset at which the cursor's column is completely visible."""
         assert self.window
         left, width = self._lefts[self.column], self.window.widths[self.column]
         return min(max(self.scroll_offset.x, left + width - self.scrollable_content_region.width), left)

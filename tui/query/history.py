@@ -1,4 +1,4 @@
-"""The queries that were run, newest last, kept between sessions; bounded."""
+"""Stores the executed queries between sessions, newest last, limited to KEPT_QUERIES."""
 
 import json
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 KEPT_QUERIES = 500
 _LONGEST_QUERY = 32_768
-"""Characters; what is longer was not typed."""
+"""In characters; longer queries are not stored."""
 
 
 @dataclass(frozen=True)
 class PastQuery:
-    """One query that was run."""
+    """An executed query."""
 
     sql: str
     at: str
@@ -21,13 +21,13 @@ class PastQuery:
 
 
 class QueryHistory:
-    """The history in one file of JSON lines; a line that can't be read is passed over."""
+    """The history in a JSON Lines file; unreadable lines are skipped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> tuple[PastQuery, ...]:
-        """Every query kept, oldest first."""
+        """Return the stored queries, oldest first."""
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -36,7 +36,7 @@ class QueryHistory:
         return tuple(query for query in queries if query)
 
     def add(self, query: PastQuery) -> None:
-        """Keep a query as the newest, once. Raises OSError when the file can't be written."""
+        """Store a query as the newest, without duplicates. Raises OSError when the file cannot be written."""
         if not query.sql.strip() or len(query.sql) > _LONGEST_QUERY:
             return
         kept = [past for past in self.read() if past.sql != query.sql][-(KEPT_QUERIES - 1) :]
@@ -48,19 +48,19 @@ class QueryHistory:
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
-    """Where the console keeps what it remembers: `materia` in the XDG state directory."""
+    """Return the console's state directory: `materia` in the XDG state directory."""
     return _xdg(environ, "XDG_STATE_HOME", ".local/state")
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
-    """Where the console puts what it may lose: `materia` in the XDG cache directory."""
+    """Return the console's cache directory: `materia` in the XDG cache directory."""
     return _xdg(environ, "XDG_CACHE_HOME", ".cache")
 
 
 def _xdg(environ: Mapping[str, str], name: str, default: str) -> Path:
-    given = environ.get(name, "")
+    folder = environ.get(name, "")
     home = Path(environ.get("HOME") or Path.home())
-    return (Path(given) if given.startswith("/") else home / default) / "materia"
+    return (Path(folder) if folder.startswith("/") else home / default) / "materia"
 
 
 def _query(line: str) -> PastQuery | None:

@@ -1,4 +1,4 @@
-"""The dialog in which the limits of a query are set."""
+"""The dialog that sets the limits of queries."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from tui.query.run import MIB, QueryLimits
 
 
 class LimitsDialog(ModalScreen[QueryLimits | None]):
-    """Asks for time, memory and disk; enter takes them, escape leaves everything as it was."""
+    """Edits the limits for time, memory and disk; Enter applies them, Escape cancels."""
 
     DEFAULT_CSS = """
     LimitsDialog { align: center middle; }
@@ -35,8 +35,8 @@ class LimitsDialog(ModalScreen[QueryLimits | None]):
     def compose(self) -> ComposeResult:
         limits = self._limits
         with Vertical() as box:
-            box.border_title = "Limits of a query"
-            box.border_subtitle = "enter takes them, esc leaves"
+            box.border_title = "Query limits"
+            box.border_subtitle = "enter apply   esc cancel"
             yield Label("Time, seconds (1 to 3600)")
             yield Input(f"{limits.timeout_s:g}", id="time", validators=[Number(1, 3600)])
             yield Label("Memory, MiB (64 to 65536)")

@@ -1,4 +1,4 @@
-"""The Query screen as the console knows it; what it is made of is imported when it is first shown."""
+"""The Query screen's pane; it imports the screen's content on first use."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from tui.query.body import QueryBody
 
 
-def _acting(verb: str) -> "Callable[[QueryPane], Awaitable[None]]":
-    """An action that the body does, which is made first if need be."""
+def _forward_action(verb: str) -> "Callable[[QueryPane], Awaitable[None]]":
+    """Return an action method that opens the body if necessary and calls its `do_<verb>`."""
 
     async def act(pane: "QueryPane") -> None:
-        body = await pane.opened()
+        body = await pane.open_body()
         getattr(body, f"do_{verb}")()
 
     return act
 
 
 class QueryPane(Pane):
-    """SQL over what is served."""
+    """SQL over the served tables."""
 
     PANE_ID = "query"
     TITLE: ClassVar[str] = "Query"
@@ -43,26 +43,28 @@ class QueryPane(Pane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("query.run", "f5,ctrl+j,ctrl+r", "run", "Run the query, or what is selected of it"),
-            ActionSpec("query.stop", "escape", "stop", "Stop the running query; what has arrived stays", show=False),
+            ActionSpec("query.run", "f5,ctrl+j,ctrl+r", "run", "Run the query or the selected part of it"),
+            ActionSpec(
+                "query.stop", "escape", "cancel", "Cancel the running query; rows received so far are kept", show=False
+            ),
             ActionSpec("query.saved", "f2,o", "saved", "Choose a saved query"),
-            ActionSpec("query.history", "f7,r", "history", "Choose a query that was run before"),
-            ActionSpec("query.format", "f4", "format", "Lay the query out"),
-            ActionSpec("query.live", "f6,ctrl+l", "live", "Run it again whenever new data is served"),
-            ActionSpec("query.sort", "s", "sort", "Sort by this column: up, down, not at all"),
-            ActionSpec("query.filter", "slash", "filter", "Keep the rows for which a SQL condition holds"),
-            ActionSpec("query.alike", "equals_sign", "alike", "Keep the rows with this cell's value", show=False),
-            ActionSpec("query.whole", "backspace", "whole", "Sort and filter no more", show=False),
-            ActionSpec("query.chart", "c,f8", "chart", "Draw this column, or go back to the rows"),
-            ActionSpec("query.copy", "y", "copy", "Copy the rows to the clipboard, as spreadsheets paste them"),
+            ActionSpec("query.history", "f7,r", "history", "Choose a past query"),
+            ActionSpec("query.format", "f4", "format", "Format the query"),
+            ActionSpec("query.live", "f6,ctrl+l", "live", "Run the query again whenever new data is served"),
+            ActionSpec("query.sort", "s", "sort", "Sort by this column: ascending, descending, unsorted"),
+            ActionSpec("query.filter", "slash", "filter", "Show only rows that match a SQL condition"),
+            ActionSpec("query.alike", "equals_sign", "same value", "Show only rows with this cell's value", show=False),
+            ActionSpec("query.whole", "backspace", "clear", "Clear sort and filter", show=False),
+            ActionSpec("query.chart", "c,f8", "chart", "Switch between a chart of this column and the rows"),
+            ActionSpec("query.copy", "y", "copy", "Copy the rows to the clipboard as tab-separated text"),
             ActionSpec("query.copy_cell", "Y", "copy cell", "Copy this cell's value to the clipboard", show=False),
             ActionSpec("query.export", "w,f9", "export", "Write the rows to a .csv or .parquet file", writes=True),
-            ActionSpec("query.limits", "m", "limits", "Set what a query may take: time, memory, disk", show=False),
-            ActionSpec("query.edit", "e,i", "edit", "Go to the editor; esc comes back", show=False),
+            ActionSpec("query.limits", "m", "limits", "Set the query limits: time, memory, disk", show=False),
+            ActionSpec("query.edit", "e,i", "edit", "Go to the editor; esc goes back to the rows", show=False),
         )
 
     def compose(self) -> ComposeResult:
-        yield Static("◌ opening", classes="opening")
+        yield Static("◌ loading", classes="opening")
 
     def on_show_pane(self) -> None:
         self._in_view = True
@@ -75,10 +77,10 @@ class QueryPane(Pane):
 
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, RunQuery):
-            (await self.opened()).run_text(message.sql)
+            (await self.open_body()).run_text(message.sql)
 
-    async def opened(self) -> "QueryBody":
-        """The screen's body, mounted; made the first time."""
+    async def open_body(self) -> "QueryBody":
+        """Return the mounted body, creating it on first use."""
         async with self._opening:
             if self._body is None:
                 # In a thread: the editor's and Arrow's libraries take a third of a second to import.
@@ -91,25 +93,25 @@ class QueryPane(Pane):
 
     @work(group="show", exclusive=True)
     async def _show_body(self) -> None:
-        body = await self.opened()
-        # Somebody may have left in the meantime: the console, or this screen.
+        body = await self.open_body()
+        # The pane may have been hidden, or the console closed, in the meantime.
         if self._in_view and self.app.is_running:
             body.show()
             self.drawn.set()
 
-    action_run = _acting("run")
-    action_stop = _acting("stop")
-    action_saved = _acting("saved")
-    action_history = _acting("history")
-    action_format = _acting("format")
-    action_live = _acting("live")
-    action_sort = _acting("sort")
-    action_filter = _acting("filter")
-    action_alike = _acting("alike")
-    action_whole = _acting("whole")
-    action_chart = _acting("chart")
-    action_copy = _acting("copy")
-    action_copy_cell = _acting("copy_cell")
-    action_export = _acting("export")
-    action_limits = _acting("limits")
-    action_edit = _acting("edit")
+    action_run = _forward_action("run")
+    action_stop = _forward_action("stop")
+    action_saved = _forward_action("saved")
+    action_history = _forward_action("history")
+    action_format = _forward_action("format")
+    action_live = _forward_action("live")
+    action_sort = _forward_action("sort")
+    action_filter = _forward_action("filter")
+    action_alike = _forward_action("alike")
+    action_whole = _forward_action("whole")
+    action_chart = _forward_action("chart")
+    action_copy = _forward_action("copy")
+    action_copy_cell = _forward_action("copy_cell")
+    action_export = _forward_action("export")
+    action_limits = _forward_action("limits")
+    action_edit = _forward_action("edit")

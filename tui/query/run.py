@@ -1,4 +1,4 @@
-"""Running a person's SQL: jailed, on one generation, within limits, stoppable, its rows spilled to disk."""
+"""Runs a user's SQL in a sandbox: on one generation, within limits, cancellable, with its rows spilled to disk."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from dataflows.errors import DiskSpaceError, MateriaError, QueryError
 from tui.query.spill import Spill
-from tui.query.sql import View, shaped
+from tui.query.sql import View, wrap_in_view
 
 if TYPE_CHECKING:
     from dataflows.serving import Generation
@@ -20,7 +20,7 @@ MIB: Final = 1 << 20
 
 @dataclass(frozen=True)
 class QueryLimits:
-    """What one query may take; beyond it, it is stopped."""
+    """The limits of one query; a query that exceeds one is stopped."""
 
     timeout_s: float = 60.0
     memory_bytes: int = 1024 * MIB
@@ -29,37 +29,37 @@ class QueryLimits:
 
 
 class Pin:
-    """A cell held for one result, so that it can be sorted and filtered within its generation after a swap."""
+    """Holds a sandbox cell for one result, so that sorting and filtering use its generation even after a swap."""
 
-    def __init__(self, cell: "Cell", give_back: "Callable[[Cell], None]") -> None:
+    def __init__(self, cell: "Cell", return_cell: "Callable[[Cell], None]") -> None:
         self.cell = cell
         self.generation: Generation | None = None
         self.served: tuple[int, ...] | None = None
-        """What was served when it was first asked; None before that."""
-        self._give_back = give_back
+        """The identity of the served file at the first query; None before that."""
+        self._return_cell = return_cell
         self._lock = threading.Lock()
         self._users = 1
 
     def keep(self) -> "Pin":
-        """Hold it once more; every `keep` wants its own `close`."""
+        """Add a reference; every `keep` needs its own `close`."""
         with self._lock:
             self._users += 1
         return self
 
     def close(self) -> None:
-        """Let go once; the last one gives the cell back."""
+        """Drop a reference; the last one returns the cell."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
         if last:
-            self._give_back(self.cell)
+            self._return_cell(self.cell)
 
 
 class QueryRun:
-    """One query and its rows: made and watched by the screen, executed by one worker thread.
+    """One query and its rows: created and observed by the screen, executed by one worker thread.
 
-    `spill` is set once the query has columns; its rows can be read from then on. `error` says why a run ended
-    early: the rows it had by then stay readable.
+    `spill` is set once the columns are known; from then on rows can be read. `error` is the reason why a run ended
+    early; its rows stay readable.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class QueryRun:
         pin: Pin | None = None,
         served: tuple[int, ...] | None = None,
     ) -> None:
-        """`sql` seen through `view`, on the generation of `pin`, or on the newest, `served` now, when there is none."""
+        """Create a run on the generation of `pin`, else on the newest, whose identity is `served`."""
         self.sql, self.view, self.limits = sql, view, limits
         self.spill: Spill | None = None
         self.error: MateriaError | None = None
@@ -82,7 +82,7 @@ class QueryRun:
         self._directory = directory
         self.pin = pin.keep() if pin else None
         self.is_pinned = pin is not None
-        """Whether it was asked of a generation that answered before."""
+        """Whether it runs on the generation of an earlier result."""
         self.served = pin.served if pin else served
         self._lock = threading.Lock()
         self._cell: Cell | None = None
@@ -90,7 +90,7 @@ class QueryRun:
 
     @property
     def generation(self) -> "Generation | None":
-        """The generation that answers; None before it is known."""
+        """The generation of the result; None until it is known."""
         return self.pin.generation if self.pin else None
 
     @property
@@ -102,9 +102,9 @@ class QueryRun:
         return (self.ended_at or time.monotonic()) - self.started_at
 
     def execute(self, take_pin: "Callable[[], Pin]") -> None:
-        """Run to the end, or to the first limit; raises nothing, `error` says what went wrong. Blocks."""
+        """Run to the end or to the first limit. Blocks; stores an exception in `error` instead of raising it."""
         try:
-            text = shaped(self.sql, self.view)
+            text = wrap_in_view(self.sql, self.view)
             if not self.cancelled:
                 self.pin = self.pin or take_pin()
                 self.pin.served = self.served
@@ -112,25 +112,25 @@ class QueryRun:
         except MateriaError as error:
             self.error = None if self.cancelled else error
         except MemoryError:
-            self.error = QueryError("the machine has no memory left for this query; narrow it")
+            self.error = QueryError("out of memory; narrow the query")
         except OSError as error:
-            self.error = DiskSpaceError(f"the rows could not be kept in {self._directory}: {error}")
+            self.error = DiskSpaceError(f"cannot store the rows in {self._directory}: {error}")
         finally:
             self.ended_at = time.monotonic()
             self.finished = True
             self._close_when_unused()
 
     def cancel(self) -> None:
-        """Stop it: what has arrived stays. Returns at once, from any thread."""
+        """Cancel the query; rows received so far are kept. Returns at once; callable from any thread."""
         with self._lock:
             self.cancelled = self.cancelled or not self.finished
             if self._cell:
                 self._cell.interrupt()
 
     def close(self) -> None:
-        """Stop it and give back its disk and its generation, when its thread has ended; idempotent.
+        """Cancel the query, and release its disk and generation once its thread has ended; idempotent.
 
-        Returns at once: closing a generation frees all its memory, which would hold up the screen.
+        Returns at once, because releasing a generation frees its memory, which would block the screen.
         """
         self.cancel()
         with self._lock:
@@ -154,7 +154,7 @@ class QueryRun:
             with self._lock:
                 self._cell = pin.cell
                 if self.cancelled:
-                    pin.cell.interrupt()  # and hear it out: a cell that is left halfway loses its generation
+                    pin.cell.interrupt()  # and still read the answer: a cell that is abandoned loses its generation
             try:
                 schema, batches = answer.read()
                 self.spill = Spill(self._directory, schema, self.limits.spill_bytes)

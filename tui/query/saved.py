@@ -1,4 +1,4 @@
-"""Saved queries: the questions an operator or an analyst asks every month, explained, ready to be edited."""
+"""The saved queries for operators and analysts."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -6,15 +6,15 @@ from datetime import date
 
 @dataclass(frozen=True)
 class SavedQuery:
-    """A question and its SQL."""
+    """A named SQL query with a description."""
 
     name: str
     explains: str
     sql: str
-    """With `{checked}` where the as-of macros take their `checked_on`."""
+    """Contains `{checked}` where the as-of macros take `checked_on`."""
 
     def text(self, checked_on: date | None) -> str:
-        """The SQL to run; `checked_on` is the last day on which USDA's current file was what is served."""
+        """Return the SQL; `checked_on` is the last day on which the served data matched USDA's current file."""
         argument = f", checked_on := DATE '{checked_on}'" if checked_on else ""
         return self.sql.replace("{checked}", argument).strip()
 
@@ -100,7 +100,7 @@ ORDER BY stocks_to_use
 """,
     ),
     SavedQuery(
-        "Whose estimates move most?",
+        "Which estimates are revised most?",
         "Per country and commodity: how often, and by how much at the median, a release revised its production.",
         """
 SELECT country_name, commodity_name, count(*) AS revisions,
@@ -126,7 +126,7 @@ ORDER BY released_on DESC, facts DESC
 """,
     ),
     SavedQuery(
-        "Is every release here, and whole?",
+        "Which releases are served?",
         "The releases that are served: when, how many facts, and which release each was compared with.",
         """
 SELECT released_on, release_month, row_count, row_count - lag(row_count) OVER (ORDER BY released_on) AS more_facts,
@@ -137,7 +137,7 @@ ORDER BY released_on DESC
     ),
     SavedQuery(
         "Which sheets do not balance?",
-        "Current sheets whose supply and distribution differ by more than a thousandth: worth a look at the source.",
+        "Current sheets whose supply and distribution differ by more than a thousandth: check the source.",
         """
 SELECT commodity_name, country_name, market_year, total_supply, total_distribution,
   total_supply - total_distribution AS gap
@@ -147,8 +147,8 @@ ORDER BY abs(gap) DESC
 """,
     ),
     SavedQuery(
-        "What is being served?",
-        "The generation that answers: its number, age, code, and the rows of its tables.",
+        "Which generation is served?",
+        "The current generation: its number, age, code, and the rows of its tables.",
         """
 SELECT number, created_at, code_version, duckdb_version, newest_released_on, len(snapshot_etags) AS snapshots,
   unnest(map_entries(row_counts), recursive := true)

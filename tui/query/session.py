@@ -1,4 +1,4 @@
-"""The queries of one console: the cells they run in, their limits, and the generation they saw."""
+"""Manages the queries of one console: sandbox cells, limits, and the served generation."""
 
 import os
 import threading
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from dataflows.serving.sandbox import Cell
 
 _SPARE_CORES = 1
-"""Left to the console, so that keys are answered while a query takes all that it can get."""
+"""Cores reserved for the console, so that it responds while a query runs."""
 _MOST_CELLS = 2
-"""One holds the result on the screen, one is ready for the next query."""
+"""One for the shown result, one ready for the next query."""
 
 
 class QuerySession:
-    """Starts queries, each in a cell; what the console itself asks goes through a reader of its own."""
+    """Runs user queries in sandbox cells; the console's own queries use a separate reader."""
 
     def __init__(self, serving_path: Path, spill_dir: Path, limits: QueryLimits | None = None) -> None:
         from dataflows.serving import ServingReader
@@ -30,9 +30,9 @@ class QuerySession:
         self._spill_dir = spill_dir
         self._limits = limits or QueryLimits()
         self._reader = ServingReader(serving_path, threads=1)
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Lock()  # guards the fields below
         self._idle: list[Cell] = []
-        self._made = 0
+        self._cell_count = 0
         self._closed = False
         self._seen: tuple[int, ...] | None = None
 
@@ -48,32 +48,32 @@ class QuerySession:
         """Set the limits of the queries to come."""
         with self._lock:
             if limits.memory_bytes != self._limits.memory_bytes:
-                self._empty()  # a cell at work is closed when it is given back
+                self._close_idle_cells()  # a busy cell is closed when it is returned
             self._limits = limits
         self.prepare()
 
     def prepare(self) -> None:
-        """Have a cell ready for the next query: its process takes a third of a second to begin."""
+        """Start a cell for the next query in advance: its process takes a third of a second to start."""
         with self._lock:
-            if not (self._idle or self._closed) and self._made < _MOST_CELLS:
+            if not (self._idle or self._closed) and self._cell_count < _MOST_CELLS:
                 self._idle.append(self._new_cell())
 
     def new_run(self, sql: str, view: View, within: Pin | None = None) -> QueryRun:
-        """A query to be executed: on the generation of `within`, else on the newest there is then."""
+        """Create a run on the generation of `within`, else on the newest generation."""
         if within is None:
-            self._seen = self._identity()  # before the reader looks: a swap in between is seen again, not missed
+            self._seen = self._identity()  # before the reader opens the file, so that a swap in between is not missed
         return QueryRun(sql, view, replace(self._limits), self._spill_dir, within, self._seen)
 
     def execute(self, run: QueryRun) -> None:
-        """Run it to its end; blocks, raises nothing."""
+        """Execute a run; blocks and does not raise."""
         run.execute(self._pin)
 
     def newer_is_served(self) -> bool:
-        """Whether something else is served than when the last query on the newest generation was made."""
+        """Whether the served file changed since the last query on the newest generation."""
         return self._identity() != self._seen
 
     def newer_than(self, run: QueryRun) -> bool:
-        """Whether something is served that `run`, which may be older than a query that failed, did not see."""
+        """Whether the served file changed since `run`."""
         return self._identity() not in (None, run.served)
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class QuerySession:
         self._reader.close()
         with self._lock:
             self._closed = True
-            self._empty()
+            self._close_idle_cells()
 
     def _pin(self) -> Pin:
         with self._lock:
@@ -89,27 +89,27 @@ class QuerySession:
                 raise ReaderClosedError("the console is closing")
             cell = self._idle.pop() if self._idle else self._new_cell()
         self.prepare()
-        return Pin(cell, self._take_back)
+        return Pin(cell, self._return_cell)
 
-    def _take_back(self, cell: "Cell") -> None:
+    def _return_cell(self, cell: "Cell") -> None:
         with self._lock:
             is_spare = len(self._idle) == _MOST_CELLS
             if self._closed or is_spare or cell.is_worn or cell.memory_bytes != self._limits.memory_bytes:
-                self._made -= 1
+                self._cell_count -= 1
                 cell.close()
             else:
                 self._idle.append(cell)
         self.prepare()
 
-    def _empty(self) -> None:
-        self._made -= len(self._idle)
+    def _close_idle_cells(self) -> None:
+        self._cell_count -= len(self._idle)
         while self._idle:
             self._idle.pop().close()
 
     def _new_cell(self) -> "Cell":
         from dataflows.serving.sandbox import Cell
 
-        self._made += 1
+        self._cell_count += 1
         threads = max(1, (os.cpu_count() or 1) - _SPARE_CORES)
         return Cell(self.serving_path, memory_bytes=self._limits.memory_bytes, threads=threads)
 

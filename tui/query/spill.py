@@ -1,4 +1,4 @@
-"""A query's rows on disk: written once by a worker thread, read in windows by the screen.
+"""Stores a query's rows on disk: one thread appends, the screen reads windows of rows.
 
 Every record batch becomes one small, self-contained Arrow stream (LZ4), and a list of offsets finds the batch
 of any row in microseconds. Ten million rows of five columns take 160 MB of disk, and of memory only the few
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 2048
-"""Rows of a batch: small enough that reading one never holds up the screen."""
+"""Rows per batch; small enough that reading one does not block the screen."""
 _KEPT_BATCHES = 16
 _FREE_BYTES_LEFT = 256 << 20
-"""A result never takes the last of the disk."""
+"""Free space that a result never uses."""
 _SPACE_CHECK_BYTES = 16 << 20
 
 
@@ -32,7 +32,7 @@ class Spill:
     """The rows of one result. One thread appends; any thread reads what has been appended."""
 
     def __init__(self, directory: Path, schema: "pa.Schema", size_limit_bytes: int) -> None:
-        """An empty spill in `directory`, which is made when missing; holds at most `size_limit_bytes`."""
+        """Create an empty spill in `directory` (created if missing) with at most `size_limit_bytes`."""
         import pyarrow as pa
 
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ class Spill:
         self._options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._lock = threading.Lock()
         self._users = 1
-        self._ends: list[int] = []  # rows up to and with each batch
+        self._ends: list[int] = []  # cumulative row count after each batch
         self._offsets: list[int] = [0]
         self._checked_bytes = -_SPACE_CHECK_BYTES
         self._recent: OrderedDict[int, pa.RecordBatch] = OrderedDict()
@@ -72,28 +72,28 @@ class Spill:
             written = os.pwrite(self._file.fileno(), buffer, offset)
             offset, buffer = offset + written, buffer[written:]
         self._offsets.append(offset)
-        self._ends.append(self.row_count + batch.num_rows)  # last: from here on it is readable
+        self._ends.append(self.row_count + batch.num_rows)  # last, because this makes the rows readable
 
     def batch_of(self, row: int) -> "tuple[pa.RecordBatch, int]":
-        """The batch that holds `row`, and the number of its first row; raises IndexError beyond the end."""
+        """Return the batch that contains `row`, and its first row's number; raises IndexError past the end."""
         number = bisect.bisect_right(self._ends, row)
         if row < 0 or number >= len(self._ends):
             raise IndexError(f"row {row} of {self.row_count}")
         return self._batch(number), self._ends[number - 1] if number else 0
 
     def batches(self) -> "Iterator[pa.RecordBatch]":
-        """Every batch appended so far, in order, without disturbing what the screen keeps at hand."""
+        """Yield every batch appended so far, bypassing the cache."""
         for number in range(len(self._ends)):
             yield self._read(number)
 
     def keep(self) -> "Spill":
-        """Hold it once more, before its last `close`; every `keep` wants its own `close`."""
+        """Add a reference before the last `close`; every `keep` needs its own `close`."""
         with self._lock:
             self._users += 1
         return self
 
     def close(self) -> None:
-        """Let go once; the last one gives the disk back."""
+        """Drop a reference; the last one frees the disk space."""
         with self._lock:
             self._users -= 1
             if self._users <= 0:
@@ -119,10 +119,12 @@ class Spill:
         size_bytes = self.size_bytes + more_bytes
         if size_bytes > self._size_limit_bytes:
             raise DiskSpaceError(
-                f"the result takes more than {self._size_limit_bytes >> 20} MiB of disk: stopped there; "
-                "narrow the query, or raise its limits"
+                f"the result takes more than {self._size_limit_bytes >> 20} MiB of disk; "
+                "narrow the query, or raise its limits with m"
             )
         if size_bytes - self._checked_bytes >= _SPACE_CHECK_BYTES:
             self._checked_bytes = size_bytes
             if shutil.disk_usage(self._directory).free < _FREE_BYTES_LEFT:
-                raise DiskSpaceError(f"{self._directory} has less than {_FREE_BYTES_LEFT >> 20} MiB free: stopped")
+                raise DiskSpaceError(
+                    f"{self._directory} has less than {_FREE_BYTES_LEFT >> 20} MiB free; free disk space"
+                )

@@ -1,4 +1,4 @@
-"""A person's SQL, seen sorted and filtered: the query wrapped in one of ours, so that DuckDB does the work."""
+"""Wraps a user's query to sort and filter its result in DuckDB, and formats SQL."""
 
 import itertools
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataflows.sql_text import identifier
 
 @dataclass(frozen=True)
 class View:
-    """How a result is looked at; the empty view is the query as typed."""
+    """The sort order and filter of a result; an empty view is the query itself."""
 
     sort_column: str | None = None
     descending: bool = False
@@ -17,25 +17,25 @@ class View:
     """A SQL condition on the result's columns."""
 
     def sorted_by(self, column: str) -> "View":
-        """The next of ascending, descending, unsorted, as when a column's header is chosen again."""
+        """Return the next view in the cycle ascending, descending, unsorted."""
         if self.sort_column != column:
             return replace(self, sort_column=column, descending=False)
         return replace(self, descending=True) if not self.descending else replace(self, sort_column=None)
 
 
-def bare(sql: str) -> str:
-    """The statement without the white space and semicolons at its end."""
+def strip_statement(sql: str) -> str:
+    """Strip trailing white space and semicolons from a statement."""
     return sql.strip().rstrip("; \t\r\n")
 
 
-def shaped(sql: str, view: View) -> str:
-    """The text to run for `sql` seen through `view`. What it may do is judged later, by the reader's jail."""
+def wrap_in_view(sql: str, view: View) -> str:
+    """Return the SQL for `sql` in `view`. The sandbox checks later whether it is allowed."""
     from dataflows.serving.sql_policy import is_explain
 
-    statement = bare(sql)
+    statement = strip_statement(sql)
     if view == View() or is_explain(statement):
         return statement
-    # On lines of their own: the query or the condition may end in a comment.
+    # On separate lines, because the query or the condition may end in a comment.
     text = f"SELECT * FROM (\n{statement}\n) AS result"
     if view.condition.strip():
         text += f"\nWHERE (\n{view.condition}\n)"
@@ -46,17 +46,17 @@ def shaped(sql: str, view: View) -> str:
 
 
 def unique_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of a result's columns as DuckDB tells them apart where it is wrapped: a second `a` is `a_1`."""
-    told: dict[str, str] = {}
+    """Return unique column names as DuckDB assigns them in a subquery: a second `a` becomes `a_1`."""
+    used: dict[str, str] = {}
     for name in names:
         numbered = (f"{name}_{n}" for n in itertools.count(1))
-        free = next(each for each in itertools.chain([name], numbered) if each.lower() not in told)
-        told[free.lower()] = free
-    return tuple(told.values())
+        free = next(each for each in itertools.chain([name], numbered) if each.lower() not in used)
+        used[free.lower()] = free
+    return tuple(used.values())
 
 
-def formatted(sql: str) -> str:
-    """`sql` laid out by sqlglot; raises ValueError when it can't be parsed. Takes half a second the first time."""
+def format_sql(sql: str) -> str:
+    """Format `sql` with sqlglot. Raises ValueError when it cannot be parsed. The first call takes half a second."""
     import sqlglot
 
     try:

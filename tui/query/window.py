@@ -1,4 +1,4 @@
-"""What a grid shows of a spill: names, widths, and the rows on the screen as text."""
+"""Formats a spill for the grid: column names, widths, and the visible rows as text."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ _SIGN = 2
 
 
 class Window:
-    """A spill as columns of text. Widths only ever grow, and only when a row on the screen needs it."""
+    """A spill as columns of text. Widths only grow, and only when a visible row needs it."""
 
     def __init__(self, spill: Spill, sort_column: str | None = None) -> None:
         self.spill = spill
         self.names: tuple[str, ...] = unique_names(spill.schema.names)
         self.titles: tuple[str, ...] = tuple(map(plain, self.names))
-        """The names on one line each."""
+        """The names, each on one line."""
         self.numeric: tuple[bool, ...] = tuple(is_number(kind) for kind in spill.schema.types)
         self._show = [formatter(name) for name in self.names]
         first = spill.batch_of(0)[0] if spill.row_count else None
@@ -31,17 +31,17 @@ class Window:
         ]
 
     def widen(self, widths: Sequence[int]) -> None:
-        """At least as wide as `widths`: a refreshed result doesn't jump."""
+        """Widen the columns to at least `widths`, so that a refreshed result keeps its layout."""
         if len(widths) == len(self.widths):
             self.widths = [max(pair) for pair in zip(self.widths, widths, strict=True)]
 
     def value_at(self, row: int, column: int) -> Any:
-        """The value itself."""
+        """Return a value."""
         batch, start = self.spill.batch_of(row)
         return value_of(batch.column(column), row - start)
 
     def texts_at(self, row: int, first: int, last: int) -> list[str | None]:
-        """The cells of a row from column `first` to before `last` as text, None for NULL; widens what is too narrow."""
+        """Return the texts of a row from column `first` to before `last` (None for NULL); widens narrow columns."""
         batch, start = self.spill.batch_of(row)
         texts: list[str | None] = []
         for i in range(first, last):
@@ -53,8 +53,8 @@ class Window:
         return texts
 
 
-def fitted(text: str, width: int, *, right: bool) -> str:
-    """`text` in exactly `width` cells; what doesn't fit ends in an ellipsis."""
+def fit_text(text: str, width: int, *, right: bool) -> str:
+    """Pad or cut `text` to exactly `width` cells; a cut text ends in an ellipsis."""
     if text.isascii() and len(text) <= width:
         return text.rjust(width) if right else text.ljust(width)
     length = cell_len(text)

@@ -1,1 +1,1 @@
-"""The Releases screen: what a release changed, and what USDA said when."""
+"""The Releases screen: what each release changed, and the history of each value."""

@@ -1,4 +1,4 @@
-"""Releases, revisions and balance sheets as rows of tables."""
+"""Formats releases, revisions and balance sheets as table rows."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -8,7 +8,7 @@ from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, R
 from tui.widgets.table import Cell, Column, Row
 
 ALL = "all"
-"""The key of the line that stands for every commodity."""
+"""The key of the row for all commodities."""
 KINDS = {"revised": ("±", ""), "new": ("+", ""), "removed": ("-", "warn"), "restated": ("⟲", "warn")}
 KIND_LEGEND = "± revised  + new  - removed  ⟲ restated"
 STANDINGS = {"certain": ("●", ""), "uncertain": ("◐", "warn"), "unknown": ("?", "quiet"), "absent": ("·", "quiet")}
@@ -58,7 +58,7 @@ SHEET_COLUMNS = (
 
 
 def number(value: float | None) -> str:
-    """A value as USDA writes it, four decimals at most, thousands apart; a dot for none."""
+    """Format a value with thousands separators and at most four decimals; `·` for None."""
     if value is None:
         return "·"
     text = f"{value:,.4f}".rstrip("0").rstrip(".")
@@ -66,40 +66,40 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A change, with its sign; empty for none."""
+    """Format a change with its sign; empty for None."""
     return "" if value is None else f"+{number(value)}" if value > 0 else number(value)
 
 
 def percent(share: float | None) -> str:
-    """A share of the old value; empty where there was none."""
+    """Format a share as a signed percentage; empty for None."""
     if share is None:
         return ""
     return f"{share:+,.1%}".removesuffix("%") if abs(share) < 1 else f"{share:+,.0%}".removesuffix("%")
 
 
 def world_percent(weight: float | None) -> str:
-    """A change's share of the world's production, without a sign; empty where the world makes none of that."""
+    """Format a share of the world's production as an unsigned percentage; empty for None."""
     if weight is None:
         return ""
     return f"{100 * weight:.1f}" if weight >= 0.01 else f"{100 * weight:.2f}" if weight >= 0.0001 else "<0.01"
 
 
 def release_text(release: Release) -> str:
-    """A release in a line."""
+    """Summarize a release in one line."""
     if release.compared_with is None:
-        return f"{release.released_on}, the first release here: nothing to compare it with"
+        return f"{release.released_on}, the first release: nothing to compare it with"
     counts = (
         (release.facts_revised, "revised"),
         (release.facts_new, "new"),
         (release.facts_removed, "removed"),
         (release.facts_restated, "⟲ restated"),
     )
-    changed = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing changed"
+    changed = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "no changes"
     return f"{release.released_on} against {release.compared_with}: {changed}"
 
 
 def commodity_rows(changes: Sequence[CommodityChange]) -> list[Row]:
-    """A row a commodity under one for all of them."""
+    """Return a row per commodity, below a row for all of them."""
     total = CommodityChange(
         ALL,
         "all",
@@ -123,12 +123,12 @@ def _count(count: int) -> Cell:
 
 
 def revision_rows(revisions: Sequence[Revision]) -> list[Row]:
-    """A row a change; its key names the fact."""
+    """Return a row per change; the row's key identifies the fact."""
     return [_revision_row(revision) for revision in revisions]
 
 
 def fact_of_row(key: str) -> FactKey:
-    """The fact that a row of revisions is about."""
+    """Return the fact of a revision row."""
     commodity_code, country_code, market_year, attribute_id, unit_id = key.split()
     return FactKey(commodity_code, country_code, int(market_year), attribute_id, unit_id)
 
@@ -160,7 +160,7 @@ def _revision_row(revision: Revision) -> Row:
 
 
 def story_title(story: FactStory) -> str:
-    """Which fact it is."""
+    """Return the title of a fact: commodity, country, market year, attribute, unit."""
     return (
         f"{story.commodity_name} · {story.country_name} · market year {story.key.market_year} · "
         f"{story.attribute_name} {story.unit_name}"
@@ -168,7 +168,7 @@ def story_title(story: FactStory) -> str:
 
 
 def version_rows(versions: Sequence[Version]) -> list[Row]:
-    """What USDA said, newest first."""
+    """Return a row per version, newest first."""
     rows: list[Row] = []
     previous: Version | None = None
     for version in versions:
@@ -189,11 +189,11 @@ def version_rows(versions: Sequence[Version]) -> list[Row]:
 
 
 def _stamp(month: date | None) -> str:
-    return f"stamped {month:%Y-%m} by USDA" if month else "without USDA's stamp"
+    return f"USDA report month {month:%Y-%m}" if month else "no USDA report month"
 
 
 def sheet_rows(lines: Sequence[SheetLine]) -> list[Row]:
-    """A row an attribute: on the day, today, and what has changed since."""
+    """Return a row per attribute: value on the day, value today, and the change since."""
     rows = []
     for line in lines:
         glyph, tone = STANDINGS[line.standing]

@@ -1,4 +1,4 @@
-"""One fact: its estimate over the days, what USDA said when, and its balance sheet as of a day beside today's."""
+"""Shows one fact: a chart of its values, its versions, and its balance sheet as of a day beside today's."""
 
 from datetime import date
 
@@ -13,7 +13,7 @@ from tui.widgets.table import Table
 
 
 class FactView(Container):
-    """A line chart of steps, the versions behind it, and the sheet."""
+    """A step chart, the table of versions, and the balance sheet."""
 
     def __init__(self) -> None:
         super().__init__(id="fact")
@@ -23,16 +23,18 @@ class FactView(Container):
     def compose(self) -> ComposeResult:
         yield Panel(title="Fact", id="story-panel")
         yield Panel(
-            Table(drawing.SHEET_COLUMNS, empty="no such balance sheet", id="sheet"), title="Sheet", id="sheet-panel"
+            Table(drawing.SHEET_COLUMNS, empty="no balance sheet for this fact", id="sheet"),
+            title="Sheet",
+            id="sheet-panel",
         )
         yield Panel(
-            Table(drawing.VERSION_COLUMNS, empty="USDA never said anything of it", id="versions"),
-            title="What USDA said",
+            Table(drawing.VERSION_COLUMNS, empty="USDA has not published this fact", id="versions"),
+            title="Versions published by USDA",
             id="versions-panel",
         )
 
     def show_fact(self, part: Part[Fact], today: date) -> None:
-        """Draw a fact, or why it can't be."""
+        """Draw a fact, or the failure that prevented reading it."""
         from tui.widgets.plot import LineChart
 
         panel = self.query_one("#story-panel", Panel)
@@ -44,8 +46,8 @@ class FactView(Container):
 
     def _draw_story(self, fact: Fact, today: date) -> None:
         self.fact = fact
-        title = drawing.story_title(fact.story) if fact.story else "No such fact"
-        self.query_one("#story-panel", Panel).entitle(title)
+        title = drawing.story_title(fact.story) if fact.story else "Unknown fact"
+        self.query_one("#story-panel", Panel).set_titles(title)
         if self._drawn != (fact.story, fact.day, today):
             self._drawn = (fact.story, fact.day, today)
             self.call_after_refresh(self._draw_chart, fact.story, fact.day, today)
@@ -53,28 +55,28 @@ class FactView(Container):
     def _draw_chart(self, story: FactStory | None, day: date, today: date) -> None:
         from tui.widgets.plot import DayAxis, LineChart
 
-        sure, unsure = story_lines(story, today) if story else ([], [])
-        self.query_one(LineChart).draw(sure, DayAxis(), dotted=unsure, mark=float(day.toordinal()))
+        certain, uncertain = story_lines(story, today) if story else ([], [])
+        self.query_one(LineChart).draw(certain, DayAxis(), dotted=uncertain, mark=float(day.toordinal()))
 
     def _draw_versions(self, fact: Fact) -> None:
         self.query_one("#versions", Table).show(drawing.version_rows(fact.story.versions if fact.story else ()))
 
     def _draw_sheet(self, fact: Fact) -> None:
-        self.query_one("#sheet-panel", Panel).entitle(f"Balance sheet on {fact.day} beside today's")
+        self.query_one("#sheet-panel", Panel).set_titles(f"Balance sheet on {fact.day} beside today's")
         self.query_one("#sheet", Table).show(drawing.sheet_rows(fact.sheet))
 
 
 def story_lines(story: FactStory, today: date) -> tuple[list, list]:
-    """The story as lines: what was surely true, and the spans in which another version may have stood."""
+    """Return chart lines: spans in which a value is certain, and spans in which another value may have been valid."""
     from tui.widgets.plot import Line
 
-    sure: list[Line] = []
-    unsure: list[Line] = []
+    certain: list[Line] = []
+    uncertain: list[Line] = []
     for version in story.versions:
         until = version.valid_to or max(today, version.valid_from)
         known = min(max(version.certain_until, version.valid_from), until)
         start, middle, end = (float(day.toordinal()) for day in (version.valid_from, known, until))
-        sure.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
+        certain.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
         if middle < end:
-            unsure.append(Line((middle, end), (version.value,) * 2))
-    return sure, unsure
+            uncertain.append(Line((middle, end), (version.value,) * 2))
+    return certain, uncertain

@@ -1,4 +1,4 @@
-"""The Releases screen: what a release changed, and what USDA said of a fact, when."""
+"""The Releases screen: the changes of a release, and the history and balance sheet of a fact."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ from ops.host.formatting import ago_text
 from ops.pipelines.current_file import checked_on, last_check
 from tui.releases import drawing, questions
 from tui.releases.fact import FactView
-from tui.releases.questions import FactKey, Named, Order
-from tui.releases.snapshot import Changes, Fact, ReleasesSeen, Wanted, take_releases
+from tui.releases.questions import CodeName, FactKey, Order
+from tui.releases.snapshot import Changes, Fact, ReleasesSnapshot, Selection, read_releases
 from tui.shell.actions import ActionSpec
 from tui.shell.context import ConsoleContext
 from tui.shell.messages import Navigation, OpenFact, OpenRelease, RunQuery
@@ -32,33 +32,33 @@ from tui.widgets.table import Table
 
 _NOTHING: Final = "nothing is served yet: run `materia run-all` or `materia demo`"
 _NO_CHANGES: Final = "no changes"
-_NO_SHEET: Final = "no sheet is in view: ⏎ on a revision opens one, or p"
-_UNREADABLE: Final = "what is served cannot be read"
+_NO_SHEET: Final = "no sheet shown: press ⏎ on a revision, or p to pick a fact"
+_UNREADABLE: Final = "cannot read the served data"
 _ORDERS: Final[tuple[Order, ...]] = ("weight", "share", "size", "name")
 
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked of which file, and on which day."""
+    """The inputs of a look: the selection, the served file, the day, and the last check."""
 
-    wanted: Wanted
+    selection: Selection
     served: tuple[int, ...]
     today: date
     check: LiveCheck | None
-    """The last check of USDA's current file: what is certain depends on it."""
+    """The last check of USDA's current file; certainty depends on it."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """A question and what was seen; `age` is that of the generation, as it is said."""
+    """A question and its snapshot; `age` is the displayed age of the generation."""
 
     question: _Question
-    seen: ReleasesSeen
+    seen: ReleasesSnapshot
     age: str
 
 
 class ReleasesPane(PolledPane):
-    """A release's changes; Enter on one shows the fact behind it."""
+    """Shows the changes of a release; Enter on a change opens its fact."""
 
     PANE_ID = "releases"
     TITLE: ClassVar[str] = "Releases"
@@ -67,26 +67,28 @@ class ReleasesPane(PolledPane):
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
-        self.wanted = Wanted()
+        self.selection = Selection()
         self._answer: _Answer | None = None
         self._listed: tuple[object, ...] | None = None
-        self._showed_fact = False
+        self._was_fact_shown = False
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("releases.release", "r", "release", "Choose another release"),
+            ActionSpec("releases.release", "r", "release", "Choose a release"),
             ActionSpec("releases.pick", "p", "pick", "Pick a fact: commodity, country, market year, attribute"),
             ActionSpec(
                 "releases.order",
                 "o",
                 "order",
-                "Order by share of the world, by share of the old value, by size, by name",
+                "Switch the order: share of world production, share of old value, size, name",
             ),
-            ActionSpec("releases.earlier", "comma", "earlier", "The sheet on an earlier day"),
-            ActionSpec("releases.later", "full_stop", "later", "The sheet on a later day"),
-            ActionSpec("releases.day", "d", "day", "The sheet on a day that you type"),
-            ActionSpec("releases.sql", "x", "sql", "Open the query behind this in the Query screen"),
-            ActionSpec("releases.back", "escape", "back", "Back to the release, to all commodities", show=False),
+            ActionSpec("releases.earlier", "comma", "earlier", "Show the sheet on an earlier day"),
+            ActionSpec("releases.later", "full_stop", "later", "Show the sheet on a later day"),
+            ActionSpec("releases.day", "d", "day", "Show the sheet on a day that you enter"),
+            ActionSpec("releases.sql", "x", "sql", "Open the SQL of this view in the Query screen"),
+            ActionSpec(
+                "releases.back", "escape", "back", "Go back to the release, then to all commodities", show=False
+            ),
         )
 
     def compose(self) -> ComposeResult:
@@ -104,15 +106,15 @@ class ReleasesPane(PolledPane):
             )
         yield FactView()
         yield Lines(id="legend", markup=False)
-        yield Input(placeholder="a day, such as 2025-06-30   esc leaves", id="day")
+        yield Input(placeholder="a day, such as 2025-06-30   esc cancels", id="day")
 
     def on_show_pane(self) -> None:
         super().on_show_pane()
         if self._answer:
-            # It may have come when nobody was here, and left the focus where it was, which comes here only now.
+            # The answer may have arrived while the pane was hidden, when the focus could not be set.
             self.call_after_refresh(self.draw, self._answer)
 
-    # Looking
+    # Polling
 
     def look(self) -> _Answer | None:
         try:
@@ -121,23 +123,23 @@ class ReleasesPane(PolledPane):
         except OSError:
             served = ()
         settings = self.context.settings
-        question = _Question(self.wanted, served, self.context.clock().date(), last_check(settings))
+        question = _Question(self.selection, served, self.context.clock().date(), last_check(settings))
         drawn = self._answer
         if drawn and drawn.question == question and not drawn.seen.has_failed:
             age = self._age_of(drawn.seen)
             return None if age == drawn.age else replace(drawn, age=age)
         checked = partial(checked_on, settings)
-        found = attempt(lambda: take_releases(self.context.reader(), question.wanted, question.today, checked))
-        seen = found.value if isinstance(found, Found) else ReleasesSeen(question.wanted, None, found, None)
+        found = attempt(lambda: read_releases(self.context.reader(), question.selection, question.today, checked))
+        seen = found.value if isinstance(found, Found) else ReleasesSnapshot(question.selection, None, found, None)
         return _Answer(question, seen, self._age_of(seen))
 
-    def _age_of(self, seen: ReleasesSeen) -> str:
+    def _age_of(self, seen: ReleasesSnapshot) -> str:
         return ago_text(seen.generation.created_at, self.context.clock()) if seen.generation else ""
 
     def draw(self, answer: _Answer) -> None:
         snapshot = answer.seen
-        if snapshot.wanted != self.wanted:
-            return  # overtaken by another wish
+        if snapshot.selection != self.selection:
+            return  # superseded by another selection
         self._answer = answer
         self._draw_line(snapshot, answer.age)
         is_broken = isinstance(snapshot.changes, Failure)
@@ -150,7 +152,7 @@ class ReleasesPane(PolledPane):
         if not shown:
             return
         part = snapshot.changes
-        # One panel is enough to say why there is nothing in either.
+        # One panel is enough to show the error.
         self.query_one("#commodities-panel").display = not is_broken
         self.query_one("#commodities-panel", Panel).show(part, self._draw_commodities)
         self.query_one("#revisions-panel", Panel).show(part, self._draw_revisions)
@@ -158,14 +160,14 @@ class ReleasesPane(PolledPane):
             self.query_one(FactView).show_fact(snapshot.fact, self.context.clock().date())
         self._focus_inside(is_fact=is_fact)
 
-    def _draw_line(self, seen: ReleasesSeen, age: str) -> None:
+    def _draw_line(self, seen: ReleasesSnapshot, age: str) -> None:
         line = self.query_one("#release-line", Lines)
         if seen.generation is None:
             line.show(_UNREADABLE if isinstance(seen.changes, Failure) else _NOTHING)
             return
         changes = seen.changes.value if isinstance(seen.changes, Found) else None
-        said = drawing.release_text(changes.release) if changes else "no release is known"
-        line.show(f"generation {seen.generation.number}, {age} · {said}")
+        summary = drawing.release_text(changes.release) if changes else "no releases"
+        line.show(f"generation {seen.generation.number}, {age} · {summary}")
 
     def _draw_commodities(self, changes: Changes | None) -> None:
         rows = drawing.commodity_rows(changes.commodities if changes else ())
@@ -174,22 +176,22 @@ class ReleasesPane(PolledPane):
     def _draw_revisions(self, changes: Changes | None) -> None:
         revisions = changes.revisions if changes else ()
         commodities = changes.commodities if changes else ()
-        of = next((c.commodity_name for c in commodities if c.commodity_code == self.wanted.commodity_code), "")
+        of = next((c.commodity_name for c in commodities if c.commodity_code == self.selection.commodity_code), "")
         most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
-        title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.wanted.order]}"
-        self.query_one("#revisions-panel", Panel).entitle(title)
+        title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.selection.order]}"
+        self.query_one("#revisions-panel", Panel).set_titles(title)
         table, rows = self.query_one("#revisions", Table), drawing.revision_rows(revisions)
         table.show(rows, empty=_NO_CHANGES)
-        listed = (changes and changes.release.released_on, self.wanted.commodity_code, self.wanted.order)
+        listed = (changes and changes.release.released_on, self.selection.commodity_code, self.selection.order)
         if rows and listed != self._listed:
-            table.move_to(rows[0].key)  # another list: what comes first in it is what was asked for
+            table.move_to(rows[0].key)  # a different list starts at its first row
         self._listed = listed
 
     def _focus_inside(self, *, is_fact: bool) -> None:
-        """When the view changes, the focus goes to the table that says most, unless it is elsewhere."""
-        if is_fact == self._showed_fact or not self._in_view:
+        """When the view changes, focus its main table, unless the focus is outside this pane."""
+        if is_fact == self._was_fact_shown or not self._in_view:
             return
-        self._showed_fact = is_fact
+        self._was_fact_shown = is_fact
         self.query_one("#day", Input).display = False
         focused = self.screen.focused
         if focused is None or self in focused.ancestors:
@@ -199,15 +201,15 @@ class ReleasesPane(PolledPane):
         if self._in_view:
             table.focus()
 
-    def _want(self, wanted: Wanted) -> None:
-        if wanted != self.wanted:
-            is_other_view = bool(wanted.fact) != bool(self.wanted.fact)
-            self.wanted = wanted
-            # Keys typed ahead are for the other view.
+    def _select(self, selection: Selection) -> None:
+        if selection != self.selection:
+            is_other_view = bool(selection.fact) != bool(self.selection.fact)
+            self.selection = selection
+            # Keys typed ahead are meant for the other view.
             self.look_again(awaited=is_other_view)
 
     @property
-    def _seen(self) -> ReleasesSeen | None:
+    def _seen(self) -> ReleasesSnapshot | None:
         return self._answer.seen if self._answer else None
 
     @property
@@ -216,45 +218,47 @@ class ReleasesPane(PolledPane):
 
     @property
     def _fact(self) -> Fact | None:
-        """The fact in view, once it is the one that is wanted."""
-        part = self._seen.fact if self._seen and self._seen.wanted.fact == self.wanted.fact else None
+        """The shown fact, or None until the selected fact is shown."""
+        part = self._seen.fact if self._seen and self._seen.selection.fact == self.selection.fact else None
         return part.value if isinstance(part, Found) else None
 
-    # Going
+    # Navigation
 
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, OpenRelease):
-            self._want(Wanted(message.released_on, order=self.wanted.order))
+            self._select(Selection(message.released_on, order=self.selection.order))
         elif isinstance(message, OpenFact):
             key = FactKey(
                 message.commodity_code, message.country_code, message.market_year, message.attribute_id, message.unit_id
             )
-            self._want(replace(self.wanted, fact=key, day=None))
+            self._select(replace(self.selection, fact=key, day=None))
 
     @on(Table.Opened, "#commodities")
     def _open_commodity(self, message: Table.Opened) -> None:
         message.stop()
-        self._want(replace(self.wanted, commodity_code=None if message.key == drawing.ALL else message.key))
+        self._select(replace(self.selection, commodity_code=None if message.key == drawing.ALL else message.key))
         self.query_one("#revisions", Table).focus()
 
     @on(Table.Opened, "#revisions")
     def _open_revision(self, message: Table.Opened) -> None:
         message.stop()
-        self._want(replace(self.wanted, fact=drawing.fact_of_row(message.key), day=None))
+        self._select(replace(self.selection, fact=drawing.fact_of_row(message.key), day=None))
 
     @on(Table.Opened, "#sheet")
     def _open_attribute(self, message: Table.Opened) -> None:
         message.stop()
-        if self.wanted.fact:
+        if self.selection.fact:
             attribute_id = message.key.partition(" ")[0]
-            self._want(replace(self.wanted, fact=replace(self.wanted.fact, attribute_id=attribute_id, unit_id=None)))
+            self._select(
+                replace(self.selection, fact=replace(self.selection.fact, attribute_id=attribute_id, unit_id=None))
+            )
 
     @on(Table.Opened, "#versions")
     def _open_version(self, message: Table.Opened) -> None:
         message.stop()
-        self._want(replace(self.wanted, day=date.fromisoformat(message.key)))
+        self._select(replace(self.selection, day=date.fromisoformat(message.key)))
 
-    # What can be done
+    # Actions
 
     def action_release(self) -> None:
         if not self._changes:
@@ -263,14 +267,14 @@ class ReleasesPane(PolledPane):
 
         def take(day: str | None) -> None:
             if day:
-                self._want(Wanted(date.fromisoformat(day), order=self.wanted.order))
+                self._select(Selection(date.fromisoformat(day), order=self.selection.order))
 
         chosen = str(self._changes.release.released_on)
         self.app.push_screen(Picker("Releases, newest first", choices, chosen), take)
 
     def action_order(self) -> None:
-        at = _ORDERS.index(self.wanted.order)
-        self._want(replace(self.wanted, order=_ORDERS[(at + 1) % len(_ORDERS)]))
+        at = _ORDERS.index(self.selection.order)
+        self._select(replace(self.selection, order=_ORDERS[(at + 1) % len(_ORDERS)]))
 
     def action_earlier(self) -> None:
         self._step(lambda day, now: day < now, -1)
@@ -279,7 +283,7 @@ class ReleasesPane(PolledPane):
         self._step(lambda day, now: day > now, 0)
 
     def action_day(self) -> None:
-        if not self.wanted.fact:
+        if not self.selection.fact:
             self.notify(_NO_SHEET)
             return
         field = self.query_one("#day", Input)
@@ -292,30 +296,30 @@ class ReleasesPane(PolledPane):
         if field.display:
             field.display = False
             self.query_one("#sheet", Table).focus()
-        elif self.wanted.fact:
-            self._want(replace(self.wanted, fact=None, day=None))
+        elif self.selection.fact:
+            self._select(replace(self.selection, fact=None, day=None))
         else:
-            self._want(replace(self.wanted, commodity_code=None))
+            self._select(replace(self.selection, commodity_code=None))
 
     def action_sql(self) -> None:
-        """Hand the query behind what is shown to the Query screen."""
+        """Open the SQL of this view in the Query screen."""
         fact = self._fact
-        if self.wanted.fact:
+        if self.selection.fact:
             on_sheet = self.screen.focused is self.query_one("#sheet")
             checked = fact.checked_on if fact else None
-            sql = questions.story_sql(self.wanted.fact, checked)
+            sql = questions.story_sql(self.selection.fact, checked)
             if on_sheet and fact:
-                sql = questions.sheet_sql(self.wanted.fact, fact.day, checked)
+                sql = questions.sheet_sql(self.selection.fact, fact.day, checked)
             self.post_message(RunQuery(sql))
         elif self._changes:
-            day, wanted = self._changes.release.released_on, self.wanted
-            self.post_message(RunQuery(questions.revisions_sql(day, wanted.order, wanted.commodity_code)))
+            day, selection = self._changes.release.released_on, self.selection
+            self.post_message(RunQuery(questions.revisions_sql(day, selection.order, selection.commodity_code)))
 
     @work(group="pick", exclusive=True)
     async def action_pick(self) -> None:
-        """Ask for commodity, country, market year and attribute, one after the other."""
+        """Let the user choose commodity, country, market year and attribute in turn."""
         reader = self.context.reader
-        old = self.wanted.fact
+        old = self.selection.fact
         try:
             commodity = await self._choose(
                 "Commodity", lambda: questions.commodities(reader()), old.commodity_code if old else None
@@ -337,7 +341,7 @@ class ReleasesPane(PolledPane):
             self.notify(str(error), severity="error")
             return
         if attribute:
-            self._want(replace(self.wanted, fact=FactKey(commodity, country, int(year), attribute), day=None))
+            self._select(replace(self.selection, fact=FactKey(commodity, country, int(year), attribute), day=None))
 
     @on(Input.Submitted, "#day")
     def _take_day(self, event: Input.Submitted) -> None:
@@ -345,27 +349,27 @@ class ReleasesPane(PolledPane):
         try:
             day = date.fromisoformat(event.value.strip())
         except ValueError:
-            self.notify(f"{event.value!r} is not a day; write it as 2025-06-30", severity="warning")
+            self.notify(f"{event.value!r} is not a date; write it as 2025-06-30", severity="warning")
             return
         if day > self.context.clock().date():
-            self.notify(f"{day} is yet to come: nobody knows what USDA will say", severity="warning")
+            self.notify(f"{day} is in the future", severity="warning")
             return
         self.action_back()
-        self._want(replace(self.wanted, day=day))
+        self._select(replace(self.selection, day=day))
 
     def _step(self, beyond: Callable[[date, date], bool], pick: int) -> None:
-        """Go on from the day that is wanted, which may not be drawn yet."""
-        if not self.wanted.fact:
+        """Step from the selected day, which may not be drawn yet."""
+        if not self.selection.fact:
             self.notify(_NO_SHEET)
         if fact := self._fact:
-            days = [day for day in fact.days if beyond(day, self.wanted.day or fact.day)]
+            days = [day for day in fact.days if beyond(day, self.selection.day or fact.day)]
             if days:
-                self._want(replace(self.wanted, day=days[pick]))
+                self._select(replace(self.selection, day=days[pick]))
 
-    async def _choose(self, title: str, ask: Callable[[], Sequence[Named]], chosen: str | None) -> str:
-        """The code that the person chooses; empty for none."""
+    async def _choose(self, title: str, ask: Callable[[], Sequence[CodeName]], chosen: str | None) -> str:
+        """Return the chosen code, empty when cancelled."""
         asked = asyncio.ensure_future(asyncio.to_thread(ask))
-        self.call_next(asyncio.wait, (asked,))  # keys typed ahead wait until the list that they are for is there
+        self.call_next(asyncio.wait, (asked,))  # keys typed ahead wait until their list is shown
         named = await asked
         choices = [Choice(n.code, n.name, "" if n.code == n.name else n.code) for n in named]
         return await self.app.push_screen_wait(Picker(title, choices, chosen)) or ""

@@ -1,7 +1,7 @@
-"""What the Releases screen asks of the served tables: one function a question, one frozen value an answer.
+"""The queries of the Releases screen against the served tables; each function returns frozen values.
 
-Values are written into the SQL as literals: the first parameter that a process binds has DuckDB import pandas,
-which takes a second or two (see `ServingReader.query`).
+Values are embedded in the SQL as literals: binding a parameter makes DuckDB import pandas, which takes a second or
+two (see `ServingReader.query`).
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,25 @@ TIMEOUT_S: Final = 30.0
 MOST_REVISIONS: Final = 500
 
 Order = Literal["weight", "share", "size", "name"]
-"""How revisions are ordered.
+"""The order of revisions.
 
-By weight: by what share of the world's production of that commodity the change is. On release day this puts first
-what moves a market, in whatever unit: Brazil's soybeans before a small stock that has doubled, which is what comes
-first by share of the old value. What only adds others up (total supply, the stocks that last year left, trade
-years) comes after what it is the sum of. The others: by share of the old value, by the bare number, by commodity,
-country and market year.
+weight: by the change's share of the world's production of that commodity, so that changes that move a market come
+first, independent of unit. Derived attributes (total supply, beginning stocks, trade years) come after the main ones.
+share: by share of the old value. size: by the absolute change. name: by commodity, country and market year.
 """
 _MAIN_ATTRIBUTES: Final = ("028", "057", "088", "125", "176")
-"""Production, trade, consumption, ending stocks: what USDA estimates, and does not just add up."""
+"""Production, trade, consumption, ending stocks: the attributes that USDA estimates rather than derives."""
 Standing = Literal["certain", "uncertain", "unknown", "absent"]
-"""What is known of a fact on a day; absent: it was not in USDA's sheet."""
+"""What is known of a fact on a day; absent means that USDA's sheet did not contain it."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A release that is served, and how many facts it changed."""
+    """A served release, and how many facts it changed."""
 
     released_on: date
     compared_with: date | None
-    """The release before; None for the baseline, which changes nothing."""
+    """The previous release; None for the first one, which has no changes."""
     facts_new: int
     facts_revised: int
     facts_removed: int
@@ -63,7 +61,7 @@ class CommodityChange:
 
 @dataclass(frozen=True)
 class FactKey:
-    """Names a fact; without a unit, the one in which USDA states it now."""
+    """Identifies a fact; without a unit, its newest unit applies."""
 
     commodity_code: str
     country_code: str
@@ -87,30 +85,30 @@ class Revision:
     value: float | None
     change: float | None
     weight: float | None
-    """The change's share of the world's production in that market year; None where there is none in that unit."""
+    """The change's share of the world's production in that market year; None without production in that unit."""
 
     @property
     def share(self) -> float | None:
-        """The change over the old value; None where there was none, or it was zero."""
+        """The change divided by the old value; None if that is missing or zero."""
         return self.change / abs(self.previous_value) if self.change is not None and self.previous_value else None
 
 
 @dataclass(frozen=True)
 class Version:
-    """What USDA said of a fact, and between which days it was the truth."""
+    """A value that USDA published for a fact, and the days on which it was valid."""
 
     value: float
     valid_from: date
     valid_to: date | None
     """None while it is current."""
     certain_until: date
-    """The last day on which nothing else can have stood."""
+    """The last day on which no other value can have been valid."""
     reported_month: date | None
 
 
 @dataclass(frozen=True)
 class FactStory:
-    """A fact with its names and everything USDA said of it, oldest first."""
+    """A fact with its names and all its versions, oldest first."""
 
     key: FactKey
     commodity_name: str
@@ -122,7 +120,7 @@ class FactStory:
 
 @dataclass(frozen=True)
 class SheetLine:
-    """An attribute of a balance sheet: on a day, and today."""
+    """An attribute of a balance sheet: its value on a day, and today."""
 
     attribute_id: str
     attribute_name: str
@@ -134,8 +132,8 @@ class SheetLine:
 
 
 @dataclass(frozen=True)
-class Named:
-    """A code and what it is called."""
+class CodeName:
+    """A code and its name."""
 
     code: str
     name: str
@@ -147,7 +145,7 @@ def releases(reader: "ServingReader") -> tuple[Release, ...]:
 
 
 def commodity_changes(reader: "ServingReader", released_on: date) -> tuple[CommodityChange, ...]:
-    """What a release changed per commodity, most first; commodities it left alone come last."""
+    """The number of changes of a release per commodity, largest first; unchanged commodities come last."""
     return tuple(CommodityChange(**row) for row in _rows(reader, _COMMODITIES.format(day=literal(released_on))))
 
 
@@ -159,7 +157,7 @@ def revisions(
 
 
 def fact_story(reader: "ServingReader", key: FactKey, checked_on: date | None = None) -> FactStory | None:
-    """Everything USDA said of a fact; None when it never said anything. `checked_on` as the as-of macros."""
+    """All versions of a fact; None if USDA never published it. `checked_on` is the parameter of the as-of macros."""
     rows = _rows(reader, story_sql(key, checked_on))
     if not rows:
         return None
@@ -173,36 +171,40 @@ def fact_story(reader: "ServingReader", key: FactKey, checked_on: date | None = 
 def balance_sheet(
     reader: "ServingReader", key: FactKey, day: date, checked_on: date | None = None
 ) -> tuple[SheetLine, ...]:
-    """The sheet that `key` is of, as it stood on `day` beside what stands now; `checked_on` as the as-of macros."""
+    """The balance sheet of `key` on `day`, with today's values; `checked_on` is the parameter of the as-of macros."""
     return tuple(SheetLine(**row) for row in _rows(reader, sheet_sql(key, day, checked_on)))
 
 
-def commodities(reader: "ServingReader") -> tuple[Named, ...]:
+def commodities(reader: "ServingReader") -> tuple[CodeName, ...]:
     """Every commodity, by name."""
-    return _named(reader, "SELECT commodity_code AS code, commodity_name AS name FROM serving.dim_commodity ORDER BY 2")
+    return _read_codes(
+        reader, "SELECT commodity_code AS code, commodity_name AS name FROM serving.dim_commodity ORDER BY 2"
+    )
 
 
-def countries(reader: "ServingReader", commodity_code: str) -> tuple[Named, ...]:
+def countries(reader: "ServingReader", commodity_code: str) -> tuple[CodeName, ...]:
     """The countries that have facts of a commodity, by name."""
-    return _named(
+    return _read_codes(
         reader,
         "SELECT country_code AS code, country_name AS name FROM serving.dim_country WHERE country_code IN"
         f" (SELECT country_code FROM serving.fct_psd WHERE commodity_code = {literal(commodity_code)}) ORDER BY 2",
     )
 
 
-def market_years(reader: "ServingReader", commodity_code: str, country_code: str) -> tuple[Named, ...]:
+def market_years(reader: "ServingReader", commodity_code: str, country_code: str) -> tuple[CodeName, ...]:
     """The market years of a commodity in a country, newest first."""
-    return _named(
+    return _read_codes(
         reader,
         "SELECT DISTINCT market_year::TEXT AS code, code AS name FROM serving.fct_psd"
         f" WHERE commodity_code = {literal(commodity_code)} AND country_code = {literal(country_code)} ORDER BY 1 DESC",
     )
 
 
-def attributes(reader: "ServingReader", commodity_code: str, country_code: str, market_year: int) -> tuple[Named, ...]:
+def attributes(
+    reader: "ServingReader", commodity_code: str, country_code: str, market_year: int
+) -> tuple[CodeName, ...]:
     """The attributes of a balance sheet, in USDA's order."""
-    return _named(
+    return _read_codes(
         reader,
         "SELECT attribute_id AS code, attribute_name AS name FROM serving.dim_attribute WHERE attribute_id IN"
         f" (SELECT attribute_id FROM serving.fct_psd WHERE commodity_code = {literal(commodity_code)}"
@@ -211,7 +213,7 @@ def attributes(reader: "ServingReader", commodity_code: str, country_code: str, 
 
 
 def revisions_sql(released_on: date, order: Order, commodity_code: str | None = None) -> str:
-    """The query behind a release's revisions."""
+    """Return the SQL for a release's revisions."""
     condition = f"AND r.commodity_code = {literal(commodity_code)}" if commodity_code else ""
     return _REVISIONS.format(
         day=literal(released_on), condition=condition, order=_ORDERS[order], most=MOST_REVISIONS
@@ -219,26 +221,26 @@ def revisions_sql(released_on: date, order: Order, commodity_code: str | None = 
 
 
 def story_sql(key: FactKey, checked_on: date | None = None) -> str:
-    """The query behind a fact's line."""
+    """Return the SQL for the versions of a fact."""
     unit = (
         literal(key.unit_id)
         if key.unit_id
-        else f"(SELECT max_by(unit_id, valid_from) FROM serving.fct_psd AS fact WHERE {_of(key, 'fact')})"
+        else f"(SELECT max_by(unit_id, valid_from) FROM serving.fct_psd AS fact WHERE {_fact_condition(key, 'fact')})"
     )
-    return _STORY.format(of=_of(key, "f"), unit=unit, checked_on=literal(checked_on)).strip()
+    return _STORY.format(of=_fact_condition(key, "f"), unit=unit, checked_on=literal(checked_on)).strip()
 
 
 def sheet_sql(key: FactKey, day: date, checked_on: date | None = None) -> str:
-    """The query behind a balance sheet as of a day."""
+    """Return the SQL for a balance sheet as of a day."""
     checked = f", checked_on := {literal(checked_on)}" if checked_on else ""
-    return _SHEET.format(day=literal(day), checked=checked, sheet=_sheet(key)).strip()
+    return _SHEET.format(day=literal(day), checked=checked, sheet=_sheet_condition(key)).strip()
 
 
-def _of(key: FactKey, table: str) -> str:
-    return f"{_sheet(key, table + '.')} AND {table}.attribute_id = {literal(key.attribute_id)}"
+def _fact_condition(key: FactKey, table: str) -> str:
+    return f"{_sheet_condition(key, table + '.')} AND {table}.attribute_id = {literal(key.attribute_id)}"
 
 
-def _sheet(key: FactKey, prefix: str = "") -> str:
+def _sheet_condition(key: FactKey, prefix: str = "") -> str:
     return (
         f"{prefix}commodity_code = {literal(key.commodity_code)} AND {prefix}country_code = {literal(key.country_code)}"
         f" AND {prefix}market_year = {key.market_year:d}"
@@ -250,8 +252,8 @@ def _rows(reader: "ServingReader", sql: str) -> Sequence[dict[str, Any]]:
     return answer.table.to_pylist()
 
 
-def _named(reader: "ServingReader", sql: str) -> tuple[Named, ...]:
-    return tuple(Named(**row) for row in _rows(reader, sql))
+def _read_codes(reader: "ServingReader", sql: str) -> tuple[CodeName, ...]:
+    return tuple(CodeName(**row) for row in _rows(reader, sql))
 
 
 def _revision(row: dict[str, Any]) -> Revision:
@@ -322,7 +324,7 @@ WITH fact AS (
   SELECT attribute_id, unit_id, any_value(unit_name) AS unit_name, min(valid_from) AS known_from,
     max(value) FILTER (valid_to IS NULL) AS current
   FROM serving.fct_psd WHERE {sheet} GROUP BY attribute_id, unit_id
-), stood AS (
+), as_of AS (
   SELECT attribute_id, unit_id, value, certain FROM serving.psd_asof({day}{checked}) WHERE {sheet}
 )
 SELECT attribute_id, attribute_name, unit_name,
@@ -335,6 +337,6 @@ SELECT attribute_id, attribute_name, unit_name,
   value, current
 FROM fact
 JOIN serving.dim_attribute USING (attribute_id)
-LEFT JOIN stood USING (attribute_id, unit_id)
+LEFT JOIN as_of USING (attribute_id, unit_id)
 ORDER BY attribute_id, unit_id
 """

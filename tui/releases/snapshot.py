@@ -1,4 +1,4 @@
-"""What the Releases screen shows at a moment: all of it from one generation."""
+"""Reads the Releases screen as one frozen snapshot from one generation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from dataflows.serving import ServingReader
 
 _ATTEMPTS: Final = 3
-"""How often it is asked again because a generation was published in between."""
+"""How often a snapshot is read again because a generation was published meanwhile."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the person wants to see."""
+class Selection:
+    """What the screen should show: release, commodity, order, fact, day."""
 
     released_on: date | None = None
     """None for the newest release."""
@@ -43,77 +43,77 @@ class Changes:
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact's story, and its balance sheet on a day."""
+    """The versions of a fact, and its balance sheet on a day."""
 
     story: FactStory | None
     day: date
     checked_on: date | None
-    """The last day on which USDA's current file was what is served, for the as-of macros."""
+    """The last day on which the served data matched USDA's current file, for the as-of macros."""
     days: tuple[date, ...]
-    """The days between which something may differ, oldest first."""
+    """The days on which the sheet may change, oldest first."""
     sheet: tuple[SheetLine, ...]
 
 
 @dataclass(frozen=True)
-class ReleasesSeen:
-    """One look; each part may have failed by itself."""
+class ReleasesSnapshot:
+    """The content of the screen; each part may have failed on its own."""
 
-    wanted: Wanted
+    selection: Selection
     generation: Generation | None
     """None when nothing is served yet."""
     changes: Part[Changes | None]
-    """None within: nothing was released yet."""
+    """Found(None) when there is no release yet."""
     fact: Part[Fact] | None
 
     @property
     def has_failed(self) -> bool:
-        """Whether a part could not be looked up; it may be, the next time."""
+        """Whether a part could not be read, so that the next look should retry."""
         return isinstance(self.changes, Failure) or isinstance(self.fact, Failure)
 
 
-def take_releases(
-    reader: "ServingReader", wanted: Wanted, today: date, checked_on: Callable[["ServingReader"], date | None]
-) -> ReleasesSeen:
-    """Ask everything that is wanted; raises ServingBrokenError when what is served cannot be opened.
+def read_releases(
+    reader: "ServingReader", selection: Selection, today: date, checked_on: Callable[["ServingReader"], date | None]
+) -> ReleasesSnapshot:
+    """Read everything that is selected. Raises ServingBrokenError when the served file cannot be opened.
 
-    `checked_on` gives the last day on which USDA's current file was what a reader serves.
+    `checked_on` returns the last day on which a reader's data matched USDA's current file.
     """
     try:
         for _ in range(_ATTEMPTS):
-            seen = _seen(reader, wanted, today, checked_on)
+            seen = _seen(reader, selection, today, checked_on)
             if reader.generation() == seen.generation:
                 break
     except ServingMissingError:
-        return ReleasesSeen(wanted, None, Found(None), None)
+        return ReleasesSnapshot(selection, None, Found(None), None)
     return seen
 
 
 def _seen(
-    reader: "ServingReader", wanted: Wanted, today: date, checked_on: Callable[["ServingReader"], date | None]
-) -> ReleasesSeen:
-    generation, key = reader.generation(), wanted.fact
-    changes = attempt(lambda: _changes(reader, wanted))
+    reader: "ServingReader", selection: Selection, today: date, checked_on: Callable[["ServingReader"], date | None]
+) -> ReleasesSnapshot:
+    generation, key = reader.generation(), selection.fact
+    changes = attempt(lambda: _changes(reader, selection))
     found = changes.value if isinstance(changes, Found) else None
-    fact = attempt(lambda: _fact(reader, wanted, key, found, today, checked_on(reader))) if key else None
-    return ReleasesSeen(wanted, generation, changes, fact)
+    fact = attempt(lambda: _fact(reader, selection, key, found, today, checked_on(reader))) if key else None
+    return ReleasesSnapshot(selection, generation, changes, fact)
 
 
-def _changes(reader: "ServingReader", wanted: Wanted) -> Changes | None:
+def _changes(reader: "ServingReader", selection: Selection) -> Changes | None:
     known = questions.releases(reader)
     if not known:
         return None
-    release = next((release for release in known if release.released_on == wanted.released_on), known[0])
+    release = next((release for release in known if release.released_on == selection.released_on), known[0])
     return Changes(
         known,
         release,
         questions.commodity_changes(reader, release.released_on),
-        questions.revisions(reader, release.released_on, wanted.order, wanted.commodity_code),
+        questions.revisions(reader, release.released_on, selection.order, selection.commodity_code),
     )
 
 
 def _fact(
     reader: "ServingReader",
-    wanted: Wanted,
+    selection: Selection,
     key: FactKey,
     changes: Changes | None,
     today: date,
@@ -125,6 +125,6 @@ def _fact(
         {*known, *(version.valid_from for version in story.versions if story), today} if story else {*known, today}
     )
     before = changes.release.compared_with or changes.release.released_on if changes else today
-    day = wanted.day or before
+    day = selection.day or before
     sheet = questions.balance_sheet(reader, key, day, checked_on)
     return Fact(story, day, checked_on, tuple(days), sheet)

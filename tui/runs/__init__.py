@@ -1,1 +1,1 @@
-"""What ran and how it went; what runs now."""
+"""The Runs screen: the run history, and one run in detail."""

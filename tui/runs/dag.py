@@ -1,6 +1,6 @@
-"""The dataflows as graphs, read from their source: a function is a node, its parameters are the edges to it.
+"""Reads the dataflow graphs from their source: a function is a node, its parameters are its incoming edges.
 
-That is what Hamilton makes of them too, but it takes a second to import, and the console never does.
+The result equals Hamilton's graph. Hamilton takes a second to import, so the console does not import it.
 """
 
 import ast
@@ -19,12 +19,12 @@ DAGS = {
     "run-all": (("dataflows.extract", "snapshot"), ("dataflows.export", "generation")),
     "backfill": (("dataflows.export", "generation"),),
 }
-"""The dataflows that a pipeline runs: a module, and the node that is wanted of it."""
+"""The dataflows that a pipeline runs: a module and its final node."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A function of a dataflow; `needs` are other functions, `takes` what comes in from outside."""
+    """A function of a dataflow; `needs` are its parameters that are nodes, `takes` its external inputs."""
 
     name: str
     summary: str
@@ -34,7 +34,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Dag:
-    """A dataflow, every node after those that it needs."""
+    """A dataflow with its nodes in topological order."""
 
     name: str
     nodes: tuple[Node, ...]
@@ -42,19 +42,19 @@ class Dag:
 
 @dataclass(frozen=True)
 class NodeState:
-    """How a node stands in a run, and how long it took (s)."""
+    """The status of a node in a run, and its duration (s)."""
 
     status: RunStatus
     duration_s: float | None
 
 
 def dags_of(pipeline: str) -> tuple[Dag, ...]:
-    """The dataflows of a pipeline; none for one that has no dataflow."""
-    return tuple(_read(module, wanted) for module, wanted in DAGS.get(pipeline, ()))
+    """Return the dataflows of a pipeline, empty if it has none."""
+    return tuple(_read(module, run_filter) for module, run_filter in DAGS.get(pipeline, ()))
 
 
 @cache
-def _read(module: str, wanted: str) -> Dag:
+def _read(module: str, run_filter: str) -> Dag:
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{module} has no source")
@@ -63,7 +63,7 @@ def _read(module: str, wanted: str) -> Dag:
         node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     }
     nodes: dict[str, Node] = {}
-    _add(wanted, functions, nodes)
+    _add(run_filter, functions, nodes)
     return Dag(module.rpartition(".")[2], tuple(nodes.values()))
 
 

@@ -1,4 +1,4 @@
-"""One run in full: what is known of it, its steps or its dataflow, the end of its log."""
+"""Shows one run: its facts, error, steps or dataflow, the end of its log, and its traceback."""
 
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ _LOG_LINES = 12
 
 
 class RunDetail(VerticalScroll):
-    """Panels below each other; those that have nothing to say are not there."""
+    """The panels of one run; panels without content are hidden."""
 
     _shown_id: int | None = None
 
@@ -35,11 +35,11 @@ class RunDetail(VerticalScroll):
             self.query_one(f"#{name}-panel").display = False
 
     def show(self, detail: Detail, now: datetime, data_dir: Path) -> None:
-        """Draw a run as it stands at `now`."""
+        """Draw a run with its durations at `now`."""
         story = detail.story
         if story.run.id != self._shown_id:
-            self._begin(story.run.id)
-        self.query_one("#facts-panel", Panel).entitle(f"Run {story.run.id}", drawing.times_text(story.run))
+            self._reset(story.run.id)
+        self.query_one("#facts-panel", Panel).set_titles(f"Run {story.run.id}", drawing.times_text(story.run))
         self.query_one("#facts", Lines).show(drawing.facts(story, now, data_dir))
         for name, text in (("error", drawing.error_text(story)), ("traceback", drawing.traceback_text(story))):
             self.query_one(f"#{name}-panel").display = bool(text)
@@ -49,18 +49,18 @@ class RunDetail(VerticalScroll):
             detail.log, lambda lines: self.query_one("#log-tail", Lines).show(drawing.log_text(lines, _LOG_LINES))
         )
 
-    def _begin(self, run_id: int) -> None:
-        """Another run: begin at its top, with nothing of the one before, whatever cannot be shown of this one."""
+    def _reset(self, run_id: int) -> None:
+        """Prepare for another run: clear the old log and scroll to the top."""
         self._shown_id = run_id
         self.query_one("#log-tail", Lines).show("")
         if not self.query_one("#graph-panel").display:
             self.scroll_home(animate=False, immediate=True)
 
     def toggle_graph(self, story: RunStory | None, now: datetime) -> None:
-        """Put the dataflow in the place of the steps, or the other way round."""
+        """Switch between the steps and the dataflow."""
         graph, steps = self.query_one("#graph-panel"), self.query_one("#steps-panel")
         table = self.query_one("#steps", Table)
-        # What is hidden cannot have the focus, and without it no key does anything.
+        # A hidden widget cannot have the focus, and without focus no key works.
         if table.has_focus:
             self.focus(scroll_visible=False)
         elif self.has_focus and graph.display:
@@ -76,7 +76,7 @@ class RunDetail(VerticalScroll):
         return self.query_one("#steps", Table).current
 
     def focus_steps(self) -> None:
-        """Go to the first step that failed, else to where the cursor was; where the dataflow is shown, to that."""
+        """Focus the steps, with the cursor on the first failed one, or the dataflow if that is shown."""
         if self.query_one("#graph-panel").display:
             self.focus()
             return

@@ -1,4 +1,4 @@
-"""What the screen Runs looks like: rows and lines made of a snapshot, without a widget in sight."""
+"""Formats runs, steps and dataflows as table rows and markup; contains no widgets."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from ops.host.formatting import ago_text, duration_text
 from ops.journal.history import History, RunStory
 from ops.journal.run import Run, RunStatus, Step
 from tui.runs.dag import Dag, NodeState
-from tui.runs.lanes import drawn
+from tui.runs.lanes import draw_graph
 from tui.widgets.formatting import TONES, exact
 from tui.widgets.log_line import GLYPHS, shown_line
 from tui.widgets.table import Bar, Cell, Column, Row
@@ -18,16 +18,16 @@ HISTORY_COLUMNS = (
     Column("run", right=True),
     Column("status"),
     Column("pipeline"),
-    Column("began", right=True),
+    Column("started", right=True),
     Column("took", right=True, rank=1),
     Column("trigger", rank=3),
     Column("outcome", flexible=True, rank=2),
 )
 STEP_COLUMNS = (Column(""), Column("step"), Column("took", right=True), Column("when", flexible=True, rank=1))
 
-NO_RUNS = Cell("? no run is recorded here\n  next: press s, or materia run-all", "quiet")
-NONE_LIKE_THAT = Cell("? no run is like that\n  next: esc clears the filter", "quiet")
-NO_STEPS = Cell("? no step is recorded", "quiet")
+NO_RUNS = Cell("? no runs yet\n  next: press s, or materia run-all", "quiet")
+NO_MATCHES = Cell("? no run matches the filter\n  next: esc clears the filter", "quiet")
+NO_STEPS = Cell("? no steps recorded", "quiet")
 _WORST = (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.DIED, RunStatus.INTERRUPTED, RunStatus.DONE)
 
 
@@ -51,14 +51,14 @@ def _history_row(run: Run, unrepaired: bool, now: datetime) -> Row:
 
 
 def times_text(entry: Run | Step) -> str:
-    began, ended = exact(entry.started_at), exact(entry.ended_at)
+    started, ended = exact(entry.started_at), exact(entry.ended_at)
     if entry.ended_at and entry.ended_at.date() == entry.started_at.date():
         ended = f"{entry.ended_at:%H:%M:%S}"
-    return f"began {began}, ended {ended}" if ended else f"began {began}"
+    return f"started {started}, ended {ended}" if ended else f"started {started}"
 
 
 def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
-    """What is known about a run besides its steps, in a few lines of markup."""
+    """Return the facts of a run as lines of markup."""
     run = story.run
     glyph, tone = TONES[run.status]
     command = " ".join((run.pipeline, *run.arguments))
@@ -69,7 +69,7 @@ def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
         f"code {run.code_version}" if run.code_version else "",
         f"log {_below(Path(run.log_path), data_dir)}" if run.log_path else "",
     )
-    times = f"began {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}"
+    times = f"started {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}"
     lines = [
         f"{toned(f'{glyph} {run.status}', tone)}  {toned(command, 'strong')}  {toned(times, 'quiet')}",
         toned(" · ".join(filter(None, origins)), "quiet"),
@@ -82,12 +82,12 @@ def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
 
 
 def error_text(story: RunStory) -> str:
-    """The failure; empty for a run without one."""
+    """Return the error of a run as markup, empty if it has none."""
     return toned(story.run.error, "bad") if story.run.error else ""
 
 
 def traceback_text(story: RunStory) -> str:
-    """Where in the code it failed; empty where that is not known."""
+    """Return the traceback of a run as markup, empty if it has none."""
     return toned(story.run.error_detail.rstrip(), "quiet") if story.run.error_detail else ""
 
 
@@ -95,13 +95,13 @@ def traceback_text(story: RunStory) -> str:
 
 
 def step_rows(story: RunStory, now: datetime) -> list[Row]:
-    """A row per step, those of runs inside the run under theirs; all bars share the run's time as their axis."""
+    """Return a row per step; steps of child runs follow their run. All bars share the run's time axis."""
     end = _last_moment(story, now)
     return [_step_row(key, name, entry, story.run, end, now) for key, name, entry in _entries(story)]
 
 
 def _last_moment(story: RunStory, now: datetime) -> datetime:
-    """Where the time axis ends: nobody knows when a run died, only until when it gave signs of life."""
+    """Return the end of the time axis. For a run that died it is the last recorded time."""
     if story.run.status is RunStatus.RUNNING:
         return now
     known = [each.ended_at or each.started_at for _, _, each in _entries(story)]
@@ -118,7 +118,7 @@ def _entries(story: RunStory) -> Iterator[tuple[str, str, Run | Step]]:
 
 
 def _bar(entry: Run | Step, run: Run, tone: str, end: datetime, now: datetime) -> Bar:
-    """When in the run's time, which ends at `end`, an entry ran."""
+    """Return the bar of an entry on the run's time axis, which ends at `end`."""
     span_s = max((end - run.started_at).total_seconds(), 0.001)
     ended_at = entry.ended_at or (now if entry.status is RunStatus.RUNNING else entry.started_at)
     first, last = ((moment - run.started_at).total_seconds() / span_s for moment in (entry.started_at, ended_at))
@@ -141,7 +141,7 @@ def _step_row(key: str, name: str, entry: Run | Step, run: Run, end: datetime, n
 
 
 def node_states(story: RunStory, now: datetime) -> dict[str, NodeState]:
-    """How each node stands: the state of its step, the worst where a name occurs again."""
+    """Return the state of each node: that of its step, the worst if several steps share its name."""
     states: dict[str, NodeState] = {}
     for step in (*story.steps, *(step for child in story.inside for step in child.steps)):
         state = NodeState(step.status, step.duration_s(now))
@@ -152,7 +152,7 @@ def node_states(story: RunStory, now: datetime) -> dict[str, NodeState]:
 
 
 def graph_text(dags: Sequence[Dag], states: Mapping[str, NodeState]) -> str:
-    """The dataflows as drawings, every node in the colour of its state."""
+    """Draw the dataflows as markup, each node in the colour of its state."""
     return "\n\n".join(_dag_text(dag, states) for dag in dags)
 
 
@@ -160,7 +160,7 @@ def _dag_text(dag: Dag, states: Mapping[str, NodeState]) -> str:
     nodes = {node.name: node for node in dag.nodes}
     width = max(map(len, nodes))
     lines = []
-    for line in drawn(tuple(nodes), {name: node.needs for name, node in nodes.items()}):
+    for line in draw_graph(tuple(nodes), {name: node.needs for name, node in nodes.items()}):
         text = toned(line.lanes, "quiet")
         if line.node is not None:
             state = states.get(line.node)
@@ -174,7 +174,7 @@ def _dag_text(dag: Dag, states: Mapping[str, NodeState]) -> str:
 
 
 def log_text(lines: Sequence[str], count: int) -> str:
-    """The last lines of a log, redacted already: the time of day in place of date, time and level."""
+    """Format the last lines of a log (redacted already) with the time of day instead of date, time and level."""
     return "\n".join(map(_log_line, lines[-count:]))
 
 

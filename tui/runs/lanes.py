@@ -1,4 +1,4 @@
-"""Drawing a graph in text: nodes below each other, an edge to the next one straight down, every other in a lane.
+"""Draws a graph as text: one node per line, edges to the next node on the spine, all other edges in lanes.
 
   ● probes
   │
@@ -13,22 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _CROSSED = {"│": "┼", "├": "┼", "┼": "┼", "╰": "┴", "┴": "┴"}
-"""What a lane becomes where a line to the right runs through it."""
+"""The character of a lane where a horizontal line crosses it."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the drawing: what stands left of the node's mark, and the node, None between two nodes."""
+    """A line of the drawing: the text left of the node's mark, and the node (None between two nodes)."""
 
     lanes: str
     node: str | None
 
 
-def drawn(nodes: Sequence[str], needs: Mapping[str, Sequence[str]]) -> tuple[Line, ...]:
-    """Draw nodes given in an order in which each stands after those that it needs.
+def draw_graph(nodes: Sequence[str], needs: Mapping[str, Sequence[str]]) -> tuple[Line, ...]:
+    """Draw nodes in topological order.
 
-    A line of a node ends where its mark goes; a line between nodes ends with the spine, which is where the
-    marks stand.
+    The line of a node ends before the node's mark; a line between nodes ends with the spine, the column of the marks.
     """
     place = {name: index for index, name in enumerate(nodes)}
     lanes = _lanes(nodes, needs, place)
@@ -46,7 +45,7 @@ def drawn(nodes: Sequence[str], needs: Mapping[str, Sequence[str]]) -> tuple[Lin
 def _lanes(
     nodes: Sequence[str], needs: Mapping[str, Sequence[str]], place: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
-    """For each node that feeds another than the next: its lane, counted from the spine, and where that ends."""
+    """Return the lane (counted from the spine) and its end for each node with an edge to a node other than the next."""
     ends: dict[str, int] = {}
     for name in nodes:
         for source in needs[name]:

@@ -1,4 +1,4 @@
-"""The screen Runs as one frozen snapshot: the history, and one run in full."""
+"""Reads the Runs screen as one frozen snapshot: the filtered history, and one run in detail."""
 
 import os
 import re
@@ -21,8 +21,8 @@ _SEARCHED_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which runs the history shows: words in any of their texts, one pipeline, one status."""
+class RunFilter:
+    """Selects runs by words in any of their texts, by pipeline and by status."""
 
     words: tuple[str, ...] = ()
     pipeline: str | None = None
@@ -31,54 +31,56 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Detail:
-    """One run in full, and the end of its log."""
+    """One run with its steps, and the end of its log."""
 
     story: RunStory
     log: Part[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class RunsSeen:
-    """What the screen shows; `detail` is None while no run is chosen."""
+class RunsSnapshot:
+    """The content of the screen; `detail` is None when no run is selected."""
 
-    wanted: Wanted
+    run_filter: RunFilter
     history: Part[History]
     rows: tuple[Row, ...]
-    """The history as the table shows it: a thousand rows are made off the event loop."""
+    """The history as table rows, formatted in the polling thread because there may be a thousand."""
     detail: Part[Detail] | None
     marks: object = None
-    """What tells whether anything has happened since."""
+    """Compared with newer marks to detect changes."""
 
 
-def look_at_history(context: ConsoleContext, wanted: Wanted) -> Part[History]:
-    """The runs that a person wants to see."""
+def read_history(context: ConsoleContext, run_filter: RunFilter) -> Part[History]:
+    """Read the runs that match the filter."""
     journal = Journal(context.settings.journal_path)
-    return attempt(lambda: _matching(take_history(journal, pipeline=wanted.pipeline, status=wanted.status), wanted))
+    return attempt(
+        lambda: _apply_filter(take_history(journal, pipeline=run_filter.pipeline, status=run_filter.status), run_filter)
+    )
 
 
-def among(history: Part[History], run_id: int | None) -> int | None:
-    """The run `run_id` if the history has it, else its first, if there is any."""
+def select_run(history: Part[History], run_id: int | None) -> int | None:
+    """Return `run_id` if the history contains it, else the first run's id, or None if the history is empty."""
     runs = history.value.runs if isinstance(history, Found) else ()
     return next((run.id for run in runs if run.id == run_id), runs[0].id if runs else None)
 
 
-def look_at_run(context: ConsoleContext, run_id: int | None) -> Part[Detail] | None:
-    """The run `run_id` in full."""
+def read_run(context: ConsoleContext, run_id: int | None) -> Part[Detail] | None:
+    """Read the run `run_id` in detail; None without an id."""
     if run_id is None:
         return None
-    return attempt(lambda: take_detail(Journal(context.settings.journal_path), run_id))
+    return attempt(lambda: read_detail(Journal(context.settings.journal_path), run_id))
 
 
-def take_detail(journal: Journal, run_id: int) -> Detail:
-    """Everything about one run. Raises JournalError when there is no such run."""
+def read_detail(journal: Journal, run_id: int) -> Detail:
+    """Read one run in detail. Raises JournalError when there is no such run."""
     story = take_story(journal, run_id)
     if story is None:
-        raise JournalError(f"there is no run {run_id} in {journal.path.name}; materia runs")
+        raise JournalError(f"run {run_id} is not in {journal.path.name}; materia runs")
     return Detail(story, attempt(lambda: _log_tail(story.run.id, story.run.log_path)))
 
 
-def parse_wanted(text: str, pipelines: frozenset[str]) -> Wanted:
-    """What a person typed: the name of a status or a pipeline means that, everything else is looked for."""
+def parse_filter(text: str, pipelines: frozenset[str]) -> RunFilter:
+    """Parse a filter: names of statuses and pipelines select these, all other words are searched for."""
     words: list[str] = []
     pipeline: str | None = None
     status: RunStatus | None = None
@@ -89,13 +91,13 @@ def parse_wanted(text: str, pipelines: frozenset[str]) -> Wanted:
             pipeline = word
         else:
             words.append(word.casefold())
-    return Wanted(tuple(words), pipeline, status)
+    return RunFilter(tuple(words), pipeline, status)
 
 
-def line_of_step(path: Path, step: str, *, failed: bool) -> int | None:
-    """The line (from 1) where a step says what went wrong, else where it first speaks; None when nowhere.
+def find_step_line(path: Path, step: str, *, failed: bool) -> int | None:
+    """Return the line (from 1) of a step's error, else its first line; None if there is none.
 
-    Of one that failed without a word, what its run says of that: the last error there is.
+    For a failed step without an error line, return the last error of its run.
     """
     mark = f" step={step} ".encode()
     first: int | None = None
@@ -113,8 +115,8 @@ def line_of_step(path: Path, step: str, *, failed: bool) -> int | None:
     return error or first
 
 
-def _matching(history: History, wanted: Wanted) -> History:
-    if not wanted.words:
+def _apply_filter(history: History, run_filter: RunFilter) -> History:
+    if not run_filter.words:
         return history
     kept = []
     for run in history.runs:
@@ -132,20 +134,20 @@ def _matching(history: History, wanted: Wanted) -> History:
             *run.snapshots,
         )
         text = " ".join(each for each in texts if each).casefold()
-        if all(word in text for word in wanted.words):
+        if all(word in text for word in run_filter.words):
             kept.append(run)
     return History(tuple(kept), history.unrepaired)
 
 
 def _log_tail(run_id: int, log_path: str | None) -> tuple[str, ...]:
     if log_path is None:
-        raise JournalError(f"run {run_id} kept no log; its steps say what is known")
+        raise JournalError(f"run {run_id} has no log; see its steps")
     try:
         with Path(log_path).open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(end - LOG_TAIL_BYTES, 0))
             text = log.read().decode(errors="replace")
     except FileNotFoundError as error:
-        raise JournalError(f"the log {Path(log_path).name} is gone; its steps say what is known") from error
+        raise JournalError(f"the log {Path(log_path).name} no longer exists; see the steps") from error
     lines = text.splitlines()[1 if end > LOG_TAIL_BYTES else 0 :]
     return tuple(Redactor.from_environ()(line) for line in lines[-LOG_TAIL_LINES:])

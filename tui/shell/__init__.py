@@ -1,1 +1,1 @@
-"""The console's frame: the app, its configuration, its actions and keys. It imports no screen."""
+"""The console's application: configuration, actions and keys. It imports no screen."""

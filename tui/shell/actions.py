@@ -1,7 +1,7 @@
-"""The one registry of actions: keys, footer, help and command palette are all made from it.
+"""The registry of actions, from which keys, footer, help and command palette are derived.
 
-An action's id is `<owner>.<verb>`, the owner a pane's id or `app`. Doing it calls `action_<verb>` of the owner,
-so `runs.start` is `RunsPane.action_start`.
+An action's id is `<owner>.<verb>`, where the owner is a pane's id or `app`. The action calls the owner's method
+`action_<verb>`: `runs.start` calls `RunsPane.action_start`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,15 +16,15 @@ class ActionSpec:
 
     id: str
     key: str
-    """As Textual names keys: `s`, `ctrl+r`, `question_mark`; several separated by commas."""
+    """Textual key names, separated by commas: `s`, `ctrl+r`, `question_mark`."""
     label: str
-    """A word or two for the footer."""
+    """One or two words, shown in the footer."""
     help: str
-    """A sentence for the help screen and the palette."""
+    """One sentence, shown on the help screen and in the palette."""
     writes: bool = False
-    """Whether it changes anything outside the console; hidden in read-only mode."""
+    """Whether the action changes anything outside the console; such actions are hidden in read-only mode."""
     show: bool = True
-    """Whether the footer has it; help and palette always do."""
+    """Whether the footer shows the action; help and palette always do."""
 
     @property
     def owner(self) -> str:
@@ -39,22 +39,22 @@ APP = "app"
 
 APP_ACTIONS = (
     ActionSpec("app.help", "question_mark,f1", "help", "Show every key of this screen"),
-    ActionSpec("app.palette", "ctrl+p", "palette", "Search everything that can be done", show=False),
-    ActionSpec("app.read_only", "ctrl+o", "read-only", "Hide, or bring back, everything that acts", show=False),
-    ActionSpec("app.theme", "ctrl+t", "theme", "Choose another theme", show=False),
-    ActionSpec("app.quit", "q,ctrl+q", "quit", "Leave the console; what it started goes on"),
+    ActionSpec("app.palette", "ctrl+p", "palette", "Search all actions", show=False),
+    ActionSpec("app.read_only", "ctrl+o", "read-only", "Switch read-only mode on or off", show=False),
+    ActionSpec("app.theme", "ctrl+t", "theme", "Choose a theme", show=False),
+    ActionSpec("app.quit", "q,ctrl+q", "quit", "Quit the console; commands it started keep running"),
 )
 
 
 class Registry:
-    """The actions known so far, in the order they came, under the keys that the user wants."""
+    """The registered actions in order of registration, with the keys that the user configured."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         self._keys = dict(keys)
         self._specs: dict[str, ActionSpec] = {}
 
     def add(self, specs: Iterable[ActionSpec]) -> tuple[ActionSpec, ...]:
-        """Take up actions; returns them with the keys that the user gave them."""
+        """Register actions and return them with the configured keys."""
         remapped = tuple(replace(spec, key=self._keys.get(spec.id, spec.key)) for spec in specs)
         self._specs.update((spec.id, spec) for spec in remapped)
         return remapped
@@ -63,7 +63,7 @@ class Registry:
         return self._specs[action_id]
 
     def available(self, owners: Iterable[str], *, read_only: bool) -> tuple[ActionSpec, ...]:
-        """What these owners can do now, owner by owner."""
+        """Return the actions available to these owners, in the order of `owners`."""
         return tuple(
             spec
             for owner in owners
@@ -72,9 +72,9 @@ class Registry:
         )
 
     def check_all_known(self, owners: Collection[str]) -> None:
-        """Raise SettingsError when a key is set for what is no action, as far as the actions are known by now.
+        """Raise SettingsError when a key is configured for an action that does not exist.
 
-        `owners` are all there will ever be; whose actions came already is told by those that did.
+        `owners` lists every possible owner. The actions of an owner that has not registered any yet are not checked.
         """
         came = {spec.owner for spec in self._specs.values()}
         for name in self._keys:
@@ -85,7 +85,7 @@ class Registry:
 
 
 def key_text(key: str) -> str:
-    """A key as a person reads it, the first of several: `?`, `^r`, `F5`, `enter`."""
+    """Return the first key as it is displayed: `?`, `^r`, `F5`, `⏎`."""
     first = key.split(",")[0].strip()
     names = {
         "question_mark": "?",

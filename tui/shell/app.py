@@ -1,4 +1,4 @@
-"""The console: panes that are made when first shown, one registry of what can be done, and the way between them."""
+"""The console application: creates panes on first use, registers actions and routes messages between panes."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SWITCHES = {
     f"{APP}.{pane_id}": ActionSpec(
-        f"{APP}.{pane_id}", str(number), pane_id, f"Go to the screen {pane_id.title()}", show=False
+        f"{APP}.{pane_id}", str(number), pane_id, f"Go to the {pane_id.title()} screen", show=False
     )
     for number, pane_id in enumerate(PANES, 1)
 }
@@ -38,7 +38,7 @@ _HEIGHTS = [(0, "-short"), (24, "-high")]
 _WIDTHS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
 
 
-def _freeze() -> None:
+def _freeze_collector() -> None:
     gc.freeze()
     gc.enable()
 
@@ -50,7 +50,7 @@ def _palette() -> "type[Provider]":
 
 
 class ConsoleApp(App[None]):
-    """Materia's console. A `locked` one stays read-only for good; one that is `alone` has its process to itself."""
+    """Materia's console. `locked`: read-only mode cannot be switched off. `owns_process`: nothing else runs in it."""
 
     CSS_PATH = "console.tcss"
     TITLE = "Materia"
@@ -65,26 +65,26 @@ class ConsoleApp(App[None]):
         *,
         first: str = "overview",
         locked: bool = False,
-        alone: bool = False,
+        owns_process: bool = False,
     ) -> None:
         super().__init__()
         if first not in PANES:
-            raise SettingsError(f"there is no screen {first!r}; there are {', '.join(PANES)}")
+            raise SettingsError(f"unknown screen {first!r}; screens: {', '.join(PANES)}")
         config = config or TuiConfig()
         self.context = context
         self.registry = Registry(config.keys)
         self._locked = locked
-        self._alone = alone
+        self._owns_process = owns_process
         self._first = first
         self._panes: dict[str, Pane] = {}
         self._shown: str | None = None
         self._switching = asyncio.Lock()
         self._focus: dict[str, Widget | None] = {}
-        self._keys = KeyQueue(self, super().on_event, self._drawn, self._is_everywhere)
+        self._keys = KeyQueue(self, super().on_event, self._drawn_event, self._is_global_key)
         self.register_theme(MATERIA)
         self.register_theme(MATERIA_16)
         if config.theme is not None and config.theme not in self.available_themes:
-            raise SettingsError(f"there is no theme {config.theme!r}; there are {', '.join(self.available_themes)}")
+            raise SettingsError(f"unknown theme {config.theme!r}; themes: {', '.join(self.available_themes)}")
         self.theme = config.theme or THEME_NAME
         self._bind(self.registry.add((*SWITCHES.values(), *APP_ACTIONS)))
         self.registry.check_all_known(_OWNERS)
@@ -92,12 +92,12 @@ class ConsoleApp(App[None]):
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
         with Container(id="panes"):
-            yield self._made(self._first)
+            yield self._create_pane(self._first)
         yield ActionBar(id="bottom")
 
     async def on_mount(self) -> None:
         await self.show_pane(self._first)
-        self._keep_for_good()
+        self._freeze_after_refresh()
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
@@ -105,10 +105,10 @@ class ConsoleApp(App[None]):
         else:
             await super().on_event(event)
 
-    def _drawn(self) -> asyncio.Event:
+    def _drawn_event(self) -> asyncio.Event:
         return (self.shown_pane or self._panes[self._first]).drawn
 
-    def _is_everywhere(self, key: str) -> bool:
+    def _is_global_key(self, key: str) -> bool:
         return any(key in spec.key.split(",") for spec in self.registry.available((APP,), read_only=False))
 
     # Panes
@@ -118,14 +118,14 @@ class ConsoleApp(App[None]):
         return self._panes.get(self._shown) if self._shown else None
 
     async def show_pane(self, pane_id: str) -> Pane:
-        """Bring a pane into view, made now if it is its first time; of several, the last one asked for stays."""
+        """Show a pane, creating it on first use. Concurrent calls are serialized; the last one wins."""
         async with self._switching:
             return await self._show_pane(pane_id)
 
     async def _show_pane(self, pane_id: str) -> Pane:
         if pane_id not in self._panes:
-            await self.query_one("#panes").mount(self._made(pane_id))
-            self._keep_for_good()
+            await self.query_one("#panes").mount(self._create_pane(pane_id))
+            self._freeze_after_refresh()
         pane = self._panes[pane_id]
         if pane_id != self._shown:
             self._hide_shown()
@@ -137,22 +137,22 @@ class ConsoleApp(App[None]):
         self.show_actions()
         return pane
 
-    def _keep_for_good(self) -> None:
-        """Take modules and panes, which stay, out of the garbage collector's sight once they are drawn.
+    def _freeze_after_refresh(self) -> None:
+        """Exclude modules and panes, which live as long as the process, from garbage collection once they are drawn.
 
-        It would look through all of them now and then, and keep a key waiting for 50 ms meanwhile.
+        A full collection would scan them all and delay a key by 50 ms.
         """
-        if self._alone:
-            self.call_after_refresh(_freeze)
+        if self._owns_process:
+            self.call_after_refresh(_freeze_collector)
 
-    def _made(self, pane_id: str) -> Pane:
+    def _create_pane(self, pane_id: str) -> Pane:
         pane = make_pane(pane_id, self.context)
         self._panes[pane_id] = pane
         self._bind(self.registry.add(pane.actions()))
         try:
             self.registry.check_all_known(_OWNERS)
         except SettingsError as error:
-            # Somebody is at work by now: a key that does nothing is no reason to end.
+            # The console is in use by now: a wrong key binding is no reason to exit.
             self.notify(str(error), severity="warning")
         return pane
 
@@ -162,7 +162,7 @@ class ConsoleApp(App[None]):
             pane.on_hide_pane()
 
     def _focus_in(self, pane: Pane) -> None:
-        """Put the focus where it was when the pane was last in view, else on what can first take it."""
+        """Restore the focus that the pane had when it was last shown, else focus its first focusable widget."""
         inside = [widget for widget in self.screen.focus_chain if pane in widget.ancestors_with_self]
         remembered = self._focus.get(pane.PANE_ID)
         self.screen.set_focus(remembered if remembered in inside else next(iter(inside), None), scroll_visible=False)
@@ -176,12 +176,12 @@ class ConsoleApp(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Say something as it is: what people type and programs say may look like markup, and is none."""
+        """Show a notification without interpreting markup: user input and error messages may contain brackets."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     @on(Navigation)
     async def go(self, message: Navigation) -> None:
-        """Show the pane that a message is for, and hand it on."""
+        """Show the pane that a message is addressed to, and deliver the message."""
         pane = await self.show_pane(message.PANE_ID)
         await pane.receive(message)
 
@@ -189,12 +189,12 @@ class ConsoleApp(App[None]):
 
     @property
     def available(self) -> tuple[ActionSpec, ...]:
-        """What can be done now: here first, then everywhere."""
+        """The actions available now: those of the shown pane first, then the global ones."""
         owners = (self._shown, APP) if self._shown else (APP,)
         return self.registry.available(owners, read_only=self.context.read_only)
 
     def show_actions(self) -> None:
-        """Draw the bars anew: another pane is shown, or what can be done has changed."""
+        """Redraw both bars after the shown pane or the available actions changed."""
         self.query_one(TopBar).show_tabs(self._shown or "", read_only=self.context.read_only)
         self.query_one(ActionBar).show_actions(spec for spec in self.available if spec.show)
 
@@ -204,7 +204,7 @@ class ConsoleApp(App[None]):
         return any(spec.id == parameters[0] for spec in self.available)
 
     async def action_perform(self, action_id: str) -> None:
-        """Do an action of the registry."""
+        """Run a registered action."""
         spec = self.registry[action_id]
         if spec.id in SWITCHES:
             await self.show_pane(spec.verb)
@@ -223,9 +223,9 @@ class ConsoleApp(App[None]):
         self.action_change_theme()
 
     def action_read_only(self) -> None:
-        """Switch read-only mode, unless the console was locked when it was started."""
+        """Toggle read-only mode, unless the console was started with `--locked`."""
         if self._locked:
-            self.notify("this console can only look", severity="warning")
+            self.notify("this console is locked to read-only mode", severity="warning")
             return
         self.context = replace(self.context, read_only=not self.context.read_only)
         for pane in self._panes.values():

@@ -1,4 +1,4 @@
-"""The first and the last line: which screens there are, and what can be done on this one."""
+"""The top bar, which lists the screens, and the bottom bar, which lists the available actions."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ _READ_ONLY = " ▣ read-only"
 
 
 class TopBar(Lines):
-    """The screens with their numbers; a click goes there."""
+    """Lists the screens with their numbers; a click switches to one."""
 
     _shown = "", False
 
@@ -24,19 +24,19 @@ class TopBar(Lines):
         self._draw()
 
     def _draw(self) -> None:
-        """Where the names leave no room for the mark, all but that of the screen in view give way."""
+        """Draw the tabs. Without room for all names, only the shown screen keeps its name."""
         pane_id, read_only = self._shown
         room = self.size.width - (len(_READ_ONLY) if read_only else 0)
         fits = sum(len(name) + 4 for name in PANES) <= room
         tabs = [
-            _tab(number, name, named=fits or name == pane_id, shown=name == pane_id)
+            _tab_markup(number, name, named=fits or name == pane_id, shown=name == pane_id)
             for number, name in enumerate(PANES, 1)
         ]
         self.show("".join(tabs) + (f"[$text-warning]{_READ_ONLY}[/]" if read_only else ""))
 
 
 class ActionBar(Lines):
-    """What can be done here, key first; a click does it. What doesn't fit is under `?`."""
+    """Lists the available actions, key first; a click runs one. `?` lists those that do not fit."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -50,28 +50,28 @@ class ActionBar(Lines):
         self._draw()
 
     def _draw(self) -> None:
-        """As many as fit; help comes before everything but is drawn where it belongs."""
+        """Draw as many actions as fit. Help is always included, at its usual place."""
         room = self.size.width - 1
         kept = {spec.id for spec in self._specs if spec.id == "app.help"}
-        room -= sum(_width(spec) for spec in self._specs if spec.id in kept)
+        room -= sum(_action_width(spec) for spec in self._specs if spec.id in kept)
         for spec in self._specs:
-            if spec.id not in kept and _width(spec) <= room:
+            if spec.id not in kept and _action_width(spec) <= room:
                 kept.add(spec.id)
-                room -= _width(spec)
+                room -= _action_width(spec)
         shown = [spec for spec in self._specs if spec.id in kept]
-        self.show(" ".join(map(_drawn, shown)))
+        self.show(" ".join(map(_action_markup, shown)))
 
 
-def _tab(number: int, name: str, *, named: bool, shown: bool) -> str:
+def _tab_markup(number: int, name: str, *, named: bool, shown: bool) -> str:
     text = f" {number} {name.title()} " if named else f" {number} "
     style = "b $text on $primary-muted" if shown else "$foreground-muted"
     return f"[@click=app.perform('app.{name}')][{style}]{text}[/][/]"
 
 
-def _width(spec: ActionSpec) -> int:
+def _action_width(spec: ActionSpec) -> int:
     return len(key_text(spec.key)) + len(spec.label) + 3
 
 
-def _drawn(spec: ActionSpec) -> str:
+def _action_markup(spec: ActionSpec) -> str:
     key, label = escape(key_text(spec.key)), escape(spec.label)
     return f"[@click=app.perform('{spec.id}')][b] {key}[/] [$foreground-muted]{label}[/][/]"

@@ -1,4 +1,4 @@
-"""Commands that the console starts: processes of their own, which it watches but does not take with it."""
+"""Starts `materia` commands as separate processes that survive the console."""
 
 import threading
 from collections.abc import Sequence
@@ -14,26 +14,29 @@ from ops.host.redact import Redactor
 
 @dataclass
 class CommandEnded(Message):
-    """A command that the console started has ended; `said` is its last line."""
+    """A command that the console started has ended; `last_line` is the last line of its output."""
 
     command: str
     exit_code: int
-    said: str
+    last_line: str
 
 
 def start(widget: Widget, arguments: Sequence[str], settings: Settings) -> Launched | None:
-    """Start `materia ARGUMENTS`; the widget gets a CommandEnded when it ends. What cannot be started is told: None."""
+    """Start `materia ARGUMENTS`; posts CommandEnded to the widget when it ends.
+
+    If the command cannot be started, notifies the user and returns None.
+    """
     try:
         launched = launch(arguments, settings)
     except OSError as error:
-        widget.notify(f"{error}; materia doctor", title=f"{command_text(arguments)} was not started", severity="error")
+        widget.notify(f"{error}; materia doctor", title=f"could not start {command_text(arguments)}", severity="error")
         return None
-    # A daemon, so that leaving the console does not wait for the command.
+    # Daemon thread: quitting the console must not wait for the command.
     threading.Thread(target=_watch, args=(widget, launched), daemon=True, name=f"watch {launched.process.pid}").start()
     return launched
 
 
 def _watch(widget: Widget, launched: Launched) -> None:
     exit_code = launched.wait()
-    said = Redactor.from_environ()(launched.last_line())
-    widget.post_message(CommandEnded(command_text(launched.arguments), exit_code, said))
+    last_line = Redactor.from_environ()(launched.last_line())
+    widget.post_message(CommandEnded(command_text(launched.arguments), exit_code, last_line))

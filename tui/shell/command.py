@@ -1,4 +1,4 @@
-"""Asking before acting: the exact command, and nothing happens without an answer."""
+"""The confirmation dialog: shows the exact command and returns the choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from tui.widgets.table import Cell, Column, Row, Table
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that can be done, as it would be typed."""
+    """A label and the command that it runs."""
 
     label: str
     command: str
 
 
 class CommandScreen(ModalScreen[int | None]):
-    """Shows commands to choose one from; returns its index, None for none of them."""
+    """Lets the user choose one of several commands; returns its index, or None when cancelled."""
 
     BINDINGS: ClassVar = [("escape,n", "dismiss", "No")]
 
@@ -37,7 +37,7 @@ class CommandScreen(ModalScreen[int | None]):
         columns = (Column("", rank=1), Column("command", flexible=True))
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = self._title
-            dialog.border_subtitle = "⏎ do it   esc leave it"
+            dialog.border_subtitle = "⏎ run   esc cancel"
             yield Table(columns, id="choices")
             if self._note:
                 yield Static(self._note, markup=False, classes="note")

@@ -1,4 +1,4 @@
-"""The console's config file: keys by action id, and the theme."""
+"""Reads the console's configuration file: key bindings by action id, and the theme."""
 
 import os
 import tomllib
@@ -19,22 +19,22 @@ class TuiConfig:
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:
     """MATERIA_TUI_CONFIG, else `materia/tui.toml` in the user's config folder."""
-    given = environ.get("MATERIA_TUI_CONFIG", "").strip()
+    configured = environ.get("MATERIA_TUI_CONFIG", "").strip()
     folder = environ.get("XDG_CONFIG_HOME") or "~/.config"
     try:
-        return Path(given).expanduser() if given else Path(folder).expanduser() / "materia" / "tui.toml"
+        return Path(configured).expanduser() if configured else Path(folder).expanduser() / "materia" / "tui.toml"
     except RuntimeError as error:
-        raise SettingsError(f"MATERIA_TUI_CONFIG: there can be no such path: {error}") from error
+        raise SettingsError(f"MATERIA_TUI_CONFIG is not a valid path: {error}") from error
 
 
 def read_config(path: Path) -> TuiConfig:
-    """The file's settings, the defaults without a file. Raises SettingsError naming the file."""
+    """Read the file's settings, or return the defaults when it does not exist. Raises SettingsError with the path."""
     try:
         record = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return TuiConfig()
     except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; mend or remove it") from error
+        raise SettingsError(f"cannot read {path}: {error}; fix or remove it") from error
     keys = record.get("keys", {})
     if not (isinstance(keys, dict) and all(isinstance(key, str) and key for key in keys.values())):
         raise SettingsError(f'{path}: [keys] maps an action to a key, such as "runs.start" = "s"')

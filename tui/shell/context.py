@@ -1,4 +1,4 @@
-"""What every pane is given: settings, the shared reader, and whether anything may be changed."""
+"""The context that every pane receives: settings, the shared reader, read-only mode, clock, workers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConsoleContext:
-    """The console's surroundings, the same for every pane."""
+    """Dependencies shared by all panes."""
 
     settings: Settings
     read_only: bool
     reader: "Callable[[], ServingReader]"
-    """One reader for the console's life; the first call imports DuckDB, so never before the first paint."""
+    """Returns the shared reader. The first call imports DuckDB, so do not call it before the first paint."""
     clock: Callable[[], datetime] = utc_now
-    """What time it is (UTC); tests stop it."""
+    """Returns the current time (UTC); tests freeze it."""
     workers: WorkersWatch = field(default_factory=WorkersWatch)
-    """What the providers say: one for the console's life, so that nobody is asked twice."""
+    """Polls the providers; shared, so that each provider is polled once for all panes."""
 
 
-def context_of(settings: Settings, *, read_only: bool) -> ConsoleContext:
-    """A context whose reader is made when it is first asked for."""
+def create_context(settings: Settings, *, read_only: bool) -> ConsoleContext:
+    """Create a context whose reader is opened on first use."""
 
     @cache
     def reader() -> "ServingReader":

@@ -1,4 +1,4 @@
-"""Every key of the screen in view, and of everywhere."""
+"""The help screen: lists the keys of the shown screen and the global keys."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,14 +13,14 @@ from tui.shell.actions import APP, ActionSpec, key_text
 
 _MOVING = (
     ("↑ ↓ PgUp PgDn Home End", "move"),
-    ("⏎", "open what explains the row"),
+    ("⏎", "open the details of the row"),
     ("tab  shift+tab", "next, previous panel"),
     ("esc", "back"),
 )
 
 
 class HelpScreen(ModalScreen[None]):
-    """Made from the registry of actions: what is not here cannot be done."""
+    """Lists every available action of the registry."""
 
     BINDINGS: ClassVar = [("escape,question_mark,q,f1", "dismiss", "Close")]
 
@@ -31,14 +31,14 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog") as dialog:
             dialog.border_title = "Keys"
-            dialog.border_subtitle = "esc closes"
+            dialog.border_subtitle = "esc close"
             yield Static(self._text())
 
     def _text(self) -> str:
         here = [spec for spec in self._specs if spec.owner != APP]
         everywhere = [spec for spec in self._specs if spec.owner == APP]
         parts = [_section(here[0].owner.title(), _lines(here))] if here else []
-        parts += [_section("Everywhere", _lines(everywhere)), _section("Moving", _MOVING)]
+        parts += [_section("All screens", _lines(everywhere)), _section("Navigation", _MOVING)]
         return "\n\n".join(parts)
 
 

@@ -1,6 +1,6 @@
-"""Where to go next: a pane posts one of these, the app shows the pane it is for and hands it on.
+"""Navigation messages: a pane posts one, the app shows the target pane and delivers the message to it.
 
-They are dataclasses, and not frozen only because Textual notes on each message how far it has travelled.
+The dataclasses are not frozen because Textual stores state on each message.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from textual.message import Message
 
 
 class Navigation(Message):
-    """Asks the app to show a pane, and that pane to show something."""
+    """Base class: requests that the pane PANE_ID is shown and displays something."""
 
     PANE_ID: str
 
@@ -26,7 +26,7 @@ class OpenRun(Navigation):
 
 @dataclass
 class OpenLog(Navigation):
-    """Show a log, at a line where one is given (counted from 1)."""
+    """Show a log, optionally at a line (counted from 1)."""
 
     path: Path
     run_id: int | None = None
@@ -36,7 +36,7 @@ class OpenLog(Navigation):
 
 @dataclass
 class OpenFact(Navigation):
-    """Show what USDA said about a fact, release by release."""
+    """Show the history of a fact, release by release."""
 
     commodity_code: str
     country_code: str
@@ -48,7 +48,7 @@ class OpenFact(Navigation):
 
 @dataclass
 class OpenRelease(Navigation):
-    """Show what the release published on a day changed."""
+    """Show the changes of the release published on a day."""
 
     released_on: date
     PANE_ID = "releases"
@@ -64,7 +64,7 @@ class RunQuery(Navigation):
 
 @dataclass
 class StartPipeline(Navigation):
-    """Ask whether to start a pipeline; nothing starts without an answer."""
+    """Open the confirmation dialog for starting a pipeline."""
 
     pipeline: str
     PANE_ID = "runs"
@@ -72,6 +72,6 @@ class StartPipeline(Navigation):
 
 @dataclass
 class OpenWorkers(Navigation):
-    """Show the workers there are."""
+    """Show the workers."""
 
     PANE_ID = "workers"

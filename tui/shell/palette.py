@@ -1,4 +1,4 @@
-"""The command palette, made from the registry of actions."""
+"""The command palette: searches the registry of actions."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ActionProvider(Provider):
-    """Everything that can be done now."""
+    """Provides every action that is available now."""
 
     @property
     def _console(self) -> "ConsoleApp":

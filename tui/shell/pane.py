@@ -1,4 +1,4 @@
-"""A pane: one of the console's screens. The app imports a pane's module when it is first shown."""
+"""The base class of panes (the console's screens) and the registry from which the app imports them on first use."""
 
 import asyncio
 from importlib import import_module
@@ -20,13 +20,13 @@ PANES = {
     "logs": "tui.logs.pane:LogsPane",
     "workers": "tui.workers.pane:WorkersPane",
 }
-"""Where each pane is, as `module:class`, in the order of their keys 1 to 6."""
+"""The location of each pane as `module:class`, in the order of the keys 1 to 6."""
 
 
 class Pane(Widget):
-    """A screen of the console. Polls nothing while it is hidden.
+    """A screen of the console. It must not poll while it is hidden.
 
-    Where to go next it says by posting a message of `tui.shell.messages`; those that are for it arrive at `receive`.
+    It navigates by posting a message of `tui.shell.messages`; messages addressed to it arrive at `receive`.
     """
 
     PANE_ID: str
@@ -38,24 +38,24 @@ class Pane(Widget):
         self.context = context
         """The app replaces it when read-only mode is switched."""
         self.drawn = asyncio.Event()
-        """Set once there is something in view for keys to act on."""
+        """Set once the pane shows content that keys can act on."""
 
     def actions(self) -> tuple[ActionSpec, ...]:
-        """What can be done here; `runs.start` calls `action_start`."""
+        """Return the pane's actions; `runs.start` calls `action_start`."""
         return ()
 
     def on_show_pane(self) -> None:
-        """The pane has come into view: look at the world, and go on looking."""
+        """Called when the pane is shown: start polling."""
 
     def on_hide_pane(self) -> None:
-        """The pane is out of view: stop looking."""
+        """Called when the pane is hidden: stop polling."""
 
     async def receive(self, message: Navigation) -> None:
-        """Show what a message asks for; the pane is in view by now, `on_show_pane` was called."""
+        """Handle a navigation message; the pane is shown already and `on_show_pane` was called."""
 
 
 def make_pane(pane_id: str, context: ConsoleContext) -> Pane:
-    """A pane; one that cannot be imported or made is replaced by one that says why."""
+    """Create a pane. If that fails, return a MissingPane that shows the error."""
     module, _, name = PANES[pane_id].partition(":")
     try:
         pane: Pane = getattr(import_module(module), name)(context)
@@ -65,13 +65,13 @@ def make_pane(pane_id: str, context: ConsoleContext) -> Pane:
 
 
 class MissingPane(Pane):
-    """Stands in for a screen that this console cannot show; the others are none the worse for it."""
+    """Shows why a screen could not be loaded; the other screens keep working."""
 
     def __init__(self, context: ConsoleContext, pane_id: str, error: Exception) -> None:
         self.PANE_ID = pane_id
         super().__init__(context)
         self.drawn.set()
-        self._text = f"✗ {pane_id.title()} is not built into this console: {type(error).__name__}: {error}"
+        self._text = f"✗ cannot load the {pane_id.title()} screen: {type(error).__name__}: {error}"
 
     def compose(self) -> ComposeResult:
         yield Static(f"{self._text}\n\n  next: reinstall with `uv sync`", markup=False)

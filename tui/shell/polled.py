@@ -1,4 +1,4 @@
-"""A pane that looks at the world again and again while it is in view, off the event loop."""
+"""The base class of panes that poll: `look` reads in a thread, `draw` shows the result."""
 
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass, replace
@@ -15,25 +15,25 @@ from tui.widgets.panel import Failure, Found, attempt
 
 
 class _AbstractPane(ABCMeta, _MessagePumpMeta):
-    """Textual's metaclass, and that of classes which lack something: a class has one metaclass."""
+    """Combines Textual's metaclass with ABCMeta, since a class has only one metaclass."""
 
 
 class PolledPane(Pane, metaclass=_AbstractPane):
-    """Calls `look` in a thread, `draw` with what it returned, and looks again `POLL_S` after that.
+    """Calls `look` in a thread, passes its result to `draw`, and repeats this `POLL_S` after each draw.
 
-    `look` must not touch a widget, nor remember anything: it may be overtaken by a later one, and is forgotten then. It
-    may return None for "nothing has changed since what is drawn". What it raises is told in a message, once, and the
-    pane stays as it is: no screen takes the others with it.
+    `look` must not touch a widget or store state: a later call may overtake it, and then its result is discarded. It
+    returns None when nothing has changed. An exception in `look` is shown once as a notification; the pane keeps its
+    last content.
     """
 
     POLL_S = 2.0
 
     @dataclass
     class Seen(Message):
-        """What a look has found, or why it found nothing; `number` is which look it was."""
+        """The result of one `look`, or its failure; `number` counts the calls."""
 
         snapshot: Any
-        trouble: Failure | None = None
+        failure: Failure | None = None
         number: int = 0
 
     _last_number = 0
@@ -41,13 +41,13 @@ class PolledPane(Pane, metaclass=_AbstractPane):
     _awaited_number = 0
     _in_view = False
     _timer: Timer | None = None
-    _told: Failure | None = None
+    _last_failure: Failure | None = None
     _holds_keys = False
-    """A pane has keys wait for something else than a look."""
+    """Whether keys wait for something other than a look."""
 
     @abstractmethod
     def look(self) -> Any:
-        """Take a frozen snapshot of what the pane shows; runs in a thread."""
+        """Read a frozen snapshot of what the pane shows; runs in a thread."""
 
     @abstractmethod
     def draw(self, snapshot: Any) -> None:
@@ -62,7 +62,7 @@ class PolledPane(Pane, metaclass=_AbstractPane):
         self._stop_timer()
 
     def look_again(self, *, awaited: bool = False) -> None:
-        """Look now; a look that is under way is overtaken. An `awaited` one has keys wait until it is drawn."""
+        """Look now, superseding a look in progress. With `awaited`, keys wait until the result is drawn."""
         self._stop_timer()
         self._last_number += 1
         if awaited:
@@ -84,14 +84,14 @@ class PolledPane(Pane, metaclass=_AbstractPane):
         self._seen_number = message.number
         if message.snapshot is not None:
             self.draw(message.snapshot)
-        if message.trouble is not None and message.trouble != self._told:
-            self.notify(f"next: {message.trouble.next_step}", title=message.trouble.what, severity="error")
-        self._told = message.trouble
+        if message.failure is not None and message.failure != self._last_failure:
+            self.notify(f"next: {message.failure.next_step}", title=message.failure.what, severity="error")
+        self._last_failure = message.failure
         if message.number >= self._awaited_number and not self._holds_keys:
             self.drawn.set()
         if self._in_view:
             self._stop_timer()
-            # Not `set_timer`: held up while it begins, for longer than it takes, it loses its only tick.
+            # Not `set_timer`: if its start is delayed longer than its interval, it never fires.
             self._timer = self.set_interval(self.POLL_S, self.look_again)
 
     def _stop_timer(self) -> None:

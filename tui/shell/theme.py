@@ -1,4 +1,4 @@
-"""Our own theme: quiet greys, so that the colours that carry a status stand out."""
+"""The console's own themes: greys, so that status colours stand out."""
 
 from dataclasses import replace
 
@@ -39,8 +39,8 @@ MATERIA = Theme(
 MATERIA_16 = replace(
     MATERIA,
     name=THEME_16_NAME,
-    # In 16 colours the quiet ones above would all become white: these are near enough to the terminal's own.
+    # With 16 colours the muted ones above would all map to white; these map to the terminal's own colours.
     variables=MATERIA.variables
     | {"text-success": "#00cd00", "text-warning": "#cdcd00", "text-error": "#ff0000", "text-primary": "#00cdcd"},
 )
-"""The same for a terminal of 16 colours."""
+"""The same theme for a terminal with 16 colours."""

@@ -1,4 +1,4 @@
-"""What the providers say of our workers. They are asked in the background: no screen waits for them, nor who leaves."""
+"""Polls the providers for our workers in the background; neither a screen nor quitting waits for an answer."""
 
 import threading
 import time
@@ -13,96 +13,96 @@ if TYPE_CHECKING:
     from ops.workers.view import WorkerRow, Workers
 
 EVERY_S = 10.0
-"""How old an answer may get before its provider is asked again."""
-_PATIENCE_S = 5.0
-"""Who takes longer to answer again is named."""
-_AFTER_S = 0.3
-"""Importing a provider's client would hold the first frame up."""
+"""Age at which an answer is refreshed."""
+_SLOW_ANSWER_S = 5.0
+"""A provider whose refresh takes longer is listed as waiting."""
+_START_DELAY_S = 0.3
+"""Delay before a request: importing a provider's client would delay the first frame."""
 
 
 @dataclass(frozen=True)
-class WorkersSeen:
-    """What is known of the workers."""
+class WorkersSnapshot:
+    """The latest answers of all providers."""
 
     workers: "Part[Workers] | None"
-    """None as long as no provider has said anything."""
+    """None until a provider has answered."""
     waiting: tuple[str, ...] = ()
-    """Whose answer is missing, each with the time (UTC) at which it was asked."""
+    """The providers that have not answered, each with the time (UTC) of the request."""
 
 
-class _Inquiry:
-    """One provider: what it said last, and whether it is being asked."""
+class _ProviderPoll:
+    """One provider: its last answer, and the request in progress."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.answer: Part[tuple[WorkerRow, ...]] | None = None
         self._asked_at: datetime | None = None
-        self._began_s = float("-inf")
-        self._asking: threading.Timer | None = None
+        self._started_s = float("-inf")
+        self._request: threading.Timer | None = None
 
     def ask(self, settings: "WorkerSettings", now: datetime) -> None:
-        """Ask, unless it is being asked."""
-        if self._asking is None or not self._asking.is_alive():
-            self._asked_at, self._began_s = now, time.monotonic()
-            self._asking = threading.Timer(_AFTER_S, self._ask, (settings, now))
-            # A client waits half a minute for an answer, and tries again: whoever leaves need not.
-            self._asking.daemon = True
-            self._asking.start()
+        """Send a request, unless one is in progress."""
+        if self._request is None or not self._request.is_alive():
+            self._asked_at, self._started_s = now, time.monotonic()
+            self._request = threading.Timer(_START_DELAY_S, self._ask, (settings, now))
+            # Daemon thread: a client waits half a minute and retries, and quitting must not wait for it.
+            self._request.daemon = True
+            self._request.start()
 
     def _ask(self, settings: "WorkerSettings", now: datetime) -> None:
         from ops.workers.view import ask
 
         self.answer = attempt(lambda: ask(self.name, settings, now))
 
-    def forget_when(self) -> None:
-        """Have it asked anew at the next look."""
-        self._began_s = float("-inf")
+    def expire(self) -> None:
+        """Mark the answer as stale, so that the next look requests it again."""
+        self._started_s = float("-inf")
 
     @property
     def age_s(self) -> float:
-        return time.monotonic() - self._began_s
+        return time.monotonic() - self._started_s
 
     @property
     def waiting(self) -> str | None:
-        """Its name and when it was asked, where an answer is overdue."""
-        is_asking = self._asking is not None and self._asking.is_alive()
-        if is_asking and (self.answer is None or self.age_s > _PATIENCE_S):
+        """The provider's name and the time of the request if an answer is outstanding, else None."""
+        is_asking = self._request is not None and self._request.is_alive()
+        if is_asking and (self.answer is None or self.age_s > _SLOW_ANSWER_S):
             return f"{self.name}, asked at {self._asked_at:%H:%M:%S} UTC"
         return None
 
 
 class WorkersWatch:
-    """The last answers of all providers whose credentials are set, for every screen of a console."""
+    """The latest answers of all providers whose credentials are set, shared by all screens."""
 
     def __init__(self) -> None:
-        self._inquiries: dict[str, _Inquiry] = {}
+        self._inquiries: dict[str, _ProviderPoll] = {}
 
-    def latest(self, now: datetime) -> WorkersSeen:
-        """What is known now (UTC), at once; asks again, for the next time, whoever was not asked for `EVERY_S`."""
+    def latest(self, now: datetime) -> WorkersSnapshot:
+        """Return the latest answers without waiting; requests those older than `EVERY_S` again. `now` is in UTC."""
         from ops.workers.settings import WorkerSettings, present
         from ops.workers.view import NO_TOKEN
 
         settings = attempt(WorkerSettings.from_environ)
         if isinstance(settings, Failure):
-            return WorkersSeen(settings)
+            return WorkersSnapshot(settings)
         names = present(settings.value)
         if not names:
-            return WorkersSeen(Found(NO_TOKEN))
-        inquiries = [self._inquiries.setdefault(name, _Inquiry(name)) for name in names]
+            return WorkersSnapshot(Found(NO_TOKEN))
+        inquiries = [self._inquiries.setdefault(name, _ProviderPoll(name)) for name in names]
         for inquiry in inquiries:
             if inquiry.age_s >= EVERY_S:
                 inquiry.ask(settings.value, now)
         waiting = tuple(inquiry.waiting for inquiry in inquiries if inquiry.waiting)
-        return WorkersSeen(_together([inquiry.answer for inquiry in inquiries]), waiting)
+        return WorkersSnapshot(_merge_answers([inquiry.answer for inquiry in inquiries]), waiting)
 
     def ask_again(self) -> None:
-        """Have the next look ask, however lately it was done."""
+        """Mark all answers as stale, so that the next look requests them again."""
         for inquiry in self._inquiries.values():
-            inquiry.forget_when()
+            inquiry.expire()
 
 
-def _together(answers: "list[Part[tuple[WorkerRow, ...]] | None]") -> "Part[Workers] | None":
-    """The workers of all that answered, beside the troubles of the others; a trouble, where all are in trouble."""
+def _merge_answers(answers: "list[Part[tuple[WorkerRow, ...]] | None]") -> "Part[Workers] | None":
+    """Merge the answers into one; a Failure only when all providers failed, None when none has answered."""
     from ops.workers.view import Workers, oldest_first
 
     failures = [answer for answer in answers if isinstance(answer, Failure)]

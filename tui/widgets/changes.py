@@ -1,18 +1,18 @@
-"""Whether anything has happened, without opening a file."""
+"""Detects changes of the journal and the serving file without opening them."""
 
 import os
 
 from ops.config.settings import Settings
 
 
-def traces(settings: Settings) -> tuple[tuple[int, int, int] | None, ...]:
-    """What changes whenever a run or a publish leaves a trace: cheap to compare, read without opening a file."""
+def change_marks(settings: Settings) -> tuple[tuple[int, int, int] | None, ...]:
+    """Return inode, mtime and size of the files that every run or publish changes."""
     journal = settings.journal_path
     files = (journal, journal.with_name(f"{journal.name}-wal"), settings.serving_path)
-    return tuple(_trace(os.fspath(path)) for path in files)
+    return tuple(_file_mark(os.fspath(path)) for path in files)
 
 
-def _trace(path: str) -> tuple[int, int, int] | None:
+def _file_mark(path: str) -> tuple[int, int, int] | None:
     try:
         status = os.lstat(path)
     except OSError:

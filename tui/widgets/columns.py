@@ -1,4 +1,4 @@
-"""What a table holds, and how its columns share the width they get."""
+"""The cells, rows and columns of a table, and the layout of column widths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ GAP = 2
 """Characters between two columns."""
 
 _WHOLE_AXIS = 1_000
-"""More characters than any terminal has: a bar wants what there is."""
+"""Wider than any terminal: a bar takes all available width."""
 _ELLIPSIS = "…"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `rank` 0 always stays, higher ranks give way first where the table is narrow.
+    """A column. In a narrow table the columns with the highest `rank` are dropped first; rank 0 is never dropped.
 
-    A flexible one may be cut to `least` characters: at its end, or, with `tail`, at its beginning.
+    A flexible column may be cut to `least` characters: at its end, or with `tail` at its beginning.
     """
 
     title: str
@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A text and the tone it is drawn in."""
+    """A text and the tone in which it is drawn."""
 
     text: str
     tone: str = ""
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bar(Cell):
-    """A stretch of an axis that is as wide as its column: from `first` to `last`, both from 0 to 1."""
+    """A bar from `first` to `last` (fractions from 0 to 1) of an axis as wide as its column."""
 
     first: float = 0.0
     last: float = 1.0
@@ -46,18 +46,18 @@ class Bar(Cell):
 
 @dataclass(frozen=True)
 class Row:
-    """A row under a key of its own; `exact` is what its relative times are exactly, shown on focus."""
+    """A row with a unique key; `exact` holds its exact times, shown on focus."""
 
     key: str
     cells: tuple[Cell, ...]
     exact: str = ""
 
 
-def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:
-    """The width of each column in `room` characters, 0 for those that give way.
+def fit_columns(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:
+    """Return the width of each column for `room` characters, 0 for dropped columns.
 
-    A flexible column is asked for as little as its title and a few words, and gets what the others leave, the
-    narrowest first. Where even the least is too much, the widest of them are cut further.
+    A flexible column starts at its least width and grows into the remaining room, the narrowest first. If even the
+    least widths do not fit, the widest flexible columns are cut further.
     """
     least = [
         min(width, max(cell_len(column.title), column.least)) if column.flexible else width
@@ -80,8 +80,8 @@ def shared_out(columns: Sequence[Column], natural: Sequence[int], room: int) -> 
     return tuple(widths)
 
 
-def wanted_width(cell: Cell) -> int:
-    """How wide a cell would like to be."""
+def preferred_width(cell: Cell) -> int:
+    """Return the width that a cell needs to be shown whole."""
     return _WHOLE_AXIS if isinstance(cell, Bar) else cell_len(cell.text)
 
 
@@ -89,8 +89,8 @@ def _total(widths: Sequence[int], kept: set[int]) -> int:
     return sum(widths[index] for index in kept) + GAP * max(len(kept) - 1, 0)
 
 
-def drawn_cell(cell: Cell, width: int, column: Column) -> str:
-    """A cell as text of just that many columns of the terminal."""
+def format_cell(cell: Cell, width: int, column: Column) -> str:
+    """Return a cell as text of exactly `width` terminal columns."""
     if isinstance(cell, Bar):
         first = min(int(cell.first * width), width - 1)
         return (" " * first + cell.text * max(int(cell.last * width) - first, 1)).ljust(width)[:width]

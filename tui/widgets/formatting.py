@@ -1,4 +1,4 @@
-"""How the console says things: a glyph and a tone for every status, times relative and exact."""
+"""Formats statuses, times, sparklines and counts for display."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ TONES = {
     Severity.STALE: ("▲", "warn"),
     Severity.DAMAGED: ("✗", "bad"),
 }
-"""The glyph beside a status, and the tone that both are drawn in; a glyph means the same without any colour."""
+"""The glyph and the tone of each status; the glyph alone is unambiguous without colour."""
 
 UNKNOWN = ("?", "quiet")
 
@@ -26,7 +26,7 @@ _BARS = "▁▂▃▄▅▆▇"
 
 
 def exact(moment: datetime | None) -> str:
-    """A time to the second in UTC; empty for None."""
+    """Format a time to the second in UTC; empty for None."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""
 
 
@@ -39,7 +39,7 @@ def due_text(moment: datetime | None, now: datetime) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 30) -> str:
-    """The last `width` values as bars from zero to the largest of them."""
+    """Draw the last `width` values as bars, scaled from zero to the largest."""
     kept = values[-width:]
     highest = max(kept, default=0.0)
     if highest <= 0:
@@ -53,5 +53,5 @@ def plural(count: int, noun: str) -> str:
 
 
 def shortened(text: str, length: int = 120) -> str:
-    """At most so many characters of a text."""
+    """Cut a text to `length` characters, with an ellipsis."""
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,4 +1,4 @@
-"""Text that is drawn again only when it says something else."""
+"""A text widget that redraws only when its text changes."""
 
 from textual.widgets import Static
 
@@ -6,10 +6,10 @@ from textual.widgets import Static
 class Lines(Static):
     """Lines of Textual's markup."""
 
-    _said: str | None = None
+    _shown_markup: str | None = None
 
     def show(self, markup: str) -> None:
-        """Show these lines; costs nothing when they are shown already."""
-        if markup != self._said:
-            self._said = markup
+        """Show this markup; does nothing when it is shown already."""
+        if markup != self._shown_markup:
+            self._shown_markup = markup
             self.update(markup)

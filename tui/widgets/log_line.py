@@ -1,4 +1,4 @@
-"""What may be shown of a line: no secret, nothing that a terminal would obey, never more than fits a page or two."""
+"""Prepares a log line for display: secrets redacted, control characters replaced, length limited."""
 
 import re
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from itertools import takewhile
 from ops.host.formatting import size_text
 from tui.widgets.log_match import Term, level_of
 
-MOST_CHARS = 16 << 10
-"""How much of a line is shown; only a dump has longer ones."""
+MAX_CHARS = 16 << 10
+"""Maximum number of characters shown of a line."""
 SECRET_BYTES = 4 << 10
-"""How much more is read, so that a secret at either end is seen whole and hidden."""
+"""Extra bytes read at either end, so that a secret cut by the limit is still redacted."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _DIRECTIONS = (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0x061C, 0xFEFF)
@@ -25,12 +25,12 @@ _EVENT = re.compile(r"\d{4}-\d\d-\d\d[T ](\d\d:\d\d:\d\d)\S* +(?:DEBUG|INFO|WARN
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*")
 
 GLYPHS = {"ERROR": ("✗", "bad"), "CRITICAL": ("✗", "bad"), "WARNING": ("▲", "warn"), "DEBUG": ("·", "quiet")}
-"""The glyph and the tone of a level; INFO has none, it needs nobody."""
+"""The glyph and the tone of each level; INFO has none."""
 
 
 @dataclass(frozen=True)
 class ShownLine:
-    """A line as it is drawn: its text, what kind of line it is, and how long its time at the start is."""
+    """A line as drawn: its text, its kind, and the length of the timestamp at its start."""
 
     text: str
     level: str = ""
@@ -40,25 +40,26 @@ class ShownLine:
 
 
 def harmless(text: str) -> str:
-    """The text without colours, its control and direction characters as pictures of them."""
+    """Remove colour codes and replace control and direction characters with visible symbols."""
     return _COLOUR.sub("", text).translate(_HARMLESS)
 
 
 def notice_line(text: str) -> ShownLine:
-    """What happened to the log, between two lines of it."""
+    """Return a notice, such as a rotation, as a line between two log lines."""
     return ShownLine(f"── {harmless(text)} ──", is_notice=True)
 
 
 def shown_line(
     data: bytes, size_bytes: int, before: bytes, redact: Callable[[str], str], *, compact: bool = False
 ) -> ShownLine:
-    """A line of which `data` was read, `size_bytes` long in all; `before` is what stands before the rest of one.
+    """Prepare a line for display.
 
-    A compact one has the time of day in place of date, time and level.
+    `data` is what was read of its `size_bytes`; `before` are the bytes before it when it is the rest of a longer line.
+    A compact line shows the time of day instead of date, time and level.
     """
-    text = _redacted(data, before, redact)
-    if len(text) > MOST_CHARS or size_bytes > len(data):
-        text = f"{text[:MOST_CHARS]} … {size_text(size_bytes)} in all"
+    text = _redact_line(data, before, redact)
+    if len(text) > MAX_CHARS or size_bytes > len(data):
+        text = f"{text[:MAX_CHARS]} … {size_text(size_bytes)} in total"
     level = "" if before else level_of(data[:256])
     continued = bool(before) or data[:1] in (b" ", b"\t")
     if compact and not before and (event := _EVENT.match(text)):
@@ -67,18 +68,18 @@ def shown_line(
     return ShownLine(text, level, is_continued=continued, stamp_chars=stamp.end() if stamp else 0)
 
 
-def _redacted(data: bytes, before: bytes, redact: Callable[[str], str]) -> str:
+def _redact_line(data: bytes, before: bytes, redact: Callable[[str], str]) -> str:
     body = harmless(data.decode("utf-8", "replace"))
     if not before:
         return redact(body)
     head = harmless(before.decode("utf-8", "replace"))
     head, whole = redact(head), redact(head + body)
-    # Where a secret begins in the head and ends in the body, the two differ: from there on it is the body.
+    # A secret that spans head and body makes the two differ; the body starts at the first difference.
     return whole[sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(head, whole, strict=False))) :]
 
 
 def spans(text: str, terms: tuple[Term, ...]) -> list[tuple[int, int]]:
-    """Where in a shown text the texts looked for are; expressions may take forever and are left to the scan."""
+    """Return the spans of the search texts in a shown text. Regular expressions are not marked: they may be slow."""
     found = []
     for term in terms:
         if term.is_regex or not term.text:

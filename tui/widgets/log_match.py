@@ -1,6 +1,6 @@
-"""What a person wants to see of a log, and which lines that is.
+"""Log filters, and the matcher that finds the lines of a filter.
 
-Imported by the process that scans: the standard library only, and nothing that takes long to import.
+The scan process imports this module, so it uses only parts of the standard library that import fast.
 """
 
 import re
@@ -24,15 +24,15 @@ _LEVEL = re.compile(
 _INDENTS = (b" ", b"\t")
 _HEAD_BYTES = 256
 
-# What certainly never matches a newline, and means the same in a line of its own as amid others.
+# Expressions that never match a newline and match a line the same way alone and among others.
 _WITHIN_A_LINE = re.compile(r"(?:[^\\\[(]|\\[dwbS.\-+*?|(){}\[\]/^$]|\[[A-Za-z0-9_. -]+\]|\((?!\?)|\(\?:)*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Term:
-    """A text that a line holds, or a regular expression that is found in it.
+    """A text or a regular expression to find in a line.
 
-    All in lower case, it is found in any case (of ASCII letters). Raises ValueError for a wrong expression.
+    A term in lower case ignores the case of ASCII letters. Raises ValueError for an invalid expression.
     """
 
     text: str
@@ -40,7 +40,7 @@ class Term:
 
     def __post_init__(self) -> None:
         if "\n" in self.text:
-            raise ValueError("a line holds no line break")
+            raise ValueError("a search term cannot contain a line break")
         if self.is_regex:
             self.pattern()
 
@@ -49,19 +49,19 @@ class Term:
         return self.text == self.text.lower()
 
     def pattern(self) -> re.Pattern[bytes]:
-        """The expression that finds it in one line, or at a line's place in many."""
+        """Return the compiled expression, for one line or for a block of lines."""
         source = self.text if self.is_regex else re.escape(self.text)
         try:
             return re.compile(source.encode(), re.MULTILINE | (re.IGNORECASE if self.any_case else 0))
         except re.error as error:
-            raise ValueError(f"{self.text!r} is not a regular expression: {error}") from error
+            raise ValueError(f"{self.text!r} is not a valid regular expression: {error}") from error
 
 
 @dataclass(frozen=True)
 class LineFilter:
-    """The lines of events of at least `level`, of the run `run_id`, that hold every one of `terms`.
+    """Selects lines that contain all `terms`, in events of at least `level` and of the run `run_id`.
 
-    An event is a line and the indented ones after it (a traceback): they share its level and run.
+    An event is a line and the indented lines after it (a traceback), which share its level and run.
     """
 
     terms: tuple[Term, ...] = ()
@@ -76,33 +76,33 @@ class LineFilter:
         return {"terms": terms, "level": self.level, "run_id": self.run_id}
 
     @classmethod
-    def from_json(cls, given: dict[str, Any]) -> "LineFilter":
-        terms = tuple(Term(text, is_regex) for text, is_regex in given["terms"])
-        return cls(terms, given["level"], given["run_id"])
+    def from_json(cls, record: dict[str, Any]) -> "LineFilter":
+        terms = tuple(Term(text, is_regex) for text, is_regex in record["terms"])
+        return cls(terms, record["level"], record["run_id"])
 
 
 def level_of(line: bytes) -> str:
-    """The level of the event that a line begins, or nothing."""
+    """Return the level of the event that starts at a line, empty if there is none."""
     found = _LEVEL.match(line, 0, _HEAD_BYTES)
     return _SYNONYMS.get(found[1], found[1].decode()) if found else ""
 
 
 class Matcher:
-    """Finds the lines that a filter shows."""
+    """Finds the lines that match a filter."""
 
-    def __init__(self, wanted: LineFilter) -> None:
-        self._terms = sorted(wanted.terms, key=lambda term: term.is_regex)
+    def __init__(self, line_filter: LineFilter) -> None:
+        self._terms = sorted(line_filter.terms, key=lambda term: term.is_regex)
         self._patterns = [term.pattern() for term in self._terms]
-        self._levels = frozenset(LEVELS[LEVELS.index(wanted.level) :]) if wanted.level else frozenset()
-        self._run = None if wanted.run_id is None else b"run=%d" % wanted.run_id
+        self._levels = frozenset(LEVELS[LEVELS.index(line_filter.level) :]) if line_filter.level else frozenset()
+        self._run = None if line_filter.run_id is None else b"run=%d" % line_filter.run_id
         self._run_pattern = self._run and re.compile(rb"(?<!\S)%s(?!\S)" % self._run)
         self._level_needles = [needle for level in sorted(self._levels) for needle in _SPELLINGS[level]]
 
     def lines(self, data: bytes, first: int, stop: int) -> Iterator[int]:
-        """Where the lines that match begin, among those that begin in `first` to `stop` of `data`.
+        """Return the offsets of matching lines among those that start between `first` and `stop` in `data`.
 
-        A line begins at `first` and `stop` is no further than the last line's end. What lies before
-        `first` is only looked at to see which event the first lines belong to.
+        A line must start at `first`, and `stop` must not be past the end of the last line. The bytes before `first`
+        only serve to find the event that the first lines belong to.
         """
         if not (self._levels or self._run):
             return self._by_term(data, first, stop) if self._terms else _all(data, first, stop)
@@ -124,7 +124,7 @@ class Matcher:
             shown_to = block[1]
 
     def _candidates(self, data: bytes, begin: int, stop: int) -> Iterator[int]:
-        """Where lines begin that hold the run or a level at all, and that begin an event; each once, in order."""
+        """Return the offsets of event heads that contain the run or a level, each once, in order."""
         if self._run:
             yield from _heads(data, self._run, begin, stop)
             return
@@ -144,7 +144,7 @@ class Matcher:
 
 def _lines_with(term: Term, pattern: re.Pattern[bytes], data: bytes, first: int, stop: int) -> Iterator[int]:
     if not term.is_regex:
-        # Lowering a chunk and finding in it is six times as fast as an expression that ignores case.
+        # `lower` and `find` on a chunk are six times as fast as an expression that ignores case.
         if term.any_case:
             return _lines_with_text(data.lower(), term.text.lower().encode(), first, stop)
         return _lines_with_text(data, term.text.encode(), first, stop)
@@ -188,7 +188,7 @@ def _heads(data: bytes, needle: bytes, begin: int, stop: int) -> Iterator[int]:
 
 
 def _event_start(data: bytes, first: int) -> int:
-    """Where the event begins that the line at `first` belongs to, as far as `data` reaches back."""
+    """Return the offset of the event that contains the line at `first`, as far as `data` reaches back."""
     start = first
     while start and data[start : start + 1] in _INDENTS:
         start = data.rfind(b"\n", 0, start - 1) + 1

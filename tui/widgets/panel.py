@@ -1,4 +1,4 @@
-"""A panel: a titled part of a screen whose trouble stays its own."""
+"""A titled panel that shows its own errors, so that one failing part does not affect the rest of the screen."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from tui.widgets.tones import toned
 
 T = TypeVar("T")
 
-_SETTLED_S = 0.15
-"""How long a cursor rests on a row before that row's exact times are shown."""
+_CURSOR_REST_S = 0.15
+"""Delay before the exact times of the row under the cursor are shown."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why something could not be looked up, in a line, and what to do next."""
+    """A one-line error and the next step."""
 
     what: str
     next_step: str
@@ -33,7 +33,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Found(Generic[T]):
-    """What was looked up."""
+    """A value that was read successfully."""
 
     value: T
 
@@ -42,7 +42,7 @@ Part = Found[T] | Failure
 
 
 def attempt(look: Callable[[], T]) -> Part[T]:
-    """What `look` finds, or why it can't: no error of one part of a screen goes further than this."""
+    """Call `look` and return Found, or Failure if it raises anything."""
     try:
         return Found(look())
     except Exception as error:
@@ -50,7 +50,7 @@ def attempt(look: Callable[[], T]) -> Part[T]:
 
 
 def failure_of(error: Exception) -> Failure:
-    """An error in a redacted line, and the next step that its message names."""
+    """Convert an error to a Failure: redacted, with the next step that its message names."""
     redact = Redactor.from_environ()
     if isinstance(error, MateriaError):
         what, _, next_step = str(error).rpartition("; ")
@@ -59,30 +59,30 @@ def failure_of(error: Exception) -> Failure:
 
 
 class Panel(Vertical):
-    """A border with a title around one widget or several; what a row's times are exactly stands below."""
+    """A border with a title around its children; the subtitle shows the exact times of the current row."""
 
-    _settling: Timer | None = None
+    _rest_timer: Timer | None = None
 
     def __init__(self, *children: Widget, title: str, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
         self._inside = children
         self._titles = ("", "")
-        self.entitle(title)
+        self.set_titles(title)
 
     def compose(self) -> ComposeResult:
-        yield Lines(classes="trouble")
+        yield Lines(classes="failure")
         yield from self._inside
 
     def show(self, part: "Part[T]", draw: Callable[[T], None]) -> None:
-        """Draw what was found; trouble, also with the drawing, becomes a line above what was drawn last."""
+        """Draw a found value. A Failure, also one in `draw`, is shown above the last content."""
         drawn = attempt(lambda: draw(part.value)) if isinstance(part, Found) else part
-        trouble = self.query_one(".trouble", Lines)
+        failure_lines = self.query_one(".failure", Lines)
         if isinstance(drawn, Failure):
-            trouble.show(f"{toned('✗ ' + drawn.what, 'bad')}\n{toned('  next: ' + drawn.next_step, 'quiet')}")
-        trouble.display = isinstance(drawn, Failure)
+            failure_lines.show(f"{toned('✗ ' + drawn.what, 'bad')}\n{toned('  next: ' + drawn.next_step, 'quiet')}")
+        failure_lines.display = isinstance(drawn, Failure)
 
-    def entitle(self, title: str, subtitle: str = "") -> None:
-        """Give it other titles, shown as they are; what stands there already is not drawn again."""
+    def set_titles(self, title: str, subtitle: str = "") -> None:
+        """Set title and subtitle without interpreting markup; unchanged titles are not redrawn."""
         before, self._titles = self._titles, (title, subtitle)
         if title != before[0]:
             self.border_title = Content(title)
@@ -91,11 +91,11 @@ class Panel(Vertical):
 
     @on(Table.Moved)
     def _moved(self, message: Table.Moved) -> None:
-        if self._settling is not None:
-            self._settling.stop()
-        # A border drawn anew draws what is inside it anew: not at every step of a cursor on its way.
-        self._settling = self.set_timer(_SETTLED_S, lambda: self._say_exactly(message.table))
+        if self._rest_timer is not None:
+            self._rest_timer.stop()
+        # A new subtitle redraws the whole panel, so wait until the cursor rests.
+        self._rest_timer = self.set_timer(_CURSOR_REST_S, lambda: self._show_exact_times(message.table))
 
-    def _say_exactly(self, table: Table) -> None:
+    def _show_exact_times(self, table: Table) -> None:
         row = table.current
         self.border_subtitle = Content(row.exact if row and table.has_focus else "")

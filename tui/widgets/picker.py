@@ -1,4 +1,4 @@
-"""A list to choose from by typing a few letters of what is wanted."""
+"""A dialog that filters a list of choices as the user types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to choose."""
+    """One entry of the list."""
 
     key: str
-    """What is handed back."""
+    """The value that the dialog returns."""
     label: str
     hint: str = ""
-    """A code or a date, beside the label."""
+    """A code or a date, shown beside the label."""
     explains: str = ""
-    """A sentence, said below the list for the choice under the cursor."""
+    """A sentence, shown below the list for the highlighted choice."""
 
 
 class Picker(ModalScreen[str | None]):
-    """Shows choices, those that hold every word typed; gives back the key of the chosen one, None for none."""
+    """Shows the choices that contain every typed word; returns the key of the chosen one, or None when cancelled."""
 
     DEFAULT_CSS = """
     Picker { align: center middle; }
@@ -65,13 +65,13 @@ class Picker(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._title
-            yield Input(placeholder="type to find, enter to choose, esc to leave")
+            yield Input(placeholder="type to filter, enter to choose, esc to cancel")
             yield OptionList()
             yield Static(markup=False)
 
     def on_mount(self) -> None:
         self._show("")
-        keys = [choice.key for choice in self._choices[:_MOST_SHOWN]]
+        keys = [choice.key for choice in self._choices[:_MAX_SHOWN]]
         if self._chosen in keys:
             self.query_one(OptionList).highlighted = keys.index(self._chosen)
 
@@ -103,20 +103,20 @@ class Picker(ModalScreen[str | None]):
         found.sort(key=lambda choice: not choice.label.lower().startswith(text.lower().strip()))
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options(Option(_drawn(choice), id=choice.key) for choice in found[:_MOST_SHOWN])
+        options.add_options(Option(_option_text(choice), id=choice.key) for choice in found[:_MAX_SHOWN])
         options.highlighted = 0 if found else None
-        left = len(found) - _MOST_SHOWN
-        self._more = f"{left} more: type on to find them" if left > 0 else "" if found else "nothing of that name"
-        self._explain()
+        left = len(found) - _MAX_SHOWN
+        self._more = f"{left} more: type to narrow the list" if left > 0 else "" if found else "no match"
+        self._show_description()
 
     @on(OptionList.OptionHighlighted)
-    def _explain(self) -> None:
-        options, said = self.query_one(OptionList), self.query_one(Static)
+    def _show_description(self) -> None:
+        options, description = self.query_one(OptionList), self.query_one(Static)
         key = None if options.highlighted is None else options.get_option_at_index(options.highlighted).id
         explained = next((choice.explains for choice in self._choices if choice.key == key), "")
-        said.update(" · ".join(part for part in (explained, self._more) if part))
-        said.display = any(choice.explains for choice in self._choices) or bool(self._more)
+        description.update(" · ".join(part for part in (explained, self._more) if part))
+        description.display = any(choice.explains for choice in self._choices) or bool(self._more)
 
 
-def _drawn(choice: Choice) -> Content:
+def _option_text(choice: Choice) -> Content:
     return Content.assemble(choice.label, ("  " + choice.hint, "dim")) if choice.hint else Content(choice.label)

@@ -1,4 +1,4 @@
-"""Lines over an axis of days or numbers: `textual-plot`, in the console's quiet colours. Imports numpy."""
+"""Line charts over days or numbers, drawn with `textual-plot`. Imports numpy."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ _DOTS = 60
 _MONTH_DAYS = 45
 _DARK = ("grey89", "grey58", "grey42")
 _LIGHT = ("grey11", "grey42", "grey58")
-"""Lines, dots and the mark, on a dark and on a light ground."""
+"""Colours of lines, dots and mark, for dark and light themes."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points that are joined; x in days (`date.toordinal`) on an axis of days."""
+    """Connected points; x is `date.toordinal()` on an axis of days."""
 
     xs: tuple[float, ...]
     ys: tuple[float, ...]
 
 
 class DayAxis(AxisFormatter):
-    """Ticks on days, as many as have room."""
+    """Ticks on days, as many as fit."""
 
     most_ticks = 8
 
@@ -42,12 +42,12 @@ class DayAxis(AxisFormatter):
 
 
 def _day_text(ordinal: int, form: str) -> str:
-    """A day in words; empty beyond the calendar, where a plot without lines looks."""
+    """Format a day; empty for ordinals outside the calendar, which an empty plot requests."""
     return date.fromordinal(ordinal).strftime(form) if 1 <= ordinal <= date.max.toordinal() else ""
 
 
 class GroupedAxis(NumericAxisFormatter):
-    """Ticks on numbers, thousands apart."""
+    """Ticks on numbers, with thousands separators."""
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         apart = min((abs(b - a) for a, b in itertools.pairwise(ticks)), default=1.0)
@@ -89,7 +89,7 @@ class LineChart(PlotWidget):
         dotted: Sequence[Line] = (),
         mark: float | None = None,
     ) -> None:
-        """Show these lines and nothing else, the whole of them; `mark` is a place on the axis of x."""
+        """Replace the chart's content with these lines; `mark` is an x value for a vertical line."""
         self._draw = partial(self._plot, tuple(lines), axis, tuple(dotted), mark)
         if self._ready:
             self._draw()

@@ -1,7 +1,7 @@
-"""A table that stays quiet: only lines that changed are drawn, and the cursor stays on its row, not on its line.
+"""A table that redraws only changed lines and keeps its cursor on the same row when rows come and go.
 
-Columns fit the width they get: one takes what is left over, and the least important ones give way first. Rows
-may be many thousand; only those in view are ever rendered.
+Columns adapt to the width: flexible ones take the remaining room, and the least important ones are dropped first.
+Only visible rows are rendered, so a table may have many thousands.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.widgets.columns import GAP, Bar, Cell, Column, Row, drawn_cell, shared_out, wanted_width
+from tui.widgets.columns import GAP, Bar, Cell, Column, Row, fit_columns, format_cell, preferred_width
 from tui.widgets.tones import TONE_CLASSES
 
 __all__ = ["Bar", "Cell", "Column", "Row", "Table"]
 
 
-_NOTHING = Cell("? nothing here", "quiet")
+_NOTHING = Cell("? no rows", "quiet")
 
 
 class Table(ScrollView, can_focus=True):
-    """Rows under a head. Enter, or a click on the row under the cursor, opens it."""
+    """Rows below a header. Enter, or a click on the row under the cursor, opens the row."""
 
     COMPONENT_CLASSES: ClassVar = {"table--head", "table--cursor", "table--empty", *TONE_CLASSES}
     BINDINGS: ClassVar = [
@@ -56,12 +56,12 @@ class Table(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message):
-        """The cursor is on another row, or that row says something else now; None on an empty table."""
+        """The cursor moved to another row, or its row changed; `row` is None in an empty table."""
 
         table: "Table"
         row: Row | None
-        by_person: bool
-        """Whether somebody moved it; not so when rows came and went, or when the table was entered."""
+        by_user: bool
+        """Whether the user moved the cursor, as opposed to changed rows or a focus change."""
 
         @property
         def control(self) -> "Table":
@@ -88,9 +88,9 @@ class Table(ScrollView, can_focus=True):
         return self._rows[self._cursor] if self._rows else None
 
     def show(self, rows: Sequence[Row], *, empty: Cell | str | None = None) -> None:
-        """Show these rows; what did not change is not drawn again, and the cursor keeps its row.
+        """Show these rows. Unchanged lines are not redrawn, and the cursor keeps its row.
 
-        Without rows it shows `empty`: what is missing, and the command that brings it.
+        An empty table shows `empty`: what is missing, and the command that creates it.
         """
         before, current, cursor = self._rows, self.current, self._cursor
         if empty is not None and _as_cell(empty) != self._empty:
@@ -105,7 +105,7 @@ class Table(ScrollView, can_focus=True):
         self._measure()
         if len(before) != len(self._rows):
             self.virtual_size = Size(0, len(self._rows) + 1)
-            if self.scroll_offset.y:  # else what is new at the top is to be seen
+            if self.scroll_offset.y:  # at the top, new rows must become visible
                 self.scroll_to(y=self.scroll_offset.y + self._cursor - cursor, animate=False, immediate=True)
             self.refresh(layout=True)
             self.call_after_refresh(self._follow)
@@ -117,13 +117,13 @@ class Table(ScrollView, can_focus=True):
                     self.refresh_line(index + 1)
         self._follow()
         if self.current != current:
-            self.post_message(self.Moved(self, self.current, by_person=False))
+            self.post_message(self.Moved(self, self.current, by_user=False))
 
     def move_to(self, key: str) -> bool:
-        """Put the cursor on a row; False when it isn't here."""
+        """Move the cursor to a row; returns False when there is no such row."""
         index = next((index for index, row in enumerate(self._rows) if row.key == key), None)
         if index is not None:
-            self._go(index, by_person=False)
+            self._go(index, by_user=False)
         return index is not None
 
     def _place_cursor(self, current: Row | None) -> None:
@@ -161,7 +161,7 @@ class Table(ScrollView, can_focus=True):
         exact = self._rows[index].exact if 0 <= index < len(self._rows) else ""
         self.tooltip = Content(exact) if exact else None
 
-    def _go(self, index: int, *, by_person: bool = True) -> None:
+    def _go(self, index: int, *, by_user: bool = True) -> None:
         index = max(0, min(index, len(self._rows) - 1))
         if not self._rows or index == self._cursor:
             return
@@ -169,14 +169,14 @@ class Table(ScrollView, can_focus=True):
         self._cursor = index
         self.refresh_line(self._cursor + 1)
         self._follow()
-        self.post_message(self.Moved(self, self.current, by_person))
+        self.post_message(self.Moved(self, self.current, by_user))
 
     @property
     def _page_size(self) -> int:
         return self.scrollable_content_region.height - 1
 
     def _follow(self) -> None:
-        """Scroll so far that the cursor is in view: this table, and what the table itself is scrolled in."""
+        """Scroll this table and its scrollable ancestor until the cursor is visible."""
         top, page = self.scroll_offset.y, self._page_size
         if page <= 0:
             return
@@ -203,7 +203,7 @@ class Table(ScrollView, can_focus=True):
 
     def on_focus(self) -> None:
         self.refresh_line(self._cursor + 1)
-        self.post_message(self.Moved(self, self.current, by_person=False))
+        self.post_message(self.Moved(self, self.current, by_user=False))
 
     def on_blur(self) -> None:
         self.refresh_line(self._cursor + 1)
@@ -215,7 +215,7 @@ class Table(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
         if width != self._measured_for:
-            self._measure()  # a scrollbar has come or gone
+            self._measure()  # a scrollbar appeared or disappeared
         base = self.rich_style
         if not self._rows:
             lines = self._empty.text.splitlines()
@@ -246,7 +246,7 @@ class Table(ScrollView, can_focus=True):
                     segments.append(Segment(" " * GAP, base + over))
                 segments.append(
                     Segment(
-                        drawn_cell(cell, wide, column),
+                        format_cell(cell, wide, column),
                         base + (self._foreground(f"tone--{cell.tone}") if cell.tone else Style()) + over,
                     )
                 )
@@ -257,13 +257,13 @@ class Table(ScrollView, can_focus=True):
         return Style(color=style.color, bold=style.bold)
 
     def _measure(self) -> None:
-        """Share out the width: drop columns by rank, then give the flexible one what is left."""
+        """Compute the column widths for the current width."""
         natural = [
-            max([cell_len(column.title), *(wanted_width(row.cells[index]) for row in self._rows)])
+            max([cell_len(column.title), *(preferred_width(row.cells[index]) for row in self._rows)])
             for index, column in enumerate(self._columns)
         ]
         self._measured_for = self.scrollable_content_region.width
-        self._widths = shared_out(self._columns, natural, self._measured_for)
+        self._widths = fit_columns(self._columns, natural, self._measured_for)
 
 
 def _as_cell(empty: Cell | str) -> Cell:

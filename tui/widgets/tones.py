@@ -1,8 +1,8 @@
-"""The tones that text is drawn in, as component classes of the widgets that draw it themselves."""
+"""The tones (semantic colours) of text, as component classes and as Textual markup."""
 
 TONES = ("ok", "bad", "warn", "busy", "quiet", "strong")
 TONE_CLASSES = frozenset(f"tone--{tone}" for tone in TONES)
-"""The style sheet gives each a colour."""
+"""The style sheet assigns a colour to each."""
 
 MARKUP = {
     "ok": "$text-success",
@@ -12,18 +12,18 @@ MARKUP = {
     "quiet": "$foreground-muted",
     "strong": "bold",
 }
-"""The same for text in Textual's markup."""
+"""The style of each tone in Textual's markup."""
 
 
 def toned(text: str, tone: str) -> str:
-    """A text as markup in a tone; what looks like markup in it is shown as it is."""
-    plain = as_is(text)
+    """Return a text as markup in a tone; markup inside the text is escaped."""
+    plain = escape_markup(text)
     return f"[{MARKUP[tone]}]{plain}[/]" if tone else plain
 
 
-def as_is(text: str) -> str:
-    """A text as markup that shows just that text."""
-    # Textual's own `escape` lets `[Any]` pass for a tag, which is then not shown, and `[/` for an error.
+def escape_markup(text: str) -> str:
+    """Escape a text for use in markup."""
+    # Textual's own `escape` treats `[Any]` as a tag, which is not shown, and `[/` as an error.
     shown = text.replace("[", r"\[")
-    # Nothing escapes a backslash, which would take the next tag for text.
+    # A trailing backslash cannot be escaped and would turn the next tag into text.
     return f"{shown} " if shown.endswith("\\") else shown

@@ -1,1 +1,1 @@
-"""The machines that work for us, and what they cost."""
+"""The Workers screen: rented machines and their cost."""

@@ -1,11 +1,11 @@
-"""What workers look like: rows and lines made of what the providers said, without a widget in sight."""
+"""Formats the workers as table rows and markup; contains no widgets."""
 
 from datetime import datetime
 
 from ops.host.formatting import ago_text
 from ops.workers.view import WorkerRow
-from tui.shell.workers_summary import found_in, is_complete, is_overdue, provider_notes
-from tui.shell.workers_watch import WorkersSeen
+from tui.shell.workers_summary import is_complete, is_overdue, known_workers, provider_notes
+from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.formatting import due_text, exact, plural
 from tui.widgets.table import Cell, Column, Row
 from tui.widgets.tones import toned
@@ -25,25 +25,25 @@ COLUMNS = (
 _STATES = {"running": ("●", "ok"), "off": ("▲", "warn"), "initializing": ("◌", "busy"), "starting": ("◌", "busy")}
 
 
-def empty(seen: WorkersSeen) -> Cell:
-    """What stands where no worker does."""
-    found = found_in(seen)
+def empty(seen: WorkersSnapshot) -> Cell:
+    """Return the text of an empty table: why there are no workers, and the next step."""
+    found = known_workers(seen)
     if found.unavailable:
         return Cell(f"? {found.unavailable}\n  next: {found.next_step}", "quiet")
     if is_complete(seen):
-        return Cell("● no worker, nothing is paid for\n  next: materia worker create", "ok")
-    return Cell("? no worker is known of", "quiet")
+        return Cell("● no workers, no cost\n  next: materia worker create", "ok")
+    return Cell("? no workers known yet", "quiet")
 
 
-def total(seen: WorkersSeen) -> str:
-    """What all of them cost, and which providers are not heard."""
-    found = found_in(seen)
+def total(seen: WorkersSnapshot) -> str:
+    """Return the total cost, and the providers that failed or have not answered."""
+    found = known_workers(seen)
     cost = [toned(f"{plural(len(found.rows), 'worker')}, {found.eur_per_h:.3f} EUR/h", "quiet")] if found.rows else []
     return "\n".join([*cost, *provider_notes(seen)])
 
 
 def row_of(worker: WorkerRow, now: datetime) -> Row:
-    """A worker as a row of the table."""
+    """Return the table row of a worker."""
     glyph, tone = _STATES.get(worker.state, ("?", "quiet"))
     late = is_overdue(worker, now)
     cells = (

@@ -1,4 +1,4 @@
-"""The screen Workers: the machines that work for us, what they cost, and how to be rid of them."""
+"""The Workers screen: rented machines, their cost, and the actions that destroy them."""
 
 import socket
 from datetime import datetime
@@ -16,19 +16,19 @@ from tui.shell.child import CommandEnded, start
 from tui.shell.command import Choice, CommandScreen
 from tui.shell.messages import OpenRun
 from tui.shell.polled import PolledPane
-from tui.shell.workers_watch import WorkersSeen
+from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.formatting import shortened
 from tui.widgets.lines import Lines
 from tui.widgets.panel import Panel
 from tui.widgets.table import Table
 from tui.workers import drawing
 
-_ROUND_S = 10
-"""How often relative times are brought up to date while nobody says anything new."""
+_REFRESH_S = 10
+"""How often relative times are refreshed while nothing changes."""
 
 
 class WorkersPane(PolledPane):
-    """Every machine that carries our label; Enter goes to its run."""
+    """Lists every machine with our label; Enter opens its run."""
 
     PANE_ID = "workers"
     TITLE = "Workers"
@@ -40,26 +40,26 @@ class WorkersPane(PolledPane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("workers.destroy", "d", "destroy", "Destroy this worker; asks first", writes=True),
-            ActionSpec("workers.reap", "p", "reap", "Destroy every worker whose time is up; asks first", writes=True),
-            ActionSpec("workers.refresh", "r", "refresh", "Ask the provider again"),
+            ActionSpec("workers.destroy", "d", "destroy", "Destroy this worker, after confirmation", writes=True),
+            ActionSpec("workers.reap", "p", "reap", "Destroy every overdue worker, after confirmation", writes=True),
+            ActionSpec("workers.refresh", "r", "refresh", "Query the providers again"),
         )
 
     def compose(self) -> ComposeResult:
         yield Panel(Table(drawing.COLUMNS, id="workers-table"), title="Workers", id="workers-list-panel")
         yield Lines(id="workers-total")
 
-    def look(self) -> WorkersSeen | None:
+    def look(self) -> WorkersSnapshot | None:
         now = self.context.clock()
         seen = self.context.workers.latest(now)
-        return None if (seen, _round(now)) == self._drawn else seen
+        return None if (seen, _refresh_number(now)) == self._drawn else seen
 
-    def draw(self, snapshot: WorkersSeen) -> None:
-        self._drawn = snapshot, _round(self.context.clock())
-        self._found = drawing.found_in(snapshot)
-        self.query_one("#workers-list-panel", Panel).show(workers_summary.part_of(snapshot), self._draw_workers)
+    def draw(self, snapshot: WorkersSnapshot) -> None:
+        self._drawn = snapshot, _refresh_number(self.context.clock())
+        self._found = drawing.known_workers(snapshot)
+        self.query_one("#workers-list-panel", Panel).show(workers_summary.panel_part(snapshot), self._draw_workers)
 
-    def _draw_workers(self, seen: WorkersSeen) -> None:
+    def _draw_workers(self, seen: WorkersSnapshot) -> None:
         now = self.context.clock()
         rows = [drawing.row_of(row, now) for row in self._found.rows]
         self.query_one("#workers-table", Table).show(rows, empty=drawing.empty(seen))
@@ -70,9 +70,9 @@ class WorkersPane(PolledPane):
         message.stop()
         row = next((row for row in self._found.rows if row.id == message.key), None)
         if row is None or row.run_id is None:
-            self.notify(f"{message.key} works for no run that is known")
+            self.notify(f"no known run uses {message.key}")
         elif row.owner not in ("", owner_of(self.context.settings.data_dir, socket.gethostname())):
-            self.notify(f"its run {row.run_id} is in the journal of {row.owner}")
+            self.notify(f"run {row.run_id} is in the journal of {row.owner}")
         else:
             self.post_message(OpenRun(row.run_id))
 
@@ -84,30 +84,32 @@ class WorkersPane(PolledPane):
     def action_destroy(self) -> None:
         current = self.query_one("#workers-table", Table).current
         if current is None:
-            self.notify("there is no worker to destroy")
+            self.notify("no worker selected")
         else:
-            self._ask("Destroy a worker", ("worker", "destroy", current.key), "Its disk goes with it; nothing is kept.")
+            self._ask("Destroy a worker", ("worker", "destroy", current.key), "Its disk is deleted, too.")
 
     def action_reap(self) -> None:
-        self._ask("Reap workers", ("worker", "reap"), "Destroys the workers that carry our label and whose time is up.")
+        self._ask("Reap workers", ("worker", "reap"), "Destroys all workers with our label that are overdue.")
 
     def _ask(self, title: str, arguments: tuple[str, ...], note: str) -> None:
-        def answered(choice: int | None) -> None:
+        def on_answer(choice: int | None) -> None:
             if choice is not None:
                 start(self, arguments, self.context.settings)
 
-        self.app.push_screen(CommandScreen(title, [Choice(arguments[1], command_text(arguments))], note=note), answered)
+        self.app.push_screen(
+            CommandScreen(title, [Choice(arguments[1], command_text(arguments))], note=note), on_answer
+        )
 
     @on(CommandEnded)
     def _ended(self, message: CommandEnded) -> None:
         message.stop()
         self.notify(
-            shortened(message.said) or "done",
+            shortened(message.last_line) or "done",
             title=message.command,
             severity="information" if message.exit_code == 0 else "error",
         )
         self.action_refresh()
 
 
-def _round(now: datetime) -> int:
-    return int(now.timestamp()) // _ROUND_S
+def _refresh_number(now: datetime) -> int:
+    return int(now.timestamp()) // _REFRESH_S

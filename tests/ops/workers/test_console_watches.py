@@ -17,10 +17,10 @@ from tests.support.silent_server import silent_server
 from tests.support.worker_world import WorkerWorld
 from tui.shell.app import ConsoleApp
 from tui.shell.config import TuiConfig
-from tui.shell.context import context_of
-from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.shell.context import create_context
+from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
 from tui.widgets.table import Table
-from tui.workers.drawing import found_in
+from tui.workers.drawing import known_workers
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(boot_s=20, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=20, stop_s=3, losses=3)
@@ -40,7 +40,7 @@ async def test_runs_and_workers_show_a_remote_run_live(world: WorkerWorld, monke
     working = threading.Thread(
         target=lambda: run_on(world.hire(), "run-all", world.settings, Request(), world.environ, PATIENCE)
     )
-    app = ConsoleApp(context_of(world.settings, read_only=False), TuiConfig({}), first="runs")
+    app = ConsoleApp(create_context(world.settings, read_only=False), TuiConfig({}), first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         working.start()
         try:
@@ -66,7 +66,7 @@ async def test_runs_and_workers_show_a_remote_run_live(world: WorkerWorld, monke
     assert world.left() == []
 
 
-def seen_when(watch: WorkersWatch, holds: Callable[[WorkersSeen], bool], now: datetime = NOW) -> WorkersSeen:
+def seen_when(watch: WorkersWatch, holds: Callable[[WorkersSnapshot], bool], now: datetime = NOW) -> WorkersSnapshot:
     """What it knows as soon as that holds."""
     deadline = time.monotonic() + 60
     while not holds(seen := watch.latest(now)):
@@ -75,7 +75,7 @@ def seen_when(watch: WorkersWatch, holds: Callable[[WorkersSeen], bool], now: da
     return seen
 
 
-def has_heard(seen: WorkersSeen) -> bool:
+def has_heard(seen: WorkersSnapshot) -> bool:
     return seen.workers is not None
 
 
@@ -96,11 +96,11 @@ def test_nobody_waits_for_an_answer_and_the_next_look_has_it(asked_once: pytest.
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
         set_up(asked_once, cloud.environ)
         watch = WorkersWatch()
-        assert watch.latest(NOW) == WorkersSeen(None, ("hetzner, asked at 12:00:00 UTC",))
+        assert watch.latest(NOW) == WorkersSnapshot(None, ("hetzner, asked at 12:00:00 UTC",))
         seen = seen_when(watch, has_heard)
-        assert [row.id for row in found_in(seen).rows] == [order.name]
+        assert [row.id for row in known_workers(seen).rows] == [order.name]
         asked = len(cloud.fake.requests)
-        assert found_in(watch.latest(NOW)) == found_in(seen)
+        assert known_workers(watch.latest(NOW)) == known_workers(seen)
         assert len(cloud.fake.requests) == asked, "asked again at once"
 
 
@@ -109,7 +109,7 @@ def test_one_provider_that_says_nothing_hides_no_worker_of_another(asked_once: p
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
         set_up(asked_once, {**cloud.environ, **other.environ, "SCW_API_URL": url})
         seen = seen_when(WorkersWatch(), has_heard)
-        assert [row.id for row in found_in(seen).rows] == [order.name]
+        assert [row.id for row in known_workers(seen).rows] == [order.name]
         assert "scaleway, asked at 12:00:00 UTC" in seen.waiting
 
 
@@ -122,15 +122,15 @@ def test_workers_stay_in_view_while_their_provider_says_nothing_more_and_that_is
         watch = WorkersWatch()
         seen_when(watch, has_heard)
         asked_once.setenv("HETZNER_API_URL", url)
-        asked_once.setattr("tui.shell.workers_watch._PATIENCE_S", 0.0)
+        asked_once.setattr("tui.shell.workers_watch._SLOW_ANSWER_S", 0.0)
         watch.ask_again()
         late = ("hetzner, asked at 12:00:11 UTC",)
         seen = seen_when(watch, lambda seen: seen.waiting == late, NOW + timedelta(seconds=11))
-        assert [row.id for row in found_in(seen).rows] == [order.name]
+        assert [row.id for row in known_workers(seen).rows] == [order.name]
 
 
 def test_a_provider_s_refusal_is_its_own_trouble(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other:
         set_up(asked_once, {**cloud.environ, **other.environ, "HETZNER_TOKEN": "another-token"})
-        (trouble,) = found_in(seen_when(WorkersWatch(), lambda seen: bool(found_in(seen).troubles))).troubles
+        (trouble,) = known_workers(seen_when(WorkersWatch(), lambda seen: bool(known_workers(seen).troubles))).troubles
         assert "Hetzner" in trouble and "another-token" not in trouble

@@ -102,13 +102,13 @@ def test_what_the_writer_still_adds_after_the_rename_is_read(log: Path) -> None:
         log.rename(f"{log}.1")
         writer.write(b"3\n")
         follower.poll()
-        assert "is gone" in follower.trouble
+        assert "is gone" in follower.error
         log.write_bytes(b"5\n")
         follower.poll()
         writer.write(b"4\n")
     follower.poll()
     assert texts(follower) == [b"1\n2\n3\n4\n", b"5\n"]
-    assert follower.trouble == ""
+    assert follower.error == ""
 
 
 def test_rotated_files_from_before_are_left_alone(log: Path) -> None:
@@ -149,17 +149,17 @@ def test_truncation_is_seen_also_when_as_much_was_written_again(log: Path) -> No
 def test_a_log_that_does_not_exist_yet_is_waited_for(log: Path) -> None:
     follower = Follower(log)
     follower.poll()
-    assert "is not there" in follower.trouble
+    assert "is not there" in follower.error
     log.write_text("1\n")
     follower.poll()
-    assert (texts(follower), follower.trouble) == ([b"1\n"], "")
+    assert (texts(follower), follower.error) == ([b"1\n"], "")
 
 
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.log")
     follower = Follower(tmp_path / "pipe.log")
     follower.poll()
-    assert "not a regular file" in follower.trouble
+    assert "not a regular file" in follower.error
 
 
 def test_old_segments_are_let_go_of_and_their_files_closed(log: Path) -> None:

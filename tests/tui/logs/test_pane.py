@@ -211,7 +211,7 @@ def held_back(
 
 def hiding_takes_long(monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
     """What is shown is known only after the block; what is searched for, which is two terms, at once."""
-    return held_back(monkeypatch, Scan, "_take", lambda scan: len(scan.wanted.terms) == 1)
+    return held_back(monkeypatch, Scan, "_add_reports", lambda scan: len(scan.line_filter.terms) == 1)
 
 
 async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
@@ -221,7 +221,7 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
         with hiding_takes_long(monkeypatch):
             packet(pilot, "hnumber=1\r/number=123\r")
             await until(pilot, lambda: '"number=123": 1 line' in filter_facts(pilot))
-            await until(pilot, lambda: not pilot.app.query_one(LogsPane)._reading.is_wanting)
+            await until(pilot, lambda: not pilot.app.query_one(LogsPane)._reading.is_match_pending)
             assert not shown(pilot), "nobody knows yet what is not hidden"
         await settled(pilot)
         assert view_of(pilot).copied_line().endswith("number=123")
@@ -251,7 +251,7 @@ async def test_a_match_is_gone_to_though_lines_are_hidden_meanwhile(
     async with console(settings) as pilot:
         with hiding_takes_long(monkeypatch):
             await pilot.press("slash", *"55", "enter", "l")
-            assert pilot.app.query_one(LogsPane)._reading.is_wanting
+            assert pilot.app.query_one(LogsPane)._reading.is_match_pending
         await settled(pilot)
         assert view_of(pilot).copied_line().endswith("number=355")
 
@@ -460,7 +460,7 @@ async def test_a_process_held_up_while_a_timer_begins_draws_and_looks_all_the_sa
     async with console(settings) as pilot:
         pane = pilot.app.query_one(LogsPane)
         monkeypatch.setattr(timer._time, "get_time", clock)
-        pane._stirred()
+        pane._on_log_changed()
         await until(pilot, lambda: not pane._drawing)
         pane.POLL_S = 0.1
         for look in (pane.look_again, lambda: None):

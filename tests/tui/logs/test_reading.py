@@ -41,7 +41,7 @@ def reading(log: Path) -> Iterator[Reading]:
 @contextmanager
 def held_back(monkeypatch: pytest.MonkeyPatch, is_held: Callable[[Report], bool]) -> Iterator[None]:
     """What these reports say was found is known only after the block."""
-    take, over = Scan._take, threading.Event()
+    take, over = Scan._add_reports, threading.Event()
 
     def late(scan: Scan, reports: list[Report], spool: OpenFile) -> None:
         held = [report for report in reports if report.kind == FOUND and is_held(report)]
@@ -50,7 +50,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch, is_held: Callable[[Report], bool]
             over.wait(60)
             take(scan, held, spool)
 
-    monkeypatch.setattr(Scan, "_take", late)
+    monkeypatch.setattr(Scan, "_add_reports", late)
     try:
         yield
     finally:
@@ -62,12 +62,12 @@ def number_at(reading: Reading, position: Position | None) -> str:
 
 
 def reached(reading: Reading) -> str:
-    """The number of the match that was wanted, once it is known."""
+    """The number of the match that was line_filter, once it is known."""
     found: list[Position] = []
 
     def is_reached() -> bool:
-        found.extend(filter(None, [reading.wanted_match()]))
-        return not reading.is_wanting
+        found.extend(filter(None, [reading.resolve_match()]))
+        return not reading.is_match_pending
 
     wait_until(is_reached)
     return number_at(reading, found[-1]) if found else ""
@@ -82,9 +82,9 @@ def test_the_next_match_is_none_of_those_behind_what_is_not_looked_through(
         assert reached(reading) == "3"
         wait_until(lambda: reading.filter_facts(None).startswith('search "probe": 3 lines, looked'))
         assert number_at(reading, reading.match_from(first, 1)) == "1"
-        assert not reading.knows_match_from(first, 1)
-        reading.want_match(first, 1)
-        assert (reading.wanted_match(), reading.is_wanting) == (None, True)
+        assert not reading.is_match_known(first, 1)
+        reading.request_match(first, 1)
+        assert (reading.resolve_match(), reading.is_match_pending) == (None, True)
     assert reached(reading) == "0"
 
 
@@ -100,9 +100,9 @@ def test_the_match_before_is_none_of_an_older_file_while_the_newer_one_is_not_lo
         reading.search(PROBE, Position(newer.serial, 2 * CHUNK_BYTES))
         assert reached(reading) == "1"
         wait_until(lambda: reading._found.count > 3)
-        reading.want_match(Position(newer.serial, CHUNK_BYTES), -1)
-        reading.want_match(None, -1)
-        assert (reading.wanted_match(), reading.is_wanting) == (None, True)
+        reading.request_match(Position(newer.serial, CHUNK_BYTES), -1)
+        reading.request_match(None, -1)
+        assert (reading.resolve_match(), reading.is_match_pending) == (None, True)
     assert reached(reading) == "3"
 
 
@@ -113,7 +113,7 @@ def test_what_is_known_to_be_the_last_match_is_not_waited_for(
         reading.search(PROBE, reading.document.last())
         assert reached(reading) == "3"
         last = reading.match_from(reading.document.last(), -1)
-        assert reading.knows_match_from(last, 1)
+        assert reading.is_match_known(last, 1)
         assert reading.match_from(last, 1) is None
 
 
@@ -122,7 +122,7 @@ def test_hiding_lines_meanwhile_leaves_what_is_wanted_as_it_is(
 ) -> None:
     with held_back(monkeypatch, lambda report: True):
         reading.search(PROBE, reading.document.last())
-        reading.want_match(None, -1)
+        reading.request_match(None, -1)
         reading.hide(LineFilter(level="INFO"))
     assert reached(reading) == "2"
 
@@ -131,6 +131,6 @@ def test_who_goes_up_from_the_first_match_is_not_taken_down(reading: Reading, mo
     with held_back(monkeypatch, lambda report: report.start < CHUNK_BYTES):
         reading.search(Term("probe number=[1-9]", is_regex=True), Position(0, 2 * CHUNK_BYTES))
         assert reached(reading) == "1"
-        reading.want_match(reading.match_from(Position(0, 2 * CHUNK_BYTES), -1), -1)
-        assert (reading.wanted_match(), reading.is_wanting) == (None, True)
+        reading.request_match(reading.match_from(Position(0, 2 * CHUNK_BYTES), -1), -1)
+        assert (reading.resolve_match(), reading.is_match_pending) == (None, True)
     assert reached(reading) == ""

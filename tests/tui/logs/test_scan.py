@@ -42,11 +42,11 @@ def scanned(log: Path) -> Iterator[Callable[[LineFilter], list[bytes]]]:
     follower.poll()
     scans: list[Scan] = []
 
-    def scanned(wanted: LineFilter) -> list[bytes]:
-        scan = Scan(wanted, follower.segments, lambda: None)
+    def scanned(line_filter: LineFilter) -> list[bytes]:
+        scan = Scan(line_filter, follower.segments, lambda: None)
         scans.append(scan)
         wait_until(lambda: scan.finished)
-        assert scan.trouble == ""
+        assert scan.error == ""
         (segment,) = follower.segments
         matches = scan.of(segment)
         assert matches is not None
@@ -162,7 +162,7 @@ def test_a_scan_whose_process_is_killed_says_so(log: Path) -> None:
         for child in scan._children:
             child._process.kill()
         wait_until(lambda: scan.finished)
-        assert scan.trouble == "the search broke off with signal 9"
+        assert scan.error == "the search broke off with signal 9"
     finally:
         scan.close()
 

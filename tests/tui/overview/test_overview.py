@@ -14,11 +14,11 @@ from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
 from tui.overview import drawing
 from tui.overview.pane import OverviewPane
-from tui.overview.snapshot import Overview, take_overview
+from tui.overview.snapshot import Overview, read_overview
 from tui.overview.supervisor import Heartbeat
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
-from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
 from tui.widgets.panel import Found, Panel
 from tui.widgets.table import Table
 
@@ -94,7 +94,7 @@ async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_si
     is_taken, may_answer, has_answered = threading.Event(), threading.Event(), threading.Event()
 
     def take_slowly(*asked: Any) -> Overview:
-        overview = take_overview(*asked)
+        overview = read_overview(*asked)
         if not is_taken.is_set():
             is_taken.set()
             assert may_answer.wait(60)
@@ -107,7 +107,7 @@ async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_si
         size=(140, 40), message_hook=lambda m: seen.append(1) if isinstance(m, OverviewPane.Seen) else None
     ) as pilot:
         await app.workers.wait_for_complete()
-        monkeypatch.setattr("tui.overview.pane.take_overview", take_slowly)
+        monkeypatch.setattr("tui.overview.pane.read_overview", take_slowly)
         await pilot.press("r")
         await until(pilot, is_taken.is_set)
         past = Past(settings_in(healthy_dir))
@@ -143,7 +143,7 @@ async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
     healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = replace(WORKER, expires_at=NOW - timedelta(minutes=20))
-    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(Workers((late, WORKER)))))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSnapshot(Found(Workers((late, WORKER)))))
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
         (row,) = app.query_one("#alerts", Table).rows
@@ -196,7 +196,7 @@ def test_ten_thousand_runs_cost_a_handful_of_looks_into_an_index(tmp_path: Path)
     past._db.execute("COMMIT")
     past.close()
     began = time.process_time()
-    overview = take_overview(context_in(tmp_path))
+    overview = read_overview(context_in(tmp_path))
     assert isinstance(overview.pipelines, Found) and len(overview.pipelines.value.durations_s["extract"]) == 30
     assert time.process_time() - began < 1.0  # a full scan that parses every run takes several times that
 

@@ -102,7 +102,7 @@ async def test_looks_that_are_asked_for_before_an_answer_add_up_in_the_generatio
         with answers_are_late(monkeypatch):
             await screen.press("s", "s", "equals_sign", "left", "equals_sign")
         await screen.idle()
-        assert screen.said("error") == ""
+        assert screen.text_of("error") == ""
         assert screen.body.shown.view.sort_column == "third" and screen.body.shown.view.descending
         assert screen.rows == [(1, 1, 1)]
 
@@ -140,7 +140,7 @@ async def test_new_data_moves_neither_cursor_nor_rows(served: Served, monkeypatc
             await until(screen.pilot, lambda: screen.body.running and screen.body.running.row_count)
             screen.body._progress()
             await screen.pilot.pause()
-            assert "below: older, generation 1" in screen.said("said")
+            assert "below: older, generation 1" in screen.text_of("result-line")
             assert (grid.row, grid.scroll_offset) == before
         await until(screen.pilot, lambda: screen.body.shown.generation.number == 2 and screen.body.running is None)
         await screen.pilot.pause()
@@ -158,11 +158,11 @@ async def test_the_number_of_rows_and_the_chart_are_those_of_all_the_rows(
                 screen.body.result.grid.focus()
                 if charted:
                     await screen.press("c")
-                    await until(screen.pilot, lambda: "one of every 2 rows" in screen.said("cell"))
+                    await until(screen.pilot, lambda: "one of every 2 rows" in screen.text_of("cell"))
                 else:
-                    await until(screen.pilot, lambda: "row 1 of 2,048" in screen.said("cell"))
+                    await until(screen.pilot, lambda: "row 1 of 2,048" in screen.text_of("cell"))
             await screen.idle()
-            assert ("one of every 5 rows" if charted else "row 1 of 10,000") in screen.said("cell")
+            assert ("one of every 5 rows" if charted else "row 1 of 10,000") in screen.text_of("cell")
 
 
 async def test_a_chart_goes_with_its_rows(served: Served) -> None:
@@ -189,9 +189,9 @@ async def test_rows_of_an_older_generation_say_so_when_the_newer_one_gave_none(s
         await screen.run("SELECT generation FROM serving.marker, serving.agg_world_balance")
         await screen.press("f6")
         serve(served.data_dir, without="agg_world_balance")
-        await until(screen.pilot, lambda: "agg_world_balance" in screen.said("error"))
-        await until(screen.pilot, lambda: "a newer one is served" in screen.said("said"))
-        assert "generation 1" in screen.said("said") and screen.rows[0] == (1,)
+        await until(screen.pilot, lambda: "agg_world_balance" in screen.text_of("error"))
+        await until(screen.pilot, lambda: "a newer one is served" in screen.text_of("result-line"))
+        assert "generation 1" in screen.text_of("result-line") and screen.rows[0] == (1,)
 
 
 async def test_rows_stay_and_it_is_said_when_nothing_is_served_any_more(served: Served) -> None:
@@ -199,20 +199,20 @@ async def test_rows_stay_and_it_is_said_when_nothing_is_served_any_more(served: 
         await screen.run("SELECT 1 AS one")
         served.context.settings.serving_path.unlink()
         await screen.press("f5")
-        await until(screen.pilot, lambda: "nothing is served" in screen.said("error"))
+        await until(screen.pilot, lambda: "nothing is served" in screen.text_of("error"))
         assert screen.rows == [(1,)]
-        assert "newer" not in screen.said("said")
+        assert "newer" not in screen.text_of("result-line")
 
 
 @pytest.mark.usefixtures("homeless")
 async def test_what_failed_before_is_not_taken_for_what_fails_now(tmp_path: Path) -> None:
     async with driven(served_console(tmp_path)) as screen:
         await screen.run("SELECT no_such_column")
-        assert "materia demo" in screen.said("hint")
+        assert "materia demo" in screen.text_of("hint")
         serve(tmp_path)
         await screen.press("f5")
-        await until(screen.pilot, lambda: "no_such_column" in screen.said("error"))
-        assert "materia demo" not in screen.said("hint")
+        await until(screen.pilot, lambda: "no_such_column" in screen.text_of("error"))
+        assert "materia demo" not in screen.text_of("hint")
 
 
 async def test_a_raised_limit_holds_for_the_next_look_at_the_rows(served: Served) -> None:
@@ -256,7 +256,7 @@ async def test_names_of_several_lines_leave_the_rows_where_they_are(served: Serv
         await screen.idle()
         lines = screen_of(screen.pilot).splitlines()
         assert [line.split() for line in lines if "⏎" in line and "one" in line] == [["x⏎y", "▲", "one"]]
-        assert "by x⏎y ▲" in screen.said("said") and "x⏎y: a⏎b" in screen.said("cell")
+        assert "by x⏎y ▲" in screen.text_of("result-line") and "x⏎y: a⏎b" in screen.text_of("cell")
 
 
 async def test_an_empty_editor_says_that_there_is_nothing_to_run(served: Served) -> None:
@@ -279,7 +279,9 @@ async def test_a_refresh_that_is_stopped_leaves_the_rows_and_says_how_old_they_a
             await screen.press("escape")
         await screen.idle()
         assert screen.body.result.grid.cell == ("j", 9999)
-        assert "generation 1" in screen.said("said") and "a newer one is served" in screen.said("said")
+        assert "generation 1" in screen.text_of("result-line") and "a newer one is served" in screen.text_of(
+            "result-line"
+        )
 
 
 async def test_the_second_column_of_a_name_is_the_one_that_is_sorted_and_filtered(served: Served) -> None:
@@ -290,7 +292,7 @@ async def test_the_second_column_of_a_name_is_the_one_that_is_sorted_and_filtere
         assert [row[1] for row in screen.rows] == [-2, -1, 0]
         await screen.press("equals_sign")
         await screen.idle()
-        assert screen.said("error") == ""
+        assert screen.text_of("error") == ""
         assert [row[1] for row in screen.rows] == [-2]
 
 

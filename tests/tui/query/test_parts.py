@@ -17,14 +17,14 @@ from tui.query.export import ExportError, as_text, export
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
 from tui.query.saved import SAVED, SavedQuery
 from tui.query.spill import Spill
-from tui.query.sql import View, shaped, unique_names
+from tui.query.sql import View, unique_names, wrap_in_view
 from tui.query.window import Window
 
 
 @pytest.fixture(scope="module")
 def reader(served_once: Path) -> Iterator[ServingReader]:
-    with ServingReader(served_once / "serving.duckdb") as opened:
-        yield opened
+    with ServingReader(served_once / "serving.duckdb") as open_body:
+        yield open_body
 
 
 @pytest.mark.parametrize("saved", SAVED, ids=lambda saved: saved.name)
@@ -33,14 +33,14 @@ def test_every_saved_query_runs_as_it_is_and_sorted(reader: ServingReader, saved
         sql = saved.text(checked_on)
         answer = reader.query(sql)
         column = answer.table.schema.names[0]
-        again = reader.query(shaped(sql, View(column, descending=True)))
+        again = reader.query(wrap_in_view(sql, View(column, descending=True)))
         assert again.table.num_rows == answer.table.num_rows
 
 
 def test_a_view_survives_comments_semicolons_and_odd_names(reader: ServingReader) -> None:
     sql = 'SELECT 1 AS "a ""b""", 2 AS c; -- done;  '
     assert reader.query(
-        shaped(sql.replace("; -- done;", " -- done"), View('a "b"', condition="c = 2 -- x"))
+        wrap_in_view(sql.replace("; -- done;", " -- done"), View('a "b"', condition="c = 2 -- x"))
     ).table.num_rows
 
 
@@ -50,7 +50,9 @@ def test_columns_of_one_name_are_told_apart_as_duckdb_does(reader: ServingReader
     unique = unique_names(names)
     assert reader.query(f"SELECT * FROM ({sql})").table.schema.names == list(unique)
     for number, name in enumerate(unique):
-        assert reader.query(shaped(sql, View(name, condition=f"{identifier(name)} = {number}"))).table.num_rows == 1
+        assert (
+            reader.query(wrap_in_view(sql, View(name, condition=f"{identifier(name)} = {number}"))).table.num_rows == 1
+        )
 
 
 def test_literals_are_quoted_so_that_they_stay_one_value(reader: ServingReader) -> None:
@@ -154,7 +156,7 @@ def test_a_date_beyond_the_calendar_is_shown_copied_and_found_again(
     assert chart_data(spill, 0, 1) is not None
     if "BC" not in date:
         alike = View(condition=f"day = {literal(shown[0])}")
-        assert reader.query(shaped(sql, alike)).table.num_rows == 1
+        assert reader.query(wrap_in_view(sql, alike)).table.num_rows == 1
 
 
 def test_a_number_is_found_again_whatever_its_digits(reader: ServingReader) -> None:
@@ -181,4 +183,4 @@ def test_a_history_of_broken_bytes_is_passed_over(tmp_path: Path) -> None:
 
 def test_an_explain_behind_a_comment_is_not_wrapped() -> None:
     statement = "-- the plan\nEXPLAIN (ANALYZE, FORMAT json) SELECT 1"
-    assert shaped(statement, View(sort_column="a")) == statement
+    assert wrap_in_view(statement, View(sort_column="a")) == statement

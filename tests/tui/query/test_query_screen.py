@@ -1,4 +1,4 @@
-"""The Query screen: every action, the jail, limits, and new data while it looks."""
+"""The Query screen: every action, the jail, limits, and new data while it styles."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ class Driven:
         batches = spill.batches() if spill else ()
         return [row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
 
-    def said(self, name: str) -> str:
+    def text_of(self, name: str) -> str:
         return str(self.app.query_one(f"#{name}", Static).render())
 
     async def press(self, *keys: str) -> None:
@@ -79,8 +79,8 @@ async def test_the_query_in_the_editor_runs_and_its_answer_names_generation_and_
         await until(screen.pilot, lambda: screen.body.shown)
         await screen.idle()
         assert screen.rows[0][0] in {"Wheat", "Coffee, Green"}
-        assert "generation 1, 30 min ago" in screen.said("said")
-        assert "2 rows" in screen.said("said")
+        assert "generation 1, 30 min ago" in screen.text_of("result-line")
+        assert "2 rows" in screen.text_of("result-line")
 
 
 FORBIDDEN = (
@@ -101,7 +101,7 @@ async def test_what_is_not_a_plain_query_of_the_served_tables_is_not_run(served:
         for sql in FORBIDDEN:
             await screen.run(sql)
             assert screen.body.shown.error is not None, sql
-            assert screen.said("error").startswith("✗")
+            assert screen.text_of("error").startswith("✗")
             assert not screen.rows, sql
 
 
@@ -113,7 +113,7 @@ async def test_a_filter_cannot_leave_the_jail_and_the_rows_stay(served: Served) 
         screen.app.query_one("#line", Input).value = "value = (SELECT max(size) FROM read_text('/etc/passwd'))"
         await screen.press("enter")
         await screen.idle()
-        assert "read_text" in screen.said("error")
+        assert "read_text" in screen.text_of("error")
         assert screen.rows == before
 
 
@@ -137,7 +137,7 @@ async def test_sort_filter_alike_and_whole_are_answered_by_duckdb_in_one_generat
         await screen.idle()
         assert {year for year, _ in screen.rows} == {2024}
         assert screen.body.shown.generation.number == 1
-        assert "a newer one is served" in screen.said("said")
+        assert "a newer one is served" in screen.text_of("result-line")
         await screen.press("backspace")
         await screen.idle()
         assert len(screen.rows) == 10
@@ -149,14 +149,14 @@ async def test_a_running_query_is_stopped_by_escape(served: Served) -> None:
         await until(screen.pilot, lambda: screen.body.running and screen.body.running.generation)
         await screen.press("escape")
         await screen.idle()
-        assert "■ stopped" in screen.said("said")
+        assert "■ stopped" in screen.text_of("result-line")
 
 
 async def test_a_query_is_stopped_at_its_time_limit_and_says_so(served: Served) -> None:
     async with driven(served) as screen:
         screen.body._session.limit(QueryLimits(timeout_s=0.3))
         await screen.run(ENDLESS)
-        assert "stopped after 0.3 s" in screen.said("error")
+        assert "stopped after 0.3 s" in screen.text_of("error")
 
 
 async def test_a_query_is_stopped_at_its_memory_limit_and_says_so(served: Served) -> None:
@@ -165,15 +165,15 @@ async def test_a_query_is_stopped_at_its_memory_limit_and_says_so(served: Served
         await screen.run(
             "SELECT md5(i::VARCHAR) AS a, md5((i + 1)::VARCHAR) AS b FROM range(3000000) AS t(i) ORDER BY a"
         )
-        assert "64 MiB of memory" in screen.said("error")
+        assert "64 MiB of memory" in screen.text_of("error")
 
 
 async def test_a_result_stops_at_its_disk_limit_and_keeps_what_it_has(served: Served) -> None:
     async with driven(served) as screen:
         screen.body._session.limit(QueryLimits(spill_bytes=1 * MIB))
         await screen.run("SELECT md5(i::VARCHAR) AS a FROM range(3000000) AS t(i)")
-        assert "more than 1 MiB of disk" in screen.said("error")
-        assert "ended early" in screen.said("said")
+        assert "more than 1 MiB of disk" in screen.text_of("error")
+        assert "ended early" in screen.text_of("result-line")
         assert screen.body.result.grid.row_count > 0
 
 
@@ -195,14 +195,14 @@ async def test_live_runs_the_query_again_when_something_newer_is_served(served: 
     async with driven(served) as screen:
         await screen.run("SELECT DISTINCT generation FROM serving.marker")
         await screen.press("f6")
-        assert "◉ live" in screen.said("said")
+        assert "◉ live" in screen.text_of("result-line")
         for number in (2, 3):
             served.publish()
             await until(screen.pilot, lambda number=number: screen.rows == [(number,)])
-        assert "generation 3" in screen.said("said")
+        assert "generation 3" in screen.text_of("result-line")
         await screen.press("f6")
         served.publish()
-        await until(screen.pilot, lambda: "a newer one is served" in screen.said("said"))
+        await until(screen.pilot, lambda: "a newer one is served" in screen.text_of("result-line"))
         assert screen.rows == [(3,)]
 
 
@@ -215,7 +215,7 @@ async def test_moving_in_the_grid_says_which_row_and_keeps_the_cursor_within_it(
         assert grid.cell == ("twice", grid.row * 2)
         await screen.press("G", "pagedown", "down")
         assert grid.row == 99_999
-        assert "row 100,000 of 100,000" in screen.said("cell")
+        assert "row 100,000 of 100,000" in screen.text_of("cell")
         await screen.press("g", "up", "pageup")
         assert grid.row == 0
 
@@ -237,7 +237,7 @@ async def test_the_rows_are_exported_as_csv_and_parquet_and_no_file_is_overwritt
         await screen.press("w")
         screen.app.query_one("#line", Input).value = str(tmp_path / "out.csv")
         await screen.press("enter")
-        await until(screen.pilot, lambda: "exists already" in screen.said("error"))
+        await until(screen.pilot, lambda: "exists already" in screen.text_of("error"))
         assert (tmp_path / "out.csv").stat().st_mtime_ns == written
 
 
@@ -262,7 +262,7 @@ async def test_a_column_is_drawn_and_the_rows_come_back(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT valid_from, value FROM serving.fct_psd WHERE attribute_id = '028'")
         await screen.press("c")
-        await until(screen.pilot, lambda: "value over valid_from" in screen.said("cell"))
+        await until(screen.pilot, lambda: "value over valid_from" in screen.text_of("cell"))
         await screen.press("c")
         await until(screen.pilot, lambda: screen.body.result.grid.display)
 
@@ -274,7 +274,7 @@ async def test_the_query_is_laid_out_and_what_cannot_be_is_left_alone(served: Se
         await until(screen.pilot, lambda: screen.body.editor.text.startswith("SELECT\n"))
         screen.body.editor.text = "select ((("
         await screen.press("f4")
-        await until(screen.pilot, lambda: "cannot be laid out" in screen.said("error"))
+        await until(screen.pilot, lambda: "cannot be laid out" in screen.text_of("error"))
         assert screen.body.editor.text == "select ((("
 
 
@@ -395,10 +395,10 @@ async def test_escape_leaves_the_editor_and_e_comes_back(served: Served) -> None
 @pytest.mark.usefixtures("homeless")
 async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> None:
     async with driven(served_console(tmp_path)) as screen:
-        assert "materia demo" in screen.said("hint")
+        assert "materia demo" in screen.text_of("hint")
         await screen.press("f5")
         await until(screen.pilot, lambda: screen.body.shown)
-        assert "materia demo" in screen.said("hint")
+        assert "materia demo" in screen.text_of("hint")
 
 
 async def test_leaving_during_a_query_leaves_neither_files_nor_waits(served: Served, tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_it_looks_as_it_should(
         if state != "empty":
             await screen.run(sql)
             screen.body.shown.started_at, screen.body.shown.ended_at = 0.0, 0.42
-            screen.body._say()
+            screen.body._show_status()
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=size, run_before=prepare)

@@ -17,7 +17,7 @@ from tui.releases import pane as releases_pane
 from tui.releases import questions
 from tui.releases.pane import ReleasesPane
 from tui.releases.questions import FactKey
-from tui.releases.snapshot import ReleasesSeen, Wanted
+from tui.releases.snapshot import ReleasesSnapshot, Selection
 from tui.shell.messages import OpenFact, OpenRelease
 from tui.widgets.panel import Panel
 from tui.widgets.table import Table
@@ -29,14 +29,14 @@ BETWEEN = date(2025, 7, 11)
 class Slow:
     """Keeps back what is seen of the wishes that `holds` is true of, until it is set free."""
 
-    holds: Callable[[Wanted], bool] = lambda wanted: False
+    holds: Callable[[Selection], bool] = lambda selection: False
     asked: threading.Event = field(default_factory=threading.Event)
     free: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
 
-    def take(self, reader: Any, wanted: Wanted, today: date, checked_on: Any) -> ReleasesSeen:
-        is_held = self.holds(wanted)
-        seen = _take(reader, wanted, today, checked_on)
+    def take(self, reader: Any, selection: Selection, today: date, checked_on: Any) -> ReleasesSnapshot:
+        is_held = self.holds(selection)
+        seen = _take(reader, selection, today, checked_on)
         if is_held:
             self.asked.set()
             self.free.wait(20)
@@ -44,14 +44,14 @@ class Slow:
         return seen
 
 
-_take = releases_pane.take_releases
+_take = releases_pane.read_releases
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     """Nothing is looked at twice by itself: what is shown is what came last."""
     slow = Slow()
-    monkeypatch.setattr(releases_pane, "take_releases", slow.take)
+    monkeypatch.setattr(releases_pane, "read_releases", slow.take)
     monkeypatch.setattr(ReleasesPane, "POLL_S", 3600.0)
     yield slow
     slow.free.set()
@@ -90,7 +90,7 @@ async def test_a_wish_that_was_given_up_can_be_made_again_once_its_late_answer_w
     served: Served, slow: Slow
 ) -> None:
     async with driven(served) as screen:
-        slow.holds = lambda wanted: wanted.commodity_code == "0711100"
+        slow.holds = lambda selection: selection.commodity_code == "0711100"
         screen.app.query_one("#commodities", Table).move_to("0711100")
         await screen.pilot.press("enter")
         await until(screen.pilot, slow.asked.is_set)
@@ -104,7 +104,7 @@ async def test_a_wish_that_was_given_up_can_be_made_again_once_its_late_answer_w
 
 async def test_an_older_answer_that_comes_later_is_not_shown_over_a_newer_one(served: Served, slow: Slow) -> None:
     async with driven(served) as screen:
-        slow.holds = lambda wanted: wanted.order == "share" and not slow.asked.is_set()
+        slow.holds = lambda selection: selection.order == "share" and not slow.asked.is_set()
         await screen.pilot.press("o")
         await until(screen.pilot, slow.asked.is_set)
         served.publish()
@@ -123,8 +123,8 @@ async def test_what_could_not_be_looked_up_is_looked_up_again(served: Served, mo
         with monkeypatch.context() as broken:
             broken.setattr(questions, "MOST_REVISIONS", "of which nobody knows how many")
             await screen.pilot.press("o")
-            await until(screen.pilot, lambda: panel.query_one(".trouble").display)
-        await until(screen.pilot, lambda: not panel.query_one(".trouble").display)
+            await until(screen.pilot, lambda: panel.query_one(".failure").display)
+        await until(screen.pilot, lambda: not panel.query_one(".failure").display)
         assert screen.table("revisions")
 
 
@@ -134,22 +134,24 @@ async def test_days_are_stepped_over_as_often_as_the_key_is_pressed_however_late
     async with driven(served) as screen:
         await open_production(screen)
         await screen.press("full_stop")
-        slow.holds = lambda wanted: wanted.day == BETWEEN
+        slow.holds = lambda selection: selection.day == BETWEEN
         await screen.pilot.press("comma")
         await until(screen.pilot, slow.asked.is_set)
         await screen.press("comma")
         slow.free.set()
-        assert screen.table("sheet") and screen.pane._seen.wanted.day == date(2025, 6, 12)
+        assert screen.table("sheet") and screen.pane._seen.selection.day == date(2025, 6, 12)
 
 
 async def test_keys_typed_ahead_act_on_the_fact_that_they_are_for(served: Served, slow: Slow) -> None:
     async with driven(served) as screen:
         await screen.press("tab")
-        slow.holds = lambda wanted: wanted.fact is not None and wanted.day is None
+        slow.holds = lambda selection: selection.fact is not None and selection.day is None
         packet(screen.pilot, "\r,")
         await until(screen.pilot, slow.asked.is_set)
         slow.free.set()
-        await until(screen.pilot, lambda: screen.pane._seen.wanted == Wanted(fact=PRODUCTION, day=date(2025, 6, 12)))
+        await until(
+            screen.pilot, lambda: screen.pane._seen.selection == Selection(fact=PRODUCTION, day=date(2025, 6, 12))
+        )
 
 
 async def test_a_fact_is_picked_by_what_is_typed_all_at_once(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +160,7 @@ async def test_a_fact_is_picked_by_what_is_typed_all_at_once(served: Served, mon
         monkeypatch.setattr(questions, name, lambda *known, asks=asks: time.sleep(0.05) or asks(*known))
     async with driven(served) as screen:
         packet(screen.pilot, "pcoff\rbra\r2024\rprod\r")
-        await until(screen.pilot, lambda: screen.pane.wanted.fact == FactKey("0711100", "BR", 2024, "028"))
+        await until(screen.pilot, lambda: screen.pane.selection.fact == FactKey("0711100", "BR", 2024, "028"))
         assert screen.app.shown_pane is screen.pane
 
 
@@ -171,8 +173,8 @@ async def test_the_row_that_was_opened_is_the_fact_that_opens_though_the_rows_ha
         await screen.press("o", "o", "o")
         assert table.rows[2].key != opened.key
         table.post_message(opened)
-        await until(screen.pilot, lambda: screen.pane.wanted.fact)
-        assert screen.pane.wanted.fact == FactKey("0410000", "US", 2025, "184", "26")
+        await until(screen.pilot, lambda: screen.pane.selection.fact)
+        assert screen.pane.selection.fact == FactKey("0410000", "US", 2025, "184", "26")
 
 
 async def test_another_list_is_shown_from_its_beginning_and_the_same_one_where_it_was(served: Served) -> None:
@@ -196,7 +198,7 @@ async def test_a_view_that_comes_when_its_screen_was_left_takes_no_focus_until_i
     served: Served, slow: Slow
 ) -> None:
     async with driven(served) as screen:
-        slow.holds = lambda wanted: wanted.fact is not None
+        slow.holds = lambda selection: selection.fact is not None
         await screen.pilot.press("tab")
         packet(screen.pilot, "\r1")
         await until(screen.pilot, lambda: slow.asked.is_set() and screen.app.shown_pane.PANE_ID == "overview")
@@ -230,7 +232,7 @@ async def test_a_day_that_is_yet_to_come_is_refused(served: Served) -> None:
         await screen.pilot.press("d")
         screen.app.query_one("#day", Input).value = "2025-08-13"
         await screen.press("enter")
-        assert screen.pane.wanted.day is None
+        assert screen.pane.selection.day is None
         assert any("2025-08-13 is yet to come" in note.message for note in screen.app._notifications)
 
 

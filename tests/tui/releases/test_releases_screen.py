@@ -22,7 +22,7 @@ from tui.releases import questions
 from tui.releases.fact import FactView, story_lines
 from tui.releases.pane import ReleasesPane
 from tui.releases.questions import FactKey
-from tui.releases.snapshot import Wanted, take_releases
+from tui.releases.snapshot import Selection, read_releases
 from tui.shell.app import ConsoleApp
 from tui.shell.messages import OpenFact, OpenRelease
 from tui.widgets.lines import Lines
@@ -51,8 +51,8 @@ class Driven:
         return str(self.app.query_one("#release-line", Static).render())
 
     async def settled(self) -> None:
-        """Until what is wanted is what is shown."""
-        await until(self.pilot, lambda: self.pane._seen and self.pane._seen.wanted == self.pane.wanted)
+        """Until what is selection is what is shown."""
+        await until(self.pilot, lambda: self.pane._seen and self.pane._seen.selection == self.pane.selection)
         await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
@@ -125,7 +125,7 @@ async def test_what_weighs_most_in_the_world_comes_first_and_what_only_adds_up_l
 async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
     async with driven(served) as screen:
         await screen.press("tab", "enter")
-        assert screen.pane.wanted.fact == PRODUCTION
+        assert screen.pane.selection.fact == PRODUCTION
         versions = screen.table("versions")
         assert [row[2] for row in versions] == ["52,450", "52,510", "52,280"]
         assert versions[0][:2] == ("2025-08-12", "today")
@@ -185,7 +185,7 @@ async def test_a_fact_is_picked_by_commodity_country_year_and_attribute(served: 
             await type_text(screen.pilot, text)
             await screen.pilot.press("enter")
         await until(screen.pilot, lambda: screen.table("versions"))
-        assert screen.pane.wanted.fact == FactKey("0711100", "BR", 2024, "028")
+        assert screen.pane.selection.fact == FactKey("0711100", "BR", 2024, "028")
         assert screen.table("versions")[0][2] == "66,400"
 
 
@@ -236,7 +236,7 @@ async def test_a_file_that_is_no_database_is_told_and_harms_no_other_screen(fail
     served.write_bytes(b"no database" * 1000)
     app = console_on(failing_dir, first="releases")
     async with app.run_test() as pilot:
-        trouble = app.query_one("#revisions-panel .trouble", Lines)
+        trouble = app.query_one("#revisions-panel .failure", Lines)
         await until(pilot, lambda: trouble.display)
         assert "cannot be opened" in trouble.visual.plain and "materia run-all" in trouble.visual.plain
         await pilot.press("1")
@@ -255,7 +255,7 @@ async def test_trouble_with_one_table_stays_in_its_panel(served: Served) -> None
     served_path.unlink()
     broken.rename(served_path)
     async with driven(served) as screen:
-        trouble = screen.app.query_one("#revisions-panel .trouble", Static)
+        trouble = screen.app.query_one("#revisions-panel .failure", Static)
         assert trouble.display
         assert "✗" in str(trouble.render())
         await screen.pilot.press("o")
@@ -271,9 +271,9 @@ def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
     assert revised.share == pytest.approx(-60 / 52510)
     story = questions.fact_story(reader, PRODUCTION)
     assert story is not None
-    sure, unsure = story_lines(story, date(2025, 8, 12))
-    assert len(sure) == 3
-    assert len(unsure) == 2
+    certain, uncertain = story_lines(story, date(2025, 8, 12))
+    assert len(certain) == 3
+    assert len(uncertain) == 2
     assert questions.fact_story(reader, FactKey("0410000", "XX", 1900, "028")) is None
     standing = {
         line.attribute_id: line.standing for line in questions.balance_sheet(reader, PRODUCTION, date(2025, 6, 1))
@@ -297,8 +297,8 @@ def test_a_check_of_the_current_file_reaches_the_sheet_and_the_chart(served: Ser
 
     settings = served.context.settings
     landing = LocalLanding(settings.landing_dir)
-    wanted = Wanted(fact=coffee, day=day)
-    take = partial(take_releases, reader, wanted, date(2025, 9, 1), partial(checked_on, settings))
+    selection = Selection(fact=coffee, day=day)
+    take = partial(read_releases, reader, selection, date(2025, 9, 1), partial(checked_on, settings))
     for key, expected in (("b", "uncertain"), ("c", "certain")):
         landing.write_marker(snapshot_named(key, settings.dataset))
         check = LiveCheck(date(2025, 8, 21), key)
@@ -336,4 +336,4 @@ async def test_a_generation_without_a_release_has_no_revisions_and_no_error(serv
         assert console.table("revisions")
         console.app.query_one("#revisions-panel", Panel).show(Found(None), console.pane._draw_revisions)
         assert console.table("revisions") == []
-        assert not console.app.query_one("#revisions-panel .trouble").display
+        assert not console.app.query_one("#revisions-panel .failure").display

@@ -24,13 +24,13 @@ from tests.tui.building import NOW, Past, console_on, settings_in
 from tui.runs import snapshot
 from tui.runs.dag import dags_of
 from tui.runs.drawing import graph_text, node_states, step_rows
-from tui.runs.lanes import drawn
+from tui.runs.lanes import draw_graph
 from tui.runs.pane import RunsPane
-from tui.runs.snapshot import Wanted, line_of_step, parse_wanted, take_detail
+from tui.runs.snapshot import RunFilter, find_step_line, parse_filter, read_detail
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
 from tui.shell.config import TuiConfig
-from tui.shell.context import context_of
+from tui.shell.context import create_context
 from tui.shell.messages import OpenLog, OpenRun
 from tui.widgets.panel import Panel
 from tui.widgets.table import Table
@@ -84,8 +84,8 @@ async def test_the_filter_takes_words_pipelines_and_statuses(failing_dir: Path) 
 
 def test_typed_words_are_told_apart() -> None:
     pipelines = frozenset({"extract"})
-    assert parse_wanted("extract failed Gate", pipelines) == Wanted(("gate",), "extract", RunStatus.FAILED)
-    assert parse_wanted("", pipelines) == Wanted()
+    assert parse_filter("extract failed Gate", pipelines) == RunFilter(("gate",), "extract", RunStatus.FAILED)
+    assert parse_filter("", pipelines) == RunFilter()
 
 
 async def test_failed_shows_only_failures_and_then_everything_again(failing_dir: Path) -> None:
@@ -113,10 +113,10 @@ async def test_what_a_filter_leaves_under_the_cursor_is_what_is_shown(failing_di
         await _shown(pilot)
         await pilot.press("slash", *"died", "enter")
         await until(pilot, lambda: (_under_cursor(app), _shown_run(app)) == ("Run 3", "Run 3"))
-        await pilot.press("escape")  # it is among all runs, too
+        await pilot.press("escape")  # it is select_run all runs, too
         await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
         assert (_under_cursor(app), _shown_run(app)) == ("Run 3", "Run 3")
-        await pilot.press("slash", *"done", "enter")  # it is not among those: the first of them is shown
+        await pilot.press("slash", *"done", "enter")  # it is not select_run those: the first of them is shown
         await until(pilot, lambda: _ids(app) == [4, 1])
         assert (_under_cursor(app), _shown_run(app)) == ("Run 4", "Run 4")
 
@@ -132,7 +132,7 @@ async def test_a_run_that_another_screen_asks_for_is_under_the_cursor_at_once(fa
 async def test_a_filter_typed_on_while_it_is_looked_for_shows_what_it_says(
     failing_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_asked, may_answer, look = threading.Event(), threading.Event(), snapshot.look_at_run
+    is_asked, may_answer, look = threading.Event(), threading.Event(), snapshot.read_run
 
     def look_slowly(*asked: Any) -> Any:
         if not is_asked.is_set():
@@ -143,7 +143,7 @@ async def test_a_filter_typed_on_while_it_is_looked_for_shows_what_it_says(
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        monkeypatch.setattr("tui.runs.pane.look_at_run", look_slowly)
+        monkeypatch.setattr("tui.runs.pane.read_run", look_slowly)
         app.query_one("#runs-filter", Input).value = "died"
         await until(pilot, is_asked.is_set)
         try:
@@ -165,7 +165,7 @@ async def test_keys_of_one_packet_are_for_the_run_that_they_go_to(failing_dir: P
 
 
 async def test_keys_after_a_filter_are_for_what_it_finds(failing_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_answer, look = threading.Event(), snapshot.look_at_history
+    may_answer, look = threading.Event(), snapshot.read_history
 
     def look_slowly(*asked: Any) -> Any:
         assert may_answer.wait(60)
@@ -174,7 +174,7 @@ async def test_keys_after_a_filter_are_for_what_it_finds(failing_dir: Path, monk
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        monkeypatch.setattr("tui.runs.pane.look_at_history", look_slowly)
+        monkeypatch.setattr("tui.runs.pane.read_history", look_slowly)
         packet(pilot, "/done\rj\r")
         await until(pilot, lambda: app.query_one("#runs-filter", Input).value == "done")
         may_answer.set()
@@ -225,9 +225,9 @@ async def test_a_line_found_after_the_screen_was_left_leads_nowhere(
         is_asked.set()
         assert may_answer.wait(60)
         is_found.set()
-        return line_of_step(path, step, failed=failed)
+        return find_step_line(path, step, failed=failed)
 
-    monkeypatch.setattr("tui.runs.pane.line_of_step", find_slowly)
+    monkeypatch.setattr("tui.runs.pane.find_step_line", find_slowly)
     app = console_on(failing_dir, first="runs")
     async with app.run_test(
         size=(140, 40), message_hook=lambda m: opened.append(m) if isinstance(m, OpenLog) else None
@@ -264,7 +264,7 @@ async def test_another_run_is_shown_from_its_top_and_with_nothing_of_the_one_bef
         await pilot.press("escape", "down")
         await until(pilot, lambda: _shown_run(app) == "Run 4")
         await until(pilot, lambda: app.query_one("#detail").scroll_y == 0)
-        assert "run 4 kept no log" in app.query_one("#log-panel .trouble").visual.plain
+        assert "run 4 kept no log" in app.query_one("#log-panel .failure").visual.plain
         assert app.query_one("#log-tail").visual.plain == ""
 
 
@@ -282,10 +282,10 @@ async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: 
 
 def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
     log = settings_in(failing_dir).log_dir / "run-8.log"
-    assert line_of_step(log, "gated", failed=True) == 4
-    assert line_of_step(log, "transformed", failed=False) == 2
-    assert line_of_step(log, "landed", failed=False) is None
-    assert line_of_step(log, "landed", failed=True) == 4
+    assert find_step_line(log, "gated", failed=True) == 4
+    assert find_step_line(log, "transformed", failed=False) == 2
+    assert find_step_line(log, "landed", failed=False) is None
+    assert find_step_line(log, "landed", failed=True) == 4
 
 
 def test_the_bars_of_a_run_that_died_span_the_time_that_it_lived(tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_the_bars_of_a_run_that_died_span_the_time_that_it_lived(tmp_path: Path)
     past._db.execute("UPDATE runs SET ended_at = NULL")
     past._db.execute("UPDATE steps SET ended_at = NULL, status = 'died' WHERE name = 'download'")
     past.close()
-    rows = step_rows(take_detail(Journal(settings_in(tmp_path).journal_path), run_id).story, NOW)
+    rows = step_rows(read_detail(Journal(settings_in(tmp_path).journal_path), run_id).story, NOW)
     probes, download = (row.cells[-1] for row in rows)
     assert (probes.first, probes.last, download.first) == (0.0, 1.0, 1.0)
 
@@ -304,7 +304,7 @@ async def test_a_log_that_is_gone_is_only_the_log_s_trouble(failing_dir: Path) -
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        assert "is gone" in app.query_one("#log-panel .trouble").visual.plain
+        assert "is gone" in app.query_one("#log-panel .failure").visual.plain
         assert app.query_one("#steps", Table).rows
 
 
@@ -316,17 +316,17 @@ def test_the_dataflow_read_from_source_is_hamilton_s() -> None:
 
     from dataflows.driver import build
 
-    for dag, (module, wanted) in zip(
+    for dag, (module, run_filter) in zip(
         dags_of("run-all"), (("dataflows.extract", "snapshot"), ("dataflows.export", "generation")), strict=True
     ):
-        upstream, _ = build(import_module(module)).graph.get_upstream_nodes([wanted])
+        upstream, _ = build(import_module(module)).graph.get_upstream_nodes([run_filter])
         theirs = {node.name: {each.name for each in node.dependencies} for node in upstream if not node.user_defined}
         assert {node.name: {*node.needs, *node.takes} for node in dag.nodes} == theirs
 
 
 def test_edges_to_the_next_node_go_straight_and_others_in_lanes() -> None:
     needs = {"a": (), "b": ("a",), "c": ("a", "b"), "d": ("b", "c"), "e": ()}
-    lines = drawn(tuple("abcde"), needs)
+    lines = draw_graph(tuple("abcde"), needs)
     assert [line.lanes + (f"● {line.node}" if line.node else "") for line in lines] == [
         "    ● a",
         "  ╭─┤",
@@ -341,7 +341,7 @@ def test_edges_to_the_next_node_go_straight_and_others_in_lanes() -> None:
 
 
 def test_nodes_are_drawn_in_the_state_of_their_steps(failing_dir: Path) -> None:
-    story = take_detail(Journal(settings_in(failing_dir).journal_path), 6).story
+    story = read_detail(Journal(settings_in(failing_dir).journal_path), 6).story
     states = node_states(story, NOW)
     assert states["gated"].status is RunStatus.FAILED and states["probes"].status is RunStatus.DONE
     text = graph_text(dags_of("run-all"), states)
@@ -390,17 +390,17 @@ async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeyp
     past = Past(settings_in(tmp_path))
     past.run("backfill", "failed", timedelta(hours=1), 1.0, error="no luck")
     past.close()
-    may_look, look = threading.Event(), snapshot.look_at_history
+    may_look, look = threading.Event(), snapshot.read_history
 
     def look_late(*asked: Any) -> Any:
         """Only when it is over: a run that finds nothing new takes less time than there is between two looks."""
         assert may_look.wait(60)
         return look(*asked)
 
-    app = ConsoleApp(context_of(settings_in(tmp_path), read_only=False), TuiConfig(), first="runs")
+    app = ConsoleApp(create_context(settings_in(tmp_path), read_only=False), TuiConfig(), first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        monkeypatch.setattr("tui.runs.pane.look_at_history", look_late)
+        monkeypatch.setattr("tui.runs.pane.read_history", look_late)
         await pilot.press("s", "down", "down", "enter")  # transform, of nothing: it fails and says why
         await until(pilot, lambda: bool(app._notifications))
         may_look.set()
@@ -462,7 +462,7 @@ def _running(journal_path: Path) -> Iterator["subprocess.Popen[str]"]:
 async def test_interrupt_reaches_the_run_only_after_a_yes(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     with _running(settings.journal_path) as process:
-        app = ConsoleApp(context_of(settings, read_only=False), TuiConfig(), first="runs")
+        app = ConsoleApp(create_context(settings, read_only=False), TuiConfig(), first="runs")
         async with app.run_test(size=(140, 40)) as pilot:
             await _shown(pilot)
             assert "◌ running" in app.query_one("#facts").visual.plain

@@ -237,9 +237,9 @@ async def test_an_error_while_drawing_becomes_a_line(healthy_dir: Path) -> None:
         panel = app.query_one("#served-panel", Panel)
         panel.show(Found({}), lambda found: found["missing"])
         await pilot.pause()
-        assert panel.query_one(".trouble").display and "KeyError" in str(panel.query_one(".trouble").content)
+        assert panel.query_one(".failure").display and "KeyError" in str(panel.query_one(".failure").content)
         panel.show(Found(1), lambda found: None)
-        assert not panel.query_one(".trouble").display
+        assert not panel.query_one(".failure").display
 
 
 def test_a_failure_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_a_failure_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_console_that_has_its_process_to_itself_spares_the_collector_what_stays(healthy_dir: Path) -> None:
     frozen, size = gc.get_freeze_count(), len(gc.get_objects())
-    app = ConsoleApp(context_in(healthy_dir), alone=True)
+    app = ConsoleApp(context_in(healthy_dir), owns_process=True)
     gc.disable()
     try:
         async with app.run_test() as pilot:

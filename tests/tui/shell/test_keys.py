@@ -124,7 +124,7 @@ def hanging_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def test_a_screen_that_never_shows_anything_can_be_left(
     healthy_dir: Path, monkeypatch: pytest.MonkeyPatch, keys: str, patience_s: float
 ) -> None:
-    monkeypatch.setattr(tui.shell.keys, "_PATIENCE_S", patience_s)
+    monkeypatch.setattr(tui.shell.keys, "_MAX_WAIT_S", patience_s)
     app = console_on(healthy_dir)
     async with app.run_test() as pilot:
         with hanging_look(monkeypatch):

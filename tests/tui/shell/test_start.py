@@ -12,10 +12,10 @@ import asyncio, sys
 from ops.config.settings import Settings
 from tui.shell.app import ConsoleApp
 from tui.shell.config import TuiConfig
-from tui.shell.context import context_of
+from tui.shell.context import create_context
 
 async def main():
-    app = ConsoleApp(context_of(Settings.from_environ(), read_only=False), TuiConfig())
+    app = ConsoleApp(create_context(Settings.from_environ(), read_only=False), TuiConfig())
     async with app.run_test(size=(100, 30)) as pilot:
         await app.workers.wait_for_complete()
         await pilot.pause()

@@ -18,7 +18,7 @@ import pytest
 
 from dataflows.errors import SettingsError
 from tests.tui.building import healthy
-from tui.shell.web import console_command, is_loopback, may_visit, serve
+from tui.shell.web import console_command, is_loopback, is_request_allowed, serve
 
 _WAIT_S = 30.0
 _ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_told_without_a_traceback(web_console: WebConsol
     ],
 )
 def test_only_our_own_page_is_answered(listens_on: str, host: str, origin: str | None, let_in: bool) -> None:
-    assert may_visit(listens_on, host, origin) is let_in
+    assert is_request_allowed(listens_on, host, origin) is let_in
 
 
 def test_other_pages_and_other_names_are_turned_away(web_console: WebConsole) -> None:

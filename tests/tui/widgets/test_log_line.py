@@ -6,7 +6,7 @@ from pathlib import Path
 from ops.host.redact import Redactor
 from tests.tui.logs.writing import wait_until
 from tui.logs.systemd import SystemJournal, log_line
-from tui.widgets.log_line import MOST_CHARS, harmless, shown_line, spans
+from tui.widgets.log_line import MAX_CHARS, harmless, shown_line, spans
 from tui.widgets.log_match import Term
 
 SECRET = "canary-5f3759df-secret"
@@ -28,7 +28,7 @@ def test_any_byte_can_be_shown() -> None:
 
 
 def test_a_secret_is_hidden_wherever_a_line_is_cut() -> None:
-    for at in range(MOST_CHARS - len(SECRET) - 2, MOST_CHARS + 2):
+    for at in range(MAX_CHARS - len(SECRET) - 2, MAX_CHARS + 2):
         data = b"x" * at + SECRET.encode() + b"y" * 5_000
         assert SECRET[:5] not in shown(data)
     for cut in range(1, len(SECRET)):
@@ -44,7 +44,7 @@ def test_a_secret_with_colours_in_it_is_hidden() -> None:
 def test_a_long_line_says_how_long_it_is() -> None:
     line = shown_line(b"x" * 20_000, 10_000_000, b"", REDACT)
     assert line.text.endswith("x … 10.0 MB in all")
-    assert len(line.text) < MOST_CHARS + 30
+    assert len(line.text) < MAX_CHARS + 30
 
 
 def test_a_compact_line_has_the_time_of_day_and_the_level_beside_it() -> None:

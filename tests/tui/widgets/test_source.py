@@ -8,7 +8,7 @@ from textual.widgets import Static
 from tests.support.consoles import until
 from tests.tui.building import console_on
 from tui.logs.view import LogView
-from tui.widgets.source import PROJECT, Place, SourceScreen, place_of, place_of_step
+from tui.widgets.source import PROJECT, Place, SourceScreen, find_place, find_step
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,15 @@ from tui.widgets.source import PROJECT, Place, SourceScreen, place_of, place_of_
     ],
 )
 def test_a_model_or_an_audit_leads_to_its_sql(line: str, path: str) -> None:
-    assert place_of(line) == Place(PROJECT / "transform/sqlmesh_materia" / path, 1)
+    assert find_place(line) == Place(PROJECT / "transform/sqlmesh_materia" / path, 1)
 
 
 def test_a_traceback_leads_to_its_line_and_a_step_to_its_function() -> None:
     export = PROJECT / "dataflows" / "export.py"
-    assert place_of(f'  File "{export}", line 12, in gated') == Place(export, 12)
-    assert place_of("dataflows/export.py:7: no") == Place(export, 7)
-    gated = place_of("INFO run=3 step=gated refused")
-    assert gated == place_of_step("gated")
+    assert find_place(f'  File "{export}", line 12, in gated') == Place(export, 12)
+    assert find_place("dataflows/export.py:7: no") == Place(export, 7)
+    gated = find_place("INFO run=3 step=gated refused")
+    assert gated == find_step("gated")
     assert gated is not None and export.read_text().splitlines()[gated.line - 1].startswith("def gated(")
 
 
@@ -48,7 +48,7 @@ def test_a_traceback_leads_to_its_line_and_a_step_to_its_function() -> None:
     ],
 )
 def test_what_names_nothing_of_ours_leads_nowhere(line: str) -> None:
-    assert place_of(line) is None
+    assert find_place(line) is None
 
 
 async def test_a_failure_leads_to_the_innermost_call_of_ours_from_its_head_and_to_the_nearest_from_within(

@@ -3,7 +3,7 @@
 import pytest
 from textual.app import App, ComposeResult
 
-from tui.widgets.columns import Bar, Cell, Column, Row, drawn_cell, shared_out
+from tui.widgets.columns import Bar, Cell, Column, Row, fit_columns, format_cell
 from tui.widgets.table import Table
 
 COLUMNS = (Column("id", right=True), Column("what", flexible=True), Column("more", rank=1), Column("most", rank=2))
@@ -110,16 +110,16 @@ async def test_a_click_moves_and_a_second_one_opens() -> None:
 
 def test_narrow_tables_drop_the_least_important_columns_first() -> None:
     natural = (4, 40, 10, 10)
-    assert shared_out(COLUMNS, natural, 80) == (4, 40, 10, 10)
-    assert shared_out(COLUMNS, natural, 50) == (4, 20, 10, 10)
-    assert shared_out(COLUMNS, natural, 40) == (4, 22, 10, 0)
-    assert shared_out(COLUMNS, natural, 25) == (4, 19, 0, 0)
+    assert fit_columns(COLUMNS, natural, 80) == (4, 40, 10, 10)
+    assert fit_columns(COLUMNS, natural, 50) == (4, 20, 10, 10)
+    assert fit_columns(COLUMNS, natural, 40) == (4, 22, 10, 0)
+    assert fit_columns(COLUMNS, natural, 25) == (4, 19, 0, 0)
 
 
 def test_cells_are_cut_and_aligned() -> None:
-    assert drawn_cell(Cell("12"), 4, Column("n", right=True)) == "  12"
-    assert drawn_cell(Cell("abcdef"), 4, Column("t")) == "abc…"
-    assert drawn_cell(Cell("▁▂▃▄"), 2, Column("s", tail=True)) == "▃▄"
-    assert drawn_cell(Cell("日本語"), 5, Column("t")) == "日本…"
-    assert drawn_cell(Bar("━", "", 0.5, 1.0), 8, Column("b")) == "    ━━━━"
-    assert drawn_cell(Bar("━", "", 1.0, 1.0), 8, Column("b")) == "       ━"
+    assert format_cell(Cell("12"), 4, Column("n", right=True)) == "  12"
+    assert format_cell(Cell("abcdef"), 4, Column("t")) == "abc…"
+    assert format_cell(Cell("▁▂▃▄"), 2, Column("s", tail=True)) == "▃▄"
+    assert format_cell(Cell("日本語"), 5, Column("t")) == "日本…"
+    assert format_cell(Bar("━", "", 0.5, 1.0), 8, Column("b")) == "    ━━━━"
+    assert format_cell(Bar("━", "", 1.0, 1.0), 8, Column("b")) == "       ━"

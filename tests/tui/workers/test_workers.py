@@ -11,7 +11,7 @@ from tests.support.consoles import until
 from tests.tui.building import NOW, WORKER, console_on
 from tui.shell.command import CommandScreen
 from tui.shell.workers_summary import summary
-from tui.shell.workers_watch import WorkersSeen, WorkersWatch
+from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
 from tui.widgets.panel import Found
 from tui.widgets.table import Table
 from tui.workers.drawing import row_of
@@ -27,19 +27,19 @@ def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
 
 def test_no_worker_is_sure_only_when_every_provider_said_so() -> None:
     nothing, waiting = Found(Workers()), ("ovh, asked at 12:00:00 UTC",)
-    assert "nothing is paid for" in summary(WorkersSeen(nothing), NOW)
+    assert "nothing is paid for" in summary(WorkersSnapshot(nothing), NOW)
     for unsure in (
-        WorkersSeen(None, waiting),
-        WorkersSeen(nothing, waiting),
-        WorkersSeen(Found(Workers(troubles=("OVH did not answer: 503",)))),
+        WorkersSnapshot(None, waiting),
+        WorkersSnapshot(nothing, waiting),
+        WorkersSnapshot(Found(Workers(troubles=("OVH did not answer: 503",)))),
     ):
         assert "nothing is paid for" not in summary(unsure, NOW)
         assert "ovh" in summary(unsure, NOW).lower()
 
 
 def test_a_worker_that_should_have_ended_is_seen_on_the_overview() -> None:
-    assert "▲ 1 overdue" in summary(WorkersSeen(Found(Workers((WORKER,)))), NOW + timedelta(hours=2))
-    assert "overdue" not in summary(WorkersSeen(Found(Workers((WORKER,)))), NOW)
+    assert "▲ 1 overdue" in summary(WorkersSnapshot(Found(Workers((WORKER,)))), NOW + timedelta(hours=2))
+    assert "overdue" not in summary(WorkersSnapshot(Found(Workers((WORKER,)))), NOW)
 
 
 async def test_without_a_token_the_command_that_brings_one_is_shown(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_ot
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSeen(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",)))))
+        pane.draw(WorkersSnapshot(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",)))))
         shown = app.query_one("#workers-total").visual.plain
         assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
 
@@ -70,7 +70,7 @@ async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, ke
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSeen(Found(Workers((WORKER,)))))
+        pane.draw(WorkersSnapshot(Found(Workers((WORKER,)))))
         await pilot.press(key)
         assert isinstance(app.screen, CommandScreen)
         assert app.screen.query_one(Table).rows[0].cells[1].text == command
@@ -89,7 +89,7 @@ async def test_a_worker_leads_to_no_run_that_is_not_its_own(
     failing_dir: Path, monkeypatch: pytest.MonkeyPatch, owner: str, run_id: int | None, said: str
 ) -> None:
     found = Workers((replace(WORKER, owner=owner, run_id=run_id),))
-    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSeen(Found(found)))
+    monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSnapshot(Found(found)))
     app = console_on(failing_dir, first="workers")
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: app.query_one("#workers-table", Table).rows)
