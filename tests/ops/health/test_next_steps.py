@@ -22,7 +22,7 @@ from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.doctor import Verdict, examine
-from ops.health.heartbeat import beat, heartbeat_path, tick_failed
+from ops.health.heartbeat import FAILING_AFTER, beat, heartbeat_path, tick_failed
 from ops.health.memory import Attempts, Memory, remember
 from ops.health.problem import Problem
 from ops.health.status import expected_release, take_status
@@ -165,6 +165,11 @@ def stop_the_supervisor(host: Host) -> None:
     beat(a_folder(host), utc_now() - timedelta(hours=1), "waiting")
 
 
+def fail_ticks(host: Host) -> None:
+    for _ in range(FAILING_AFTER):
+        tick_failed(a_folder(host), utc_now(), "OSError: no luck", 60)
+
+
 def damage_a_kept_generation(host: Host) -> None:
     cut(ServingStore(host.data_dir / "serving.duckdb").path(1))
 
@@ -253,9 +258,7 @@ PROVOKED: dict[str, Provoked] = {
     "journal-broken": Provoked(lambda host: (host.data_dir / "runs.sqlite").write_bytes(b"broken" * 1000)),
     "scrub-failed": Provoked(fail_a_scrub),
     "heartbeat-broken": Provoked(lambda host: heartbeat_path(a_folder(host)).write_text("{")),
-    "supervisor-failing": Provoked(
-        lambda host: tick_failed(a_folder(host), utc_now(), "OSError: no luck", 60), wait_for_a_tick
-    ),
+    "supervisor-failing": Provoked(fail_ticks, wait_for_a_tick),
     "supervisor-late": Provoked(stop_the_supervisor, run_the_supervisor),
     "disk-full": Provoked(lambda host: host.environ.update(MATERIA_MIN_FREE_MB=str(10**9)), lower_the_limit),
     "workers-unknown": Provoked(
