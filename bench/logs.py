@@ -68,7 +68,7 @@ def _write_log(path: Path, size_bytes: int) -> int:
 
 
 async def _measure(settings: Settings, log: Path, needles: int) -> dict[str, float]:
-    app = ConsoleApp(create_context(settings, read_only=True), alone=True)
+    app = ConsoleApp(create_context(settings, read_only=True), owns_process=True)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("5")
         pane, view = app.query_one(LogsPane), app.query_one(LogView)
