@@ -95,14 +95,14 @@ ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
 }
 
 
-def scale_rows(given: argparse.Namespace) -> Iterator[Row]:
+def scale_rows(arguments: argparse.Namespace) -> Iterator[Row]:
     """What a release costs after many of full size; takes hours, so it is measured only when it is named."""
-    facts = given.facts or (100_000 if given.quick else scale.FULL_FACTS)
-    if given.into:
-        yield from scale.scale(given.releases, facts, given.into)
+    facts = arguments.facts or (100_000 if arguments.quick else scale.FULL_FACTS)
+    if arguments.into:
+        yield from scale.scale(arguments.releases, facts, arguments.into)
         return
     with TemporaryDirectory(prefix="materia-scale-") as into:
-        yield from scale.scale(given.releases, facts, Path(into))
+        yield from scale.scale(arguments.releases, facts, Path(into))
 
 
 def main() -> int:
@@ -116,15 +116,15 @@ def main() -> int:
     parser.add_argument(
         "--into", type=Path, metavar="DIR", help="scale: keep data and figures here, and go on from them"
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     rows = [
         row
-        for room in given.rooms or ROOMS
-        for row in (scale_rows(given) if room == "scale" else ROOMS[room](given.quick))
+        for room in arguments.rooms or ROOMS
+        for row in (scale_rows(arguments) if room == "scale" else ROOMS[room](arguments.quick))
     ]
     print(as_table(rows))
-    if given.json:
-        given.json.write_text(as_json(rows))
+    if arguments.json:
+        arguments.json.write_text(as_json(rows))
     return 0 if all(row.met for row in rows) else 1
 
 

@@ -44,9 +44,9 @@ def peak_bytes():
 archive = Archive()
 wanted = release_of(sys.argv[1], sys.argv[2], Month(2025, 11))
 archive.probe(wanted)
-idle_bytes, begun = peak_bytes(), time.perf_counter()
+idle_bytes, started_s = peak_bytes(), time.perf_counter()
 done = archive.download(wanted, Path(sys.argv[3]))
-wall_s = time.perf_counter() - begun
+wall_s = time.perf_counter() - started_s
 print(json.dumps({"wall_s": wall_s, "above_idle_bytes": peak_bytes() - idle_bytes, "size_bytes": done.size_bytes}))
 """
 
@@ -94,9 +94,9 @@ def _serving(file: Path) -> Iterator[str]:
 def _by_curl(url: str, folder: Path) -> float:
     target = folder / "curl.zip"
     address = f"{url}/2025/11/{DATASET}_csv.zip"
-    begun = time.perf_counter()
+    started_s = time.perf_counter()
     subprocess.run(["curl", "--silent", "--fail", "--output", str(target), address], check=True, timeout=120)
-    wall_s = time.perf_counter() - begun
+    wall_s = time.perf_counter() - started_s
     target.unlink()
     return wall_s
 

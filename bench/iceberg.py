@@ -47,8 +47,8 @@ def _figures(cost: Weighed) -> dict[str, float]:
 def _written_bytes(journal: Journal) -> int:
     """As the steps of the newest publish tell them."""
     newest = journal.last_by_pipeline()["publish_iceberg"]
-    told = (re.search(r"([\d,]+) bytes", step.detail) for step in journal.steps(newest.id))
-    return sum(int(found[1].replace(",", "")) for found in told if found)
+    size_texts = (re.search(r"([\d,]+) bytes", step.detail) for step in journal.steps(newest.id))
+    return sum(int(found[1].replace(",", "")) for found in size_texts if found)
 
 
 if __name__ == "__main__":

@@ -96,5 +96,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--releases", type=int, default=24)
     parser.add_argument("--rows", type=int, default=535_000)
-    given = parser.parse_args()
-    print(as_table(rows(given.releases, given.rows)))
+    arguments = parser.parse_args()
+    print(as_table(rows(arguments.releases, arguments.rows)))

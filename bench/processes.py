@@ -26,16 +26,16 @@ class Weighed:
 
 
 def weigh(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Weighed:
-    """Run a command to its end; raises CalledProcessError with what it said when it fails."""
-    with tempfile.TemporaryFile() as said:
+    """Run a command to its end; raises CalledProcessError with what it output when it fails."""
+    with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
-        child = subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=said, stderr=said)
+        child = subprocess.Popen(command, env={**os.environ, **(environ or {})}, stdout=output, stderr=output)
         _, status, usage = os.wait4(child.pid, 0)
         wall_s = time.perf_counter() - started
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
-            said.seek(0)
-            raise subprocess.CalledProcessError(child.returncode, command, said.read().decode()[-2000:])
+            output.seek(0)
+            raise subprocess.CalledProcessError(child.returncode, command, output.read().decode()[-2000:])
     return Weighed(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 

@@ -86,9 +86,9 @@ def _memory(server: ObjectServer, directory: Path) -> dict[str, Any]:
     for size_mib in (SMALL_MIB, LARGE_MIB):
         path = _random_file(directory / f"file-{size_mib}", size_mib)
         bucket = server.bucket()
-        given = json.dumps([bucket.endpoint, bucket.name, bucket.access_key, bucket.secret_key, str(path)])
+        order = json.dumps([bucket.endpoint, bucket.name, bucket.access_key, bucket.secret_key, str(path)])
         child = subprocess.run(
-            [sys.executable, "-m", "bench.r2", "child"], input=given, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "bench.r2", "child"], input=order, capture_output=True, text=True, check=True
         )
         peaks[f"peak_mib_with_{size_mib}_mib"] = int(child.stdout)
         path.unlink()

@@ -39,7 +39,9 @@ def rows(releases: int, facts: int, stores: tuple[str, ...] = STORES) -> Iterato
                     weigh(materia("run-all", "--as-of", str(month)), environ) for month in spec.months
                 ]
             ours = ours or last.cpu_s
-            yield Row(f"{store}, {facts:,} facts", last.cpu_s / ours, "x", 2.0, told(first, last, costs, size_mb(here)))
+            yield Row(
+                f"{store}, {facts:,} facts", last.cpu_s / ours, "x", 2.0, describe(first, last, costs, size_mb(here))
+            )
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in kept) / 1e6
 
 
-def told(first: Weighed, last: Weighed, costs: list[Weighed], size: float) -> str:
+def describe(first: Weighed, last: Weighed, costs: list[Weighed], size: float) -> str:
     peak = max(cost.peak_mb for cost in costs)
     cpu, wall = f"{first.cpu_s:.1f} → {last.cpu_s:.1f} s processor", f"{first.wall_s:.1f} → {last.wall_s:.1f} s wall"
     return f"{cpu}, {wall}, peak {peak:.0f} MB, tables {size:.0f} MB"
@@ -72,5 +74,5 @@ if __name__ == "__main__":
     parser.add_argument("--releases", type=int, default=3)
     parser.add_argument("--rows", type=int, default=535_000)
     parser.add_argument("--stores", nargs="*", default=STORES, choices=STORES)
-    given = parser.parse_args()
-    print(as_table(rows(given.releases, given.rows, tuple(given.stores))))
+    arguments = parser.parse_args()
+    print(as_table(rows(arguments.releases, arguments.rows, tuple(arguments.stores))))

@@ -58,7 +58,7 @@ class Book(AbstractContextManager):
 
     def swap(self, number: int, act: Callable[[], object]) -> None:
         """Serve `number` by doing `act`."""
-        swap = self.begun + 1
+        swap = self.last_begun_swap + 1
         self._write(self._SWAPS + 8 * swap, number)
         self._write(self._BEGUN, swap)
         act()
@@ -79,7 +79,7 @@ class Book(AbstractContextManager):
         self._write(self._CLOSED, 1)
 
     @property
-    def begun(self) -> int:
+    def last_begun_swap(self) -> int:
         return self._read(self._BEGUN)
 
     @property
@@ -121,7 +121,7 @@ class Judge:
 
     def answered(self, asked: int, low: int, high: int, generation: int) -> None:
         """Count an answer: the least and the greatest number among its rows, and the generation it names."""
-        last = self.book.begun
+        last = self.book.last_begun_swap
         possible = [swap for swap in range(asked, last + 1) if self.book.served(swap) == high]
         later = [swap for swap in possible if swap >= self._last_swap]
         self.counts["queries"] += 1

@@ -14,22 +14,22 @@ def execute(
     wanted: str,
     inputs: Mapping[str, Any],
     *,
-    given: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     adapters: Sequence[Any] = (),
 ) -> Any:
-    """Compute one node of a dataflow and return its value; nodes named in `given` are taken, not computed.
+    """Compute one node of a dataflow and return its value; values in `overrides` replace nodes.
 
     Adapters are Hamilton lifecycle hooks; `ops` records steps with one. Errors of a node come out as they are.
     """
     built = build(dataflow, adapters)
-    return built.execute([wanted], inputs=dict(inputs), overrides=dict(given or {}))[wanted]
+    return built.execute([wanted], inputs=dict(inputs), overrides=dict(overrides or {}))[wanted]
 
 
 def build(dataflow: ModuleType, adapters: Sequence[Any] = ()) -> Any:
     """The Hamilton driver of a dataflow."""
     # Hamilton's plugins import pandas, polars and others at start-up; no dataflow here needs one.
     os.environ.setdefault("HAMILTON_AUTOLOAD_EXTENSIONS", "0")
-    # Its own accounts of a failed node print every input; the error itself comes out of here and is told once.
+    # Hamilton logs every input of a failed node; the raised error is enough.
     for name in _TELLS_INPUTS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     from hamilton import base, driver

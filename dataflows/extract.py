@@ -17,7 +17,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dataflows.errors import ArchiveError, NotPostedError, RefusedError, SnapshotError
-from dataflows.files import disk_trouble
+from dataflows.files import disk_errors
 from dataflows.landing.local import Landing
 from dataflows.landing.same_content import landed_as, remember
 from dataflows.landing.snapshot import Snapshot, content_key
@@ -95,7 +95,7 @@ def probes(candidates: tuple[Release, ...], live: Release | None, archive: Archi
         try:
             found = tuple(pool.map(partial(_probe, archive), asked))
             groups = (found[: len(candidates)], found[len(candidates) :])
-            return tuple(probe for group in groups for probe in _asked_by_get(group, archive, pool))
+            return tuple(probe for group in groups for probe in _probe_by_get(group, archive, pool))
         except KeyboardInterrupt:
             archive.stop()
             raise
@@ -212,7 +212,7 @@ def _probe(archive: Archive, release: Release, *, by_get: bool = False) -> Probe
         return Probe(release, Verdict.UNKNOWN, str(error), "GET" if by_get else "HEAD")
 
 
-def _asked_by_get(group: Sequence[Probe], archive: Archive, pool: ThreadPoolExecutor) -> tuple[Probe, ...]:
+def _probe_by_get(group: Sequence[Probe], archive: Archive, pool: ThreadPoolExecutor) -> tuple[Probe, ...]:
     if any(probe.posted and probe.method == "HEAD" for probe in group):
         return tuple(group)
     ask = partial(_probe, archive, by_get=True)
@@ -254,7 +254,7 @@ def _raise_nothing_posted(verdicts: Sequence[Probe], current_file: CurrentFile, 
 
 def _download(wanted: Release, landed_already: Snapshot | None, archive: Archive, landing: Landing) -> Download | None:
     path = landing.workspace / f"{wanted.dataset}-{wanted.name.replace(' ', '-')}.zip"
-    with disk_trouble(landing.workspace):
+    with disk_errors(landing.workspace):
         if landed_already is not None:
             _clear(path)
             return None
@@ -287,7 +287,7 @@ def _committed(probe: Probe, download: Download, contents: Contents, landing: La
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     same = landing.find_bytes(probe.release.dataset, sha256)
     if same is None:
-        landed = _described(probe.release, download, contents, sha256, landed_at)
+        landed = _snapshot_of(probe.release, download, contents, sha256, landed_at)
         landing.land(landed, download.path, _rows_path(download))
     else:
         landed = same
@@ -300,7 +300,7 @@ def _committed(probe: Probe, download: Download, contents: Contents, landing: La
     return Landed(landed, is_new=same is None)
 
 
-def _described(wanted: Release, download: Download, contents: Contents, sha256: str, landed_at: datetime) -> Snapshot:
+def _snapshot_of(wanted: Release, download: Download, contents: Contents, sha256: str, landed_at: datetime) -> Snapshot:
     inner = inner_timestamp(download.path, contents.member)
     stamp = newest_stamp(_rows_path(download), latest_plausible(wanted.month, inner, landed_at))
     dating = date_release(wanted.month, Evidence(inner, stamp, download.last_modified))

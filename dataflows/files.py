@@ -50,7 +50,7 @@ def require_space(directory: Path, needed_bytes: int, purpose: str) -> None:
 
 
 @contextmanager
-def disk_trouble(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turn what the disk refuses inside into DiskSpaceError when it is full, else LandingError, naming `path`."""
     try:
         yield
@@ -81,19 +81,19 @@ def disk_refusal(path: Path) -> Iterator[None]:
 
 def raise_if_refused(error: Exception, path: Path) -> None:
     """The same for what DuckDB raises, which keeps the system's words and drops its number; otherwise do nothing."""
-    told = str(error)
-    next_step = after_refusal(told)
+    text = str(error)
+    next_step = after_refusal(text)
     if next_step == _FREE_SPACE:
         raise DiskSpaceError(f"{path}: the disk is full; {next_step}") from error
     if next_step is not None:
-        raise DiskError(f"{told.splitlines()[0]}; {next_step}") from error
+        raise DiskError(f"{text.splitlines()[0]}; {next_step}") from error
 
 
-def after_refusal(told: str) -> str | None:
+def after_refusal(text: str) -> str | None:
     """What helps when a disk refused what these words tell of; None when no disk did."""
-    if any(os.strerror(number) in told for number in _FULL):
+    if any(os.strerror(number) in text for number in _FULL):
         return _FREE_SPACE
-    return _SEE_RIGHTS if any(os.strerror(number) in told for number in _REFUSED) else None
+    return _SEE_RIGHTS if any(os.strerror(number) in text for number in _REFUSED) else None
 
 
 def _raise_if_full(error: OSError, path: Path) -> None:

@@ -3,7 +3,7 @@
 A generation is published table by table, each in one atomic commit whose snapshot says which generation it is:
 a reader sees a table as it was or as it is, never between, and a publisher killed anywhere leaves the rest to the
 next one. `contents` says what a generation holds, `state` what the catalog has, `change` what differs, `commit`
-makes it so, `care` lets go of what nobody needs.
+makes it so, `maintenance` lets go of what nobody needs.
 
 **Only what changed is written.** A table is compared slice by slice: a fingerprint that DuckDB computes over the
 rows of each slice, against those that the last commit recorded. `fct_psd` is sliced, and partitioned, by

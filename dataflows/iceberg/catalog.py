@@ -66,7 +66,7 @@ def open_catalog(address: CatalogAddress) -> "RestCatalog":
                 session.mount(scheme, _bounded_adapter())
             return session
 
-    with catalog_trouble(f"the Iceberg catalog at {address.uri}"):
+    with catalog_errors(f"the Iceberg catalog at {address.uri}"):
         return BoundedCatalog(
             "materia",
             uri=address.uri,
@@ -111,7 +111,7 @@ def _granted_token(address: CatalogAddress) -> str:
 
 
 @contextmanager
-def catalog_trouble(what: str) -> Iterator[None]:
+def catalog_errors(what: str) -> Iterator[None]:
     """Turn what pyiceberg, its HTTP client and its file system raise inside into IcebergError, naming `what`."""
     from pyarrow import ArrowException
     from pyiceberg import exceptions

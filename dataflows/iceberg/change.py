@@ -80,7 +80,7 @@ def iceberg_type(kind: str) -> "PrimitiveType":
     if kind.startswith("decimal"):
         precision, scale = (int(part) for part in kind.removeprefix("decimal(").removesuffix(")").split(", "))
         return types.DecimalType(precision, scale)
-    named = (
+    referenced = (
         types.BooleanType,
         types.IntegerType,
         types.LongType,
@@ -90,7 +90,7 @@ def iceberg_type(kind: str) -> "PrimitiveType":
         types.TimestampType,
         types.StringType,
     )
-    return next(each() for each in named if str(each()) == kind)
+    return next(each() for each in referenced if str(each()) == kind)
 
 
 def apply_to_columns(change: Change, update: "UpdateSchema") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import IcebergConflictError
-from dataflows.iceberg.catalog import CatalogAddress, catalog_trouble
+from dataflows.iceberg.catalog import CatalogAddress, catalog_errors
 from dataflows.iceberg.change import Change, apply_to_columns, change_of, iceberg_type
 from dataflows.iceberg.contents import SLICED_BY, WHOLE, Contents, write_slice
 from dataflows.iceberg.manifests import lean_overwrite
@@ -85,8 +85,8 @@ def publish_table(
     for a table that is not ours, IcebergAccessError, IcebergUnavailableError. Then the table is as it was.
     """
     name = f"{address.namespace}.{contents.table}"
-    with catalog_trouble(f"{name} of {address.warehouse}"):
-        table = table or _made(catalog, name, contents, publication.dataset)
+    with catalog_errors(f"{name} of {address.warehouse}"):
+        table = table or _create_table_once(catalog, name, contents, publication.dataset)
         for attempt in range(ATTEMPTS):
             check_ours(table, publication.dataset)
             check_credentials(table)
@@ -94,7 +94,7 @@ def publish_table(
             check_forward(name, there, publication.generation, publication.known)
             change = change_of(contents, table.schema(), there)
             try:
-                return table, _committed(table, connection, contents, change, publication)
+                return table, _commit_change(table, connection, contents, change, publication)
             except IcebergConflictError:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -103,17 +103,17 @@ def publish_table(
     raise AssertionError
 
 
-def _made(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
+def _create_table_once(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
     """The table, empty; or as another publisher made it a moment ago."""
     from pyiceberg.exceptions import TableAlreadyExistsError
 
     try:
-        return _created(catalog, name, contents, dataset)
+        return _create_table(catalog, name, contents, dataset)
     except TableAlreadyExistsError:
         return catalog.load_table(name)
 
 
-def _created(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
+def _create_table(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
     from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.transforms import IdentityTransform
@@ -138,7 +138,7 @@ def _created(catalog: "RestCatalog", name: str, contents: Contents, dataset: str
     return catalog.create_table(name, Schema(*fields), partition_spec=spec, properties=properties)
 
 
-def _committed(
+def _commit_change(
     table: "Table",
     connection: "DuckDBPyConnection",
     contents: Contents,
@@ -149,7 +149,7 @@ def _committed(
     if not change.of_columns and not change.of_rows:
         return Committed()
     written: list[DataFile] = []
-    with _removed_if_lost(table, written):
+    with _remove_files_if_lost(table, written):
         transaction = table.transaction()
         if change.of_columns:
             with transaction.update_schema(allow_incompatible_changes=True) as update:
@@ -157,9 +157,9 @@ def _committed(
         if change.of_rows:
             transaction.set_properties({SLICES: json.dumps(dict(contents.slices), sort_keys=True)})
             for key in sorted(change.written_slices):
-                written.append(_uploaded(transaction, connection, contents, key, publication))
-            said = snapshot_properties(publication.generation, contents.digest)
-            with lean_overwrite(transaction, said) as overwrite:
+                written.append(_upload_slice(transaction, connection, contents, key, publication))
+            properties = snapshot_properties(publication.generation, contents.digest)
+            with lean_overwrite(transaction, properties) as overwrite:
                 for gone in _files_of(table, change):
                     overwrite.delete_data_file(gone)
                 for data_file in written:
@@ -174,10 +174,10 @@ def _committed(
 
 
 @contextmanager
-def _removed_if_lost(table: "Table", written: list["DataFile"]) -> Iterator[None]:
+def _remove_files_if_lost(table: "Table", written: list["DataFile"]) -> Iterator[None]:
     """Delete the uploaded files when the catalog says that the commit did not happen.
 
-    After any other failure nobody knows whether it did: then they stay, and `care` removes them if it did not.
+    After any other failure nobody knows whether it did: then they stay, and `maintenance` removes them if it did not.
     """
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
@@ -211,7 +211,7 @@ def _slice_of(data_file: "DataFile", table: "Table") -> str:
     return str(field.transform.to_human_string(kind, data_file.partition[0]))
 
 
-def _uploaded(
+def _upload_slice(
     transaction: "Transaction",
     connection: "DuckDBPyConnection",
     contents: Contents,
@@ -227,7 +227,7 @@ def _uploaded(
     write_slice(connection, contents, key, ids, local)
     name = f"{publication.generation.number:06d}-{key}-{uuid.uuid4()}.parquet"
     path = load_location_provider(metadata.location, metadata.properties).new_data_location(name)
-    described = _described(local, path, metadata)
+    described = _describe_file(local, path, metadata)
     with local.open("rb") as source, io.new_output(path).create() as target:
         while block := source.read(_UPLOAD_BYTES):
             target.write(block)
@@ -235,7 +235,7 @@ def _uploaded(
     return described
 
 
-def _described(local: Path, path: str, metadata: Any) -> "DataFile":
+def _describe_file(local: Path, path: str, metadata: Any) -> "DataFile":
     """What a manifest says of a Parquet file: its partition, its rows, and the bounds of each column."""
     from pyarrow import parquet
     from pyiceberg.io.pyarrow import (

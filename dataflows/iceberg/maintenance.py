@@ -1,7 +1,7 @@
-"""Letting go of what nobody needs: replaced snapshots after a while, and the files that no snapshot names any more.
+"""Expire replaced snapshots and delete unreferenced files.
 
-pyiceberg expires snapshots and leaves their files; a publisher that was killed, or never heard how its commit ended,
-leaves files that no snapshot ever named. Both go here, and only when they are old enough to be nobody's work in hand.
+pyiceberg expires snapshots and leaves their files. A publisher that was killed, or whose commit ended unknown, leaves
+files that no snapshot references. Both are deleted here, once they are too old to belong to a running commit.
 """
 
 import logging
@@ -14,35 +14,37 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-IN_HAND = timedelta(days=1)
-"""A file younger than this may belong to a commit that is under way."""
+MIN_FILE_AGE = timedelta(days=1)
+"""A younger file may belong to a running commit."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Cared:
-    """What went."""
+class CleanupResult:
+    """How much was removed."""
 
     snapshots: int = 0
     files: int = 0
 
 
-def care_for(table: "Table", now: datetime, keep: timedelta, in_hand: timedelta = IN_HAND) -> Cared:
-    """Expire the snapshots that were replaced longer than `keep` ago, then delete the files that no snapshot names.
+def remove_unneeded(
+    table: "Table", now: datetime, keep: timedelta, min_file_age: timedelta = MIN_FILE_AGE
+) -> CleanupResult:
+    """Expire the snapshots that were replaced longer than `keep` ago, then delete the unreferenced files.
 
     The current snapshot always stays, and so does what a branch or a tag holds.
     """
     expired = _expirable(table, now - keep)
     if expired:
         table.maintenance.expire_snapshots().by_ids(expired).commit()
-    named = set(_named(table))
-    gone = [path for path in _lying_there(table, now - in_hand) if path not in named]
+    referenced = set(_referenced_files(table))
+    gone = [path for path in _list_files_before(table, now - min_file_age) if path not in referenced]
     for path in gone:
         table.io.delete(path)
     if expired or gone:
         log.info("cleaned up", extra={"table": table.name()[-1], "snapshots": len(expired), "files": len(gone)})
-    return Cared(len(expired), len(gone))
+    return CleanupResult(len(expired), len(gone))
 
 
 def _expirable(table: "Table", before: datetime) -> list[int]:
@@ -57,8 +59,8 @@ def _expirable(table: "Table", before: datetime) -> list[int]:
     ]
 
 
-def _named(table: "Table") -> Iterator[str]:
-    """Every file that the table's metadata leads to."""
+def _referenced_files(table: "Table") -> Iterator[str]:
+    """Yield every file that the table's metadata references."""
     yield table.metadata_location
     yield from (entry.metadata_file for entry in table.metadata.metadata_log)
     for statistics in table.metadata.statistics:
@@ -75,8 +77,8 @@ def _named(table: "Table") -> Iterator[str]:
                 yield entry.data_file.file_path
 
 
-def _lying_there(table: "Table", before: datetime) -> Iterator[str]:
-    """The addresses of the table's data files and manifests that were written before then.
+def _list_files_before(table: "Table", before: datetime) -> Iterator[str]:
+    """Yield the addresses of the table's data files and manifests that were written before `before`.
 
     Metadata files are left to the catalog: it alone knows which of them it may still serve.
     """

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from dataflows.errors import IcebergConflictError, IcebergError
 from dataflows.files import require_space
-from dataflows.iceberg.catalog import CatalogAddress, catalog_trouble, open_catalog
+from dataflows.iceberg.catalog import CatalogAddress, catalog_errors, open_catalog
 from dataflows.iceberg.commit import Committed, Publication, publish_table
 from dataflows.iceberg.contents import Contents, contents_of, opened, tables_of
-from dataflows.iceberg.maintenance import care_for
+from dataflows.iceberg.maintenance import remove_unneeded
 from dataflows.iceberg.state import Published, check_forward, check_ours, published_of
 from dataflows.serving.build import SERVING_TABLES
 
@@ -59,10 +59,10 @@ def publish(address: CatalogAddress, path: Path, publication: Publication, now: 
     May be called again after any failure: it takes up what is missing. Raises MissingToolError without pyiceberg,
     IcebergConflictError when another machine published something later, IcebergError and what is below it.
     """
-    with _workshop(publication.work_dir, path), opened(path, publication.work_dir) as connection:
+    with _work_folder(publication.work_dir, path), opened(path, publication.work_dir) as connection:
         with step("catalog_opened") as note:
             catalog = open_catalog(address)
-            there = _looked_over(catalog, address, publication)
+            there = _open_tables(catalog, address, publication)
             note.detail = str(address)
         done: dict[str, Committed] = {}
         wanted: dict[str, Contents] = {}
@@ -74,7 +74,7 @@ def publish(address: CatalogAddress, path: Path, publication: Publication, now: 
                 )
                 note.detail = str(done[name])
                 if done[name].changed:
-                    _care(table, now, address)
+                    _clean_up(table, now, address)
         with step("confirmed") as note:
             note.detail = f"{len(there)} tables were there before, {len(wanted)} are now"
             _confirm(catalog, address, connection, wanted, publication)
@@ -87,9 +87,9 @@ def published_tables(address: CatalogAddress) -> dict[str, Published | None]:
     return {name: published_of(table) for name, table in _tables(catalog, address).items()}
 
 
-def _looked_over(catalog: "RestCatalog", address: CatalogAddress, publication: Publication) -> dict[str, "Table"]:
+def _open_tables(catalog: "RestCatalog", address: CatalogAddress, publication: Publication) -> dict[str, "Table"]:
     """The tables that are there, none of them a stranger's or later than ours; the namespace is made if need be."""
-    with catalog_trouble(str(address)):
+    with catalog_errors(str(address)):
         catalog.create_namespace_if_not_exists(address.namespace)
     found = {name: table for name, table in _tables(catalog, address).items() if name in SERVING_TABLES}
     for name, table in found.items():
@@ -101,7 +101,7 @@ def _looked_over(catalog: "RestCatalog", address: CatalogAddress, publication: P
 def _tables(catalog: "RestCatalog", address: CatalogAddress) -> dict[str, "Table"]:
     from pyiceberg.exceptions import NoSuchNamespaceError
 
-    with catalog_trouble(str(address)):
+    with catalog_errors(str(address)):
         try:
             names = catalog.list_tables(address.namespace)
         except NoSuchNamespaceError:
@@ -118,7 +118,7 @@ def _confirm(
 ) -> None:
     """Look once more: a slower publisher of something older may have come in between, and is put right."""
     for _ in range(ROUNDS):
-        there = _looked_over(catalog, address, publication)
+        there = _open_tables(catalog, address, publication)
         behind = [
             contents
             for name, contents in wanted.items()
@@ -136,17 +136,17 @@ def _slices(table: "Table") -> dict[str, str] | None:
     return dict(published.slices) if published is not None and published.slices is not None else None
 
 
-def _care(table: "Table", now: datetime, address: CatalogAddress) -> None:
+def _clean_up(table: "Table", now: datetime, address: CatalogAddress) -> None:
     """Clean up behind a commit; what cannot be cleaned now is cleaned another time."""
     try:
-        with catalog_trouble(".".join(table.name())):
-            care_for(table, now, timedelta(days=address.keep_days))
+        with catalog_errors(".".join(table.name())):
+            remove_unneeded(table, now, timedelta(days=address.keep_days))
     except IcebergError as error:
         log.warning("could not clean up", extra={"table": table.name()[-1], "error": str(error)})
 
 
 @contextmanager
-def _workshop(work_dir: Path, path: Path) -> Iterator[None]:
+def _work_folder(work_dir: Path, path: Path) -> Iterator[None]:
     """An empty folder for what is being written and for what DuckDB spills; gone afterwards."""
     shutil.rmtree(work_dir, ignore_errors=True)  # what a killed publisher left
     work_dir.mkdir(parents=True)

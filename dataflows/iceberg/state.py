@@ -54,19 +54,19 @@ def published_of(table: "Table") -> Published | None:
     A catalog's own compaction only rewrites files, so what it makes is looked through.
     """
     snapshot = table.current_snapshot()
-    while snapshot is not None and CONTENT not in _said(snapshot) and _only_replaces(snapshot):
+    while snapshot is not None and CONTENT not in _properties_of(snapshot) and _only_replaces(snapshot):
         parent = snapshot.parent_snapshot_id
         snapshot = table.snapshot_by_id(parent) if parent is not None else None
-    said = _said(snapshot) if snapshot is not None else {}
+    properties = _properties_of(snapshot) if snapshot is not None else {}
     try:
         slices = json.loads(table.properties.get(SLICES, "{}"))
         return Published(
-            number=int(said[GENERATION]),
-            created_at=datetime.fromisoformat(said[CREATED_AT]),
-            sha256=said[SHA256],
-            newest_released_on=said[RELEASED_ON],
+            number=int(properties[GENERATION]),
+            created_at=datetime.fromisoformat(properties[CREATED_AT]),
+            sha256=properties[SHA256],
+            newest_released_on=properties[RELEASED_ON],
             # They stand in the table's properties, once, and count only for the snapshot that they belong to.
-            slices=slices if digest_of(slices) == said[CONTENT] else None,
+            slices=slices if digest_of(slices) == properties[CONTENT] else None,
         )
     except (KeyError, ValueError):
         return None
@@ -101,7 +101,7 @@ def check_forward(name: str, there: Published | None, generation: Generation, kn
         )
 
 
-def _said(snapshot: "Snapshot") -> Mapping[str, str]:
+def _properties_of(snapshot: "Snapshot") -> Mapping[str, str]:
     return snapshot.summary.additional_properties if snapshot.summary else {}
 
 

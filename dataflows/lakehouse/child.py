@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dataflows.errors import LakehouseError, LakehouseLockedError
 from dataflows.lakehouse.ducklake import CATALOG
 from dataflows.lakehouse.stores import LakehouseFile
-from dataflows.lakehouse.transform import PROJECT_DIR, RESULT_MARK, START_ANEW, Transformed
+from dataflows.lakehouse.transform import PROJECT_DIR, REBUILD, RESULT_MARK, Transformed
 
 if TYPE_CHECKING:
     from sqlmesh import Context
@@ -53,42 +53,42 @@ class Order:
     action: str
     dataset: str
     settings: dict[str, str]
-    """What SQLMesh's configuration is to find in the environment, and nobody else."""
+    """Environment variables for SQLMesh's configuration only."""
     landed: list[tuple[str, int]] = field(default_factory=list)
     """Release days that are landed, oldest first, and how many rows each has."""
     keys: list[str] = field(default_factory=list)
-    """Every landed snapshot, also those that do not count for their day."""
+    """Every landed snapshot, including those superseded on their day."""
     rows_a_batch: int = 0
-    can_start_anew: bool = False
+    can_rebuild: bool = False
     """Whether a lakehouse that only this machine uses may be removed and built again."""
     file: str = ""
-    """The lakehouse, where it is a file."""
+    """The path of the lakehouse file; empty for a DuckLake."""
 
 
 def main() -> None:
-    _end_with_parent(int(sys.argv[1]))
-    # Planning builds and copies syntax trees by the million; looking for garbage among them costs a tenth of it.
+    _die_with_parent(int(sys.argv[1]))
+    # Planning builds millions of syntax tree nodes; garbage collection would take a tenth of the time.
     gc.disable()
 
     from dataflows.lakehouse import report as sqlmesh_report
 
     import_module("sqlmesh")
     written = sys.stdin.readline()
-    failed = bool(written) and _obey(Order(**json.loads(written)), sqlmesh_report)
-    # The files are closed; taking down what SQLMesh built, object by object, would only cost another second.
+    failed = bool(written) and _run_order(Order(**json.loads(written)), sqlmesh_report)
+    # The files are closed; a normal interpreter exit would take another second.
     sys.stdout.flush()
     os._exit(1 if failed else 0)
 
 
-def _obey(order: Order, sqlmesh_report: ModuleType) -> bool:
-    """Do what the parent asks for and tell the result; True when it failed."""
-    console, context = sqlmesh_report.installed_console(), None
+def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
+    """Run an order and print the result; return True when it failed."""
+    console, context = sqlmesh_report.install_console(), None
     os.environ.update(order.settings)
     try:
         _refuse_locked(order)
         context = _context()
-        if order.action == "transform" and order.can_start_anew and _is_long_work(context, order):
-            result: dict[str, Any] = {START_ANEW: True}
+        if order.action == "transform" and order.can_rebuild and _is_long_work(context, order):
+            result: dict[str, Any] = {REBUILD: True}
         else:
             answer = _ACTIONS[order.action](context, order)
             result = asdict(answer) if answer else {}
@@ -116,16 +116,16 @@ def _refuse_locked(order: Order) -> None:
     except LakehouseLockedError:
         raise
     except LakehouseError:
-        return  # whatever else is wrong with it is said by what opens it next
+        return  # whatever else is wrong with it is error by what opens it next
 
 
-def _end_with_parent(parent_pid: int) -> None:
+def _die_with_parent(parent_pid: int) -> None:
     """Ask Linux to end this process when its parent dies; elsewhere the lock still keeps a second writer out."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent_pid:
-        sys.exit("the run that started this transform is gone")
+        sys.exit("parent process has exited")
 
 
 def _context() -> "Context":
@@ -144,7 +144,7 @@ def _context() -> "Context":
 def _is_long_work(context: "Context", order: Order) -> bool:
     """Whether deploying the models of this checkout would compute more rows in one plan than fit in memory."""
     processed_to = _processed_to(context, order.dataset)
-    if processed_to is None or not _differs(context):
+    if processed_to is None or not _models_differ(context):
         return False
     plan = context.plan_builder(PRODUCTION, execution_time=_execution_time(processed_to), skip_tests=True).build()
     begins = [
@@ -160,14 +160,14 @@ def _is_long_work(context: "Context", order: Order) -> bool:
 
 
 def _reads_lines(context: "Context", name: str) -> bool:
-    """Whether a model is computed, release by release, from the landing's lines; others cost little to make anew."""
+    """Whether a model is computed per release from the landing's lines; other models are cheap to recompute."""
     snapshot = context.snapshots[name]
     lines = {context.get_model(each, raise_if_missing=True).fqn for each in _LINES}
     return snapshot.is_incremental_by_time_range and not lines.isdisjoint(snapshot.model.depends_on or ())
 
 
-def _differs(context: "Context") -> bool:
-    """Whether the models of this checkout are others than the deployed ones; cheaper than a plan."""
+def _models_differ(context: "Context") -> bool:
+    """Whether this checkout's models differ from the deployed ones; cheaper than a plan."""
     deployed = context.state_reader.get_environment(PRODUCTION)
     fingerprints = {snapshot.name: snapshot.fingerprint for snapshot in deployed.snapshots} if deployed else {}
     return {name: snapshot.fingerprint for name, snapshot in context.snapshots.items()} != fingerprints
@@ -181,25 +181,25 @@ def _transform(context: "Context", order: Order) -> Transformed:
     landed = _days(order)
     processed_to = _processed_to(context, order.dataset)
     if processed_to is not None:
-        _see_the_landing(context, order, processed_to)
+        _refresh_raw_views(context, order, processed_to)
     planned_to = processed_to or _batches(landed, order.rows_a_batch)[0][1]
     changed = _apply(context, planned_to)
-    begun_with = 0 if processed_to else sum(1 for day, _ in landed if day <= planned_to)
+    initial_releases = 0 if processed_to else sum(1 for day, _ in landed if day <= planned_to)
     pending = _pending(context)
     for first, last in _batches(pending, order.rows_a_batch):
         print(f"comparing releases {first} to {last}", flush=True)
-        # Days between releases hold nothing; taking them along leaves SQLMesh no gap to fill later.
+        # Include the empty days between releases, so that SQLMesh has no gap to fill later.
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
         planned_to = max(planned_to, last)
-    # What no environment refers to any more: superseded versions of edited models, and environments that expired.
+    # Delete unreferenced versions of edited models and expired environments.
     context.run_janitor(ignore_ttl=True)
     return Transformed(
-        releases_processed=begun_with + len(pending), models_changed=changed, audited=changed or bool(pending)
+        releases_processed=initial_releases + len(pending), models_changed=changed, audited=changed or bool(pending)
     )
 
 
 def _apply(context: "Context", last: date, first: date | None = None) -> bool:
-    """Deploy the models of this checkout or, given `first`, compute the days from `first` to `last` anew.
+    """Deploy the models of this checkout; with `first`, recompute the days from `first` to `last`.
 
     True when anything was computed. Raises what SQLMesh raises when a model or a blocking audit fails.
     """
@@ -231,13 +231,11 @@ def _audit(context: "Context", order: Order) -> Transformed:
     from dataflows.lakehouse.report import failed_audits
 
     last = date.fromisoformat(order.landed[-1][0])
-    _see_the_landing(context, order, last)
+    _refresh_raw_views(context, order, last)
     found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
     if found:
-        told = "\n".join(finding.told(context) for finding in found)
-        raise RuntimeError(
-            f"{told}\nThe lakehouse is made of the landing alone: move its file away, and the next run builds it anew"
-        )
+        findings = "\n".join(finding.describe(context) for finding in found)
+        raise RuntimeError(f"{findings}\nNext: move the lakehouse file away; the next run rebuilds it from the landing")
     return Transformed(releases_processed=0, models_changed=False, audited=True)
 
 
@@ -260,13 +258,13 @@ def _processed_to(context: "Context", dataset: str) -> date | None:
     return _day(held[0][1]) if held else None
 
 
-def _see_the_landing(context: "Context", order: Order, day: date) -> None:
-    """The raw views spell out where the landing is; where that has moved, make them anew, along with one day."""
+def _refresh_raw_views(context: "Context", order: Order, day: date) -> None:
+    """Recreate the raw views, which contain the path of the landing, when the landing has moved; recompute one day."""
     import duckdb
 
     try:
         seen = {key for (key,) in context.engine_adapter.fetchall("SELECT key FROM raw.psd_snapshot")}
-    except duckdb.IOException:  # nothing is there any more
+    except duckdb.IOException:  # the old path is gone
         seen = set()
     if seen != set(order.keys):
         print("the landing has moved: pointing the raw views to it", flush=True)
@@ -279,7 +277,7 @@ def _pending(context: "Context") -> list[tuple[date, int]]:
 
 
 def _batches(pending: list[tuple[date, int]], rows_a_batch: int) -> list[tuple[date, date]]:
-    """Spans of days, in order, each of so many rows that it fits in memory."""
+    """Split days into ordered spans whose rows fit in memory."""
     spans: list[tuple[date, date]] = []
     rows_in_span = 0
     for day, rows in pending:

@@ -115,7 +115,7 @@ class DuckLake:
         if isinstance(self.catalog, SqliteCatalog) and read_only and not self.catalog.path.exists():
             raise LakehouseError(f"{self} is not there yet; run `materia pipeline run transform`")
         if isinstance(self.catalog, SqliteCatalog) and not read_only:
-            _let_readers_be(self.catalog.path)
+            _allow_concurrent_readers(self.catalog.path)
         # Inlined rows would live in the catalog; everything stays in Parquet files that any tool can read.
         options = [f"DATA_PATH {literal(self.data)}", "DATA_INLINING_ROW_LIMIT 0"]
         if read_only:
@@ -150,7 +150,7 @@ class DuckLake:
             _create_secret(connection, "s3", _s3_secret(self.bucket))
 
 
-def _let_readers_be(path: Path) -> None:
+def _allow_concurrent_readers(path: Path) -> None:
     """Make a SQLite file one whose readers hold up no writer; the file keeps that in mind."""
     import sqlite3
 
@@ -198,5 +198,5 @@ def _s3_secret(bucket: "Bucket") -> Mapping[str, Any]:
 
 def _create_secret(connection: "DuckDBPyConnection", kind: str, values: Mapping[str, Any]) -> None:
     """A secret of this connection's memory only; one that is there is replaced."""
-    told = ", ".join(f"{name} {literal(value)}" for name, value in values.items())
-    connection.execute(f"CREATE OR REPLACE SECRET (TYPE {kind}, {told})")
+    options = ", ".join(f"{name} {literal(value)}" for name, value in values.items())
+    connection.execute(f"CREATE OR REPLACE SECRET (TYPE {kind}, {options})")

@@ -15,32 +15,32 @@ _POSTGRES_KEYS = ("host", "port", "dbname", "user", "sslmode")
 _BUCKET_NAMES = ("R2_ENDPOINT", "R2_BUCKET", "R2_ACCESS_KEY", "R2_SECRET_KEY")
 
 
-def ducklake_of(given: Mapping[str, str]) -> DuckLake | None:
+def parse_ducklake(settings: Mapping[str, str]) -> DuckLake | None:
     """The DuckLake that DUCKLAKE_CATALOG, DUCKLAKE_DATA and so on name, None when both are missing.
 
-    `given` has no empty texts. Raises SettingsError naming the setting that is missing or wrong.
+    `settings` has no empty texts. Raises SettingsError naming the setting that is missing or wrong.
     """
     names = ("DUCKLAKE_CATALOG", "DUCKLAKE_DATA")
-    missing = [name for name in names if name not in given]
+    missing = [name for name in names if name not in settings]
     if len(missing) == len(names):
         return None
     if missing:
         raise SettingsError(f"a DuckLake needs {' and '.join(names)}: {missing[0]} is missing; set both, or none")
-    data = given["DUCKLAKE_DATA"]
+    data = settings["DUCKLAKE_DATA"]
     if data.startswith("s3://"):
-        return DuckLake(_catalog(given), data.rstrip("/"), _bucket(data, given))
+        return DuckLake(_catalog(settings), data.rstrip("/"), _bucket(data, settings))
     if "://" in data:
         raise SettingsError(f"DUCKLAKE_DATA={data!r} is neither a folder nor s3://bucket/prefix")
-    return DuckLake(_catalog(given), str(Path(data).expanduser().absolute()))
+    return DuckLake(_catalog(settings), str(Path(data).expanduser().absolute()))
 
 
-def _catalog(given: Mapping[str, str]) -> SqliteCatalog | PostgresCatalog:
+def _catalog(settings: Mapping[str, str]) -> SqliteCatalog | PostgresCatalog:
     # A password may have been put into it by mistake: no message repeats the text.
-    kind, _, rest = given["DUCKLAKE_CATALOG"].partition(":")
+    kind, _, rest = settings["DUCKLAKE_CATALOG"].partition(":")
     if kind == "sqlite" and rest:
         return SqliteCatalog(Path(rest).expanduser().absolute())
     if kind == "postgres" and rest:
-        return _postgres(rest, given.get("DUCKLAKE_PASSWORD", ""))
+        return _postgres(rest, settings.get("DUCKLAKE_PASSWORD", ""))
     raise SettingsError("DUCKLAKE_CATALOG is neither sqlite:/path nor postgres:host=… dbname=… user=…")
 
 
@@ -68,13 +68,13 @@ def _postgres(text: str, password: str) -> PostgresCatalog:
     )
 
 
-def _bucket(data: str, given: Mapping[str, str]) -> "Bucket":
+def _bucket(data: str, settings: Mapping[str, str]) -> "Bucket":
     from dataflows.objects.store import Bucket
 
-    if any(name not in given for name in _BUCKET_NAMES):
+    if any(name not in settings for name in _BUCKET_NAMES):
         raise SettingsError(f"DUCKLAKE_DATA=s3://… needs {', '.join(_BUCKET_NAMES)}")
     name = data.removeprefix("s3://").partition("/")[0]
     if not name:
         raise SettingsError("DUCKLAKE_DATA=s3://… names no bucket; it is written as s3://bucket/prefix")
-    endpoint, _, access_key, secret_key = (given[each] for each in _BUCKET_NAMES)
+    endpoint, _, access_key, secret_key = (settings[each] for each in _BUCKET_NAMES)
     return Bucket(endpoint, name, access_key, secret_key)

@@ -1,4 +1,4 @@
-"""What SQLMesh has to say, for an operator: which model failed, which audit, on which rows.
+"""Explain SQLMesh failures to an operator: which model, which audit, which rows.
 
 SQLMesh's own exception is "Plan application failed"; what it knows goes to its console. Only the child process
 imports this module.
@@ -31,15 +31,15 @@ class FailedAudit:
     row_count: int
     query: Any
 
-    def told(self, context: "Context") -> str:
-        """The finding in a line or two, with the first of the rows."""
+    def describe(self, context: "Context") -> str:
+        """Return the finding with the first rows."""
         rows = context.engine_adapter.fetchdf(self.query.limit(_ROWS_SHOWN)).to_dict("records")
         shown = "".join(f"\n  {', '.join(f'{name}={value}' for name, value in row.items())}" for row in rows)
-        return f"audit {self.audit} of {self.model} found {self.row_count} rows that must not be there:{shown}"
+        return f"audit {self.audit} of {self.model} found {self.row_count} invalid rows:{shown}"
 
 
 class Console(MarkdownConsole):
-    """SQLMesh's console for logs: long lines stay whole, failures are kept, warnings can be told apart."""
+    """SQLMesh's console for logs: long lines stay whole, failures are kept, warnings are marked."""
 
     def __init__(self) -> None:
         super().__init__(width=200)
@@ -50,15 +50,15 @@ class Console(MarkdownConsole):
         super().log_failed_models(errors)
 
     def start_cleanup(self, ignore_ttl: bool) -> bool:
-        """Let the janitor go on; SQLMesh would ask a person, and nobody can answer here."""
+        """Confirm the cleanup; SQLMesh would ask interactively."""
         return True
 
     def log_warning(self, short_message: str, long_message: str | None = None, **_: Any) -> None:
         warn(short_message)
 
 
-def installed_console() -> Console:
-    """A console, made the one that SQLMesh talks to."""
+def install_console() -> Console:
+    """Create a console and register it with SQLMesh."""
     console = Console()
     set_console(console)
     return console
@@ -79,27 +79,27 @@ def failed_audits(context: "Context", **when: Any) -> Iterator[FailedAudit]:
             if result.blocking:
                 yield finding
             else:
-                warn(finding.told(context))
+                warn(finding.describe(context))
 
 
 def reason(error: Exception, failed: Iterable[NodeExecutionFailedError], context: "Context | None") -> str:
-    """Why it failed: the models that did, with their audits' findings; else the exceptions one behind another."""
-    told = [line for failure in failed for line in _of_model(failure, context)]
-    return "\n".join(told or _chain(error))
+    """Explain a failure: the failed models with their audits' findings, else the chain of exceptions."""
+    lines = [line for failure in failed for line in _describe_model_failure(failure, context)]
+    return "\n".join(lines or _cause_chain(error))
 
 
-def _of_model(failure: NodeExecutionFailedError, context: "Context | None") -> list[str]:
+def _describe_model_failure(failure: NodeExecutionFailedError, context: "Context | None") -> list[str]:
     name = str(getattr(failure.node, "snapshot_name", None) or getattr(failure.node, "name", failure.node))
     cause = failure.__cause__ or failure
     if isinstance(cause, NodeAuditsErrors) and context is not None:
         return [
-            FailedAudit(each.model_name or name, each.audit_name, each.count, each.query).told(context)
+            FailedAudit(each.model_name or name, each.audit_name, each.count, each.query).describe(context)
             for each in cause.errors
         ]
     return [f"model {name.replace(chr(34), '')}: {_brief(cause)}"]
 
 
-def _chain(error: BaseException | None) -> list[str]:
+def _cause_chain(error: BaseException | None) -> list[str]:
     causes: list[str] = []
     while error is not None and len(causes) < _CAUSES:
         causes.append(_brief(error))

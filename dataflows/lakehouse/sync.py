@@ -111,9 +111,9 @@ class LakehouseHandover:
         """
         for path in self._paths.values():
             settle(path)
-        files = tuple(_described(name, path) for name, path in self._paths.items())
+        files = tuple(_describe_file(name, path) for name, path in self._paths.items())
         base = self._base()
-        before = self._still_current(base) if base else None
+        before = self._check_still_current(base) if base else None
         if before is not None and before.files == files:
             return before
         version = Version(before.number + 1 if before else 1, made_by, made_at.isoformat(), files)
@@ -123,10 +123,10 @@ class LakehouseHandover:
         self._prune(version)
         return version
 
-    def _still_current(self, base: str) -> Version:
+    def _check_still_current(self, base: str) -> Version:
         pointer = self._store.read(self.pointer_key)
         if pointer is None or pointer.etag != base:
-            raise self._lost()
+            raise self._lost_race()
         return self._version(pointer)
 
     def _move_pointer(self, version: Version, base: str | None) -> None:
@@ -137,10 +137,10 @@ class LakehouseHandover:
             elif not self._store.put_if_absent(self.pointer_key, data):
                 there = self._store.read(self.pointer_key)
                 if there is None or there.data != data:
-                    raise self._lost()
+                    raise self._lost_race()
         except LostRaceError as error:
             self._take_back(version)
-            raise self._lost() from error
+            raise self._lost_race() from error
         self._note(hashlib.md5(data, usedforsecurity=False).hexdigest())
 
     def _take_back(self, version: Version) -> None:
@@ -151,7 +151,7 @@ class LakehouseHandover:
         for key in {self._key(version, file) for file in version.files} - kept:
             self._store.delete(key)
 
-    def _lost(self) -> LostRaceError:
+    def _lost_race(self) -> LostRaceError:
         return LostRaceError(
             f"another machine has moved {self._store.bucket.url(self.pointer_key)} since this one began: its lakehouse "
             "stays, this one was not handed over; run again to go on from there"
@@ -165,7 +165,7 @@ class LakehouseHandover:
             object_download.download(
                 self._store,
                 self._key(version, file),
-                self._arriving(file.name),
+                self._download_path(file.name),
                 size_bytes=file.size_bytes,
                 sha256=file.sha256,
             )
@@ -176,10 +176,10 @@ class LakehouseHandover:
         for name, path in self._paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
-            move_durably(self._arriving(name), path)
+            move_durably(self._download_path(name), path)
         self._note(pointer.etag)
 
-    def _arriving(self, name: str) -> Path:
+    def _download_path(self, name: str) -> Path:
         path = self._paths[name]
         return path.with_name(f"{path.name}.arriving")
 
@@ -230,6 +230,6 @@ def settle(path: Path) -> None:
         raise TransformError(f"{wal} is still there: something has {path} open; it was not handed over")
 
 
-def _described(name: str, path: Path) -> HandedFile:
+def _describe_file(name: str, path: Path) -> HandedFile:
     with path.open("rb") as file:
         return HandedFile(name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())

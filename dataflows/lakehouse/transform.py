@@ -1,4 +1,4 @@
-"""Runs the SQLMesh project in a child process: its import is slow, and the lakehouse's lock dies with it."""
+"""Run the SQLMesh project in a child process: its import is slow, and its exit releases the lakehouse's lock."""
 
 import hashlib
 import json
@@ -28,21 +28,21 @@ PROJECT_DIR = Path(__file__).resolve().parents[2] / "transform" / "sqlmesh_mater
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """The lakehouse and how a child process is told of it."""
+    """The lakehouse and the settings of its child process."""
 
     path: Path
     """The file, where it is one."""
     dataset: str
     environ: Mapping[str, str] = field(repr=False)
-    """The child's environment; the SQLMesh configuration reads the same settings as everybody else from it."""
+    """The child's environment; the SQLMesh configuration reads its settings from it."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """More settings, told to the child over its standard input: no list of processes shows them."""
+    """Secret settings, sent over standard input so that no process list shows them."""
     inherited_fds: tuple[int, ...] = ()
     """File handles that the child keeps open: the writer's lock lives as long as the child, whatever ends first."""
     waiting: subprocess.Popen[str] | None = field(default=None, repr=False, compare=False)
-    """A child that `warmed_up` started, for the first run to use."""
+    """A child that `warm_up` started, used by the first run."""
     ducklake: DuckLake | None = None
-    """What takes the file's place, where the settings name one."""
+    """The DuckLake that replaces the file, when configured."""
 
     @property
     def store(self) -> LakehouseStore:
@@ -55,10 +55,10 @@ class Transformed:
     """What a transform did to the lakehouse."""
 
     releases_processed: int
-    """Releases that were compared anew: the pending ones and the successors of late arrivals."""
+    """Releases that were compared again: the pending ones and the successors of late arrivals."""
     models_changed: bool
     audited: bool
-    """Whether every blocking audit passed on what now stands there."""
+    """Whether every blocking audit passed on the current tables."""
 
 
 ROWS_A_BATCH = 12_000_000
@@ -68,7 +68,7 @@ _BUILDERS = tuple(Path(__file__).parents[1] / "serving" / name for name in ("aso
 
 
 def models_digest(project_dir: Path = PROJECT_DIR) -> str:
-    """A digest of the code that decides what a generation holds. One made by other code is out of date."""
+    """Return a digest of the code that determines the content of a generation; another digest means out of date."""
     digest = hashlib.sha256()
     models = [path for path in project_dir.rglob("*") if path.suffix in (".sql", ".py", ".csv")]
     for path in sorted(models):
@@ -86,35 +86,35 @@ def run(
     snapshots: Sequence[Snapshot],
     rows_a_batch: int = ROWS_A_BATCH,
 ) -> Transformed:
-    """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's own words.
+    """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's message.
 
-    Every line that SQLMesh prints is logged. The child ends with this process, however that ends.
+    Every line that SQLMesh prints is logged. The child is killed when this process ends.
     """
     rows_of_day = {snapshot.released_on: snapshot.row_count for snapshot in snapshots}
     order = {
         "landed": [(day.isoformat(), rows) for day, rows in sorted(rows_of_day.items())],
         "keys": [snapshot.key for snapshot in snapshots],
         "rows_a_batch": rows_a_batch,
-        "can_start_anew": lakehouse.ducklake is None,
+        "can_rebuild": lakehouse.ducklake is None,
     }
     _forget_missing_lakehouse(lakehouse)
-    answer = _answered(action, lakehouse, order)
-    if START_ANEW in answer:
+    answer = _ask_child(action, lakehouse, order)
+    if REBUILD in answer:
         _remove(lakehouse)
         _forget_missing_lakehouse(lakehouse)
-        answer = _answered(action, lakehouse, order)
+        answer = _ask_child(action, lakehouse, order)
     return Transformed(**answer)
 
 
-def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
-    """What the child answers to an order; raises LakehouseLockedError or, when it fails, TransformError."""
+def _ask_child(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Send an order to the child and return its answer. Raises LakehouseLockedError or TransformError."""
     file = str(lakehouse.path) if lakehouse.ducklake is None else ""
     whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), "file": file, **order}
     process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
         assert process.stdin and process.stdout
         try:
-            with suppress(BrokenPipeError):  # it died before; how is told below
+            with suppress(BrokenPipeError):  # the child has exited; its exit code is reported below
                 process.stdin.write(json.dumps(whole) + "\n")
                 process.stdin.close()
             result, lines = _follow(process.stdout)
@@ -122,22 +122,22 @@ def _answered(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> di
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode != 0 or result is None:
-        said = (result or {}).get("error", "")
-        if locked := said if (result or {}).get("is_locked") else lock_conflict(said):
+        error = (result or {}).get("error", "")
+        if locked := error if (result or {}).get("is_locked") else lock_conflict(error):
             raise LakehouseLockedError(locked)
-        raise TransformError(_explained(action, process.returncode, result, lines))
+        raise TransformError(_explain_failure(action, process.returncode, result, lines))
     return result
 
 
 def _remove(lakehouse: Lakehouse) -> None:
-    """Remove what is made of the landing alone. Killed here, the next transform finds no lakehouse and makes it."""
-    log.info("models have changed and the history is long: building the lakehouse anew, in batches")
+    """Delete the lakehouse file, so that the next transform rebuilds it from the landing."""
+    log.info("models have changed and the history is long: rebuilding the lakehouse in batches")
     for path in (lakehouse.path, lakehouse.path.with_name(f"{lakehouse.path.name}.wal")):
         path.unlink(missing_ok=True)
 
 
 def _forget_missing_lakehouse(lakehouse: Lakehouse) -> None:
-    """Remove SQLMesh's state of a lakehouse that is not there: it names tables that no longer exist."""
+    """Delete SQLMesh's state of a missing lakehouse: it refers to tables that no longer exist."""
     catalog = lakehouse.ducklake.catalog if lakehouse.ducklake else None
     if isinstance(catalog, PostgresCatalog):
         return
@@ -149,10 +149,10 @@ def _forget_missing_lakehouse(lakehouse: Lakehouse) -> None:
 
 
 @contextmanager
-def warmed_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
-    """The same lakehouse with a child that imports SQLMesh at once; the first run on it finds that done.
+def warm_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
+    """Yield the lakehouse with a child that imports SQLMesh in advance; the first run uses it.
 
-    The child opens nothing before its order comes. One that never gets an order is ended.
+    The child opens nothing before it gets an order. A child without an order is killed.
     """
     child = _start(lakehouse)
     assert child.stdin and child.stdout
@@ -168,7 +168,7 @@ def warmed_up(lakehouse: Lakehouse) -> Iterator[Lakehouse]:
 
 
 def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
-    # What a killed transform had put aside; a finished one leaves nothing.
+    # Spill files of a killed transform.
     shutil.rmtree(lakehouse.path.with_name(f"{lakehouse.path.name}.tmp"), ignore_errors=True)
     return subprocess.Popen(
         [sys.executable, "-m", "dataflows.lakehouse.child", str(os.getpid())],
@@ -192,7 +192,7 @@ def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
 
 
 def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
-    """Pass lines on as they come; the line that starts with the child's mark is its result."""
+    """Log lines as they arrive; return the child's result and its last lines."""
     result: dict[str, Any] | None = None
     lines: list[str] = []
     for line in output:
@@ -207,19 +207,19 @@ def _follow(output: Iterable[str]) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 RESULT_MARK = "materia-result "
-"""What the child's result line starts with."""
+"""Prefix of the child's result line."""
 
-START_ANEW = "start_anew"
-"""The child's result when one plan would compute more of the history than fits in memory; it has done nothing."""
+REBUILD = "rebuild"
+"""The child's result when one plan would exceed memory; nothing was changed."""
 
 WARNING_MARK = "materia-warning "
-"""What a line of the child starts with that is to be logged as a warning."""
+"""Prefix of the child's lines that are logged as warnings."""
 
 
-def _explained(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
+def _explain_failure(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
     tail = "\n  ".join((result or {}).get("error", "").splitlines() or lines[-15:])
-    how = f"was ended by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
+    how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
     return (
         f"SQLMesh's {action} {how}; the served generation is untouched.\n  {tail}\n"
-        f"The run's log has the whole story; {after_refusal(tail) or 'the next run takes up what is missing'}"
+        f"The run's log has the details; {after_refusal(tail) or 'the next run continues'}"
     )

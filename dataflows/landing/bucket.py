@@ -30,7 +30,7 @@ from dataflows.objects.store import ObjectStore, StoredObject
 from dataflows.source.probe_memory import ProbeMemory
 
 LEFTOVER_AFTER = timedelta(hours=1)
-"""A zip without a marker this old belongs to a landing that died, not to one under way."""
+"""Age after which a zip without a marker counts as abandoned, not as a running landing."""
 
 _AT_A_TIME = 4
 _MARKER_KEY = re.compile(r"psd/([^/]+)\.json")
@@ -48,7 +48,7 @@ class R2Landing(Landing):
         self.workspace = cache.workspace
         self._memory_lock = threading.Lock()
         self._known: dict[str, Snapshot] = {}
-        """Markers read before; only `redate` changes one."""
+        """Cached markers; only `redate` changes one."""
 
     def find(self, key: str) -> Snapshot | None:
         if key not in self._known:
@@ -65,9 +65,9 @@ class R2Landing(Landing):
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
-        """Zip, then rows, then the marker. Whoever lands the same file at the same time succeeds as well.
+        """Upload the zip, the rows, then the marker. Concurrent landings of the same file succeed, too.
 
-        Raises LandingError when another file is landed under this key, and changes nothing then.
+        Raises LandingError, and changes nothing, when another file is landed under this key.
         """
         self.add(snapshot, zip_path, rows_path)
         self.cache.keep_rows(snapshot, rows_path)
@@ -104,7 +104,7 @@ class R2Landing(Landing):
     def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
         key = zip_key(snapshot.key)
         wanted = f"bytes={start_bytes}-{start_bytes + count - 1}"
-        with self.store.explained("read", key):
+        with self.store.translate_errors("read", key):
             answer = self.store.client.get_object(Bucket=self.store.bucket.name, Key=key, Range=wanted)
             with closing(answer["Body"]) as body:
                 data: bytes = body.read(count)
@@ -115,7 +115,7 @@ class R2Landing(Landing):
         return ProbeMemory.from_json(found.data) if found else ProbeMemory()
 
     def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
-        """Another machine that writes at the same time wins; what is lost costs a probe a few bytes once more.
+        """Save the memory. A concurrent write of another machine wins; the lost entries cost one probe a few bytes.
 
         The local copy is for `materia status` and the console, which ask no bucket; probes read the bucket.
         """
@@ -139,9 +139,9 @@ class R2Landing(Landing):
         return self.cache.rows_file(snapshot, zip_path)
 
     def redate(self, dated: Snapshot) -> None:
-        """Rows first, then the marker, so that a machine that dies in between is followed by one that does the rest.
+        """Move the rows first, then the marker, so that the next run completes an interrupted call.
 
-        Another machine may do the same at the same time: the same file is dated the same everywhere.
+        Concurrent calls are safe: every machine dates the same file the same.
         """
         old = [each for each in self.store.list(f"raw/{dated.dataset}/") if _is_elsewhere(each.key, dated)]
         for rows in old:
@@ -201,7 +201,7 @@ class R2Landing(Landing):
             )
 
     def _put_zip(self, snapshot: Snapshot, zip_path: Path) -> None:
-        """Upload the zip; one without a marker that a dead landing left gives way."""
+        """Upload the zip; replace an abandoned one that has no marker."""
         key = zip_key(snapshot.key)
         try:
             object_upload.upload(self.store, zip_path, key)

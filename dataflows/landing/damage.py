@@ -1,4 +1,4 @@
-"""What a cheap look finds damaged in a landing folder: sizes, and the beginning and end of each file.
+"""Find damaged files of a landing folder cheaply: check the size, the start and the end of each file.
 
 Bytes that changed in the middle of a file are found by the scrub, which reads everything.
 """
@@ -19,7 +19,7 @@ _PARQUET = b"PAR1"
 
 
 class Part(StrEnum):
-    """Which of a snapshot's files it is."""
+    """The kind of a snapshot's file."""
 
     ZIP = "zip"
     ROWS = "rows"
@@ -28,17 +28,17 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class DamagedFile:
-    """A file of a landing, and why it cannot be what was landed."""
+    """A damaged file of a landing, with the reason."""
 
     part: Part
     path: Path
     why: str
     snapshot: Snapshot | None = None
-    """What its marker says; None where the marker is what is damaged."""
+    """The marker's snapshot; None when the marker itself is damaged."""
 
 
-def look_over(landing: LocalLanding, *, keeps_zips: bool) -> Iterator[DamagedFile]:
-    """The damaged files of a folder. Without `keeps_zips` it is a bucket's cache, which may lack zips and rows."""
+def find_damage(landing: LocalLanding, *, keeps_zips: bool) -> Iterator[DamagedFile]:
+    """Yield the damaged files of a folder. Without `keeps_zips` it is a bucket's cache, which may lack zips and rows."""
     for marker in sorted(landing.root.glob("psd/*.json")):
         try:
             snapshot = landing.find(marker.stem)
@@ -48,13 +48,13 @@ def look_over(landing: LocalLanding, *, keeps_zips: bool) -> Iterator[DamagedFil
         if snapshot is None:
             continue
         zip_path, rows_path = landing.zip_path(snapshot.key), landing.rows_path(snapshot)
-        if (keeps_zips or zip_path.exists()) and (why := _told(_zip_fault, zip_path, snapshot)):
+        if (keeps_zips or zip_path.exists()) and (why := _explain_fault(_zip_fault, zip_path, snapshot)):
             yield DamagedFile(Part.ZIP, zip_path, why, snapshot)
-        if rows_path.exists() and (why := _told(_rows_fault, rows_path, snapshot)):
+        if rows_path.exists() and (why := _explain_fault(_rows_fault, rows_path, snapshot)):
             yield DamagedFile(Part.ROWS, rows_path, why, snapshot)
 
 
-def _told(fault: Callable[[Path, Snapshot], str | None], path: Path, snapshot: Snapshot) -> str | None:
+def _explain_fault(fault: Callable[[Path, Snapshot], str | None], path: Path, snapshot: Snapshot) -> str | None:
     try:
         return fault(path, snapshot)
     except OSError as error:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from dataflows.errors import LandingError, SnapshotError
-from dataflows.files import disk_trouble, move_durably, write_durably
+from dataflows.files import disk_errors, move_durably, write_durably
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source import psd_zip
 from dataflows.source.probe_memory import LiveCheck, ProbeMemory
@@ -100,17 +100,17 @@ class LocalLanding(Landing):
 
     def find(self, key: str) -> Snapshot | None:
         marker = self.marker_path(key)
-        with disk_trouble(marker):
+        with disk_errors(marker):
             return _read_marker(marker) if marker.exists() else None
 
     def snapshots(self) -> tuple[Snapshot, ...]:
-        with disk_trouble(self.root):
+        with disk_errors(self.root):
             markers = sorted(self.root.glob("psd/*.json"))
             found = [_read_marker(marker) for marker in markers]
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
-        with disk_trouble(self.marker_path(snapshot.key)):
+        with disk_errors(self.marker_path(snapshot.key)):
             self.keep_rows(snapshot, rows_path)
             self.zip_path(snapshot.key).parent.mkdir(parents=True, exist_ok=True)
             move_durably(zip_path, self.zip_path(snapshot.key))
@@ -132,7 +132,7 @@ class LocalLanding(Landing):
         return self.rows_path(snapshot)
 
     def redate(self, dated: Snapshot) -> None:
-        with disk_trouble(self.marker_path(dated.key)):
+        with disk_errors(self.marker_path(dated.key)):
             self.write_marker(dated)
             self.place_rows(dated)
 
@@ -162,18 +162,18 @@ class LocalLanding(Landing):
         yield zip_path
 
     def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
-        with disk_trouble(self.zip_path(snapshot.key)), self.zip_path(snapshot.key).open("rb") as file:
+        with disk_errors(self.zip_path(snapshot.key)), self.zip_path(snapshot.key).open("rb") as file:
             file.seek(start_bytes)
             return file.read(count)
 
     def memory(self, dataset: str) -> ProbeMemory:
         path = self._memory_path(dataset)
-        with disk_trouble(path):
+        with disk_errors(path):
             return ProbeMemory.from_json(path.read_bytes()) if path.exists() else ProbeMemory()
 
     def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
         path = self._memory_path(dataset)
-        with self._memory_lock, disk_trouble(path):
+        with self._memory_lock, disk_errors(path):
             before = self.memory(dataset)
             after = change(before)
             if after != before:

@@ -27,7 +27,7 @@ def restore_zip(
 ) -> str:
     """Put the landed bytes back in the local folder or, with `in_bucket`, in the bucket; returns where they came from.
 
-    What lies there is replaced only once a verified copy is at hand. Raises LandingError when no copy is intact.
+    The old file is replaced only after a verified copy was downloaded. Raises LandingError when no copy is intact.
     """
     with _intact_copy(snapshot, local, bucket, archive, in_bucket=in_bucket) as (copy, origin):
         if in_bucket:
@@ -101,7 +101,7 @@ def restore_marker(marker: Path, local: LocalLanding, archive_url: str, dataset:
 def _intact_copy(
     snapshot: Snapshot, local: LocalLanding, bucket: R2Landing | None, archive: Archive, *, in_bucket: bool
 ) -> Iterator[tuple[Path, str]]:
-    """A verified copy in the workspace and where it is from: the other side, else USDA's archive."""
+    """Return a verified copy in the workspace and its origin: the other side, else USDA's archive."""
     local.workspace.mkdir(parents=True, exist_ok=True)
     copy = local.workspace / f"{snapshot.key}.restored.zip"
     tried = []

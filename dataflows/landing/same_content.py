@@ -1,4 +1,4 @@
-"""Is what an address serves a snapshot that is landed? Found out with as few bytes as possible.
+"""Decide with as few bytes as possible whether a posted file is a landed snapshot.
 
 Validators come first and cost no body. Where they are new, the end of the zip decides: its directory holds the CRC32,
 both sizes and the timestamp of every member.
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def landed_as(probe: Probe, archive: Archive, landing: Landing) -> Snapshot | None:
-    """The landed snapshot that a posted file is; None when it must be downloaded to find out.
+    """Return the landed snapshot that equals a posted file; None when only a download can tell.
 
-    What a look at the end of the file has shown is remembered with the validators, and costs no body next time.
+    The result of reading the end of the file is stored with the validators, so that the next probe needs no body.
     """
     release, identity = probe.release, probe.identity
     ours = [each for each in reversed(landing.snapshots()) if each.dataset == release.dataset]
@@ -89,7 +89,7 @@ def _has_same_end(probe: Probe, snapshot: Snapshot, archive: Archive, landing: L
     except (MateriaError, OSError) as error:
         log.info("could not compare %s with what is landed: %s", probe.release.name, error)
         return False
-    # Two nodes of which one is behind: what one says of itself must not stand for what the other sends.
+    # One of two nodes may lag: the validators of one must not be stored for the content of the other.
     if is_same and piece.identity.agrees_with(probe.identity):
         remember(landing, probe, snapshot)
     return is_same

@@ -1,6 +1,6 @@
-"""Bringing markers of the old form up to date: what they lack is read from the landed files, not from USDA again.
+"""Upgrade markers of form 1; the missing fields are read from the landed files, without a download.
 
-Markers of form 1 order releases by what a server said of them. The file itself knows better (see `release_dates`).
+Markers of form 1 order releases by HTTP headers. The file itself is more reliable (see `release_dates`).
 """
 
 import hashlib

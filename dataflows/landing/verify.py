@@ -1,4 +1,4 @@
-"""Verification of the landing: is every snapshot still what was landed, and are two landings the same?"""
+"""Verify a landing against its markers, and sync two landings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dataflows.source import psd_zip
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look at one landed snapshot found; `problem` is None when it is what its marker says."""
+    """Result for one landed snapshot; `problem` is None when the files match the marker."""
 
     key: str
     dataset: str
@@ -24,7 +24,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Copied:
-    """A snapshot that a sync brought from one landing to the other."""
+    """A snapshot that a sync copied from one landing to the other."""
 
     key: str
     month: str
@@ -45,7 +45,7 @@ def verify(landing: Landing, cache: LocalLanding) -> Iterator[Verdict]:
 
 
 def sync(local: LocalLanding, remote: R2Landing) -> Iterator[Copied]:
-    """Bring each snapshot that only one landing has to the other, verified; what both have is not touched."""
+    """Copy each snapshot that only one landing has to the other and verify it; common snapshots are not touched."""
     there = {snapshot.key: snapshot for snapshot in remote.snapshots()}
     here = {snapshot.key: snapshot for snapshot in local.snapshots() if local.zip_path(snapshot.key).exists()}
     _refuse_conflicts(here, there)

@@ -1,6 +1,6 @@
-"""Recognize answers that object storage did not give: a proxy, a firewall or a login page answered in its place.
+"""Detect answers that do not come from object storage but from a proxy, a firewall or a login page.
 
-Also has 409 on a conditional write retried. Both work as botocore's own handler for errors under status 200 does:
+409 on a conditional write is retried, too. Both work as botocore's own handler for errors under status 200 does:
 the answer's status is changed before it is parsed, and botocore's retries do the rest.
 """
 
@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 FOREIGN = "NotAnObjectStorageAnswer"
-"""Error code given to an answer that object storage cannot have given."""
+"""Error code of an answer that cannot come from object storage."""
 
 _ROOT_OF = {
     "ListObjectsV2": "ListBucketResult",
@@ -39,7 +39,7 @@ def check_answers(client: Any) -> None:
 
 
 def _check(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> None:
-    if reason := _foreign(operation_model.name, response_dict):
+    if reason := _explain_foreign_answer(operation_model.name, response_dict):
         if not isinstance(response_dict["body"], bytes):
             response_dict["body"].close()
         response_dict["status_code"] = _BAD_GATEWAY
@@ -48,8 +48,8 @@ def _check(operation_model: Any, response_dict: dict[str, Any], **_: Any) -> Non
         response_dict["status_code"] = _UNAVAILABLE
 
 
-def _foreign(operation: str, answer: dict[str, Any]) -> str | None:
-    """Why object storage cannot have given this answer; None when it can."""
+def _explain_foreign_answer(operation: str, answer: dict[str, Any]) -> str | None:
+    """Return why an answer cannot come from object storage; None when it can."""
     status = answer["status_code"]
     if answer["headers"].get("content-type", "").lower().startswith("text/html"):
         return f"HTTP {status} with a web page"
@@ -58,13 +58,13 @@ def _foreign(operation: str, answer: dict[str, Any]) -> str | None:
     missing = [name for name in _HEADERS_OF.get(operation, ()) if name not in answer["headers"]]
     if missing:
         return f"HTTP {status} without {missing[0]}"
-    root = _root(answer["body"]) if operation not in ("GetObject", "HeadObject") else None
+    root = _root_element(answer["body"]) if operation not in ("GetObject", "HeadObject") else None
     if root not in (_ROOT_OF.get(operation), "Error"):
         return f"HTTP {status} with {f'the document {root}' if root else 'no document'}"
     return None
 
 
-def _root(body: bytes) -> str | None:
+def _root_element(body: bytes) -> str | None:
     """The name of an XML document's root element; None when there is no document, `text` when it is none."""
     if not body.strip():
         return None

@@ -1,4 +1,4 @@
-"""Files from object storage: in ranges, going on where a killed download stopped, whole and verified or absent.
+"""Download files from object storage in ranges; resume a killed download; a file is complete and verified or absent.
 
     .NAME.SHA256.part    as long as the file will be, with holes
     .NAME.SHA256.have    a byte for each part that has arrived
@@ -23,7 +23,7 @@ _SPARE_BYTES = 64 << 20
 
 
 class _BrokenOffError(ObjectUnavailableError):
-    """The line broke in the middle of a body, which botocore does not retry."""
+    """The connection broke in the middle of a body, which botocore does not retry."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Part:
 
 
 def download(store: ObjectStore, key: str, path: Path, *, size_bytes: int, sha256: str) -> None:
-    """Fetch an object of known size and digest to `path`, which appears whole and verified.
+    """Download an object of known size and sha256 to `path`, which appears complete and verified.
 
     Raises ObjectMissingError, ObjectUnavailableError (what arrived is kept for the next call) or
     ObjectDamagedError (nothing is kept). Memory does not grow with the file.
@@ -43,7 +43,7 @@ def download(store: ObjectStore, key: str, path: Path, *, size_bytes: int, sha25
     path.parent.mkdir(parents=True, exist_ok=True)
     part_path = path.with_name(f".{path.name}.{sha256[:16]}.part")
     have_path = part_path.with_suffix(".have")
-    _forget_others(path, keep=(part_path, have_path))
+    _delete_other_parts(path, keep=(part_path, have_path))
     resumed = _is_begun(part_path, have_path, size_bytes)
     if not resumed:
         require_space(path.parent, size_bytes + _SPARE_BYTES, f"downloading {store.bucket.url(key)}")
@@ -56,15 +56,15 @@ def download(store: ObjectStore, key: str, path: Path, *, size_bytes: int, sha25
     part_path.unlink()
     if not resumed:
         raise ObjectDamagedError(
-            f"{store.bucket.url(key)} has the sha256 {arrived}, not {sha256} as was written down for it; "
+            f"{store.bucket.url(key)} has the sha256 {arrived}, not the recorded {sha256}; "
             "`materia landing verify` tells what else is damaged"
         )
-    # A power cut may keep the note that a part arrived and lose the part: once more, from the beginning.
+    # After a power cut the record of a part may exist without its bytes: download again from the start.
     download(store, key, path, size_bytes=size_bytes, sha256=sha256)
 
 
-def _forget_others(path: Path, keep: tuple[Path, Path]) -> None:
-    """Remove what downloads of other versions of this file left."""
+def _delete_other_parts(path: Path, keep: tuple[Path, Path]) -> None:
+    """Delete partial downloads of other versions of this file."""
     for ending in ("part", "have"):
         for left in path.parent.glob(f".{path.name}.*.{ending}"):
             if left not in keep:
@@ -83,7 +83,7 @@ def _begin(part_path: Path, have_path: Path, size_bytes: int, part_bytes: int) -
 
 
 def _fetch(store: ObjectStore, key: str, part_path: Path, have_path: Path, size_bytes: int) -> str:
-    """Fetch every part that is not there yet, a few at a time; the sha256 of the whole.
+    """Download the missing parts, a few at a time; return the sha256 of the whole file.
 
     The parts are hashed in order while later ones arrive: after the last byte there is little left to do.
     """
@@ -97,7 +97,7 @@ def _fetch(store: ObjectStore, key: str, part_path: Path, have_path: Path, size_
     pool = ThreadPoolExecutor(store.limits.parallel, "download")
 
     def fetch(part: _Part) -> None:
-        _patiently(store, key, target, part)
+        _fetch_with_retries(store, key, target, part)
         os.pwrite(notes, b"\1", part.index)
 
     try:
@@ -117,13 +117,13 @@ def _fetch(store: ObjectStore, key: str, part_path: Path, have_path: Path, size_
 
 
 def _hash(digest: "hashlib._Hash", source: int, part: _Part) -> None:
-    """What the file holds of a part, not what arrived for it: that is what will be read."""
+    """Hash a part as the file holds it, not as it arrived: the file is what will be read."""
     for place in range(part.start, part.end, _CHUNK_BYTES):
         digest.update(os.pread(source, min(_CHUNK_BYTES, part.end - place), place))
 
 
-def _patiently(store: ObjectStore, key: str, target: int, part: _Part) -> None:
-    """Fetch a part, and again when the line breaks in the middle of it."""
+def _fetch_with_retries(store: ObjectStore, key: str, target: int, part: _Part) -> None:
+    """Download a part; retry when the connection breaks in the middle of it."""
     for attempt in range(store.limits.attempts):
         try:
             return _receive(store, key, target, part)
@@ -135,7 +135,7 @@ def _patiently(store: ObjectStore, key: str, target: int, part: _Part) -> None:
 
 def _receive(store: ObjectStore, key: str, target: int, part: _Part) -> None:
     wanted = f"bytes={part.start}-{part.end - 1}"
-    with store.explained("download", key):
+    with store.translate_errors("download", key):
         answer = store.client.get_object(Bucket=store.bucket.name, Key=key, Range=wanted)
     with closing(answer["Body"]) as body:
         if answer["ContentLength"] != part.end - part.start:
@@ -145,8 +145,8 @@ def _receive(store: ObjectStore, key: str, target: int, part: _Part) -> None:
             )
         place = part.start
         try:
-            with store.explained("download", key):
-                # No more than that arrives: botocore holds the body to its Content-Length.
+            with store.translate_errors("download", key):
+                # botocore limits the body to its Content-Length.
                 for chunk in body.iter_chunks(_CHUNK_BYTES):
                     place += os.pwrite(target, chunk, place)
         except ObjectUnavailableError as error:

@@ -1,4 +1,4 @@
-"""What object storage's refusals and silences mean, in words that name the object and where to look."""
+"""Translate boto3 errors into typed errors that name the object and the setting to check."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ _BUSY = ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "T
 
 
 @contextmanager
-def explained(action: str, url: str, endpoint: str, attempts: int) -> Iterator[None]:
-    """Raise what boto3 raises inside as one of our errors; `action` is a verb, `url` the object."""
+def translate_errors(action: str, url: str, endpoint: str, attempts: int) -> Iterator[None]:
+    """Raise boto3 errors of the enclosed block as our own errors; `action` is a verb, `url` the object."""
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
@@ -30,7 +30,7 @@ def explained(action: str, url: str, endpoint: str, attempts: int) -> Iterator[N
     except ClientError as error:
         raise _refusal(error.response, action, url, attempts) from error
     except ParamValidationError as error:
-        raise SettingsError(f"could not {action} {url}: that is no bucket's name; check R2_BUCKET") from error
+        raise SettingsError(f"could not {action} {url}: invalid bucket name; check R2_BUCKET") from error
     except (BotoCoreError, ConnectionError, TimeoutError) as error:
         raise ObjectUnavailableError(
             f"could not {action} {url}: {endpoint} does not answer ({type(error).__name__}, {attempts} attempts); "
@@ -43,15 +43,15 @@ def _refusal(answer: dict[str, Any], action: str, url: str, attempts: int) -> Ob
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     what = f"could not {action} {url}: {code or f'HTTP {status}'}"
     if code in _SKEWED:
-        return ObjectAccessError(f"{what}; this machine's clock is off, set it; no R2_ setting is at fault")
+        return ObjectAccessError(f"{what}; this machine's clock is wrong; set it (the R2_ settings are not the cause)")
     if code in _WRONG_KEYS or status == 401:
         return ObjectAccessError(f"{what}; the keys are not accepted, check R2_ACCESS_KEY and R2_SECRET_KEY")
     if code == "NoSuchBucket":
         return ObjectAccessError(f"{what}; check R2_BUCKET and R2_ENDPOINT")
     if code == FOREIGN:
-        said = answer["Error"].get("Message", "")
+        message = answer["Error"].get("Message", "")
         return ObjectUnavailableError(
-            f"could not {action} {url}: {said}, {attempts} attempts; this is no answer of object storage: a proxy or "
+            f"could not {action} {url}: {message}, {attempts} attempts; not an answer of object storage: a proxy or "
             "firewall answers in its place. Check R2_ENDPOINT and the network, then run again: nothing was changed"
         )
     if code == "PreconditionFailed" or status == 412:
@@ -61,9 +61,9 @@ def _refusal(answer: dict[str, Any], action: str, url: str, attempts: int) -> Ob
             f"{what}; R2_ACCESS_KEY may not do this, give it the permission to read and write objects of R2_BUCKET"
         )
     if status == 404:
-        return ObjectMissingError(f"{what}; it is not there (any more)")
+        return ObjectMissingError(f"{what}; the object is missing")
     if status == 416:
-        return ObjectDamagedError(f"{what}; it is shorter than was written down for it")
+        return ObjectDamagedError(f"{what}; the object is shorter than recorded")
     if code in _BUSY or status >= 500 or status == 429:
         return ObjectUnavailableError(
             f"{what}, {attempts} attempts; the store is busy or down, run again later: what was transferred is kept"

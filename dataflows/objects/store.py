@@ -1,8 +1,8 @@
 """Object storage: small objects, conditions on writing them, listings, and errors that say where to look.
 
 A thin layer on boto3 for Cloudflare R2 and whatever else speaks S3. Whole files travel in `object_transfer`.
-Retries (connection trouble, 409, 429, 5xx, and answers that object storage did not give) are botocore's, few and
-bounded. boto3 is imported when a store is made.
+Retries (connection errors, 409, 429, 5xx, and answers from a proxy instead of object storage) are botocore's, few and
+bounded. boto3 is imported when a store is created.
 """
 
 import base64
@@ -16,7 +16,7 @@ from typing import Any
 
 from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectStoreError, SettingsError
 from dataflows.objects.answers import check_answers
-from dataflows.objects.failures import explained
+from dataflows.objects.failures import translate_errors
 
 MAX_DOCUMENT_BYTES = 1 << 20
 """Markers and pointers are a kilobyte; anything longer is not one."""
@@ -82,7 +82,7 @@ class ObjectStore:
 
     def read(self, key: str) -> Document | None:
         """A small object; None when there is none."""
-        with self.explained("read", key):
+        with self.translate_errors("read", key):
             try:
                 answer = self.client.get_object(Bucket=self.bucket.name, Key=key)
             except self.client.exceptions.NoSuchKey:
@@ -100,7 +100,7 @@ class ObjectStore:
 
     def head(self, key: str) -> StoredObject | None:
         """What is known of an object; None when there is none."""
-        with self.explained("look at", key):
+        with self.translate_errors("look at", key):
             try:
                 answer = self.client.head_object(Bucket=self.bucket.name, Key=key)
             except self.client.exceptions.ClientError as error:
@@ -118,7 +118,7 @@ class ObjectStore:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket.name, Prefix=prefix, PaginationConfig={"PageSize": self.limits.page_size}
         )
-        with self.explained("list", prefix):
+        with self.translate_errors("list", prefix):
             for page in pages:
                 for entry in page.get("Contents", ()):
                     yield StoredObject(entry["Key"], entry["Size"], _plain(entry["ETag"]), entry["LastModified"])
@@ -145,18 +145,18 @@ class ObjectStore:
 
     def delete(self, key: str) -> None:
         """Remove an object; it is no error when there is none."""
-        with self.explained("delete", key):
+        with self.translate_errors("delete", key):
             self.client.delete_object(Bucket=self.bucket.name, Key=key)
 
     @contextmanager
-    def explained(self, action: str, key: str) -> Iterator[None]:
+    def translate_errors(self, action: str, key: str) -> Iterator[None]:
         """Turn what boto3 raises into our errors, which name the object and the setting to look at."""
-        with explained(action, self.bucket.url(key), self.bucket.endpoint, self.limits.attempts):
+        with translate_errors(action, self.bucket.url(key), self.bucket.endpoint, self.limits.attempts):
             yield
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         md5 = _md5(data)
-        with self.explained("write", key):
+        with self.translate_errors("write", key):
             answer = self.client.put_object(
                 Bucket=self.bucket.name, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **condition
             )

@@ -1,4 +1,4 @@
-"""Files to object storage: in parts, going on where a killed upload stopped, never over another object.
+"""Upload files to object storage in parts; resume a killed upload; never overwrite another object.
 
 An object appears whole or not at all: parts are invisible until they are completed. Each part travels with its
 MD5, which the store checks; the ETag of the whole is computed here and compared.
@@ -17,7 +17,7 @@ from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectMissingErr
 from dataflows.objects.store import ObjectStore
 
 UNFINISHED_FOR = timedelta(days=1)
-"""After this long nobody will take an unfinished upload up again (R2 itself waits a week)."""
+"""Age after which an unfinished upload is abandoned (R2 itself waits a week)."""
 
 _MAX_PARTS = 10_000
 _UPLOADS_LOOKED_AT = 20
@@ -25,7 +25,7 @@ _ROUNDS = 3
 
 
 class _Upload(TypedDict):
-    """What is used of an entry of ListMultipartUploads."""
+    """The fields used of an entry of ListMultipartUploads."""
 
     Key: str
     UploadId: str
@@ -54,7 +54,7 @@ class _Plan:
 
 
 def upload(store: ObjectStore, path: Path, key: str) -> bool:
-    """Put a file at `key`. True when this call did, False when the very same bytes were there before.
+    """Upload a file to `key`. Return True when this call did it, False when the same bytes were there before.
 
     Raises LostRaceError when another object is there, and leaves it alone. Holds a few parts in memory, whatever
     the file's size. What a broken upload sent is used by the next one.
@@ -68,7 +68,7 @@ def upload(store: ObjectStore, path: Path, key: str) -> bool:
         try:
             _put_parts(store, plan, key)
         except (LostRaceError, ObjectMissingError):
-            continue  # somebody else finished this upload, or cleaned it up: look again
+            continue  # another process completed or aborted this upload: retry
         return True
     return _same_or_lost(store, plan, key)
 
@@ -82,7 +82,7 @@ def file_etag(path: Path, part_bytes: int) -> str:
 
 
 def clean_unfinished(store: ObjectStore, prefix: str, older_than: timedelta = UNFINISHED_FOR) -> int:
-    """Remove the parts of uploads that were begun that long ago and never completed; returns how many uploads."""
+    """Delete the parts of abandoned uploads; return the number of uploads."""
     stale = datetime.now(UTC) - older_than
     uploads = [upload for upload in _unfinished(store, prefix) if upload["Initiated"] <= stale]
     for each in uploads:
@@ -113,7 +113,7 @@ def _whole_etag(digests: list[bytes]) -> str:
 
 
 def _put_parts(store: ObjectStore, plan: _Plan, key: str) -> None:
-    """Upload in parts and complete; ObjectDamagedError when the whole is not what was sent."""
+    """Upload in parts and complete; raise ObjectDamagedError when the result differs from what was sent."""
     upload_id, held = _resumable(store, plan, key) or (_begin(store, key), {})
 
     def put(number: int) -> bytes:
@@ -121,7 +121,7 @@ def _put_parts(store: ObjectStore, plan: _Plan, key: str) -> None:
             return bytes.fromhex(held[number])
         data = plan.part(number)
         digest = _md5(data)
-        with store.explained("upload", key):
+        with store.translate_errors("upload", key):
             store.client.upload_part(
                 Bucket=store.bucket.name,
                 Key=key,
@@ -139,7 +139,7 @@ def _put_parts(store: ObjectStore, plan: _Plan, key: str) -> None:
         pool.shutdown(cancel_futures=True)
     parts = [{"PartNumber": number, "ETag": f'"{digest.hex()}"'} for number, digest in enumerate(digests, 1)]
     try:
-        with store.explained("complete the upload of", key):
+        with store.translate_errors("complete the upload of", key):
             answer = store.client.complete_multipart_upload(
                 Bucket=store.bucket.name,
                 Key=key,
@@ -158,12 +158,12 @@ def _put_parts(store: ObjectStore, plan: _Plan, key: str) -> None:
 
 
 def _begin(store: ObjectStore, key: str) -> str:
-    with store.explained("begin an upload to", key):
+    with store.translate_errors("begin an upload to", key):
         return str(store.client.create_multipart_upload(Bucket=store.bucket.name, Key=key)["UploadId"])
 
 
 def _resumable(store: ObjectStore, plan: _Plan, key: str) -> tuple[str, dict[int, str]] | None:
-    """An unfinished upload of this very file, and the ETags of the parts it has; the one with the most."""
+    """Find the unfinished upload of this file with the most parts; return it with the ETags of its parts."""
     found = []
     for each in _unfinished(store, key)[-_UPLOADS_LOOKED_AT:]:
         held = _parts(store, key, each["UploadId"]) if each["Key"] == key else {}
@@ -175,23 +175,23 @@ def _resumable(store: ObjectStore, plan: _Plan, key: str) -> tuple[str, dict[int
 def _parts(store: ObjectStore, key: str, upload_id: str) -> dict[int, str]:
     pages = store.client.get_paginator("list_parts").paginate(Bucket=store.bucket.name, Key=key, UploadId=upload_id)
     try:
-        with store.explained("list the parts of", key):
+        with store.translate_errors("list the parts of", key):
             return {part["PartNumber"]: part["ETag"].strip('"') for page in pages for part in page.get("Parts", ())}
     except ObjectMissingError:
         return {}  # completed or cleaned up since the listing
 
 
 def _unfinished(store: ObjectStore, prefix: str) -> list[_Upload]:
-    """Uploads under way or given up, oldest first."""
+    """Running and abandoned uploads, oldest first."""
     pages = store.client.get_paginator("list_multipart_uploads").paginate(Bucket=store.bucket.name, Prefix=prefix)
-    with store.explained("list uploads to", prefix):
+    with store.translate_errors("list uploads to", prefix):
         uploads = [upload for page in pages for upload in page.get("Uploads", ())]
     return sorted(uploads, key=lambda upload: upload["Initiated"])
 
 
 def _abort(store: ObjectStore, key: str, upload_id: str) -> None:
     try:
-        with store.explained("clean up an upload to", key):
+        with store.translate_errors("clean up an upload to", key):
             store.client.abort_multipart_upload(Bucket=store.bucket.name, Key=key, UploadId=upload_id)
     except ObjectMissingError:
         return  # completed or cleaned up by somebody else

@@ -3,9 +3,9 @@
     serving/{dataset}/000012-{sha256}.duckdb     the database file
     serving/{dataset}/000012.json                its sidecar, written last and only once: the number is taken
 
-A generation keeps its number on its way. Where the other side has given that number, or a later one, to another
-file, it gets the next free number there, so that the newest always has the highest number. It is known by its
-sha256.
+A transfer keeps the number of a generation if it can. If the other side already uses that number, or a later one, for
+another file, the generation gets the next free number there, so that the newest always has the highest number. The
+sha256 identifies a generation.
 """
 
 import re
@@ -24,7 +24,7 @@ from dataflows.serving.verify import verify_in_fresh_process
 _VERIFY_TIMEOUT_S = 1800.0
 
 
-class GenerationShelf:
+class RemoteGenerations:
     """The generations of one dataset in a bucket."""
 
     def __init__(self, store: ObjectStore, dataset: str) -> None:
@@ -38,12 +38,12 @@ class GenerationShelf:
         return tuple(sorted(int(match[1]) for match in found if match))
 
     def generation(self, number: int) -> Generation:
-        """What the sidecar in the bucket says. Raises ObjectMissingError or ServingBrokenError."""
+        """Read the sidecar of a generation from the bucket. Raises ObjectMissingError or ServingBrokenError."""
         key = self._sidecar_key(number)
         found = self._store.read(key)
         if found is None:
             raise ObjectMissingError(
-                f"{self._store.bucket.url(key)} is not there; `materia serving push` on the host that has it brings it"
+                f"{self._store.bucket.url(key)} is missing; run `materia serving push` on a host that has it"
             )
         return Generation.from_json(found.data.decode(errors="replace"), Path(self._store.bucket.url(key)))
 
@@ -53,14 +53,14 @@ class GenerationShelf:
         return self.generation(numbers[-1]) if numbers else None
 
     def holds(self, generation: Generation) -> bool:
-        """Whether a generation is in the bucket, under whatever number."""
+        """Whether a generation is in the bucket, under any number."""
         return any(self.generation(number).sha256 == generation.sha256 for number in reversed(self.numbers()))
 
     def push(self, generation: Generation, path: Path) -> Generation:
-        """Make a published generation the newest of the bucket; returns it under the number it has there.
+        """Upload a published generation as the newest of the bucket; return it with its number there.
 
-        Nothing happens when it is the newest. Raises LostRaceError when another machine pushed one meanwhile;
-        then that one stays.
+        Does nothing when it is the newest already. Raises LostRaceError when another machine pushed one meanwhile;
+        that one stays.
         """
         newest = self.newest()
         if newest is not None and newest.sha256 == generation.sha256:
@@ -75,21 +75,22 @@ class GenerationShelf:
             return there
         self._store.delete(database)
         raise LostRaceError(
-            f"{self._store.bucket.url(sidecar)} was pushed by another machine meanwhile (made "
-            f"{there.created_at:%Y-%m-%d %H:%M} UTC); this generation was not. Run again: the newer of both is kept"
+            f"{self._store.bucket.url(sidecar)} was pushed by another machine meanwhile (created "
+            f"{there.created_at:%Y-%m-%d %H:%M} UTC); this generation was not pushed. Run again: the newer one is kept"
         )
 
     def pull(self, generation: Generation, serving: ServingStore) -> Generation:
-        """Fetch a generation, verify it and serve it; returns it under the number it has here.
+        """Download a generation, verify it and serve it; return it with its number here.
 
-        One that is here already is served again. The caller holds the writer's lock. Raises ObjectDamagedError,
-        ObjectUnavailableError (call again to resume) or ServingBrokenError; the served one stays then.
+        A generation that exists here already is served again. The caller holds the writer's lock. Raises
+        ObjectDamagedError, ObjectUnavailableError (call again to resume) or ServingBrokenError; then the served
+        generation stays.
         """
         if (here := copy_of(generation, serving)) is not None:
             return serving.rollback(here.number)
         number = max(generation.number, serving.next_number())
         building = serving.building_path(number)
-        # Of a name that does not depend on the number given here, so that a later call finds what has arrived.
+        # The name does not depend on the local number, so that a later call can resume the download.
         arriving = serving.serving_path.with_name(f"{serving.serving_path.stem}.arriving")
         object_download.download(
             self._store,
@@ -106,7 +107,7 @@ class GenerationShelf:
         return published
 
     def check(self, generation: Generation, workspace: Path) -> None:
-        """Fetch a generation of the bucket and compare its sha256. Raises ObjectMissingError or ObjectDamagedError."""
+        """Download a generation and compare its sha256. Raises ObjectMissingError or ObjectDamagedError."""
         path = workspace / f"generation-{generation.sha256[:16]}.check"
         try:
             object_download.download(
@@ -120,13 +121,13 @@ class GenerationShelf:
             path.unlink(missing_ok=True)
 
     def url(self, generation: Generation) -> str:
-        """Where the database file of a generation is."""
+        """Return the URL of a generation's database file."""
         return self._store.bucket.url(self._database_key(generation))
 
     def restore(self, number: int, serving: ServingStore) -> str:
-        """Upload a damaged generation again from its copy here or, without one, withdraw it from the bucket.
+        """Upload a damaged generation again from its local copy or, without one, delete it from the bucket.
 
-        Returns what was done. A withdrawn one is followed by the next that a host pushes.
+        Returns a description of what was done.
         """
         generation = self.generation(number)
         here = copy_of(generation, serving)
@@ -156,5 +157,5 @@ class GenerationShelf:
 
 
 def copy_of(generation: Generation, serving: ServingStore) -> Generation | None:
-    """The very same generation on this host, whatever its number here."""
+    """Return the generation with the same sha256 on this host, under any number."""
     return next((here for here in serving.generations() if here.sha256 == generation.sha256), None)

@@ -1,9 +1,9 @@
-"""A cell: a process of its own that runs what a person typed, within bounds that DuckDB alone does not keep.
+"""Run user SQL in a separate process, with time and memory limits that DuckDB alone does not enforce.
 
-A query can be stopped, and its memory counted, only between two pieces of DuckDB's work, and one call of a function
-is one piece: `levenshtein` of two long texts runs for hours, `repeat` takes gigabytes that no limit counts, and
-`json_structure` of a deeply nested text ends the process (measured, DuckDB 1.5.5). So such a query runs where the
-kernel bounds its memory and where it can be killed, and whoever asked gets a typed error.
+DuckDB checks for interrupts and memory use only between two tasks, and one function call is one task: `levenshtein`
+of two long texts runs for hours, `repeat` allocates gigabytes that no limit counts, and `json_structure` of a deeply
+nested text crashes the process (measured, DuckDB 1.5.5). In a child process the kernel limits the memory, the query
+can be killed, and the caller gets a typed error.
 """
 
 import json
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FRAME = struct.Struct(">cQ")
-"""What comes before each piece of an answer: its kind, and its length in bytes."""
+"""Header of each message of an answer: its kind and its length in bytes."""
 GENERATION, SCHEMA, ROWS, ERROR, END = b"G", b"S", b"R", b"E", b"Z"
 GRACE_S = 2.0
-"""A query that was asked to stop is killed so much later."""
-WORN_BYTES = 256 << 20
-"""A process with so much resident memory is worn; a fresh one takes 100 MiB."""
+"""Seconds between an interrupt and the kill."""
+RECYCLE_BYTES = 256 << 20
+"""A process with more resident memory is replaced; a fresh one takes 100 MiB."""
 START_S = 60.0
-"""The longest that a process may take to open what is served."""
+"""Timeout for the child to open the served generation."""
 
 
 @dataclass(frozen=True)
-class CellAnswer:
-    """The answer to one query, which may not be there yet, and the generation that it comes from."""
+class SandboxAnswer:
+    """The answer to one query, possibly still running, and the generation it reads."""
 
     generation: Generation
     read: "Callable[[], tuple[pa.Schema, Iterator[pa.RecordBatch]]]"
-    """Waits for the answer to begin: its columns, and its rows as they come. To be called once."""
+    """Wait for the first data; return the schema and an iterator over the batches. Call it once."""
 
 
 @dataclass(eq=False, slots=True)
-class _Asked:
-    """One query that is under way."""
+class _RunningQuery:
+    """The state of one running query."""
 
     timeout_s: float
     is_late: bool = False
@@ -56,118 +56,118 @@ class _Asked:
 
 
 class _ProcessLostError(QueryError):
-    """The process ended of itself."""
+    """The child process exited during a query."""
 
 
-class Cell:
-    """Runs queries on what is served at `serving_path`, one at a time; the next query replaces a process that was lost.
+class Sandbox:
+    """Runs queries on the generation served at `serving_path`, one at a time; restarts a child that exited.
 
-    `memory_bytes` is what a query may take. The process begins at once, so that it is ready when it is needed, and
-    it ends with this one.
+    `memory_bytes` is the memory limit of a query. The child starts at once, so that it is ready for the first query,
+    and ends with this process.
     """
 
     def __init__(self, serving_path: Path, *, memory_bytes: int, threads: int = 0) -> None:
         self.serving_path, self.memory_bytes = serving_path, memory_bytes
-        # Nothing is imported from where we happen to be.
+        # -I: import nothing from the working directory.
         python = (sys.executable, "-I", "-X", "utf8", "-m", "dataflows.serving.sandbox_child")
         self._command = (*python, str(serving_path), str(memory_bytes), str(threads))
         self._busy = threading.Lock()  # held while a query runs
         self._lock = threading.Lock()  # guards what follows; held for moments
-        self._asked: _Asked | None = None
+        self._running: _RunningQuery | None = None
         self._closed = False
-        self._child = self._begun()
+        self._child = self._start_child()
 
     @contextmanager
-    def answer(self, sql: str, *, timeout_s: float, within: Generation | None = None) -> Iterator[CellAnswer]:
-        """Run one statement that only reads, on the newest generation or on `within`, which answered before.
+    def answer(self, sql: str, *, timeout_s: float, within: Generation | None = None) -> Iterator[SandboxAnswer]:
+        """Run one read-only statement on the newest generation, or on `within`, the generation of an earlier answer.
 
         Raises QueryRefusedError, QueryTimeoutError, QueryError, ServingMissingError or ServingBrokenError, also while
-        the batches are read. What has not been read when the block ends is given up.
+        the batches are read. Leaving the block cancels what has not been read.
         """
         with self._busy:
             order = {"sql": sql, "timeout_s": timeout_s, "within": within and within.sha256}
-            asked, pieces, told = self._opened(order)
+            query, pieces, sidecar = self._open_with_retry(order)
             try:
-                generation = Generation.from_json(told, self.serving_path)
-                with self._ended_after(timeout_s + GRACE_S, asked):
-                    yield CellAnswer(generation, partial(self._read, asked, pieces))
+                generation = Generation.from_json(sidecar, self.serving_path)
+                with self._kill_after(timeout_s + GRACE_S, query):
+                    yield SandboxAnswer(generation, partial(self._read, query, pieces))
             finally:
-                if not asked.is_over:
-                    self._end(asked)
+                if not query.is_over:
+                    self._kill_if_running(query)
                     self._child.wait()
 
     def interrupt(self) -> None:
-        """Stop the query that runs, if any; from any thread, returns at once."""
+        """Cancel the running query, if any. Callable from any thread; returns at once."""
         with self._lock:
-            asked = self._asked
-            if asked is not None and not asked.is_over:
-                self._tell({"interrupt": True})
-                _later(GRACE_S, self._end, asked)
+            query = self._running
+            if query is not None and not query.is_over:
+                self._send({"interrupt": True})
+                _start_timer(GRACE_S, self._kill_if_running, query)
 
     @property
-    def is_worn(self) -> bool:
-        """Whether earlier queries left so much memory taken that a new process serves better; False off Linux."""
+    def needs_recycling(self) -> bool:
+        """Whether earlier queries left so much memory allocated that a new process is better; False outside Linux."""
         try:
             pages = int(Path(f"/proc/{self._child.pid}/statm").read_text().split()[1])
         except (OSError, IndexError):
             return False
-        return pages * resource.getpagesize() > WORN_BYTES
+        return pages * resource.getpagesize() > RECYCLE_BYTES
 
     def close(self) -> None:
-        """End the process, and with it the query that runs; idempotent."""
+        """Kill the child and its running query; idempotent."""
         with self._lock:
             self._closed = True
-            self._reap()
+            self._kill_child()
 
-    def _begun(self) -> "subprocess.Popen[bytes]":
-        # No setting and no secret is inherited.
+    def _start_child(self) -> "subprocess.Popen[bytes]":
+        # The child inherits no settings and no secrets.
         return subprocess.Popen(
             self._command, env={}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
-    def _opened(self, order: dict[str, Any]) -> tuple[_Asked, IO[bytes], bytes]:
-        """The query, and the generation that its process has opened for it.
+    def _open_with_retry(self, order: dict[str, Any]) -> tuple[_RunningQuery, IO[bytes], bytes]:
+        """Send a query and wait until the child has opened a generation for it.
 
-        What earlier queries left may leave too little memory for that, so a process that is lost here is replaced once.
+        Leftovers of earlier queries may leave too little memory, so a child that exits here is replaced once.
         """
         try:
-            return self._asked_and_opened(order)
+            return self._open(order)
         except _ProcessLostError:
-            return self._asked_and_opened(order)
+            return self._open(order)
 
-    def _asked_and_opened(self, order: dict[str, Any]) -> tuple[_Asked, IO[bytes], bytes]:
-        asked, pieces = self._ask(order)
-        with self._ended_after(START_S, asked):
-            return asked, pieces, self._next(asked, pieces)
+    def _open(self, order: dict[str, Any]) -> tuple[_RunningQuery, IO[bytes], bytes]:
+        query, pieces = self._send_query(order)
+        with self._kill_after(START_S, query):
+            return query, pieces, self._next(query, pieces)
 
-    def _ask(self, order: dict[str, Any]) -> tuple[_Asked, IO[bytes]]:
+    def _send_query(self, order: dict[str, Any]) -> tuple[_RunningQuery, IO[bytes]]:
         with self._lock:
             if self._closed:
-                raise ReaderClosedError(f"the cell of {self.serving_path} is closed")
+                raise ReaderClosedError(f"the sandbox of {self.serving_path} is closed")
             if self._child.poll() is not None:
-                self._reap()
-                self._child = self._begun()
-            self._asked = _Asked(order["timeout_s"])
-            self._tell(order)
+                self._kill_child()
+                self._child = self._start_child()
+            self._running = _RunningQuery(order["timeout_s"])
+            self._send(order)
             assert self._child.stdout is not None
-            return self._asked, self._child.stdout
+            return self._running, self._child.stdout
 
-    def _tell(self, order: dict[str, Any]) -> None:
-        """Say something to the process; one that is gone is noticed when its answer is read."""
+    def _send(self, order: dict[str, Any]) -> None:
+        """Write an order to the child. If the child is gone, reading its answer fails."""
         assert self._child.stdin is not None
         with suppress(OSError, ValueError):
             self._child.stdin.write(json.dumps(order).encode() + b"\n")
             self._child.stdin.flush()
 
-    def _read(self, asked: _Asked, pieces: IO[bytes]) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
+    def _read(self, query: _RunningQuery, pieces: IO[bytes]) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
         import pyarrow as pa
 
-        schema = pa.ipc.read_schema(pa.py_buffer(self._next(asked, pieces)))
-        rest = iter(partial(self._next, asked, pieces), b"")
+        schema = pa.ipc.read_schema(pa.py_buffer(self._next(query, pieces)))
+        rest = iter(partial(self._next, query, pieces), b"")
         return schema, (pa.ipc.open_stream(piece).read_next_batch() for piece in rest)
 
-    def _next(self, asked: _Asked, pieces: IO[bytes]) -> bytes:
-        """The next piece of the answer, empty at its end; raises the error that it ended in."""
+    def _next(self, query: _RunningQuery, pieces: IO[bytes]) -> bytes:
+        """Return the next message of the answer, empty at its end; raise the error that the child reports."""
         try:
             head = pieces.read(FRAME.size)
             kind, size_bytes = FRAME.unpack(head)
@@ -175,42 +175,42 @@ class Cell:
             if len(piece) < size_bytes:
                 raise EOFError
         except (struct.error, EOFError, OSError, ValueError) as error:
-            raise self._lost(asked) from error
-        asked.is_over = kind in (ERROR, END)
+            raise self._wait_and_explain(query) from error
+        query.is_over = kind in (ERROR, END)
         if kind == ERROR:
-            told = json.loads(piece)
-            raise getattr(errors, told["kind"])(told["text"])
+            failure = json.loads(piece)
+            raise getattr(errors, failure["kind"])(failure["text"])
         return piece
 
-    def _lost(self, asked: _Asked) -> errors.ServingError:
-        """Why the process is gone; it is, when this returns."""
-        asked.is_over = True
+    def _wait_and_explain(self, query: _RunningQuery) -> errors.ServingError:
+        """Wait for the child to exit and return the error that explains it."""
+        query.is_over = True
         code = self._child.wait()
-        if asked.is_late:
-            return QueryTimeoutError(f"the query was stopped after {asked.timeout_s:g} s; narrow it")
+        if query.is_late:
+            return QueryTimeoutError(f"the query was stopped after {query.timeout_s:g} s; narrow it")
         if self._closed:
-            return ReaderClosedError(f"the cell of {self.serving_path} was closed")
+            return ReaderClosedError(f"the sandbox of {self.serving_path} was closed")
         return _ProcessLostError(
-            f"the query ended the process that ran it (exit code {code}), most likely for want of memory or by a "
-            "text nested too deeply; write it more simply"
+            f"the query ended the process that ran it (exit code {code}), most likely out of memory or a text "
+            "nested too deeply; simplify the query"
         )
 
     @contextmanager
-    def _ended_after(self, within_s: float, asked: _Asked) -> Iterator[None]:
-        timer = _later(within_s, self._end, asked)
+    def _kill_after(self, within_s: float, query: _RunningQuery) -> Iterator[None]:
+        timer = _start_timer(within_s, self._kill_if_running, query)
         try:
             yield
         finally:
             timer.cancel()
 
-    def _end(self, asked: _Asked) -> None:
-        """Kill the process if that query still runs in it."""
+    def _kill_if_running(self, query: _RunningQuery) -> None:
+        """Kill the child if it still runs that query."""
         with self._lock:
-            if asked is self._asked and not asked.is_over:
-                asked.is_late = True
+            if query is self._running and not query.is_over:
+                query.is_late = True
                 self._child.kill()
 
-    def _reap(self) -> None:
+    def _kill_child(self) -> None:
         self._child.kill()
         self._child.wait()
         for pipe in filter(None, (self._child.stdin, self._child.stdout)):
@@ -218,8 +218,8 @@ class Cell:
                 pipe.close()
 
 
-def _later(after_s: float, work: Any, asked: _Asked) -> threading.Timer:
-    timer = threading.Timer(min(after_s, threading.TIMEOUT_MAX), work, (asked,))
+def _start_timer(after_s: float, work: Any, query: _RunningQuery) -> threading.Timer:
+    timer = threading.Timer(min(after_s, threading.TIMEOUT_MAX), work, (query,))
     timer.daemon = True
     timer.start()
     return timer

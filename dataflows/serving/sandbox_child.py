@@ -1,6 +1,6 @@
-"""The process of a cell: `python -m dataflows.serving.sandbox_child SERVING_PATH MEMORY_BYTES THREADS`.
+"""The child process of a sandbox: `python -m dataflows.serving.sandbox_child SERVING_PATH MEMORY_BYTES THREADS`.
 
-It reads orders, a JSON line each, and writes answers in pieces (`cell.FRAME`). It ends when nobody is left to ask.
+It reads orders as JSON lines and writes answers as framed messages (`sandbox.FRAME`). It exits when stdin closes.
 """
 
 import json
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 2048
 MAX_PIECE_BYTES = 64 << 20
-"""No piece of an answer is larger, so that whoever reads it needs little memory."""
+"""Size limit of one message, so that the reader needs little memory."""
 _MIB = 1 << 20
 _UNCOUNTED_BYTES = 512 * _MIB
-"""What DuckDB and Arrow need beside what DuckDB counts."""
+"""Memory of DuckDB and Arrow that DuckDB does not count."""
 
 
-class Answerer:
-    """Answers one query after another; holds the generation that answered last."""
+class QueryRunner:
+    """Runs one query after another; keeps the last generation open."""
 
     def __init__(self, serving_path: Path, memory_bytes: int, threads: int, answers_fd: int) -> None:
         self._reader = ServingReader(serving_path, memory_limit_bytes=memory_bytes, threads=threads or None)
@@ -41,18 +41,18 @@ class Answerer:
         self._deadlines = Deadlines()
         self._deadline: Deadline | None = None
         self._is_stopped = False
-        self._held = ExitStack()
+        self._open_generation = ExitStack()
         self._cursor: DuckDBPyConnection | None = None
         self._generation: Generation | None = None
 
     def interrupt(self) -> None:
-        """Stop the query that is being answered, even if DuckDB has yet to begin it; from another thread."""
+        """Cancel the running query, even before DuckDB starts it. Called from another thread."""
         self._is_stopped = True
         if (deadline := self._deadline) is not None:
             self._deadlines.advance(deadline)
 
     def answer(self, order: dict[str, Any]) -> None:
-        """Run one query and write its answer to the end."""
+        """Run one query and write its whole answer."""
         self._is_stopped = False
         try:
             cursor, generation = self._generation_of(order["within"])
@@ -64,11 +64,11 @@ class Answerer:
             self._write(ERROR, json.dumps({"kind": type(error).__name__, "text": str(error)}).encode())
 
     def _generation_of(self, sha256: str | None) -> "tuple[DuckDBPyConnection, Generation]":
-        """The newest generation; with `sha256` that very one, which was asked before."""
+        """Open the newest generation, or return the open one when it has this `sha256`."""
         if self._cursor is not None and self._generation is not None and sha256 == self._generation.sha256:
             return self._cursor, self._generation
-        self._held.close()
-        self._cursor, self._generation = self._held.enter_context(self._reader.cursor())
+        self._open_generation.close()
+        self._cursor, self._generation = self._open_generation.enter_context(self._reader.cursor())
         if sha256 is not None and sha256 != self._generation.sha256:
             raise QueryError("the generation that answered before is no longer served; run the query again")
         return self._cursor, self._generation
@@ -85,7 +85,7 @@ class Answerer:
             for batch in batches:
                 self._write_rows(batch)
         except duckdb.InterruptException as error:
-            raise self._stopped(timeout_s) from error
+            raise self._stop_error(timeout_s) from error
         except duckdb.PermissionException as error:
             raise QueryRefusedError(str(error)) from error
         except (duckdb.OutOfMemoryException, MemoryError) as error:
@@ -97,15 +97,15 @@ class Answerer:
             raise ServingBrokenError(f"{self._reader.serving_path} cannot be read: {error}") from error
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
-        except OSError as error:  # how Arrow reports what DuckDB says in mid-stream
+        except OSError as error:  # Arrow wraps DuckDB errors in the middle of a stream
             if "INTERRUPT" in str(error):
-                raise self._stopped(timeout_s) from error
+                raise self._stop_error(timeout_s) from error
             raise QueryError(_first_line(error)) from error
         finally:
             self._deadline = None
             self._deadlines.stop(deadline)
 
-    def _stopped(self, timeout_s: float) -> QueryError:
+    def _stop_error(self, timeout_s: float) -> QueryError:
         if self._is_stopped:
             return QueryError("the query was stopped")
         return QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it, or raise the limit")
@@ -133,33 +133,33 @@ class Answerer:
 
 
 def main(arguments: list[str]) -> None:
-    """Answer until standard input ends."""
+    """Run queries until standard input ends."""
     serving_path, memory_bytes, threads = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     answers_fd = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints is no answer
-    import duckdb  # noqa: F401 (before the bound: what it takes is not the query's)
+    os.dup2(2, 1)  # output of libraries must not mix with the answer
+    import duckdb  # noqa: F401 (before the limit is set, so that imports do not count)
     import pyarrow  # noqa: F401
 
-    _bound(memory_bytes)
-    answerer = Answerer(serving_path, memory_bytes, threads, answers_fd)
+    _limit_memory(memory_bytes)
+    runner = QueryRunner(serving_path, memory_bytes, threads, answers_fd)
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(answerer, orders), daemon=True).start()
+    threading.Thread(target=_read_orders, args=(runner, orders), daemon=True).start()
     while True:
-        answerer.answer(orders.get())
+        runner.answer(orders.get())
 
 
-def _listen(answerer: Answerer, orders: "queue.SimpleQueue[dict[str, Any]]") -> None:
+def _read_orders(runner: QueryRunner, orders: "queue.SimpleQueue[dict[str, Any]]") -> None:
     for line in sys.stdin.buffer:
         order = json.loads(line)
         if order.get("interrupt"):
-            answerer.interrupt()
+            runner.interrupt()
         else:
             orders.put(order)
-    os._exit(0)  # whatever the query is in: nobody is left to hear its answer
+    os._exit(0)  # the parent is gone; do not wait for the query
 
 
-def _bound(memory_bytes: int) -> None:
-    """Have the kernel refuse what DuckDB does not count; no core dump of the data when it ends the process."""
+def _limit_memory(memory_bytes: int) -> None:
+    """Set kernel limits: memory including what DuckDB does not count, and no core dump of the data."""
     taken_bytes = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     limit = taken_bytes + memory_bytes + _UNCOUNTED_BYTES
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]

@@ -76,7 +76,9 @@ def read_everything(path: Path) -> Verification:
         )
         return Verification(
             generation_number=facts.number if facts else None,
-            row_counts={table: _read(con, f"serving.{_named(table)}") for table in tables if table != "generation"},
+            row_counts={
+                table: _read(con, f"serving.{_quoted_name(table)}") for table in tables if table != "generation"
+            },
             macro_row_counts={
                 macro: _read(con, f"serving.{macro}(current_date)") for macro in AS_OF_MACROS if macro in macros
             },
@@ -91,7 +93,7 @@ def _names(con: "DuckDBPyConnection", sql: str) -> list[str]:
     return sorted(name for (name,) in con.execute(sql).fetchall())
 
 
-def _named(table: str) -> str:
+def _quoted_name(table: str) -> str:
     """A name as SQL quotes it: what is in the file was not necessarily put there by us."""
     return '"' + table.replace('"', '""') + '"'
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from dataflows.errors import ArchiveError
-from dataflows.files import disk_trouble, require_space, write_durably
-from dataflows.source.http import Line, Patience, Transient
+from dataflows.files import disk_errors, require_space, write_durably
+from dataflows.source.http import HttpClient, RetryPolicy, Transient
 from dataflows.source.release import USER_AGENT, Release
 
 MAX_ZIP_BYTES = 1 << 30
@@ -129,27 +129,27 @@ class _Extent:
 class Archive:
     """A client of one archive. Safe for several threads; close it when done."""
 
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     user_agent: str = USER_AGENT
     progress: Callable[[int, int | None], None] = lambda received_bytes, total_bytes: None
     """Called while a download runs, with the bytes so far and the whole size where it is known."""
 
     def __post_init__(self) -> None:
-        self._line = Line(self.patience, self.user_agent)
+        self._http = HttpClient(self.retry_policy, self.user_agent)
 
     def close(self) -> None:
-        self._line.close()
+        self._http.close()
 
     def stop(self) -> None:
         """Interrupt what other threads ask of this archive; there it raises `line.Stopped`."""
-        self._line.stop()
+        self._http.stop()
 
     def probe(self, release: Release, *, by_get: bool = False) -> Probe:
         """Ask whether a release is posted, by HEAD and, where that is refused, by a GET of its first bytes.
 
         `by_get` leaves HEAD out. Raises ArchiveError when the archive can't be asked.
         """
-        return self._line.patiently(release.url, lambda: self._probe(release, by_get))
+        return self._http.retry(release.url, lambda: self._probe(release, by_get))
 
     def sniffed(self, probe: Probe) -> Probe:
         """The same probe after a look at the first bytes: an error page sent as 200 is not a release."""
@@ -165,7 +165,7 @@ class Archive:
 
         None when the file is not posted or ends before. Raises ArchiveError.
         """
-        return self._line.patiently(release.url, lambda: self._piece(release.url, start_bytes, count))
+        return self._http.retry(release.url, lambda: self._piece(release.url, start_bytes, count))
 
     def download(self, release: Release, path: Path) -> Download:
         """Fetch a release to `path`, going on from what a broken attempt, or a killed run, left there.
@@ -173,16 +173,16 @@ class Archive:
         Raises ArchiveError, and DiskSpaceError or LandingError for the disk; then what was received so far stays
         for the next try, unless it is known to be worthless.
         """
-        deadline = time.monotonic() + self.patience.download_s
-        return self._line.patiently(release.url, lambda: self._download(release.url, path, deadline))
+        deadline = time.monotonic() + self.retry_policy.download_s
+        return self._http.retry(release.url, lambda: self._download(release.url, path, deadline))
 
     def _probe(self, release: Release, by_get: bool) -> Probe:
         if not by_get:
-            with self._line.answer("HEAD", release.url, {}, self.patience.question_s) as response:
+            with self._http.open_response("HEAD", release.url, {}, self.retry_policy.probe_s) as response:
                 if response.status_code in (200, *_NOT_POSTED):
                     return _judge(release, response, "HEAD")
         for headers in ({"Range": f"bytes=0-{len(_ZIP_START) - 1}"}, {}):
-            with self._line.answer("GET", release.url, headers, self.patience.question_s) as response:
+            with self._http.open_response("GET", release.url, headers, self.retry_policy.probe_s) as response:
                 if headers and response.status_code in _NO_RANGE:
                     continue
                 probe = _judge(release, response, "GET")
@@ -191,7 +191,7 @@ class Archive:
 
     def _piece(self, url: str, start_bytes: int, count: int) -> Piece | None:
         for headers in ({"Range": f"bytes={start_bytes}-{start_bytes + count - 1}"}, {}):
-            with self._line.answer("GET", url, headers, self.patience.question_s) as response:
+            with self._http.open_response("GET", url, headers, self.retry_policy.probe_s) as response:
                 if response.status_code in (*_NOT_POSTED, 416):
                     return None
                 if headers and response.status_code in _NO_RANGE:
@@ -204,7 +204,7 @@ class Archive:
     def _download(self, url: str, path: Path, deadline: float) -> Download:
         have_bytes, held = _resumable(path, url)
         headers = {"Range": f"bytes={have_bytes}-", "If-Range": held.if_range or ""} if held else {}
-        with self._line.answer("GET", url, headers, deadline - time.monotonic()) as response:
+        with self._http.open_response("GET", url, headers, deadline - time.monotonic()) as response:
             if held and _is_unfit(response, have_bytes, held):
                 path.unlink()
                 raise Transient("the rest of another file, or no rest at all, was sent")
@@ -225,7 +225,7 @@ class Archive:
 
     def _receive(self, response: httpx.Response, path: Path, extent: _Extent) -> None:
         received_bytes = extent.start_bytes
-        with disk_trouble(path), path.open("ab") as target:
+        with disk_errors(path), path.open("ab") as target:
             # No chunk size: httpx would hold bytes back until it is reached, and a drip would look like silence.
             for chunk in response.iter_raw():
                 target.write(chunk)
@@ -263,8 +263,8 @@ def _first(response: httpx.Response, count: int) -> bytes:
 def _identity(response: httpx.Response) -> Identity:
     total = _length(response)
     if response.status_code == 206:
-        told = response.headers.get("Content-Range", "").rpartition("/")[2]
-        total = int(told) if re.fullmatch("[0-9]{1,19}", told) else None
+        total_text = response.headers.get("Content-Range", "").rpartition("/")[2]
+        total = int(total_text) if re.fullmatch("[0-9]{1,19}", total_text) else None
     return Identity(response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
 
 
@@ -298,7 +298,7 @@ def _validators_path(path: Path) -> Path:
 
 def _begin(path: Path, validators: Validators) -> None:
     """Start a download afresh: first without old bytes, lest they pass for the new file's when this is killed."""
-    with disk_trouble(path):
+    with disk_errors(path):
         path.unlink(missing_ok=True)
         write_durably(_validators_path(path), json.dumps(asdict(validators)))
         path.touch()

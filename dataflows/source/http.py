@@ -1,8 +1,8 @@
 """HTTP client with retries and a hard deadline per request.
 
-Transient failures (connection trouble, 408, 429, 5xx) are retried with backoff and jitter, everything else is not.
-httpx bounds each wait for bytes but no request as a whole, so each request has a connection of its own, which a
-timer, or `stop`, can cut.
+Transient failures (connection errors, 408, 429, 5xx) are retried with backoff and jitter, everything else is not.
+httpx limits each wait for bytes but not the whole request, so each request has its own connection, which a timer or
+`stop` can cut.
 """
 
 import random
@@ -30,27 +30,27 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a caller puts up with a bad line."""
+class RetryPolicy:
+    """Retries and timeouts of the archive client."""
 
     attempts: int = 5
     first_pause_s: float = 0.5
     longest_pause_s: float = 30.0
-    silence_s: float = 30.0
-    """The longest wait for the next bytes."""
-    question_s: float = 60.0
-    """The longest that one question about a release may take."""
+    idle_s: float = 30.0
+    """Timeout for the next bytes."""
+    probe_s: float = 60.0
+    """Deadline of one probe request."""
     download_s: float = 3600.0
-    """The longest a whole download may take, so that a drip does not hold a run for ever."""
+    """Deadline of a whole download, so that a very slow server cannot block a run."""
 
     def pause_s(self, attempt: int, retry_after_s: float | None) -> float:
-        """How long to wait after failed attempt number `attempt` (from 0), jittered so that clients part."""
+        """Return the jittered pause in seconds after failed attempt number `attempt` (from 0)."""
         backoff_s = self.first_pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
         return min(max(backoff_s, retry_after_s or 0.0), self.longest_pause_s)
 
 
 class Transient(Exception):
-    """Worth another try."""
+    """A failure that may pass; the request is retried."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -58,120 +58,126 @@ class Transient(Exception):
 
 
 class Stopped(KeyboardInterrupt):
-    """Another thread called `stop`: this one is interrupted with it, whatever it was waiting for."""
+    """Raised in every thread that uses the client after another thread called `stop`."""
 
 
-class Line:
-    """An HTTP client with patience. Safe for several threads; close it when done."""
+class HttpClient:
+    """HTTP client with retries and deadlines. Safe for several threads; close it when done."""
 
-    def __init__(self, patience: Patience, user_agent: str = USER_AGENT) -> None:
-        self.patience = patience
+    def __init__(self, retry_policy: RetryPolicy, user_agent: str = USER_AGENT) -> None:
+        self.retry_policy = retry_policy
         self._client = httpx.Client(
-            timeout=httpx.Timeout(patience.silence_s),
+            timeout=httpx.Timeout(retry_policy.idle_s),
             headers={"Accept-Encoding": "identity", "User-Agent": user_agent},
             limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0),
         )
-        self._cords: set[_Cord] = set()
+        self._connections: set[_Connection] = set()
         self._stopped = threading.Event()
 
     def close(self) -> None:
         self._client.close()
 
     def stop(self) -> None:
-        """End every request and every pause at once; these, and all later ones, raise Stopped."""
+        """Cancel every request and pause at once; these and all later ones raise Stopped."""
         self._stopped.set()
-        for cord in tuple(self._cords):
-            cord.cut()
+        for connection in tuple(self._connections):
+            connection.cut()
 
-    def patiently(self, url: str, attempt: Callable[[], _T]) -> _T:
-        """What `attempt` returns, tried again while that makes sense; raises ArchiveError when it no longer does."""
-        for number in range(self.patience.attempts):
+    def retry(self, url: str, attempt: Callable[[], _T]) -> _T:
+        """Call `attempt` until it succeeds; raise ArchiveError when it fails for good or attempts run out."""
+        for number in range(self.retry_policy.attempts):
             try:
                 return attempt()
             except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
                 raise ArchiveError(f"{error} ({url}); check PSD_ARCHIVE_URL") from error
             except (Transient, httpx.TransportError) as error:
                 failure = error
-                if _is_mistrust(error):
-                    raise ArchiveError(f"its certificate is not to be trusted: {error} ({url})") from error
-                if number < self.patience.attempts - 1:
-                    pause_s = self.patience.pause_s(number, getattr(error, "retry_after_s", None))
+                if _is_certificate_error(error):
+                    raise ArchiveError(
+                        f"certificate verification failed: {error} ({url}); check PSD_ARCHIVE_URL"
+                    ) from error
+                if number < self.retry_policy.attempts - 1:
+                    pause_s = self.retry_policy.pause_s(number, getattr(error, "retry_after_s", None))
                     if self._stopped.wait(pause_s):
                         raise Stopped from error
         reason = str(failure) or type(failure).__name__
         raise ArchiveError(
-            f"{reason}, {self.patience.attempts} times in a row ({url}); try again later, "
+            f"{reason}, {self.retry_policy.attempts} times in a row ({url}); try again later, "
             "or set PSD_ARCHIVE_URL if the archive moved"
         ) from failure
 
     @contextmanager
-    def answer(self, method: str, url: str, headers: dict[str, str], within_s: float) -> Iterator[httpx.Response]:
-        """One answer, after redirects within the host; its body must be read within `within_s`.
+    def open_response(
+        self, method: str, url: str, headers: dict[str, str], within_s: float
+    ) -> Iterator[httpx.Response]:
+        """Yield one response, after redirects within the host; its body must be read within `within_s`.
 
-        Raises Transient and httpx.TransportError for what may pass (see `patiently`), else ArchiveError. HEAD raises
-        no Transient: servers refuse it with any status, and the GET that follows tells whether that was meant.
+        Raises Transient and httpx.TransportError for what may pass (see `retry`), else ArchiveError. HEAD raises
+        no Transient: servers refuse HEAD with any status, and the GET that follows shows the real one.
         """
-        here, deadline = url, time.monotonic() + within_s
+        current_url, deadline = url, time.monotonic() + within_s
         for _ in range(_MAX_REDIRECTS + 1):
             with (
-                self._cuttable(url, within_s, deadline) as trace,
-                self._client.stream(method, here, headers=headers, extensions={"trace": trace}) as response,
+                self._cut_at_deadline(url, within_s, deadline) as trace,
+                self._client.stream(method, current_url, headers=headers, extensions={"trace": trace}) as response,
             ):
                 if response.status_code in _TRANSIENT and method != "HEAD":
                     raise Transient(f"HTTP {response.status_code}", _retry_after_s(response))
                 if not response.has_redirect_location:
                     yield response
                     return
-                here = _redirected(url, here, response.headers["Location"])
+                current_url = _resolve_redirect(url, current_url, response.headers["Location"])
         raise ArchiveError(f"{url} redirects more than {_MAX_REDIRECTS} times")
 
     @contextmanager
-    def _cuttable(self, url: str, within_s: float, deadline: float) -> Iterator[Callable[[str, Any], None]]:
-        """Cut the request that runs inside at its deadline; yields what httpx is to call when it connects."""
-        cord = _Cord()
-        timer = threading.Timer(max(deadline - time.monotonic(), 0), cord.cut)
+    def _cut_at_deadline(self, url: str, within_s: float, deadline: float) -> Iterator[Callable[[str, Any], None]]:
+        """Cut the enclosed request at its deadline; yield the trace callback for httpx."""
+        connection = _Connection()
+        timer = threading.Timer(max(deadline - time.monotonic(), 0), connection.cut)
         timer.daemon = True
-        self._cords.add(cord)
+        self._connections.add(connection)
         timer.start()
         try:
             if self._stopped.is_set():
                 raise Stopped
             try:
-                yield cord.note
+                yield connection.note
             except httpx.TransportError as error:
-                self._explain_cut(cord, url, within_s, error)
+                self._explain_cut(connection, url, within_s, error)
                 raise
-            # A body that only the connection's end delimits looks whole when it was cut.
-            self._explain_cut(cord, url, within_s)
+            # A body without Content-Length looks complete when the connection was cut.
+            self._explain_cut(connection, url, within_s)
         finally:
             timer.cancel()
-            self._cords.discard(cord)
-            cord.close()
+            self._connections.discard(connection)
+            connection.close()
 
-    def _explain_cut(self, cord: "_Cord", url: str, within_s: float, error: Exception | None = None) -> None:
+    def _explain_cut(
+        self, connection: "_Connection", url: str, within_s: float, error: Exception | None = None
+    ) -> None:
         if self._stopped.is_set():
             raise Stopped from error
-        if cord.was_cut:
+        if connection.was_cut:
             raise ArchiveError(f"{url} took longer than {within_s:,.0f} s; try again later") from error
 
 
-class _Cord:
-    """The connection of one request, within reach of other threads."""
+class _Connection:
+    """The connection of one request; other threads can cut it."""
 
     def __init__(self) -> None:
         self.was_cut = False
         self._socket: socket.socket | None = None
 
     def note(self, event: str, info: Any) -> None:
-        """Called by httpx with what it does (its `trace` extension); here the connecting counts."""
+        """httpx calls this with each trace event; only the connect event matters."""
         if event == "connection.connect_tcp.complete":
-            # A second handle of the same connection: TLS takes the first one away.
+            # A duplicate handle: TLS detaches the first one.
             self._socket = info["return_value"].get_extra_info("socket").dup()
             if self.was_cut:
                 self.cut()
 
     def cut(self) -> None:
-        """End the connection; whoever reads from it sees its end at once."""
+        """Shut the connection down; a pending read ends at once."""
         self.was_cut = True
         if self._socket is not None:
             with suppress(OSError):  # it has ended already
@@ -182,31 +188,31 @@ class _Cord:
             self._socket.close()
 
 
-def _redirected(url: str, here: str, location: str) -> str:
+def _resolve_redirect(url: str, current_url: str, location: str) -> str:
     try:
-        there = urljoin(here, location)
-        asked, target = urlsplit(url), urlsplit(there)
+        target_url = urljoin(current_url, location)
+        asked, target = urlsplit(url), urlsplit(target_url)
         same_host = target.hostname == asked.hostname
         port, asked_port = target.port or _PORTS.get(target.scheme), asked.port or _PORTS.get(asked.scheme)
     except ValueError as error:
         raise ArchiveError(f"{url} redirects to {location!r}, which is no address") from error
     if not same_host:
-        raise ArchiveError(f"{url} redirects to another host, {there}; if the archive moved, set PSD_ARCHIVE_URL")
+        raise ArchiveError(f"{url} redirects to another host, {target_url}; if the archive moved, set PSD_ARCHIVE_URL")
     if target.scheme not in (asked.scheme, "https"):
-        raise ArchiveError(f"{url} redirects to {there}, which is less safe than {asked.scheme}")
+        raise ArchiveError(f"{url} redirects to {target_url}, which is less safe than {asked.scheme}")
     if port not in (asked_port, _PORTS["https"]):
-        raise ArchiveError(f"{url} redirects to another port, {there}; if the archive moved, set PSD_ARCHIVE_URL")
-    return there
+        raise ArchiveError(f"{url} redirects to another port, {target_url}; if the archive moved, set PSD_ARCHIVE_URL")
+    return target_url
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """The pause that a server asks for in seconds; a date there, which is rare, counts as no wish."""
+    """Seconds from the `Retry-After` header; None when it is absent or holds a date, which is rare."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else None
 
 
-def _is_mistrust(error: BaseException | None) -> bool:
-    """Whether a bad certificate is behind an error; trying again makes it no better."""
+def _is_certificate_error(error: BaseException | None) -> bool:
+    """Whether a failed certificate check caused an error; a retry does not help."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dataflows.errors import LandingError, SnapshotError
-from dataflows.files import disk_trouble, require_space
+from dataflows.files import disk_errors, require_space
 from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
 def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, int]:
     """Write the member to `csv_path`; returns its date and how many lines follow the header."""
     try:
-        with disk_trouble(csv_path), _Sips(zip_path) as file, zipfile.ZipFile(file) as archive:
+        with disk_errors(csv_path), _BoundedReads(zip_path) as file, zipfile.ZipFile(file) as archive:
             info = _only_csv(archive, zip_path, member)
             require_space(csv_path.parent, info.file_size * 5 // 4, f"unpacking {zip_path.name}")
-            with _opened(archive, info) as source, csv_path.open("wb") as target:
+            with _open_member(archive, info) as source, csv_path.open("wb") as target:
                 line_count = _copy_counting_lines(source, target, zip_path)
                 if source.tell() != info.file_size:
                     raise EOFError(f"{source.tell()} bytes unpacked, {info.file_size} announced")
@@ -126,7 +126,7 @@ def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, 
         raise SnapshotError(f"{zip_path} is damaged: {error}; it was not landed, extract again") from error
 
 
-class _Sips(io.FileIO):
+class _BoundedReads(io.FileIO):
     """A file that is read in small pieces only: `zipfile` reads a directory at once, however large it says it is."""
 
     def read(self, size: int | None = -1) -> bytes:
@@ -137,7 +137,7 @@ class _Sips(io.FileIO):
         return piece
 
 
-def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     try:
         return archive.open(info)
     except OSError as error:
@@ -192,7 +192,7 @@ def _copy_counting_lines(source: IO[bytes], target: IO[bytes], zip_path: Path) -
             raise SnapshotError(f"{zip_path}: row {line_count + 1} is longer than {_MAX_LINE_BYTES} bytes")
         rows = text.rstrip(_PADDING)
         kept = text[len(rows) :]
-        if refused := _refused(rows):
+        if refused := _refuse(rows):
             at, why = refused
             row = line_count + 1 + rows.count(b"\n", 0, at + 1)
             raise SnapshotError(f"{zip_path}: row {row} {why}")
@@ -203,7 +203,7 @@ def _copy_counting_lines(source: IO[bytes], target: IO[bytes], zip_path: Path) -
     return line_count
 
 
-def _refused(rows: bytes) -> tuple[int, str] | None:
+def _refuse(rows: bytes) -> tuple[int, str] | None:
     """Where rows first hold what no row may hold, and why it is refused."""
     found = [(at, why) for what, why in _REFUSED_BYTES if (at := rows.find(what)) >= 0]
     if not found and rows.endswith((b",", b'""')):

@@ -54,16 +54,16 @@ def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: 
 
 
 def _answer(sql: str, settings: Settings, timeout_s: float) -> "Answer":
-    """All rows of a query that ran in a cell; raises QueryError when they are too many to hold."""
-    from dataflows.serving.sandbox import Cell
+    """All rows of a query that ran in a sandbox; raises QueryError when they are too many to hold."""
+    from dataflows.serving.sandbox import Sandbox
 
-    with closing(Cell(settings.serving_path, memory_bytes=_memory_bytes())) as cell:
-        import pyarrow as pa  # while the cell begins
+    with closing(Sandbox(settings.serving_path, memory_bytes=_memory_bytes())) as sandbox:
+        import pyarrow as pa  # while the sandbox begins
 
         from dataflows.serving import Answer
 
         batches, size_bytes = [], 0
-        with cell.answer(sql, timeout_s=timeout_s) as answer:
+        with sandbox.answer(sql, timeout_s=timeout_s) as answer:
             schema, rows = answer.read()
             for batch in rows:
                 size_bytes += batch.nbytes

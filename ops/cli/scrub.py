@@ -22,9 +22,9 @@ def scrub(ctx: click.Context, as_json: bool) -> None:
 
     settings = Settings.from_environ()
     remote = remote_of(settings)
-    bucket, shelf = (remote.landing, remote.shelf) if remote else (None, None)
+    bucket, generations = (remote.landing, remote.generations) if remote else (None, None)
     checked = []
-    for each in scrub_all(settings, bucket, shelf, utc_now()):
+    for each in scrub_all(settings, bucket, generations, utc_now()):
         checked.append(each)
         if each.damage is not None and not as_json:
             click.echo(f"{each.kind} {each.where} is damaged: {each.damage.why}")

@@ -26,7 +26,7 @@ def push(number: int | None, as_json: bool) -> None:
     if not kept:
         raise ServingMissingError(f"there is no generation beside {settings.serving_path}; run `materia run-all`")
     here = serving.check(number or kept[-1].number)
-    there = remote.shelf.push(here, serving.path(here.number))
+    there = remote.generations.push(here, serving.path(here.number))
     _say(as_json, f"generation {here.number} is generation {there.number} of the bucket", there)
 
 
@@ -48,7 +48,7 @@ def pull(number: int | None, force: bool, as_json: bool) -> None:
 
     settings = Settings.from_environ()
     remote, serving = required_remote(settings), ServingStore(settings.serving_path)
-    wanted = remote.shelf.generation(number) if number else remote.shelf.newest()
+    wanted = remote.generations.generation(number) if number else remote.generations.newest()
     if wanted is None:
         raise ServingMissingError("the bucket holds no generation yet; `materia run-all` or `materia serving push`")
     if number is None and (here := copy_of(wanted, serving)) is not None and serving.served() is not None:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
-from dataflows.lakehouse.ducklake_settings import ducklake_of as parsed
+from dataflows.lakehouse.ducklake_settings import parse_ducklake as parsed
 from ops.config.table import Values
 
 
-def ducklake_of(values: Values) -> DuckLake | None:
+def parse_ducklake(values: Values) -> DuckLake | None:
     """The DuckLake that the settings name, None when they name none.
 
     Raises SettingsError when one of its settings is missing or wrong, also where it is the gateway and has none.

@@ -10,7 +10,7 @@ from dataflows.iceberg.catalog import CatalogAddress
 from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.stores import LakehouseFile
 from ops.config.iceberg import iceberg_of
-from ops.config.lakehouse import ducklake_of
+from ops.config.lakehouse import parse_ducklake
 from ops.config.object_storage import R2Settings, r2_of
 from ops.config.supervision import Supervision, supervision_of
 from ops.config.table import Values
@@ -93,7 +93,7 @@ class Settings:
             supervision=supervision_of(values),
             iceberg=iceberg_of(values),
             gateway=values["MATERIA_GATEWAY"],
-            ducklake=ducklake_of(values),
+            ducklake=parse_ducklake(values),
             ducklake_kept_for=timedelta(days=values["DUCKLAKE_KEEP_DAYS"]),
         )
 

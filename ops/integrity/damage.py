@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dataflows.errors import ServingError
 from dataflows.lakehouse.database_file import fault_of
-from dataflows.landing.damage import Part, look_over
+from dataflows.landing.damage import Part, find_damage
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import FOREIGN_NUMBER, Generation, read_sidecar
 from dataflows.serving.store import ServingStore
@@ -31,7 +31,7 @@ def look(settings: Settings) -> Iterator[Damage]:
     yield from lakehouse_damage(settings)
     if (lost := lost_half(settings)) and _is_older_than_served(settings):
         yield lost
-    for each in look_over(LocalLanding(settings.landing_dir), keeps_zips=settings.r2 is None):
+    for each in find_damage(LocalLanding(settings.landing_dir), keeps_zips=settings.r2 is None):
         yield Damage(
             _KINDS[each.part], str(each.path), each.why, each.path.stem if not each.snapshot else each.snapshot.key
         )

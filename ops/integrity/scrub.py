@@ -30,7 +30,7 @@ from ops.integrity.record import Damage, Kind, read_record, write_record
 
 if TYPE_CHECKING:
     from dataflows.landing.bucket import R2Landing
-    from dataflows.serving.remote import GenerationShelf
+    from dataflows.serving.remote import RemoteGenerations
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Checked:
 
 
 def scrub(
-    settings: Settings, bucket: "R2Landing | None", shelf: "GenerationShelf | None", now: datetime
+    settings: Settings, bucket: "R2Landing | None", generations: "RemoteGenerations | None", now: datetime
 ) -> Iterator[Checked]:
     """Read everything, yield each file as it is checked, and record what is damaged.
 
@@ -55,7 +55,7 @@ def scrub(
     before = read_record(settings)
     found: dict[str, Damage] = {}
     try:
-        for checked in _check_all(settings, bucket, shelf):
+        for checked in _check_all(settings, bucket, generations):
             if checked.damage is not None:
                 found[checked.where] = checked.damage
             yield checked
@@ -68,7 +68,9 @@ def scrub(
     write_record(settings, replace(before, verified_at=now, attempted_at=now, error="", damage=tuple(found.values())))
 
 
-def _check_all(settings: Settings, bucket: "R2Landing | None", shelf: "GenerationShelf | None") -> Iterator[Checked]:
+def _check_all(
+    settings: Settings, bucket: "R2Landing | None", generations: "RemoteGenerations | None"
+) -> Iterator[Checked]:
     with writer_lock(settings.lock_path, "scrub"):
         yield from _lakehouse(settings)
         yield from _generations(settings)
@@ -77,8 +79,8 @@ def _check_all(settings: Settings, bucket: "R2Landing | None", shelf: "Generatio
         yield Checked(each.kind, each.where, each)
     if bucket is not None:
         yield from _bucket_landing(bucket)
-    if shelf is not None:
-        yield from _newest_in_bucket(shelf, settings)
+    if generations is not None:
+        yield from _newest_in_bucket(generations, settings)
 
 
 def _lakehouse(settings: Settings) -> Iterator[Checked]:
@@ -144,16 +146,16 @@ def _bucket_landing(bucket: "R2Landing") -> Iterator[Checked]:
         yield Checked(Kind.BUCKET_ZIP, where, damage)
 
 
-def _newest_in_bucket(shelf: "GenerationShelf", settings: Settings) -> Iterator[Checked]:
-    newest = shelf.newest()
+def _newest_in_bucket(generations: "RemoteGenerations", settings: Settings) -> Iterator[Checked]:
+    newest = generations.newest()
     if newest is None:
         return
     try:
-        shelf.check(newest, settings.landing_dir / ".partial")
+        generations.check(newest, settings.landing_dir / ".partial")
         damage = None
     except (ObjectDamagedError, ObjectMissingError) as error:
-        damage = Damage(Kind.BUCKET_GENERATION, shelf.url(newest), _brief(error), str(newest.number))
-    yield Checked(Kind.BUCKET_GENERATION, shelf.url(newest), damage)
+        damage = Damage(Kind.BUCKET_GENERATION, generations.url(newest), _brief(error), str(newest.number))
+    yield Checked(Kind.BUCKET_GENERATION, generations.url(newest), damage)
 
 
 def _brief(error: Exception) -> str:

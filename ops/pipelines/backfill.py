@@ -81,7 +81,7 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
 
 def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDone]:
     """Land the months side by side; an interruption ends what is under way at once."""
-    archive = Archive(begun.request.patience, begun.settings.user_agent)
+    archive = Archive(begun.request.retry_policy, begun.settings.user_agent)
     done = []
     with closing(archive), ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, archive):
         landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, archive) for month in months]
@@ -110,7 +110,7 @@ def _land(begun: Job, month: Month, archive: Archive) -> MonthDone:
     try:
         with begun.recorder.step(str(month)) as note:
             try:
-                found = driver.execute(extract, "snapshot", inputs, given=given)
+                found = driver.execute(extract, "snapshot", inputs, overrides=given)
                 outcome = Outcome.LANDED if found.is_new else Outcome.KNOWN
                 done = MonthDone(month, outcome, described(found.snapshot))
             except NotPostedError:

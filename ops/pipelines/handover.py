@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dataflows.lakehouse.sync import LakehouseHandover
     from dataflows.landing.bucket import R2Landing
     from dataflows.serving.generation import Generation
-    from dataflows.serving.remote import GenerationShelf
+    from dataflows.serving.remote import RemoteGenerations
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Remote:
 
     landing: "R2Landing"
     lakehouse: "LakehouseHandover"
-    shelf: "GenerationShelf"
+    generations: "RemoteGenerations"
 
 
 def remote_of(settings: Settings) -> Remote | None:
@@ -45,14 +45,14 @@ def remote_of(settings: Settings) -> Remote | None:
     from dataflows.lakehouse.sync import LakehouseHandover
     from dataflows.landing.bucket import R2Landing
     from dataflows.objects.store import Bucket, ObjectStore
-    from dataflows.serving.remote import GenerationShelf
+    from dataflows.serving.remote import RemoteGenerations
 
     given = settings.r2
     store = ObjectStore(Bucket(given.endpoint, given.bucket, given.access_key, given.secret_key))
     return Remote(
         R2Landing(store, LocalLanding(settings.landing_dir)),
         LakehouseHandover(store, settings.dataset, settings.lakehouse_path, settings.sqlmesh_state_path),
-        GenerationShelf(store, settings.dataset),
+        RemoteGenerations(store, settings.dataset),
     )
 
 
@@ -101,13 +101,13 @@ def share_generations(remote: Remote | None, serving: ServingStore, max_row_loss
     from dataflows.serving.remote import copy_of
 
     with recorder.step("generations_shared") as note:
-        newest = remote.shelf.newest()
+        newest = remote.generations.newest()
         ours = serving.generations()[-1:]
         note.detail = "the newest is on both sides" if newest or ours else "none yet"
         here = copy_of(newest, serving) if newest else None
         if ours and (newest is None or _is_newer(remote, ours[0], newest, here)):
-            pushed = remote.shelf.push(ours[0], serving.path(ours[0].number))
-            remote.shelf.prune(REMOTE_GENERATIONS_KEPT)
+            pushed = remote.generations.push(ours[0], serving.path(ours[0].number))
+            remote.generations.prune(REMOTE_GENERATIONS_KEPT)
             note.detail = f"pushed generation {ours[0].number} as {pushed.number}"
         elif newest is not None and (here is None or here.number == serving.unserved()):
             note.detail = _taken(remote, serving, newest, max_row_loss)
@@ -117,7 +117,7 @@ def _is_newer(remote: Remote, ours: "Generation", newest: "Generation", here: "G
     """Whether ours is newer than the bucket's newest: by number where both are in one place, for clocks jump back."""
     if here is not None:
         return ours.number > here.number
-    return ours.created_at > newest.created_at and not remote.shelf.holds(ours)
+    return ours.created_at > newest.created_at and not remote.generations.holds(ours)
 
 
 def pull_checked(
@@ -134,7 +134,7 @@ def pull_checked(
             f"generation {wanted.number} of the bucket was refused, generation {served.number} stays served: "
             f"{'; '.join(faults)}. If that is right, `materia serving pull --force`"
         )
-    pulled = remote.shelf.pull(wanted, serving)
+    pulled = remote.generations.pull(wanted, serving)
     serving.prune(GENERATIONS_KEPT)
     return pulled
 

@@ -11,7 +11,7 @@ from typing import Any
 from dataflows.files import disk_refusal
 from dataflows.landing.local import Landing
 from dataflows.serving.store import ServingStore
-from dataflows.source.archive import Patience
+from dataflows.source.archive import RetryPolicy
 from dataflows.source.release import Month
 from ops.config.settings import Settings
 from ops.config.table import unknown_names
@@ -39,7 +39,7 @@ class Request:
     """The month the probe starts from; this month when None."""
     forced_reason: str | None = None
     """Why the gate is to let a worse generation through."""
-    patience: Patience = field(default_factory=Patience)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     progress: Progress = lambda received_bytes, total_bytes: None
     open_journal: Callable[[Path], Journal] = Journal
     """What records the run; a worker's also tells it to whoever follows."""
@@ -75,7 +75,7 @@ class Job:
         from dataflows import driver
         from ops.journal.steps import step_recorder
 
-        return driver.execute(dataflow, wanted, inputs, given=given, adapters=[step_recorder(self.recorder)])
+        return driver.execute(dataflow, wanted, inputs, overrides=given, adapters=[step_recorder(self.recorder)])
 
     @contextmanager
     def inside(self, pipeline: str, arguments: Sequence[str] | None = None) -> Iterator["Job"]:

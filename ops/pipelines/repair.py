@@ -138,7 +138,7 @@ def _restore_zip(job: Job, damage: Damage) -> str:
         return "its snapshot is no longer landed"
     local = LocalLanding(job.settings.landing_dir)
     bucket = job.remote.landing if job.remote else None
-    archive = Archive(job.request.patience, job.settings.user_agent, job.request.progress)
+    archive = Archive(job.request.retry_policy, job.settings.user_agent, job.request.progress)
     try:
         origin = restore_zip(snapshot, local, bucket, archive, in_bucket=damage.kind is Kind.BUCKET_ZIP)
     finally:
@@ -187,7 +187,7 @@ def _repair_shelf(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
         if job.remote is None:
             continue
         try:
-            done = job.remote.shelf.restore(int(each.key), job.serving)
+            done = job.remote.generations.restore(int(each.key), job.serving)
         except MateriaError as error:
             yield f"{_told(each)}, and could not be repaired: {error}"
         else:

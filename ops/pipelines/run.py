@@ -67,7 +67,7 @@ def _extract(job: Job) -> None:
     validators and bytes, which they hold; `upgrade_landing` belongs to the runs that put releases in order."""
     from dataflows import extract
 
-    archive = Archive(job.request.patience, job.settings.user_agent, job.request.progress)
+    archive = Archive(job.request.retry_policy, job.settings.user_agent, job.request.progress)
     try:
         found = job.execute(extract, "snapshot", _extract_inputs(job, archive))
     finally:
@@ -105,7 +105,7 @@ def has_work(pipeline: str, job: Job) -> bool:
 def _is_anything_new(job: Job) -> bool:
     from dataflows import driver, extract
 
-    archive = Archive(job.request.patience, job.settings.user_agent)
+    archive = Archive(job.request.retry_policy, job.settings.user_agent)
     try:
         return bool(driver.execute(extract, "has_work", _extract_inputs(job, archive)))
     finally:
@@ -202,12 +202,12 @@ def _transformed(job: Job) -> Mapping[str, Any]:
 
 def _transformed_once(job: Job) -> Mapping[str, Any]:
     from dataflows import export
-    from dataflows.lakehouse.transform import warmed_up
+    from dataflows.lakehouse.transform import warm_up
 
     inputs = _export_inputs(job)
     # The child's imports take seconds; what this process has to import and fetch goes on meanwhile.
     with (
-        warmed_up(inputs["lakehouse"]) as lakehouse,
+        warm_up(inputs["lakehouse"]) as lakehouse,
         handover.lakehouse_handed_over(_file_handed_over(job), job.recorder),
     ):
         inputs = {**inputs, "lakehouse": lakehouse}

@@ -9,15 +9,15 @@ import pytest
 from dataflows import driver, extract
 from dataflows.extract import Extracted
 from dataflows.landing.local import LocalLanding
-from dataflows.source.archive import Archive, Patience
+from dataflows.source.archive import Archive, RetryPolicy
 from dataflows.source.release import Month, release_of
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.psd_files import DATASET
 
 MONTH = Month(2025, 11)
 POSTED_AT = datetime(2025, 11, 14, 17, tzinfo=UTC)
-HASTE = Patience(attempts=4, first_pause_s=0.01, longest_pause_s=0.05, silence_s=5, question_s=10, download_s=20)
-"""A patience for tests: the same rules, shorter waits."""
+HASTE = RetryPolicy(attempts=4, first_pause_s=0.01, longest_pause_s=0.05, idle_s=5, probe_s=10, download_s=20)
+"""A retry_policy for tests: the same rules, shorter waits."""
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def extracted(coffee: FaultyArchive, landing: LocalLanding) -> Callable[..., Ext
     """Run the extract dataflow against `coffee`; keywords replace its inputs."""
 
     def run(
-        newest: Month = MONTH, patience: Patience = HASTE, only: Month | None = None, **inputs: object
+        newest: Month = MONTH, retry_policy: RetryPolicy = HASTE, only: Month | None = None, **inputs: object
     ) -> Extracted:
-        archive = Archive(patience)
+        archive = Archive(retry_policy)
         given = {"candidates": (release_of(coffee.url, DATASET, only),)} if only else {}
         standard = {
             "archive": archive,
@@ -51,7 +51,7 @@ def extracted(coffee: FaultyArchive, landing: LocalLanding) -> Callable[..., Ext
             "landed_at": datetime(2025, 11, 15, tzinfo=UTC),
         }
         try:
-            return driver.execute(extract, "snapshot", standard | inputs, given=given)
+            return driver.execute(extract, "snapshot", standard | inputs, overrides=given)
         finally:
             archive.close()
 

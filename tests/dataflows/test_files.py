@@ -10,8 +10,8 @@ import pytest
 from dataflows.errors import DiskError, DiskSpaceError, LandingError
 from dataflows.files import (
     after_refusal,
+    disk_errors,
     disk_refusal,
-    disk_trouble,
     move_durably,
     raise_if_refused,
     require_space,
@@ -67,7 +67,7 @@ def test_space_that_is_there_is_enough_and_one_byte_more_is_not(tmp_path: Path, 
     assert str(refused.value).startswith(f"{tmp_path} has 8 MB free and downloading it needs 8 MB; free some space")
 
 
-@pytest.mark.parametrize("guard", [disk_trouble, disk_refusal])
+@pytest.mark.parametrize("guard", [disk_errors, disk_refusal])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_called_full_and_the_file_is_named(guard, number: int) -> None:
     with pytest.raises(DiskSpaceError, match=r"^/data/file: the disk is full; free some space"), guard(TARGET):
@@ -77,9 +77,9 @@ def test_a_full_disk_is_called_full_and_the_file_is_named(guard, number: int) ->
 
 
 def test_other_trouble_with_the_landing_names_the_file_or_else_the_place() -> None:
-    with pytest.raises(LandingError, match=r"^/data/file: Permission denied; see that"), disk_trouble(TARGET):
+    with pytest.raises(LandingError, match=r"^/data/file: Permission denied; see that"), disk_errors(TARGET):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/data/file")
-    with pytest.raises(LandingError, match=r"^/data/landing: nothing more is known; "), disk_trouble(TARGET):
+    with pytest.raises(LandingError, match=r"^/data/landing: nothing more is known; "), disk_errors(TARGET):
         raise OSError("nothing more is known")
 
 
@@ -98,7 +98,7 @@ def test_trouble_that_is_not_the_disks_passes_unchanged() -> None:
 
 
 def test_what_goes_well_passes() -> None:
-    with disk_trouble(TARGET), disk_refusal(TARGET):
+    with disk_errors(TARGET), disk_refusal(TARGET):
         pass
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.iceberg import manifests
-from dataflows.iceberg.maintenance import care_for
+from dataflows.iceberg.maintenance import remove_unneeded
 from tests.iceberg.publishing import Host, host_with, next_generation
 from tests.support.lake import Lake
 
@@ -28,16 +28,16 @@ def test_replaced_snapshots_and_files_that_none_names_go_when_they_are_old(lake:
     before = lake.objects("dim_country/")
     now = datetime.now(UTC)
 
-    cared = care_for(table, now, keep=timedelta(days=30))
-    assert (cared.snapshots, cared.files) == (0, 0)
+    removed = remove_unneeded(table, now, keep=timedelta(days=30))
+    assert (removed.snapshots, removed.files) == (0, 0)
     assert lake.objects("dim_country/") == before
 
-    cared = care_for(lake.table("dim_country"), now + timedelta(days=2), keep=timedelta(days=30))
-    assert (cared.snapshots, cared.files) == (0, 1)
+    removed = remove_unneeded(lake.table("dim_country"), now + timedelta(days=2), keep=timedelta(days=30))
+    assert (removed.snapshots, removed.files) == (0, 1)
     assert {Path(key).name for key in before - lake.objects("dim_country/")} == {"of-a-killed-publisher.parquet"}
 
-    cared = care_for(lake.table("dim_country"), now + timedelta(days=31), keep=timedelta(days=30))
-    assert cared.snapshots == 1
+    removed = remove_unneeded(lake.table("dim_country"), now + timedelta(days=31), keep=timedelta(days=30))
+    assert removed.snapshots == 1
     assert len(lake.objects("dim_country/data/")) == len(lake.table("dim_country").snapshots()) == 1
     assert lake.differing(host.path()) == {}
 

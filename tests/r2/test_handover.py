@@ -12,7 +12,7 @@ from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectUnavailabl
 from dataflows.lakehouse.sync import VERSIONS_KEPT, LakehouseHandover
 from dataflows.objects.store import ObjectStore
 from dataflows.serving import ServingReader
-from dataflows.serving.remote import GenerationShelf
+from dataflows.serving.remote import RemoteGenerations
 from dataflows.serving.store import ServingStore
 from tests.dataflows.serving.building import publish, published_store
 from tests.support.faulty_proxy import Fault, FaultyProxy
@@ -180,22 +180,22 @@ def test_a_machine_of_another_bucket_begins_anew(a: Machine, other_store: Object
 
 
 @pytest.fixture
-def shelf(store: ObjectStore, tmp_path: Path) -> GenerationShelf:
-    """A shelf, and the folders of two hosts, `a` and `b`."""
+def generations(store: ObjectStore, tmp_path: Path) -> RemoteGenerations:
+    """A generations, and the folders of two hosts, `a` and `b`."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    return GenerationShelf(store, DATASET)
+    return RemoteGenerations(store, DATASET)
 
 
-def pushed(shelf: GenerationShelf, serving: ServingStore) -> None:
+def pushed(generations: RemoteGenerations, serving: ServingStore) -> None:
     newest = serving.generations()[-1]
-    shelf.push(newest, serving.path(newest.number))
+    generations.push(newest, serving.path(newest.number))
 
 
-def test_a_generation_is_served_elsewhere_under_its_number(shelf: GenerationShelf, tmp_path: Path) -> None:
+def test_a_generation_is_served_elsewhere_under_its_number(generations: RemoteGenerations, tmp_path: Path) -> None:
     here, there = published_store(tmp_path / "a", 3), ServingStore(tmp_path / "b" / "serving.duckdb")
-    pushed(shelf, here)
-    pulled = shelf.pull(shelf.newest(), there)
+    pushed(generations, here)
+    pulled = generations.pull(generations.newest(), there)
     assert pulled == here.generations()[-1]
     assert there.verify(3) == pulled
     with ServingReader(there.serving_path) as reader:
@@ -207,72 +207,72 @@ def test_a_generation_is_served_elsewhere_under_its_number(shelf: GenerationShel
     ]
 
 
-def test_a_number_that_is_taken_gives_way_on_either_side(shelf: GenerationShelf, tmp_path: Path) -> None:
+def test_a_number_that_is_taken_gives_way_on_either_side(generations: RemoteGenerations, tmp_path: Path) -> None:
     here, there = ServingStore(tmp_path / "a" / "serving.duckdb"), published_store(tmp_path / "b", 2)
     publish(here, rows=70)
     publish(there, rows=50)
-    pushed(shelf, here)
-    assert shelf.pull(shelf.newest(), there).number == 4
+    pushed(generations, here)
+    assert generations.pull(generations.newest(), there).number == 4
     assert there.served().sha256 == here.served().sha256
     theirs = there.generations()[2]
-    assert shelf.push(theirs, there.path(theirs.number)).number == 3
-    pushed(shelf, here)
-    assert shelf.newest().sha256 == here.served().sha256
-    assert shelf.numbers() == (1, 3, 4)
+    assert generations.push(theirs, there.path(theirs.number)).number == 3
+    pushed(generations, here)
+    assert generations.newest().sha256 == here.served().sha256
+    assert generations.numbers() == (1, 3, 4)
 
 
 def test_of_two_machines_that_push_one_number_one_is_told(
-    shelf: GenerationShelf, other_store: ObjectStore, proxy: FaultyProxy, tmp_path: Path
+    generations: RemoteGenerations, other_store: ObjectStore, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     here = published_store(tmp_path / "a")
     there = ServingStore(tmp_path / "b" / "serving.duckdb")
     publish(there, rows=50)
     held = proxy.misbehave(Fault("PUT", ".json", hold=True))
     with ThreadPoolExecutor(1) as pool:
-        losing = pool.submit(pushed, shelf, here)
+        losing = pool.submit(pushed, generations, here)
         assert held.held.wait(30)
-        pushed(GenerationShelf(other_store, DATASET), there)
+        pushed(RemoteGenerations(other_store, DATASET), there)
         held.released.set()
         with pytest.raises(LostRaceError, match=r"s3://.*000001\.json"):
             losing.result()
-    assert shelf.newest() == there.generations()[-1]
+    assert generations.newest() == there.generations()[-1]
     assert len([each for each in other_store.list("serving/") if each.key.endswith(".duckdb")]) == 1
 
 
 def test_an_interrupted_pull_serves_the_old_one_and_resumes(
-    shelf: GenerationShelf, proxy: FaultyProxy, tmp_path: Path
+    generations: RemoteGenerations, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     here, there = published_store(tmp_path / "a", 2), published_store(tmp_path / "b")
-    pushed(shelf, here)
+    pushed(generations, here)
     proxy.misbehave(Fault("GET", ".duckdb", times=None, cut_answer_after_bytes=10_000))
     with pytest.raises(ObjectUnavailableError):
-        shelf.pull(shelf.newest(), there)
+        generations.pull(generations.newest(), there)
     assert there.served().number == 1
     assert there.verify(1)
     assert [each.number for each in there.generations()] == [1]
     proxy.behave()
-    assert shelf.pull(shelf.newest(), there).number == 2
+    assert generations.pull(generations.newest(), there).number == 2
     assert there.served().sha256 == here.served().sha256
 
 
-def test_a_damaged_or_lying_generation_is_never_served(shelf: GenerationShelf, tmp_path: Path) -> None:
+def test_a_damaged_or_lying_generation_is_never_served(generations: RemoteGenerations, tmp_path: Path) -> None:
     here, there = published_store(tmp_path / "a", 2), published_store(tmp_path / "b")
-    pushed(shelf, here)
+    pushed(generations, here)
     with pytest.raises(ServingBrokenError, match="rows"):
-        shelf.pull(replace(shelf.newest(), row_counts={"fct_psd": 7}), there)
-    store = shelf._store
+        generations.pull(replace(generations.newest(), row_counts={"fct_psd": 7}), there)
+    store = generations._store
     (key,) = (each.key for each in store.list("serving/") if each.key.endswith(".duckdb"))
     store.client.put_object(Bucket=store.bucket.name, Key=key, Body=b"\0" * store.head(key).size_bytes)
     with pytest.raises(ObjectDamagedError):
-        shelf.pull(shelf.newest(), there)
+        generations.pull(generations.newest(), there)
     assert there.served().number == 1
 
 
-def test_the_bucket_keeps_only_the_newest(shelf: GenerationShelf, tmp_path: Path) -> None:
+def test_the_bucket_keeps_only_the_newest(generations: RemoteGenerations, tmp_path: Path) -> None:
     here = ServingStore(tmp_path / "a" / "serving.duckdb")
     for _ in range(4):
         publish(here)
-        pushed(shelf, here)
-    shelf.prune(2)
-    assert shelf.numbers() == (3, 4)
-    assert len(list(shelf._store.list("serving/"))) == 4
+        pushed(generations, here)
+    generations.prune(2)
+    assert generations.numbers() == (3, 4)
+    assert len(list(generations._store.list("serving/"))) == 4

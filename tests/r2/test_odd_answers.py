@@ -13,7 +13,7 @@ from dataflows.landing.local import LocalLanding
 from dataflows.objects import upload as object_upload
 from dataflows.objects.download import download
 from dataflows.objects.store import ObjectStore
-from dataflows.serving.remote import GenerationShelf
+from dataflows.serving.remote import RemoteGenerations
 from tests.r2.conftest import QUICK
 from tests.r2.snapshots import DATASET, Prepared, prepared
 from tests.support.faulty_proxy import Fault, FaultyProxy
@@ -63,7 +63,7 @@ ACTIONS: dict[str, Callable[[ObjectStore, Path], object]] = {
     "upload": send,
     "upload in parts": send_parts,
     "list uploads": lambda store, folder: object_upload.clean_unfinished(store, ""),
-    "newest generation": lambda store, folder: GenerationShelf(store, DATASET).newest(),
+    "newest generation": lambda store, folder: RemoteGenerations(store, DATASET).newest(),
     "current lakehouse": lambda store, folder: lakehouse(store, folder).pull(),
 }
 

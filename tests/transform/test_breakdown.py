@@ -133,7 +133,7 @@ def test_a_killed_child_is_told(served: Workshop, copied: Copied) -> None:
     workshop = copied(served)
     killer = subprocess.Popen([sys.executable, "-c", KILLING, str(os.getpid())])
     try:
-        with pytest.raises(TransformError, match="was ended by SIGKILL"):
+        with pytest.raises(TransformError, match="was killed by SIGKILL"):
             workshop.transform()
     finally:
         killer.kill()

@@ -30,13 +30,13 @@ from sqlmesh.core.config.connection import ConnectionConfig, DuckDBAttachOptions
 from sqlmesh.core.config.format import FormatConfig
 
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
-from dataflows.lakehouse.ducklake_settings import ducklake_of
+from dataflows.lakehouse.ducklake_settings import parse_ducklake
 from dataflows.lakehouse.stores import LakehouseFile
 
-given = {name: text.strip() for name, text in os.environ.items() if text.strip()}
-data_dir = Path(given.get("MATERIA_DATA_DIR", Path(__file__).parents[2] / "data")).expanduser().absolute()
-lakehouse_path = Path(given.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb")).expanduser().absolute()
-is_ducklake = given.get("MATERIA_GATEWAY") == "ducklake"
+environment = {name: text.strip() for name, text in os.environ.items() if text.strip()}
+data_dir = Path(environment.get("MATERIA_DATA_DIR", Path(__file__).parents[2] / "data")).expanduser().absolute()
+lakehouse_path = Path(environment.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb")).expanduser().absolute()
+is_ducklake = environment.get("MATERIA_GATEWAY") == "ducklake"
 
 # Comments are kept by `serving.column_comment` (macros/comments.py) and copied to every generation. A DuckLake keeps
 # none on the columns of views, and registering them on every physical table costs a twelfth of a first transform.
@@ -103,7 +103,7 @@ def state_of(lake: DuckLake) -> ConnectionConfig:
 
 def gateway() -> GatewayConfig:
     """The one that the environment names."""
-    if is_ducklake and (lake := ducklake_of(given)):
+    if is_ducklake and (lake := parse_ducklake(environment)):
         return GatewayConfig(
             connection=connection_to(lake.catalog.target, lambda: lake),
             state_connection=state_of(lake),
@@ -124,13 +124,13 @@ gateway_name = "ducklake" if is_ducklake else "duckdb"
 
 config = Config(
     project="materia",
-    cache_dir=given.get("SQLMESH_CACHE_DIR"),
+    cache_dir=environment.get("SQLMESH_CACHE_DIR"),
     disable_anonymized_analytics=True,
     gateways={gateway_name: gateway()},
     default_gateway=gateway_name,
     # A bare `sqlmesh plan` leaves production alone; `sqlmesh plan prod` plans it.
     default_target_environment="dev",
-    variables={"dataset": given.get("PSD_DATASET", "psd_alldata")},
+    variables={"dataset": environment.get("PSD_DATASET", "psd_alldata")},
     model_defaults=ModelDefaultsConfig(dialect="duckdb", start="1990-01-01", cron="@daily"),
     plan=PlanConfig(
         auto_categorize_changes=CategorizerConfig(sql=AutoCategorizationMode.FULL),

@@ -320,8 +320,10 @@ class QueryBody(Vertical):
         asked, shown = self._current_run, self.shown
         if asked and shown and shown.pin and view != asked.view:
             is_here = asked.is_pinned or asked is shown
-            # A cell keeps its memory limit: after a change use a new cell, if the generation is still served.
-            is_apt = shown.pin.cell.memory_bytes == self._session.limits.memory_bytes or self._session.newer_than(shown)
+            # A sandbox keeps its memory limit: after a change use a new sandbox, if the generation is still served.
+            is_apt = shown.pin.sandbox.memory_bytes == self._session.limits.memory_bytes or self._session.newer_than(
+                shown
+            )
             self._start(shown.sql, view, shown.pin if is_here and is_apt else None)
 
     def _sort(self, column: str) -> None:

@@ -13,7 +13,7 @@ from tui.query.sql import View, wrap_in_view
 
 if TYPE_CHECKING:
     from dataflows.serving import Generation
-    from dataflows.serving.sandbox import Cell
+    from dataflows.serving.sandbox import Sandbox
 
 MIB: Final = 1 << 20
 
@@ -29,14 +29,14 @@ class QueryLimits:
 
 
 class Pin:
-    """Holds a sandbox cell for one result, so that sorting and filtering use its generation even after a swap."""
+    """Holds a sandbox for one result, so that sorting and filtering use its generation even after a swap."""
 
-    def __init__(self, cell: "Cell", return_cell: "Callable[[Cell], None]") -> None:
-        self.cell = cell
+    def __init__(self, sandbox: "Sandbox", return_sandbox: "Callable[[Sandbox], None]") -> None:
+        self.sandbox = sandbox
         self.generation: Generation | None = None
         self.served: tuple[int, ...] | None = None
         """The identity of the served file at the first query; None before that."""
-        self._return_cell = return_cell
+        self._return_sandbox = return_sandbox
         self._lock = threading.Lock()
         self._users = 1
 
@@ -47,12 +47,12 @@ class Pin:
         return self
 
     def close(self) -> None:
-        """Drop a reference; the last one returns the cell."""
+        """Drop a reference; the last one returns the sandbox."""
         with self._lock:
             self._users -= 1
             last = self._users == 0
         if last:
-            self._return_cell(self.cell)
+            self._return_sandbox(self.sandbox)
 
 
 class QueryRun:
@@ -85,7 +85,7 @@ class QueryRun:
         """Whether it runs on the generation of an earlier result."""
         self.served = pin.served if pin else served
         self._lock = threading.Lock()
-        self._cell: Cell | None = None
+        self._sandbox: Sandbox | None = None
         self._closed = False
 
     @property
@@ -124,8 +124,8 @@ class QueryRun:
         """Cancel the query; rows received so far are kept. Returns at once; callable from any thread."""
         with self._lock:
             self.cancelled = self.cancelled or not self.finished
-            if self._cell:
-                self._cell.interrupt()
+            if self._sandbox:
+                self._sandbox.interrupt()
 
     def close(self) -> None:
         """Cancel the query, and release its disk and generation once its thread has ended; idempotent.
@@ -149,12 +149,12 @@ class QueryRun:
             pin.close()
 
     def _stream(self, text: str, pin: Pin) -> None:
-        with pin.cell.answer(text, timeout_s=self.limits.timeout_s, within=pin.generation) as answer:
+        with pin.sandbox.answer(text, timeout_s=self.limits.timeout_s, within=pin.generation) as answer:
             pin.generation = answer.generation
             with self._lock:
-                self._cell = pin.cell
+                self._sandbox = pin.sandbox
                 if self.cancelled:
-                    pin.cell.interrupt()  # and still read the answer: a cell that is abandoned loses its generation
+                    pin.sandbox.interrupt()  # and still read the answer: else its generation is lost
             try:
                 schema, batches = answer.read()
                 self.spill = Spill(self._directory, schema, self.limits.spill_bytes)
@@ -162,4 +162,4 @@ class QueryRun:
                     self.spill.append(batch)
             finally:
                 with self._lock:
-                    self._cell = None
+                    self._sandbox = None

@@ -1,4 +1,4 @@
-"""Manages the queries of one console: sandbox cells, limits, and the served generation."""
+"""Manages the queries of one console: sandboxes, limits, and the served generation."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from tui.query.sql import View
 
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader
-    from dataflows.serving.sandbox import Cell
+    from dataflows.serving.sandbox import Sandbox
 
 _SPARE_CORES = 1
 """Cores reserved for the console, so that it responds while a query runs."""
@@ -21,7 +21,7 @@ _MOST_CELLS = 2
 
 
 class QuerySession:
-    """Runs user queries in sandbox cells; the console's own queries use a separate reader."""
+    """Runs user queries in sandboxes; the console's own queries use a separate reader."""
 
     def __init__(self, serving_path: Path, spill_dir: Path, limits: QueryLimits | None = None) -> None:
         from dataflows.serving import ServingReader
@@ -31,7 +31,7 @@ class QuerySession:
         self._limits = limits or QueryLimits()
         self._reader = ServingReader(serving_path, threads=1)
         self._lock = threading.Lock()  # guards the fields below
-        self._idle: list[Cell] = []
+        self._idle: list[Sandbox] = []
         self._cell_count = 0
         self._closed = False
         self._seen: tuple[int, ...] | None = None
@@ -48,15 +48,15 @@ class QuerySession:
         """Set the limits of the queries to come."""
         with self._lock:
             if limits.memory_bytes != self._limits.memory_bytes:
-                self._close_idle_cells()  # a busy cell is closed when it is returned
+                self._close_idle_sandboxes()  # a busy sandbox is closed when it is returned
             self._limits = limits
         self.prepare()
 
     def prepare(self) -> None:
-        """Start a cell for the next query in advance: its process takes a third of a second to start."""
+        """Start a sandbox for the next query in advance: its process takes a third of a second to start."""
         with self._lock:
             if not (self._idle or self._closed) and self._cell_count < _MOST_CELLS:
-                self._idle.append(self._new_cell())
+                self._idle.append(self._new_sandbox())
 
     def new_run(self, sql: str, view: View, within: Pin | None = None) -> QueryRun:
         """Create a run on the generation of `within`, else on the newest generation."""
@@ -81,37 +81,37 @@ class QuerySession:
         self._reader.close()
         with self._lock:
             self._closed = True
-            self._close_idle_cells()
+            self._close_idle_sandboxes()
 
     def _pin(self) -> Pin:
         with self._lock:
             if self._closed:
                 raise ReaderClosedError("the console is closing")
-            cell = self._idle.pop() if self._idle else self._new_cell()
+            sandbox = self._idle.pop() if self._idle else self._new_sandbox()
         self.prepare()
-        return Pin(cell, self._return_cell)
+        return Pin(sandbox, self._return_sandbox)
 
-    def _return_cell(self, cell: "Cell") -> None:
+    def _return_sandbox(self, sandbox: "Sandbox") -> None:
         with self._lock:
             is_spare = len(self._idle) == _MOST_CELLS
-            if self._closed or is_spare or cell.is_worn or cell.memory_bytes != self._limits.memory_bytes:
+            if self._closed or is_spare or sandbox.needs_recycling or sandbox.memory_bytes != self._limits.memory_bytes:
                 self._cell_count -= 1
-                cell.close()
+                sandbox.close()
             else:
-                self._idle.append(cell)
+                self._idle.append(sandbox)
         self.prepare()
 
-    def _close_idle_cells(self) -> None:
+    def _close_idle_sandboxes(self) -> None:
         self._cell_count -= len(self._idle)
         while self._idle:
             self._idle.pop().close()
 
-    def _new_cell(self) -> "Cell":
-        from dataflows.serving.sandbox import Cell
+    def _new_sandbox(self) -> "Sandbox":
+        from dataflows.serving.sandbox import Sandbox
 
         self._cell_count += 1
         threads = max(1, (os.cpu_count() or 1) - _SPARE_CORES)
-        return Cell(self.serving_path, memory_bytes=self._limits.memory_bytes, threads=threads)
+        return Sandbox(self.serving_path, memory_bytes=self._limits.memory_bytes, threads=threads)
 
     def _identity(self) -> tuple[int, ...] | None:
         try:

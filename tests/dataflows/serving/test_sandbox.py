@@ -1,4 +1,4 @@
-"""A cell: stopping the query that it has just been asked."""
+"""A sandbox: stopping the query that it has just been asked."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import QueryError, QueryTimeoutError
-from dataflows.serving.sandbox import Cell
+from dataflows.serving.sandbox import Sandbox
 from tests.dataflows.serving.building import published_store
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) AS a, range(100000) AS b -- {}"
@@ -14,18 +14,18 @@ ENDLESS = "SELECT count(*) FROM range(100000000000) AS a, range(100000) AS b -- 
 
 def test_a_query_that_is_stopped_at_once_is_stopped_and_its_process_lives(tmp_path: Path) -> None:
     """DuckDB forgets a request to stop that comes before it has begun; then the process would be killed for it."""
-    cell = Cell(published_store(tmp_path).serving_path, memory_bytes=256 << 20, threads=1)
+    sandbox = Sandbox(published_store(tmp_path).serving_path, memory_bytes=256 << 20, threads=1)
     try:
-        process = cell._child
+        process = sandbox._child
         for number in range(6):  # each a new text, which is checked before it is run
             with (
                 pytest.raises(QueryError, match="was stopped") as told,
-                cell.answer(ENDLESS.format(number), timeout_s=600) as answer,
+                sandbox.answer(ENDLESS.format(number), timeout_s=600) as answer,
             ):
                 time.sleep(number / 3_000)
-                cell.interrupt()
+                sandbox.interrupt()
                 answer.read()
             assert not isinstance(told.value, QueryTimeoutError)
-        assert cell._child is process and process.poll() is None
+        assert sandbox._child is process and process.poll() is None
     finally:
-        cell.close()
+        sandbox.close()

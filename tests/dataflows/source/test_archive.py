@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import ArchiveError, DiskSpaceError, LandingError
-from dataflows.files import disk_trouble
+from dataflows.files import disk_errors
 from dataflows.source.archive import Archive
-from dataflows.source.http import Patience, Stopped
+from dataflows.source.http import RetryPolicy, Stopped
 from dataflows.source.release import release_of
 from tests.dataflows.conftest import HASTE, MONTH, POSTED_AT
 from tests.support.faulty_archive import Fault
@@ -31,8 +31,8 @@ def fetch(coffee, tmp_path):
     """Download the month from `coffee` to one place, with as many tries as said."""
     coffee.post(MONTH, BODY, POSTED_AT, etag='"one"')
 
-    def download(attempts: int = 4, patience: Patience = HASTE, **options):
-        archive = Archive(replace(patience, attempts=attempts), **options)
+    def download(attempts: int = 4, retry_policy: RetryPolicy = HASTE, **options):
+        archive = Archive(replace(retry_policy, attempts=attempts), **options)
         try:
             return archive.download(release_of(coffee.url, DATASET, MONTH), tmp_path / "part.zip")
         finally:
@@ -180,10 +180,10 @@ def test_tries_are_counted_and_named(coffee, fetch):
 
 
 def test_a_pause_heeds_the_server_and_has_a_bound():
-    patience = Patience(first_pause_s=1, longest_pause_s=8)
-    assert 0.5 <= patience.pause_s(0, None) <= 1.5
-    assert patience.pause_s(0, 5) == 5
-    assert patience.pause_s(0, 1e9) == patience.pause_s(30, None) == 8
+    retry_policy = RetryPolicy(first_pause_s=1, longest_pause_s=8)
+    assert 0.5 <= retry_policy.pause_s(0, None) <= 1.5
+    assert retry_policy.pause_s(0, 5) == 5
+    assert retry_policy.pause_s(0, 1e9) == retry_policy.pause_s(30, None) == 8
 
 
 def test_nobody_listening_is_an_archive_error(tmp_path):
@@ -266,7 +266,7 @@ def test_a_redirect_in_circles_ends(coffee, fetch):
 def test_a_drip_is_ended_by_the_deadline_and_what_came_is_kept(coffee, fetch, tmp_path):
     coffee.misbehave(MONTH, Fault(drip_bytes_per_s=20_000))
     with pytest.raises(ArchiveError, match="took longer than"):
-        fetch(patience=replace(HASTE, download_s=0.5))
+        fetch(retry_policy=replace(HASTE, download_s=0.5))
     kept = (tmp_path / "part.zip").stat().st_size
     assert 0 < kept < 200_000
     assert fetch().path.read_bytes() == BODY
@@ -276,7 +276,7 @@ def test_a_drip_is_ended_by_the_deadline_and_what_came_is_kept(coffee, fetch, tm
 def test_a_drip_without_length_is_not_taken_for_whole(coffee, fetch):
     coffee.misbehave(MONTH, Fault(drip_bytes_per_s=20_000, endless=True))
     with pytest.raises(ArchiveError, match="took longer than"):
-        fetch(patience=replace(HASTE, download_s=0.5))
+        fetch(retry_policy=replace(HASTE, download_s=0.5))
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def loris():
 
 def test_headers_that_never_end_are_given_up(loris):
     with pytest.raises(ArchiveError, match="took longer than"):
-        Archive(replace(HASTE, question_s=0.4)).probe(release_of(loris, DATASET, MONTH))
+        Archive(replace(HASTE, probe_s=0.4)).probe(release_of(loris, DATASET, MONTH))
 
 
 @pytest.mark.parametrize("kind", ["drip", "headers", "pause"])
@@ -322,7 +322,7 @@ def test_stopping_interrupts_whatever_it_waits_for(coffee, loris, tmp_path, kind
     faults = {"drip": Fault(drip_bytes_per_s=1000), "pause": Fault(status=503)}
     if kind in faults:
         coffee.misbehave(MONTH, faults[kind], times=None)
-    archive = Archive(Patience(first_pause_s=300, longest_pause_s=300))
+    archive = Archive(RetryPolicy(first_pause_s=300, longest_pause_s=300))
     wanted = release_of(loris if kind == "headers" else coffee.url, DATASET, MONTH)
     outcome: list[BaseException] = []
 
@@ -384,7 +384,7 @@ def test_a_disk_that_refuses_while_downloading_is_a_typed_error(coffee, fetch, t
 
 
 def test_a_full_disk_is_called_that(tmp_path):
-    with pytest.raises(DiskSpaceError, match="the disk is full"), disk_trouble(tmp_path):
+    with pytest.raises(DiskSpaceError, match="the disk is full"), disk_errors(tmp_path):
         Path("/dev/full").write_bytes(b"x")
-    with pytest.raises(LandingError, match="missing"), disk_trouble(tmp_path):
+    with pytest.raises(LandingError, match="missing"), disk_errors(tmp_path):
         (tmp_path / "missing" / "x").write_text("x")

@@ -12,7 +12,7 @@ import pytest
 
 from dataflows.errors import MateriaError, SettingsError
 from dataflows.landing.local import LocalLanding
-from dataflows.source.archive import Patience
+from dataflows.source.archive import RetryPolicy
 from dataflows.source.release import Month
 from ops.config.settings import Settings
 from ops.host.exits import Exit
@@ -26,7 +26,7 @@ from tests.support.faulty_archive import Fault, FaultyArchive
 from tests.support.psd_files import DATASET, release_zip, rows
 
 FIRST, LAST = Month(2025, 5), Month(2025, 10)
-HASTE = Patience(attempts=2, first_pause_s=0.01, longest_pause_s=0.05, silence_s=5)
+HASTE = RetryPolicy(attempts=2, first_pause_s=0.01, longest_pause_s=0.05, idle_s=5)
 MATERIA = Path(sys.executable).with_name("materia")
 
 
@@ -50,7 +50,7 @@ def land(environ):
 
     def run(first: Month = FIRST, last: Month = LAST) -> dict[Month, Outcome]:
         done: list[backfilling.MonthDone] = []
-        request = Request(patience=HASTE)
+        request = Request(retry_policy=HASTE)
         try:
             backfill(Settings.from_environ(environ), first, last, request, serve=False, told=done.append)
         finally:

@@ -12,13 +12,13 @@ import pytest
 from dataflows.errors import MateriaError
 from dataflows.source import archive as archive_module
 from dataflows.source.archive import Archive
-from dataflows.source.http import Patience
+from dataflows.source.http import RetryPolicy
 from dataflows.source.release import Month, release_of
 from tests.support.psd_files import DATASET, release_zip
 from tests.support.torture import Figure, count
 
-HASTE = Patience(attempts=2, first_pause_s=0.01, longest_pause_s=0.02, silence_s=0.6, question_s=0.7, download_s=0.7)
-MOST_S = 2 * (HASTE.download_s + HASTE.silence_s) + 2
+HASTE = RetryPolicy(attempts=2, first_pause_s=0.01, longest_pause_s=0.02, idle_s=0.6, probe_s=0.7, download_s=0.7)
+MOST_S = 2 * (HASTE.download_s + HASTE.idle_s) + 2
 """However the other side behaves, a request ends: two attempts, each until its deadline."""
 
 ZIP = release_zip()

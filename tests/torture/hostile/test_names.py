@@ -56,7 +56,7 @@ def landed(folder: Path, archive: FaultyArchive, landed_at: datetime = LANDED_AT
     """Land the archive's only release under `folder`."""
     given = {"candidates": (release_of(archive.url, DATASET, MONTH),), "live": None}
     inputs = {"archive": CLIENT, "landing": LocalLanding(folder / "landing"), "landed_at": landed_at}
-    return driver.execute(extract, "snapshot", inputs, given=given)
+    return driver.execute(extract, "snapshot", inputs, overrides=given)
 
 
 def test_every_etag_lands_one_snapshot_in_its_place_and_is_known_again(tmp_path: Path) -> None:

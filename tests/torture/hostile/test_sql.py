@@ -1,4 +1,4 @@
-"""SQL that is typed to get out, to change something, or to take the machine: it runs in a cell and ends there."""
+"""SQL that is typed to get out, to change something, or to take the machine: it runs in a sandbox and ends there."""
 
 import hashlib
 import time
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataflows.errors import QueryError, QueryRefusedError, QueryTimeoutError, ReaderClosedError, ServingError
-from dataflows.serving.sandbox import GRACE_S, Cell
+from dataflows.serving.sandbox import GRACE_S, Sandbox
 from dataflows.serving.store import ServingStore
 from tests.dataflows.serving.building import ROWS, publish, published_store
 from tests.support.torture import Figure, count
@@ -155,52 +155,52 @@ def digest(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ServingStore:
-    folder = tmp_path_factory.mktemp("jail")
+    folder = tmp_path_factory.mktemp("sandbox")
     (folder / "secret.txt").write_text("for nobody")
     (folder / "secret.csv").write_text("a,b\n1,2\n")
     return published_store(folder)
 
 
 @pytest.fixture(scope="module")
-def cell(store: ServingStore) -> Iterator[Cell]:
-    cell = Cell(store.serving_path, memory_bytes=MEMORY_BYTES, threads=2)
-    yield cell
-    cell.close()
+def sandbox(store: ServingStore) -> Iterator[Sandbox]:
+    sandbox = Sandbox(store.serving_path, memory_bytes=MEMORY_BYTES, threads=2)
+    yield sandbox
+    sandbox.close()
 
 
-def rows_of(cell: Cell, sql: str, timeout_s: float = 30.0) -> int:
-    with cell.answer(sql, timeout_s=timeout_s) as answer:
+def rows_of(sandbox: Sandbox, sql: str, timeout_s: float = 30.0) -> int:
+    with sandbox.answer(sql, timeout_s=timeout_s) as answer:
         _, batches = answer.read()
         return sum(batch.num_rows for batch in batches)
 
 
-def test_nothing_gets_out_and_nothing_changes(cell: Cell, store: ServingStore) -> None:
+def test_nothing_gets_out_and_nothing_changes(sandbox: Sandbox, store: ServingStore) -> None:
     before = digest(store.serving_path.parent)
     for sql in ESCAPES:
         with pytest.raises((QueryError, QueryRefusedError)):
-            rows_of(cell, sql.replace("{dir}", str(store.serving_path.parent)))
+            rows_of(sandbox, sql.replace("{dir}", str(store.serving_path.parent)))
             pytest.fail(f"{sql} was answered")
     assert digest(store.serving_path.parent) == before
-    assert rows_of(cell, "FROM serving.fct_psd") == ROWS
+    assert rows_of(sandbox, "FROM serving.fct_psd") == ROWS
 
 
 @pytest.mark.parametrize("name", [*HOGS, *count((), LONG_ONLY)])
-def test_what_takes_the_machine_is_ended_in_time_within_its_memory(cell: Cell, name: str, figure: Figure) -> None:
-    rows_of(cell, "SELECT 1")
-    child, began = psutil.Process(cell._child.pid), time.monotonic()
+def test_what_takes_the_machine_is_ended_in_time_within_its_memory(sandbox: Sandbox, name: str, figure: Figure) -> None:
+    rows_of(sandbox, "SELECT 1")
+    child, began = psutil.Process(sandbox._child.pid), time.monotonic()
     with pytest.raises((QueryError, QueryRefusedError)):
-        rows_of(cell, {**HOGS, **LONG_ONLY}[name], TIMEOUT_S)
+        rows_of(sandbox, {**HOGS, **LONG_ONLY}[name], TIMEOUT_S)
     took_s = time.monotonic() - began
     assert took_s < TIMEOUT_S + GRACE_S + 60  # the machine may be busy; unbounded, it would take hours
     if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert child.memory_info().rss < MOST_PEAK_BYTES
-    assert rows_of(cell, "FROM serving.fct_psd") == ROWS
+    assert rows_of(sandbox, "FROM serving.fct_psd") == ROWS
     figure(f"seconds until the query is ended in which {name}", round(took_s, 2))
 
 
-def test_the_memory_of_a_cell_is_bounded_by_the_kernel(cell: Cell) -> None:
-    rows_of(cell, "SELECT 1")
-    limit_bytes, _ = psutil.Process(cell._child.pid).rlimit(psutil.RLIMIT_DATA)
+def test_the_memory_of_a_sandbox_is_bounded_by_the_kernel(sandbox: Sandbox) -> None:
+    rows_of(sandbox, "SELECT 1")
+    limit_bytes, _ = psutil.Process(sandbox._child.pid).rlimit(psutil.RLIMIT_DATA)
     assert MEMORY_BYTES < limit_bytes < MEMORY_BYTES + (4 << 30)
 
 
@@ -214,63 +214,66 @@ _WORDS = (
 
 @settings(max_examples=count(40, 20_000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(_WORDS) | st.text(max_size=4), max_size=12).map(" ".join))
-def test_any_words_are_answered_or_refused(cell: Cell, store: ServingStore, sql: str) -> None:
+def test_any_words_are_answered_or_refused(sandbox: Sandbox, store: ServingStore, sql: str) -> None:
     before = sorted(path.name for path in store.serving_path.parent.iterdir())
     with suppress(QueryError, QueryRefusedError):
-        rows_of(cell, sql, timeout_s=5)
+        rows_of(sandbox, sql, timeout_s=5)
     assert sorted(path.name for path in store.serving_path.parent.iterdir()) == before
 
 
 def test_a_cell_that_a_sort_has_worn_answers_from_what_is_served_next(tmp_path: Path) -> None:
     """What the sort left in its process was too much to open another generation in it."""
     store = published_store(tmp_path)
-    cell = Cell(store.serving_path, memory_bytes=1 << 30, threads=1)
+    sandbox = Sandbox(store.serving_path, memory_bytes=1 << 30, threads=1)
     try:
-        assert rows_of(cell, "SELECT 1") == 1
-        assert not cell.is_worn
-        assert rows_of(cell, "SELECT md5(i::TEXT) AS m FROM range(5000000) AS t(i) ORDER BY m", 120) == 5_000_000
-        assert cell.is_worn
+        assert rows_of(sandbox, "SELECT 1") == 1
+        assert not sandbox.needs_recycling
+        assert rows_of(sandbox, "SELECT md5(i::TEXT) AS m FROM range(5000000) AS t(i) ORDER BY m", 120) == 5_000_000
+        assert sandbox.needs_recycling
         publish(store)
-        with cell.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30) as answer:
+        with sandbox.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30) as answer:
             assert answer.generation.number == 2
             answer.read()
     finally:
-        cell.close()
+        sandbox.close()
 
 
 def test_a_stopped_query_leaves_its_cell_on_the_same_generation(tmp_path: Path) -> None:
     store = published_store(tmp_path)
-    cell = Cell(store.serving_path, memory_bytes=MEMORY_BYTES)
+    sandbox = Sandbox(store.serving_path, memory_bytes=MEMORY_BYTES)
     try:
-        with cell.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30) as answer:
+        with sandbox.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30) as answer:
             first = answer.generation
             _, batches = answer.read()
             assert [batch.to_pydict() for batch in batches] == [{"v": [1]}]
         publish(store)
         endless = "SELECT count(*) FROM range(1000000000000) AS rows WHERE hash(range) = 0"
-        stopped = cell.answer(endless, timeout_s=0.3, within=first)
+        stopped = sandbox.answer(endless, timeout_s=0.3, within=first)
         with pytest.raises(QueryTimeoutError), stopped as answer:
             answer.read()
-        with cell.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30, within=first) as answer:
+        with sandbox.answer("SELECT any_value(value) AS v FROM fct_psd", timeout_s=30, within=first) as answer:
             assert answer.generation.number == 1
-        with cell.answer("SELECT 1", timeout_s=30) as answer:
+        with sandbox.answer("SELECT 1", timeout_s=30) as answer:
             assert answer.generation.number == 2
             answer.read()
-        cell._child.kill()
-        cell._child.wait()
-        with pytest.raises(QueryError, match="no longer served"), cell.answer("SELECT 1", timeout_s=30, within=first):
+        sandbox._child.kill()
+        sandbox._child.wait()
+        with (
+            pytest.raises(QueryError, match="no longer served"),
+            sandbox.answer("SELECT 1", timeout_s=30, within=first),
+        ):
             pass
     finally:
-        cell.close()
-    with pytest.raises(ReaderClosedError), cell.answer("SELECT 1", timeout_s=1):
+        sandbox.close()
+    with pytest.raises(ReaderClosedError), sandbox.answer("SELECT 1", timeout_s=1):
         pass
-    assert cell._child.poll() is not None
+    assert sandbox._child.poll() is not None
 
 
 def test_a_cell_without_anything_served_says_so(tmp_path: Path) -> None:
-    cell = Cell(tmp_path / "serving.duckdb", memory_bytes=MEMORY_BYTES)
+    sandbox = Sandbox(tmp_path / "serving.duckdb", memory_bytes=MEMORY_BYTES)
     try:
         with pytest.raises(ServingError, match="materia run-all"):
-            rows_of(cell, "SELECT 1")
+            rows_of(sandbox, "SELECT 1")
     finally:
-        cell.close()
+        sandbox.close()

@@ -222,7 +222,7 @@ async def test_a_raised_limit_holds_for_the_next_look_at_the_rows(served: Served
         screen.body._session.limit(QueryLimits(memory_bytes=128 * MIB))
         await screen.press("s")
         await screen.idle()
-        assert screen.body.shown.pin.cell.memory_bytes == 128 * MIB
+        assert screen.body.shown.pin.sandbox.memory_bytes == 128 * MIB
         assert screen.body.shown.view == View("j")
 
 

@@ -1,4 +1,4 @@
-"""The Query screen: every action, the jail, limits, and new data while it styles."""
+"""The Query screen: every action, the SQL policy, limits, and new data while it styles."""
 
 import asyncio
 from collections.abc import AsyncIterator

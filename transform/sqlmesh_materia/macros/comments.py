@@ -20,7 +20,7 @@ def create_column_comment(evaluator):
     values = ", ".join(f"({', '.join(map(_literal, row))})" for row in sorted(rows, key=str))
     return (
         f"CREATE OR REPLACE VIEW lakehouse.{schema}.column_comment AS"
-        f" SELECT table_name, column_name, comment FROM (VALUES {values}) AS told(table_name, column_name, comment)"
+        f" SELECT table_name, column_name, comment FROM (VALUES {values}) AS comments(table_name, column_name, comment)"
     )
 
 
