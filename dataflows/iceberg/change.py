@@ -24,7 +24,7 @@ class Change:
     everything: bool
     """Whether every file there goes, whatever slice it holds."""
     dropped_slices: frozenset[str]
-    """Slices whose files go; those that the generation has are written anew."""
+    """Slices whose files go; those that the generation has are rewritten."""
     written_slices: frozenset[str]
 
     @property

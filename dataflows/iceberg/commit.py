@@ -1,4 +1,4 @@
-"""Makes a table of the catalog hold what a generation holds, in one atomic commit."""
+"""Bring a table of the catalog up to a generation, in one atomic commit."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Publication:
-    """What is published, whose it is, and where it is worked on."""
+    """The generation to publish, its dataset, and the work folder."""
 
     generation: Generation
     dataset: str
@@ -50,7 +50,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Committed:
-    """What a commit to a table came to; all zero when there was nothing to change."""
+    """The size of a commit; all zero when nothing changed."""
 
     slices: int = 0
     rows: int = 0
@@ -77,9 +77,9 @@ def publish_table(
     publication: Publication,
     table: "Table | None",
 ) -> tuple["Table", Committed]:
-    """Bring one table up to the generation; the table afterwards, and what that took.
+    """Bring one table up to the generation; return the table and the size of the commit.
 
-    `table` is the table as it was found a moment ago, None where there was none.
+    `table` is the table as last loaded, None if it does not exist.
 
     Raises IcebergConflictError when another machine was faster each time or published something later, IcebergError
     for a table that is not ours, IcebergAccessError, IcebergUnavailableError. Then the table is as it was.
@@ -104,7 +104,7 @@ def publish_table(
 
 
 def _create_table_once(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
-    """The table, empty; or as another publisher made it a moment ago."""
+    """Create the table, or load it when another publisher created it first."""
     from pyiceberg.exceptions import TableAlreadyExistsError
 
     try:
@@ -130,7 +130,7 @@ def _create_table(catalog: "RestCatalog", name: str, contents: Contents, dataset
     properties = {
         DATASET: dataset,
         "comment": contents.comment or "",
-        # A commit that lost is not to be replayed on top of the winner's: what it replaces must be looked at again.
+        # No automatic retry on top of another commit: the change must be computed again.
         "commit.retry.num-retries": "0",
         "write.metadata.delete-after-commit.enabled": "true",
         "write.metadata.previous-versions-max": "10",
@@ -145,7 +145,7 @@ def _commit_change(
     change: Change,
     publication: Publication,
 ) -> Committed:
-    """Change the table, if anything differs. What it uploaded is gone again when the commit lost."""
+    """Commit the change, if any; delete the uploaded files when the commit is rejected."""
     if not change.of_columns and not change.of_rows:
         return Committed()
     written: list[DataFile] = []
@@ -175,9 +175,9 @@ def _commit_change(
 
 @contextmanager
 def _remove_files_if_lost(table: "Table", written: list["DataFile"]) -> Iterator[None]:
-    """Delete the uploaded files when the catalog says that the commit did not happen.
+    """Delete the uploaded files when the catalog rejects the commit.
 
-    After any other failure nobody knows whether it did: then they stay, and `maintenance` removes them if it did not.
+    After any other failure the outcome is unknown: the files stay, and `maintenance` deletes unreferenced ones.
     """
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
@@ -193,7 +193,7 @@ def _remove_files_if_lost(table: "Table", written: list["DataFile"]) -> Iterator
 
 
 def _files_of(table: "Table", change: Change) -> Iterator["DataFile"]:
-    """The data files of the current snapshot that go."""
+    """Yield the data files that the change drops."""
     if table.current_snapshot() is None:
         return
     for task in table.scan().plan_files():
@@ -202,7 +202,7 @@ def _files_of(table: "Table", change: Change) -> Iterator["DataFile"]:
 
 
 def _slice_of(data_file: "DataFile", table: "Table") -> str:
-    """Which slice a file holds: its partition's value as DuckDB writes it."""
+    """Return the slice of a file: its partition value in DuckDB's notation."""
     spec = table.specs()[data_file.spec_id]
     if spec.is_unpartitioned():
         return WHOLE
@@ -218,7 +218,7 @@ def _upload_slice(
     key: str,
     publication: Publication,
 ) -> "DataFile":
-    """Write a slice to disk, bring it beside the table's other files, and describe it for the manifest."""
+    """Write a slice to disk, upload it, and return its manifest entry."""
     from pyiceberg.table.locations import load_location_provider
 
     metadata, io = transaction.table_metadata, transaction._table.io
@@ -236,7 +236,7 @@ def _upload_slice(
 
 
 def _describe_file(local: Path, path: str, metadata: Any) -> "DataFile":
-    """What a manifest says of a Parquet file: its partition, its rows, and the bounds of each column."""
+    """Build the manifest entry of a Parquet file: partition, row count, column bounds."""
     from pyarrow import parquet
     from pyiceberg.io.pyarrow import (
         compute_statistics_plan,

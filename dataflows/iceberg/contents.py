@@ -149,7 +149,7 @@ def _fingerprints(connection: "DuckDBPyConnection", table: str, columns: tuple[C
     """Per slice, a fingerprint of its rows, whatever their order, and of the columns, whatever theirs.
 
     DuckDB's `hash` takes a fiftieth of what MD5 takes, and is stable only within a version of DuckDB: after an
-    upgrade everything is written anew, once.
+    upgrade everything is rewritten once.
     """
     import duckdb
 

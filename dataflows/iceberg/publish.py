@@ -1,4 +1,4 @@
-"""Publishes a whole generation: every table, then a look whether all of them are there."""
+"""Publish a whole generation: every table, then a check that all tables are complete."""
 
 import logging
 import shutil
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 ROUNDS = 3
-"""How often the catalog is looked over for tables that another publisher changed meanwhile."""
+"""How often the catalog is checked again for tables that another publisher changed meanwhile."""
 
 log = logging.getLogger(__name__)
 
 
 class Note(Protocol):
-    """What a step remembers."""
+    """The record of a step."""
 
     detail: str
 
 
 Step = Callable[[str], AbstractContextManager[Note]]
-"""Records what happens inside under a name."""
+"""Opens a named step that records the enclosed work."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What publishing a generation came to, per table."""
+    """The result of publishing a generation, per table."""
 
     number: int
     tables: Mapping[str, Committed] = field(hash=False)
@@ -56,7 +56,7 @@ class Outcome:
 def publish(address: CatalogAddress, path: Path, publication: Publication, now: datetime, step: Step) -> Outcome:
     """Bring every table of the catalog up to the generation at `path`, each in one atomic commit.
 
-    May be called again after any failure: it takes up what is missing. Raises MissingToolError without pyiceberg,
+    May be called again after any failure: it publishes the missing tables. Raises MissingToolError without pyiceberg,
     IcebergConflictError when another machine published something later, IcebergError and what is below it.
     """
     with _work_folder(publication.work_dir, path), opened(path, publication.work_dir) as connection:
@@ -76,19 +76,19 @@ def publish(address: CatalogAddress, path: Path, publication: Publication, now: 
                 if done[name].changed:
                     _clean_up(table, now, address)
         with step("confirmed") as note:
-            note.detail = f"{len(there)} tables were there before, {len(wanted)} are now"
+            note.detail = f"{len(there)} tables before, {len(wanted)} now"
             _confirm(catalog, address, connection, wanted, publication)
     return Outcome(publication.generation.number, done)
 
 
 def published_tables(address: CatalogAddress) -> dict[str, Published | None]:
-    """What every table of our namespace says it holds; empty when there is none yet."""
+    """Return the published generation per table of our namespace; empty before the first publish."""
     catalog = open_catalog(address)
     return {name: published_of(table) for name, table in _tables(catalog, address).items()}
 
 
 def _open_tables(catalog: "RestCatalog", address: CatalogAddress, publication: Publication) -> dict[str, "Table"]:
-    """The tables that are there, none of them a stranger's or later than ours; the namespace is made if need be."""
+    """Return our existing tables, after checking owner and age; create the namespace if missing."""
     with catalog_errors(str(address)):
         catalog.create_namespace_if_not_exists(address.namespace)
     found = {name: table for name, table in _tables(catalog, address).items() if name in SERVING_TABLES}
@@ -116,7 +116,7 @@ def _confirm(
     wanted: Mapping[str, Contents],
     publication: Publication,
 ) -> None:
-    """Look once more: a slower publisher of something older may have come in between, and is put right."""
+    """Check every table again, and publish those that a slower publisher of an older generation overwrote."""
     for _ in range(ROUNDS):
         there = _open_tables(catalog, address, publication)
         behind = [
@@ -137,7 +137,7 @@ def _slices(table: "Table") -> dict[str, str] | None:
 
 
 def _clean_up(table: "Table", now: datetime, address: CatalogAddress) -> None:
-    """Clean up behind a commit; what cannot be cleaned now is cleaned another time."""
+    """Clean up after a commit; a failure is logged and retried after the next commit."""
     try:
         with catalog_errors(".".join(table.name())):
             remove_unneeded(table, now, timedelta(days=address.keep_days))
@@ -147,7 +147,7 @@ def _clean_up(table: "Table", now: datetime, address: CatalogAddress) -> None:
 
 @contextmanager
 def _work_folder(work_dir: Path, path: Path) -> Iterator[None]:
-    """An empty folder for what is being written and for what DuckDB spills; gone afterwards."""
+    """Create an empty work folder for written slices and DuckDB's spill files; delete it afterwards."""
     shutil.rmtree(work_dir, ignore_errors=True)  # what a killed publisher left
     work_dir.mkdir(parents=True)
     require_space(work_dir, path.stat().st_size + (64 << 20), "publishing to Iceberg")

@@ -1,4 +1,4 @@
-"""What the catalog has of a table: which generation, which slices, and whether that may be replaced."""
+"""Read which generation and slices a table of the catalog holds, and check that it may be replaced."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -33,11 +33,11 @@ class Published:
     sha256: str
     newest_released_on: str
     slices: Mapping[str, str] | None = field(hash=False)
-    """The fingerprint of each slice; None when nobody knows, so that everything is written anew."""
+    """The fingerprint of each slice; None when unknown; then everything is rewritten."""
 
 
 def snapshot_properties(generation: Generation, digest: str) -> dict[str, str]:
-    """What a commit says of itself in its snapshot."""
+    """Return the snapshot properties of a commit."""
     return {
         GENERATION: str(generation.number),
         CREATED_AT: generation.created_at.isoformat(),
@@ -49,9 +49,9 @@ def snapshot_properties(generation: Generation, digest: str) -> dict[str, str]:
 
 
 def published_of(table: "Table") -> Published | None:
-    """What our last commit to a table says; None before the first, or when somebody else changed its rows since.
+    """Return the generation of our last commit; None before the first, or after a foreign change of rows.
 
-    A catalog's own compaction only rewrites files, so what it makes is looked through.
+    Snapshots of the catalog's own compaction are skipped: they only rewrite files.
     """
     snapshot = table.current_snapshot()
     while snapshot is not None and CONTENT not in _properties_of(snapshot) and _only_replaces(snapshot):
@@ -65,7 +65,7 @@ def published_of(table: "Table") -> Published | None:
             created_at=datetime.fromisoformat(properties[CREATED_AT]),
             sha256=properties[SHA256],
             newest_released_on=properties[RELEASED_ON],
-            # They stand in the table's properties, once, and count only for the snapshot that they belong to.
+            # Stored once, in the table's properties; valid only for the snapshot with the same digest.
             slices=slices if digest_of(slices) == properties[CONTENT] else None,
         )
     except (KeyError, ValueError):
@@ -73,7 +73,7 @@ def published_of(table: "Table") -> Published | None:
 
 
 def check_credentials(table: "Table") -> None:
-    """Raise IcebergAccessError unless the catalog vended credentials: what this machine has otherwise is not used."""
+    """Raise IcebergAccessError unless the catalog vended credentials; credentials of this machine are not used."""
     if table.location().startswith("s3") and "s3.access-key-id" not in table.io.properties:
         raise IcebergAccessError(
             f"the catalog vends no credentials for {table.location()}; allow its token to write there, or turn "
@@ -82,11 +82,13 @@ def check_credentials(table: "Table") -> None:
 
 
 def check_ours(table: "Table", dataset: str) -> None:
-    """Raise IcebergError for a table that Materia did not make, or made of another dataset."""
+    """Raise IcebergError for a table that Materia did not create or that holds another dataset."""
     found = table.properties.get(DATASET)
     name = ".".join(table.name())
     if found is None:
-        raise IcebergError(f"{name} was not made by Materia and is left alone; set ICEBERG_NAMESPACE to another one")
+        raise IcebergError(
+            f"{name} was not created by Materia and is not touched; set ICEBERG_NAMESPACE to another one"
+        )
     if found != dataset:
         raise IcebergError(f"{name} serves {found}, not {dataset}; set ICEBERG_NAMESPACE to another one")
 
@@ -95,8 +97,8 @@ def check_forward(name: str, there: Published | None, generation: Generation, kn
     """Raise IcebergConflictError when a table holds a later generation that this host (`known`) never had."""
     if there is not None and there.created_at > generation.created_at and there.sha256 not in known:
         raise IcebergConflictError(
-            f"{name} holds generation {there.number} of another host, made {there.created_at:%Y-%m-%d %H:%M} UTC, "
-            f"later than generation {generation.number} here; that one stays. To publish from this host, bring it "
+            f"{name} holds generation {there.number} of another host, created {there.created_at:%Y-%m-%d %H:%M} UTC, "
+            f"later than generation {generation.number} here; it stays. To publish from this host, bring it "
             "up to date first: materia run-all"
         )
 

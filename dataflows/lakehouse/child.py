@@ -116,7 +116,7 @@ def _refuse_locked(order: Order) -> None:
     except LakehouseLockedError:
         raise
     except LakehouseError:
-        return  # whatever else is wrong with it is error by what opens it next
+        return  # the next open reports any other fault
 
 
 def _die_with_parent(parent_pid: int) -> None:

@@ -195,7 +195,7 @@ def test_tables_that_are_not_ours_are_left_alone(lake: Lake, host: Host) -> None
     lake.catalog.create_namespace(lake.namespace)
     lake.catalog.create_table(f"{lake.namespace}.fct_psd", pyarrow.schema([("x", pyarrow.int64())]))
     before = lake.heads()
-    with pytest.raises(IcebergError, match=r"not made by Materia.*ICEBERG_NAMESPACE"):
+    with pytest.raises(IcebergError, match=r"not created by Materia.*ICEBERG_NAMESPACE"):
         host.publish(lake.address)
     assert lake.heads() == before
 

@@ -1,4 +1,4 @@
-/* One row per version of a fact: a run of snapshots that show one value, with the days between which it was the truth */
+/* One row per version of a fact: consecutive snapshots with the same value, and the days on which it was valid */
 MODEL (
   name cleaned.cln_psdalldata__fact_version,
   kind VIEW,

@@ -1,4 +1,4 @@
-/* One row per code: the name the newest release that shows it gives it */
+/* One row per code, with its name in the newest release that contains it */
 MODEL (
   name cleaned.cln_psdalldata__name,
   kind VIEW,

@@ -1,4 +1,4 @@
-/* One row per release and commodity whose market years the release moved: most of what it changed is what the release before said of the year beside it */
+/* One row per release and commodity whose market years the release moved: most changed values equal the previous release's values of the adjacent year */
 MODEL (
   name cleaned.cln_psdalldata__rekeying,
   kind INCREMENTAL_BY_TIME_RANGE (
@@ -9,7 +9,7 @@ MODEL (
   column_descriptions (
     released_on = 'The day USDA published the release that moved them',
     commodity_code = 'Seven digits',
-    years = 'By how many years they moved: 1 or -1'
+    years = 'Years by which they moved: 1 or -1'
   ),
   audits (
     not_null(columns := (released_on, commodity_code, years)),

@@ -1,4 +1,4 @@
-/* One row per change that a release made to a fact. A commodity whose market years were re-keyed is compared with the shifted sheets */
+/* One row per fact that a release changed. A commodity whose market years were re-keyed is compared with the shifted sheets */
 MODEL (
   name cleaned.cln_psdalldata__revision,
   kind INCREMENTAL_BY_TIME_RANGE (
@@ -7,7 +7,7 @@ MODEL (
   optimize_query FALSE,
   grain (released_on, hkey),
   column_descriptions (
-    released_on = 'The day USDA published the release that made the change',
+    released_on = 'The day USDA published the release with the change',
     hkey = 'The fact''s stable key',
     commodity_code = 'Seven digits',
     country_code = 'Two characters',
@@ -15,9 +15,9 @@ MODEL (
     attribute_id = 'Three digits',
     unit_id = 'Two digits',
     change_kind = 'new, revised, removed, or restated: the same value under another market year',
-    previous_market_year = 'The market year under which the release before carried this value; differs from market_year in a re-keyed commodity',
-    previous_value = 'What the release before said there, NULL for a new fact',
-    value = 'What this release says, NULL for a removed fact'
+    previous_market_year = 'The market year of this value in the previous release; differs from market_year in a re-keyed commodity',
+    previous_value = 'The value in the previous release, NULL for a new fact',
+    value = 'The value in this release, NULL for a removed fact'
   ),
   audits (
     not_null(columns := (released_on, hkey, change_kind)),

@@ -1,4 +1,4 @@
-/* One row per version of a fact that has ended: from when it no longer was the truth. Only facts that ever changed are looked at, so this stays as small as the changes are */
+/* One row per ended version of a fact, with the day it ceased to be valid. Holds changed facts only, so its size follows the number of changes */
 MODEL (
   name cleaned.cln_psdalldata__version_end,
   kind FULL,
@@ -8,7 +8,7 @@ MODEL (
     hkey = 'The fact''s stable key',
     first_seen_on = 'The first release that shows the version',
     last_seen_on = 'The last release that shows it',
-    valid_to = 'First day on which it no longer was the truth'
+    valid_to = 'First day on which it was no longer valid'
   ),
   audits (
     not_null(columns := (hkey, first_seen_on, last_seen_on, valid_to)),

@@ -1,4 +1,4 @@
-/* One row per line of every landed CSV, all text exactly as USDA wrote it */
+/* One row per line of every landed CSV, every column as text, unchanged */
 MODEL (
   name raw.psd_alldata,
   kind VIEW,

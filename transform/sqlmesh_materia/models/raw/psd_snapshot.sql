@@ -20,8 +20,8 @@ MODEL (
     last_modified = 'The Last-Modified header as served, an RFC 9110 date',
     release_year = 'Year of the release month',
     release_month = 'The month of the archive address, or of the newest stamp in the file if that is later; 1 to 12',
-    released_on = 'The day USDA published this snapshot, from this snapshot alone',
-    published_at = 'The moment of publication in Washington time, NULL when nothing plausible says it',
+    released_on = 'The day USDA published this snapshot, derived from this snapshot alone',
+    published_at = 'The moment of publication in Washington time, NULL when unknown',
     row_count = 'Rows of the CSV, header not counted'
   ),
   audits (

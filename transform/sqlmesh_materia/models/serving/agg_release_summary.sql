@@ -6,9 +6,9 @@ MODEL (
   column_descriptions (
     released_on = 'The day USDA published the release',
     commodity_code = 'Seven digits',
-    facts_new = 'Facts the release before did not have',
-    facts_revised = 'Facts whose value the release changed; a new stamp alone counts nothing',
-    facts_removed = 'Facts the release no longer has',
+    facts_new = 'Facts missing in the previous release',
+    facts_revised = 'Facts whose value the release changed; a new stamp alone does not count',
+    facts_removed = 'Facts missing in this release',
     facts_restated = 'Facts that carry the value of another market year, after a re-keying'
   ),
   audits (

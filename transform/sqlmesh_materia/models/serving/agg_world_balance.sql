@@ -1,4 +1,4 @@
-/* One row per commodity, market year and attribute: the exact sum over countries of what is current. Rates do not add up: yield and milling rate are derived from what does, the others left out */
+/* One row per commodity, market year and attribute: the exact sum of the current values over all countries. Rates cannot be summed: yield and milling rate are computed from sums, other rates are left out */
 MODEL (
   name serving.agg_world_balance,
   kind FULL,
@@ -13,7 +13,7 @@ MODEL (
     unit_name = 'The unit of value',
     value = 'The sum over countries, or the quotient of two such sums for a rate',
     countries = 'How many countries have a balance sheet of the commodity in this market year',
-    is_complete = 'Whether the countries are the world, as far as trade tells: their exports and imports differ by at most a tenth of their production. False where the importers are missing, as in coffee before market year 2003; NULL where nothing is traded or produced',
+    is_complete = 'Whether the countries cover the world, judged by trade: their exports and imports differ by at most a tenth of their production. False if importers are missing, as in coffee before market year 2003; NULL if nothing is traded or produced',
     implied_use = 'Beginning stocks + production - ending stocks of the world, which is what WASDE prints as world use; on rows of the same unit, NULL where one of the three is missing'
   ),
   audits (

@@ -1,4 +1,4 @@
-/* One row per version of a fact: what USDA said, and from when to when it was the truth */
+/* One row per version of a fact: the value USDA published and the days on which it was valid */
 MODEL (
   name serving.fct_psd,
   kind VIEW,
@@ -13,7 +13,7 @@ MODEL (
     value = 'In unit_name; USDA''s four decimals are exact in it',
     reported_month = 'First day of the month USDA stamped the value with when it first appeared, NULL for Month 00',
     valid_from = 'First day on which the value was surely public',
-    valid_to = 'First day on which it no longer was, NULL while it is current',
+    valid_to = 'First day on which it was no longer valid, NULL while it is current',
     last_seen_on = 'The last release that shows it; between it and valid_to another value may have stood',
     market_year_now = 'The market year under which the newest release keys the crop: another one where the commodity was re-keyed since. Joins one crop over a re-keying'
   ),

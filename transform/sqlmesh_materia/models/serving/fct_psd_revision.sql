@@ -1,10 +1,10 @@
-/* One row per change that a release made to a fact; the earliest release is the baseline and makes none */
+/* One row per fact that a release changed; the earliest release is the baseline and has none */
 MODEL (
   name serving.fct_psd_revision,
   kind VIEW,
   grain (released_on, commodity_code, country_code, market_year, attribute_id, unit_id),
   column_descriptions (
-    released_on = 'The day USDA published the release that made the change',
+    released_on = 'The day USDA published the release with the change',
     commodity_code = 'Seven digits',
     country_code = 'Two characters',
     market_year = 'USDA''s market year',
@@ -12,10 +12,10 @@ MODEL (
     unit_id = 'Two digits',
     unit_name = 'The unit of the values',
     change_kind = 'new, revised, removed, or restated: the same value under another market year',
-    previous_market_year = 'The market year under which the release before carried the value; differs from market_year in a re-keyed commodity',
-    previous_value = 'What the release before said, NULL for a new fact',
-    value = 'What this release says, NULL for a removed fact',
-    change = 'value less previous_value, NULL where either is'
+    previous_market_year = 'The market year of the value in the previous release; differs from market_year in a re-keyed commodity',
+    previous_value = 'The value in the previous release, NULL for a new fact',
+    value = 'The value in this release, NULL for a removed fact',
+    change = 'value minus previous_value, NULL if either is NULL'
   ),
   audits (
     not_null(

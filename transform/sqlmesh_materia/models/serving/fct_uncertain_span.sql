@@ -1,4 +1,4 @@
-/* One row per balance sheet and span of days on which it may have shown other values than the landed releases around these days: a posting that is not landed touched it, or the stamps do not tell. Empty where every month of a WASDE commodity is landed */
+/* One row per balance sheet and span of days on which it may have shown other values than the landed releases around these days: a file that is not landed changed it, or the stamps are missing. Empty if every month of a WASDE commodity is landed */
 MODEL (
   name serving.fct_uncertain_span,
   kind FULL,

@@ -10,7 +10,7 @@ MODEL (
     country_code = 'Two characters',
     country_name = 'The country',
     market_year = 'USDA''s market year',
-    market_date = '1 January of the market year: an axis for charts, for USDA''s market years begin in different months',
+    market_date = '1 January of the market year: an axis for charts, because market years begin in different months',
     released_on = 'The newest release, whose sheet this is',
     last_changed_on = 'The release that first shows the youngest of the sheet''s values'
   ),

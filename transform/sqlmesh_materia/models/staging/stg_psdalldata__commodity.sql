@@ -1,4 +1,4 @@
-/* One row per fact and release that changed it: the release is compared with the one before, only differences are kept */
+/* One row per fact and release that changed it: each release is compared with the previous one, only differences are stored */
 MODEL (
   name staging.stg_psdalldata__commodity,
   kind INCREMENTAL_BY_TIME_RANGE (
@@ -7,19 +7,19 @@ MODEL (
   optimize_query FALSE,
   grain (hkey, ingest_date),
   column_descriptions (
-    ingest_date = 'The day USDA published the release that made the change (its released_on)',
-    compared_with = 'The release before it, NULL for the earliest, whose facts are the baseline',
+    ingest_date = 'The day USDA published the release with the change (its released_on)',
+    compared_with = 'The previous release, NULL for the earliest, whose facts are the baseline',
     hkey = 'The fact''s stable key',
     commodity_code = 'Seven digits',
     country_code = 'Two characters',
     market_year = 'USDA''s market year',
     attribute_id = 'Three digits',
     unit_id = 'Two digits',
-    reported_month = 'First day of the month USDA stamps the balance sheet with, NULL for Month 00 and for a vanished fact',
-    value = 'What the release says, NULL when the fact vanished',
-    previous_value = 'What the release before said, NULL when it did not have the fact',
-    public_from = 'First day on which the change was surely public as far as releases tell',
-    valid_from = 'The same, or the last day of the stamp''s month when that is earlier and nothing disproves the stamp'
+    reported_month = 'First day of the month USDA stamps the balance sheet with, NULL for Month 00 and for a removed fact',
+    value = 'The value in the release, NULL if the fact was removed',
+    previous_value = 'The value in the previous release, NULL if the fact is new',
+    public_from = 'First day on which the change was surely public according to the releases',
+    valid_from = 'The same, or the last day of the stamp''s month when that is earlier and no release contradicts the stamp'
   ),
   audits (
     not_null(
