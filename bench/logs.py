@@ -39,7 +39,7 @@ _IDLE_S = 3.0
 
 
 def measure(size_bytes: int = GB) -> dict[str, float]:
-    """Figures for a log of that size; it is made in the temporary folder and removed."""
+    """Figures for a log of that size; it is created in a temporary folder and deleted."""
     with tempfile.TemporaryDirectory(prefix="materia-bench-logs-") as folder:
         settings = Settings.from_environ({"MATERIA_DATA_DIR": folder})
         settings.log_dir.mkdir()

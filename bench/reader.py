@@ -40,7 +40,7 @@ class Publisher:
         return number
 
     def build(self) -> int:
-        """Build the next generation, in a file that nobody reads yet."""
+        """Build the next generation, in a file that has no readers yet."""
         number, self._next = self._next, self._next + 1
         path = self.store.building_path(number)
         self._con.execute(f"ATTACH '{path}' AS built")

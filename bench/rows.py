@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One figure beside its bar; `note` says what it was made of, in units."""
+    """One figure with its bar; `note` lists the inputs with units."""
 
     what: str
     figure: float

@@ -1,4 +1,4 @@
-"""The errors Materia raises on purpose: each says what happened, to what, and what to do next."""
+"""Materia's own errors: each message gives the cause, the object and the next step."""
 
 
 class MateriaError(Exception):
@@ -14,7 +14,7 @@ class SettingsError(MateriaError):
 
 
 class ArchiveError(MateriaError):
-    """The archive did not answer as it should, after the retries that make sense."""
+    """The archive failed to answer correctly after all retries."""
 
 
 class RefusedError(ArchiveError):
@@ -22,7 +22,7 @@ class RefusedError(ArchiveError):
 
 
 class NotPostedError(ArchiveError):
-    """None of the releases asked for is in the archive (yet)."""
+    """None of the requested releases is in the archive yet."""
 
 
 class SnapshotError(MateriaError):
@@ -34,11 +34,11 @@ class LandingError(MateriaError):
 
 
 class TransformError(MateriaError):
-    """SQLMesh failed, or an audit found rows that must not be there."""
+    """SQLMesh failed, or an audit found invalid rows."""
 
 
 class LakehouseError(MateriaError):
-    """The lakehouse could not be opened, moved or looked after."""
+    """The lakehouse could not be opened, moved or maintained."""
 
 
 class LakehouseLockedError(LakehouseError):
@@ -70,11 +70,11 @@ class QueryError(ServingError):
 
 
 class QueryTimeoutError(QueryError):
-    """A query was stopped because its time was up."""
+    """A query exceeded its time limit."""
 
 
 class QueryRefusedError(ServingError):
-    """A query was not run: it does something other than read the served tables."""
+    """A query was refused: it does more than read the served tables."""
 
 
 class DiskSpaceError(MateriaError):
@@ -82,7 +82,7 @@ class DiskSpaceError(MateriaError):
 
 
 class DiskError(MateriaError):
-    """The disk refuses: it is read-only or broken, or this user may not write there."""
+    """A write failed: the disk is read-only or broken, or this user has no permission."""
 
 
 class LockHeldError(MateriaError):
@@ -96,35 +96,35 @@ class JournalError(MateriaError):
 
 
 class MissingToolError(MateriaError):
-    """A program that this needs is not installed, or does not work."""
+    """A required program is not installed or does not work."""
 
 
 class ObjectStoreError(MateriaError):
-    """Object storage did not do what was asked."""
+    """An object storage operation failed."""
 
 
 class ObjectAccessError(ObjectStoreError):
-    """Object storage refused: wrong keys, missing permission, no such bucket, or a clock that is off."""
+    """Object storage refused: wrong keys, missing permission, unknown bucket, or wrong clock."""
 
 
 class ObjectUnavailableError(ObjectStoreError):
-    """Object storage did not answer as it should, after the retries that make sense."""
+    """Object storage failed to answer correctly after all retries."""
 
 
 class ObjectMissingError(ObjectStoreError):
-    """The object is not there (any more)."""
+    """The object is missing."""
 
 
 class ObjectDamagedError(ObjectStoreError):
-    """An object's bytes are not those that its description promises."""
+    """An object's bytes differ from its recorded size or digest."""
 
 
 class LostRaceError(ObjectStoreError):
-    """Another machine wrote first; nothing of its work was overwritten."""
+    """Another machine wrote first; its work was not overwritten."""
 
 
 class IcebergError(MateriaError):
-    """The Iceberg catalog did not do what was asked; what is served is untouched."""
+    """An Iceberg catalog operation failed; the served generation is untouched."""
 
 
 class IcebergAccessError(IcebergError):
@@ -132,8 +132,8 @@ class IcebergAccessError(IcebergError):
 
 
 class IcebergUnavailableError(IcebergError):
-    """The Iceberg catalog, or its object storage, did not answer as it should."""
+    """The Iceberg catalog, or its object storage, failed to answer correctly."""
 
 
 class IcebergConflictError(IcebergError):
-    """Another machine published meanwhile, or something newer; nothing of its work was overwritten."""
+    """Another machine published meanwhile, or something newer; its work was not overwritten."""

@@ -1,4 +1,4 @@
-"""Durable file operations: what is written survives a power cut, and is whole or absent."""
+"""Durable file operations: a written file survives a power cut and is complete or absent."""
 
 import errno
 import os
@@ -16,8 +16,8 @@ _SEE_RIGHTS = "see that Materia may read and write there"
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Write a small file so that it appears whole or not at all."""
-    # Always the same draft: what a killed run left is taken over, and only one run writes at a time.
+    """Write a small file atomically."""
+    # A fixed draft name: only one run writes at a time, and it overwrites the draft of a killed run.
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text)
     move_durably(draft, path)
@@ -40,7 +40,7 @@ def sync(path: Path) -> None:
 
 
 def require_space(directory: Path, needed_bytes: int, purpose: str) -> None:
-    """Raise DiskSpaceError unless `needed_bytes` are free: a full disk is cheaper to meet before than during."""
+    """Raise DiskSpaceError unless `needed_bytes` are free, so that a full disk fails early."""
     free_bytes = shutil.disk_usage(directory).free
     if free_bytes < needed_bytes:
         raise DiskSpaceError(
@@ -51,7 +51,7 @@ def require_space(directory: Path, needed_bytes: int, purpose: str) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses inside into DiskSpaceError when it is full, else LandingError, naming `path`."""
+    """Raise OSErrors of the enclosed block as DiskSpaceError (disk full), else LandingError, naming `path`."""
     try:
         yield
     except OSError as error:
@@ -63,9 +63,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def disk_refusal(path: Path) -> Iterator[None]:
-    """Turn what a disk refuses inside into DiskSpaceError or DiskError, naming the file, or else `path`.
+    """Raise disk errors of the enclosed block as DiskSpaceError or DiskError, naming the file, or else `path`.
 
-    For whole runs: other trouble of the operating system, such as the network's, passes unchanged.
+    For whole runs: other OSErrors, such as network errors, pass unchanged.
     """
     try:
         yield
@@ -80,7 +80,7 @@ def disk_refusal(path: Path) -> Iterator[None]:
 
 
 def raise_if_refused(error: Exception, path: Path) -> None:
-    """The same for what DuckDB raises, which keeps the system's words and drops its number; otherwise do nothing."""
+    """The same for DuckDB errors, which keep the system's text but not its number; otherwise do nothing."""
     text = str(error)
     next_step = after_refusal(text)
     if next_step == _FREE_SPACE:
@@ -90,7 +90,7 @@ def raise_if_refused(error: Exception, path: Path) -> None:
 
 
 def after_refusal(text: str) -> str | None:
-    """What helps when a disk refused what these words tell of; None when no disk did."""
+    """Return the next step for the text of a disk error; None for other errors."""
     if any(os.strerror(number) in text for number in _FULL):
         return _FREE_SPACE
     return _SEE_RIGHTS if any(os.strerror(number) in text for number in _REFUSED) else None

@@ -1,7 +1,7 @@
 """A DuckLake: the lakehouse as Parquet files in a folder or a bucket, its catalog in SQLite or PostgreSQL.
 
 DuckDB's extensions come from Python packages (`materia[ducklake]`) and are loaded from where those were installed;
-nothing is fetched. duckdb is imported by whoever brings the connection.
+nothing is downloaded. The caller imports duckdb.
 """
 
 import shlex
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dataflows.objects.store import Bucket
 
 CATALOG = "lakehouse"
-"""What the lakehouse is attached as, whatever it is: its views and macros spell the name out."""
+"""The catalog name of every attached lakehouse: its views and macros contain the name."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class PostgresCatalog:
 
     @property
     def target(self) -> str:
-        """Who and where is in the connection's secret, so that no message repeats it."""
+        """The connection's secret holds host and user, so that no message repeats them."""
         return f"postgres:sslmode={self.sslmode} connect_timeout=10"
 
 
@@ -105,7 +105,7 @@ class DuckLake:
         return tuple(package for module, package in needed.items() if find_spec(module) is None)
 
     def attach(self, connection: "DuckDBPyConnection", *, read_only: bool, alias: str = CATALOG) -> None:
-        """Attach it as `alias`; made by the first who attaches it to write.
+        """Attach it as `alias`; the first attach for writing creates it.
 
         Raises MissingToolError when a package is not installed, LakehouseError when it can't be opened.
         """
@@ -136,7 +136,7 @@ class DuckLake:
         return 3 * int(total or 0)
 
     def prepare(self, connection: "DuckDBPyConnection") -> None:
-        """Load the extensions and tell the connection the passwords; raises MissingToolError."""
+        """Load the extensions and create the connection's secrets; raises MissingToolError."""
         if missing := self.missing_packages():
             raise MissingToolError(
                 f"a DuckLake needs {', '.join(missing)}; install the extra: `uv sync --extra ducklake`, "
@@ -151,7 +151,7 @@ class DuckLake:
 
 
 def _allow_concurrent_readers(path: Path) -> None:
-    """Make a SQLite file one whose readers hold up no writer; the file keeps that in mind."""
+    """Switch a SQLite file to WAL mode, which is persistent: readers do not block the writer."""
     import sqlite3
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +197,6 @@ def _s3_secret(bucket: "Bucket") -> Mapping[str, Any]:
 
 
 def _create_secret(connection: "DuckDBPyConnection", kind: str, values: Mapping[str, Any]) -> None:
-    """A secret of this connection's memory only; one that is there is replaced."""
+    """Create or replace a temporary secret of this connection."""
     options = ", ".join(f"{name} {literal(value)}" for name, value in values.items())
     connection.execute(f"CREATE OR REPLACE SECRET (TYPE {kind}, {options})")

@@ -1,6 +1,6 @@
-"""The lakehouse between machines: whole versions in a bucket, and a pointer that only the fastest may move.
+"""Sync the lakehouse file between machines: whole versions in a bucket, and a pointer with compare-and-swap.
 
-    lakehouse/{dataset}/current.json                         the pointer; replaced only if nobody else did
+    lakehouse/{dataset}/current.json                         the pointer; replaced only if unchanged
     lakehouse/{dataset}/000012-{sha256}/lakehouse.duckdb         a version: both files, never changed
     lakehouse/{dataset}/000012-{sha256}/lakehouse-state.duckdb
 
@@ -24,7 +24,7 @@ from dataflows.objects.store import Document, ObjectStore
 from dataflows.sql_text import literal
 
 VERSIONS_KEPT = 3
-"""So many that a machine which began to fetch one will find it while two newer ones are made."""
+"""Versions kept, so that a running download survives two newer versions."""
 
 _PULL_ATTEMPTS = 3
 
@@ -42,7 +42,7 @@ class HandedFile:
 
 @dataclass(frozen=True)
 class Version:
-    """What the pointer says."""
+    """The version that the pointer names."""
 
     number: int
     made_by: str
@@ -61,12 +61,12 @@ class Version:
             return cls(**record)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ObjectStoreError(
-                f"{origin} is not a pointer to a lakehouse ({error}); delete it, and the next transform makes it anew"
+                f"{origin} is not a pointer to a lakehouse ({error}); delete it, and the next transform recreates it"
             ) from error
 
 
 class LakehouseHandover:
-    """The lakehouse of one dataset, here and in the bucket. One process at a time: the writer's lock sees to it."""
+    """The lakehouse of one dataset, local and in the bucket. The writer's lock admits one process at a time."""
 
     def __init__(self, store: ObjectStore, dataset: str, lakehouse_path: Path, state_path: Path) -> None:
         self._store = store
@@ -100,13 +100,13 @@ class LakehouseHandover:
             return version
         raise ObjectMissingError(
             f"{self._store.bucket.url(self.pointer_key)} names files that are not there; "
-            "delete it, and the next transform makes the lakehouse anew"
+            "delete it, and the next transform rebuilds the lakehouse"
         )
 
     def push(self, made_by: str, made_at: datetime) -> Version:
         """Make the local lakehouse the current version; call `pull` before working on it.
 
-        DuckDB must have let go of it. Raises LostRaceError when another machine has moved the pointer since
+        DuckDB must have closed it. Raises LostRaceError when another machine has moved the pointer since
         `pull`: its version stays current, and the next pull fetches it.
         """
         for path in self._paths.values():
@@ -144,7 +144,7 @@ class LakehouseHandover:
         self._note(hashlib.md5(data, usedforsecurity=False).hexdigest())
 
     def _take_back(self, version: Version) -> None:
-        """Remove the files of a version that lost, unless the winner's are the very same."""
+        """Delete the files of a version that lost the race, unless the winner uses them."""
         pointer = self._store.read(self.pointer_key)
         winner = self._version(pointer) if pointer else None
         kept = {self._key(winner, file) for file in winner.files} if winner else set()
@@ -184,7 +184,7 @@ class LakehouseHandover:
         return path.with_name(f"{path.name}.arriving")
 
     def _prune(self, newest: Version) -> None:
-        """Remove versions, and what lost races left, that nobody can be fetching any more."""
+        """Delete old versions and leftovers of lost races that no running download needs."""
         for listed in self._store.list(self._prefix):
             number = listed.key.removeprefix(self._prefix).partition("-")[0]
             if number.isdigit() and int(number) <= newest.number - VERSIONS_KEPT:
@@ -195,7 +195,7 @@ class LakehouseHandover:
         return Version.from_json(pointer.data, self._store.bucket.url(self.pointer_key))
 
     def _key(self, version: Version, file: HandedFile) -> str:
-        """By number, so that old ones can be told, and by content, so that machines never share one by chance."""
+        """Return the prefix of a version: the number gives the order, the digest makes it unique."""
         return f"{self._prefix}{version.number:06d}-{file.sha256}/{file.name}"
 
     def _base(self) -> str | None:
@@ -210,7 +210,7 @@ class LakehouseHandover:
 
 
 def settle(path: Path) -> None:
-    """Write a database's log into the file itself, so that the file alone is everything. Raises TransformError."""
+    """Write a database's log into the file, so that the file alone is complete. Raises TransformError."""
     import duckdb
 
     if not path.exists():
@@ -220,7 +220,7 @@ def settle(path: Path) -> None:
         return
     try:
         with duckdb.connect() as connection:
-            # The name that its views were made with, whatever the file is called.
+            # The catalog name that its views use, independent of the file name.
             connection.execute(f"ATTACH {literal(path)} AS {'state' if path.stem.endswith('-state') else 'lakehouse'}")
     except duckdb.Error as error:
         if locked := lock_conflict(str(error)):

@@ -52,7 +52,7 @@ def open_read_only(
 
 
 def new_cursor(con: "DuckDBPyConnection") -> "DuckDBPyConnection":
-    """Another cursor on the same database; cursors don't inherit `USE`, so it is said again (90 µs)."""
+    """Return another cursor on the same database and repeat `USE`, which cursors don't inherit (90 µs)."""
     cursor = con.cursor()
     _use_served_schema(cursor)
     return cursor

@@ -1,4 +1,4 @@
-"""Stopping queries whose time is up: one watching thread for all of a reader's queries."""
+"""Interrupt queries at their deadline: one watcher thread for all queries of a reader."""
 
 import threading
 import time
@@ -50,7 +50,7 @@ class Deadlines:
             self._changed.notify()
 
     def stop(self, deadline: Deadline) -> None:
-        """The query has ended, in whatever way."""
+        """Unregister a query that has ended."""
         with self._changed:
             self._running.discard(deadline)
 

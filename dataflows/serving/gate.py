@@ -1,4 +1,4 @@
-"""What a new generation is held against: is there need of one, and is it no worse than the one that is served?"""
+"""Checks before a publish: is a new generation needed, and is it no worse than the served one?"""
 
 from dataclasses import dataclass
 from datetime import date
@@ -18,11 +18,11 @@ class Gate:
     max_row_loss: float
     """Share of a table's rows that may be missing, 0 to 1."""
     forced_reason: str | None = None
-    """Why somebody lets a generation through that the gate would refuse; recorded in the generation."""
+    """The operator's reason for overriding the gate; recorded in the generation."""
 
 
 def faults_against(served: Generation, facts: GenerationFacts, max_row_loss: float) -> tuple[str, ...]:
-    """In what a new generation is worse than the served one, for a person; nothing when it isn't."""
+    """Return every way in which a new generation is worse than the served one; empty when none."""
     faults = []
     if _is_older(facts, served):
         faults.append(f"its newest release is {_newest(facts)}, the served one's {_newest(served)}")
@@ -72,7 +72,7 @@ def is_redated(served: Path, built: Path) -> bool:
 
 
 def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: str) -> bool:
-    """Whether a generation of just these snapshots, made by just this code, was published already.
+    """Whether a generation of exactly these snapshots and this code was published already.
 
     Looks at markers and sidecars only: nothing heavy is imported to find that there is nothing to do. It asks the
     newest generation, not the served one, so that a rollback holds until there is something new.

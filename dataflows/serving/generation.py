@@ -1,4 +1,4 @@
-"""A generation: one served database file, and what is known about it without opening it."""
+"""A generation: one served database file and its facts, readable without opening it."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class GenerationFacts:
     code_version: str
     duckdb_version: str
     models_digest: str
-    """A digest of the transform code that made it."""
+    """A digest of the transform code that built it."""
     snapshots: tuple[str, ...]
     """Snapshot keys, oldest first."""
     newest_released_on: date | None
@@ -126,7 +126,7 @@ def read_sidecar(path: Path) -> Generation | None:
 
 
 def foreign_generation(path: Path) -> Generation:
-    """The honest little that can be said of a file nobody described: its time and size, and number 0."""
+    """Describe a file without a sidecar: its time and size, and number 0."""
     status = path.stat()
     return Generation(
         number=FOREIGN_NUMBER,

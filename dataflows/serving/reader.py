@@ -108,7 +108,7 @@ class ServingReader:
     def cursor(self) -> "Iterator[tuple[DuckDBPyConnection, Generation]]":
         """A DuckDB cursor of its own on the newest generation, to stream big results; closed afterwards.
 
-        It raises DuckDB's errors and runs what it is given: what a person typed goes through `check` first.
+        Raises DuckDB's errors and runs any SQL: pass user SQL to `check` first.
         Another thread may stop its query with the cursor's `interrupt()`.
         """
         with self._using() as opened:
@@ -230,7 +230,7 @@ class ServingReader:
         return opened
 
     def _retire_current(self) -> _OpenFile | None:
-        """Let go of the current file (the lock is held); returns it when nobody uses it, to be closed."""
+        """Drop the current file (the lock is held); return it for closing when it is unused."""
         retired, self._current = self._current, None
         return retired if retired and retired.users == 0 else None
 
@@ -289,7 +289,7 @@ class ServingReader:
 
 
 def _identity(path: str | Path) -> Identity | None:
-    """Which file `path` leads to; None when it leads to none. Raises ServingBrokenError where nobody can tell."""
+    """Return the identity of the file behind `path`; None when missing. Raises ServingBrokenError when unknown."""
     try:
         status = os.stat(path)  # noqa: PTH116 (once per query)
     except FileNotFoundError:
@@ -302,7 +302,7 @@ def _identity(path: str | Path) -> Identity | None:
 
 
 def _describe(path: Path, root: "DuckDBPyConnection") -> Generation:
-    """The generation at `path`: its sidecar, else what the database itself says, else the honest little."""
+    """The generation at `path`: its sidecar, else its `serving.generation` table, else only time and size."""
     from dataflows.serving.generation_table import read_generation_table
 
     described = read_sidecar(path)

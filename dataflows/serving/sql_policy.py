@@ -1,4 +1,4 @@
-"""What a person's SQL may be: one statement that only reads.
+"""The SQL policy for user queries: one read-only statement.
 
 Locked settings keep DuckDB away from other files, but not from all harm: a plain SELECT can still turn on
 logging to a file (`FROM enable_logging(...)`), after which every query of the reader fails and the process
@@ -61,7 +61,7 @@ def check_query(con: "DuckDBPyConnection", sql: str) -> None:
     tree = _syntax_tree(con, sql[explain.end() :] if explain else sql)
     statements = tree["statements"]
     if len(statements) != 1:
-        raise QueryRefusedError(f"{len(statements)} statements were given; {_ADVICE}")
+        raise QueryRefusedError(f"{len(statements)} statements found; {_ADVICE}")
     for function in _table_functions(statements):
         # A macro of the served file was published with it; DuckDB's own functions live in other schemas.
         name = function["function_name"].lower()

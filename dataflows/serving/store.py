@@ -27,7 +27,7 @@ from dataflows.serving.generation import (
 )
 
 GRACE_S = 60.0
-"""How long a generation outlives being served, whatever else says that it may go."""
+"""Minimum time that a generation is kept after it was last served."""
 
 
 class ServingStore:
@@ -74,7 +74,7 @@ class ServingStore:
         return number in self._complete()
 
     def unserved(self) -> int | None:
-        """The newest generation, if whoever published it died just before it was served; one rolled back is not it."""
+        """Return the newest generation if its publisher was killed before serving it; None after a rollback."""
         announced, complete = self._number_behind(self._swap_path()), self._complete()
         is_newest = bool(complete) and announced == complete[-1]
         return announced if is_newest and announced != self.served_number() else None
@@ -88,7 +88,7 @@ class ServingStore:
         return self._beside(f"-{number}{self.serving_path.suffix}.building")
 
     def next_number(self) -> int:
-        """A number no file here bears, not even one that a dead export left behind."""
+        """Return an unused number, also unused by leftovers of killed exports."""
         return 1 + max((number for _, number in self._files()), default=0)
 
     def publish(self, building_path: Path, facts: GenerationFacts) -> Generation:
@@ -184,7 +184,7 @@ class ServingStore:
         return tuple(sorted(gone))
 
     def _serve(self, number: int) -> None:
-        """Point the serving path at generation `number`, atomically."""
+        """Point the serving path at generation `number` atomically."""
         left = self.served_number()
         if left is not None and sidecar_of(self.path(left)).exists():
             os.utime(sidecar_of(self.path(left)))  # says until when it was served
@@ -233,7 +233,7 @@ class ServingStore:
         return int(match[1]) if match else None
 
     def _left_s(self, number: int) -> float:
-        """Seconds since generation `number` was last served or, if it never was, made."""
+        """Seconds since generation `number` was last served or, if never served, created."""
         return time.time() - sidecar_of(self.path(number)).stat().st_mtime
 
     def _complete(self) -> list[int]:

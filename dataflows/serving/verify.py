@@ -29,7 +29,7 @@ class Verification:
 
 
 def verify_in_fresh_process(path: Path, expected_row_counts: Mapping[str, int], timeout_s: float) -> Verification:
-    """Have a new Python process read every row of `path`, as a reader would; what it found.
+    """Read every row of `path` in a new Python process, as a reader would; return what it found.
 
     Raises ServingBrokenError when it can't be read, holds other tables or row counts than expected, or takes
     longer than `timeout_s`.
