@@ -24,7 +24,7 @@ class Row:
 
 def as_table(rows: Iterable[Row]) -> str:
     """The rows for a person."""
-    lines = [("what", "figure", "bar", "verdict", "made of")]
+    lines = [("what", "figure", "bar", "verdict", "inputs")]
     for row in rows:
         sign = "≥" if row.at_least else "≤"
         verdict = "met" if row.met else "MISSED"

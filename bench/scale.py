@@ -1,7 +1,7 @@
 """What one more release costs after many: time, sizes and memory, release by release.
 
 `just bench scale [--releases N] [--facts N] [--into DIR]`. Every release's line is printed and kept in
-`DIR/releases.jsonl` as it is made; the same command goes on where a stopped one was.
+`DIR/releases.jsonl` as it is measured; the same command resumes a stopped run.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""Readers of every kind while what they read is swapped: each answer is held against what was served, and when.
+"""Read during swaps with every kind of reader, and check each answer against the served generations.
 
 `python -m bench.swaps` prints the figures of a thousand publishes and rollbacks as JSON.
 
-A writer numbers its swaps and writes down, before each, what it will serve and, after each, that it does. Whoever
-reads looks at that book before a query and after its answer: the answer must be what one of the swaps between the
-two served, and of a swap not before that of the answer before. So rollbacks may lead back, and nothing else.
+The writer numbers its swaps and logs each one before and after it happens. A reader reads that log before a query and
+after its answer: the answer must come from a swap between the two, and not from an earlier swap than the previous
+answer. So only a rollback may lead back.
 """
 
 import json
@@ -36,8 +36,8 @@ STREAM = "SELECT value FROM serving.fct_psd, range(500)"
 SWAPS = 1000
 ROLLBACK_EVERY = 7
 WRONG = ("errors", "stale", "backwards", "mixed", "leaked")
-"""What must never be: an answer that nobody served at that time, or before the last one's, or of two generations;
-handles that stay open."""
+"""Faults that must not occur: an answer that was not served at that time, that is older than the previous one, or that
+mixes two generations; handles that stay open."""
 
 GRACE_S = 5.0
 """Shorter than in earnest, so that what is still being read is removed while it is."""

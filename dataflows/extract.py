@@ -86,9 +86,9 @@ def live(live_url: str | None, dataset: str) -> Release | None:
 
 
 def probes(candidates: tuple[Release, ...], live: Release | None, archive: Archive) -> tuple[Probe, ...]:
-    """What is said of each candidate, asked side by side; the current file last.
+    """Probe all candidates in parallel; the current file comes last.
 
-    Where HEAD calls every month missing, GET is asked as well: some servers answer so to any HEAD.
+    If HEAD reports every month as missing, GET is tried too: some servers answer 404 to any HEAD.
     """
     asked = (*candidates, *((live,) if live else ()))
     with ThreadPoolExecutor(max_workers=len(asked)) as pool:

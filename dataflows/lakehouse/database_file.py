@@ -64,7 +64,7 @@ def fault_of(path: Path, *, with_catalog: bool = True) -> str | None:
 def damaged_blocks(path: Path) -> Iterator[int]:
     """The numbers of the blocks whose checksum is wrong; the caller has seen `fault_of` and keeps writers away.
 
-    A block of zeros was never written, or given back to the file system.
+    A block of zeros was never written, or was returned to the file system.
     """
     import numpy as np
 

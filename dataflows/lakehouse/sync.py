@@ -4,8 +4,8 @@
     lakehouse/{dataset}/000012-{sha256}/lakehouse.duckdb         a version: both files, never changed
     lakehouse/{dataset}/000012-{sha256}/lakehouse-state.duckdb
 
-`lakehouse.handover.json` beside the local files says which version they come from. The lakehouse can always be
-made again from the landing, so a newer version simply takes the place of what lies here.
+`lakehouse.handover.json` beside the local files records the version they come from. The lakehouse can always be
+rebuilt from the landing, so a newer version replaces the local files.
 """
 
 import hashlib

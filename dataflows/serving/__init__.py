@@ -1,19 +1,19 @@
 """The served generations: immutable database files, one symlink, and a reader that notices swaps.
 
 **Why generations and a symlink.** A pipeline must never make a reader wait, and a reader must never see
-half a pipeline. So every export builds a file of its own, `serving-<number>.duckdb`, which nobody writes to
-once it is published. `serving.duckdb` is a symlink to the served one; publishing, and rolling back, replace
-that symlink in one atomic step (`dataflows.serving.store`). Whoever has the old file open keeps reading it,
-unharmed.
+half a pipeline. So every export builds a new file, `serving-<number>.duckdb`, which is never written
+after it is published. `serving.duckdb` is a symlink to the served one; publishing, and rolling back, replace
+that symlink in one atomic step (`dataflows.serving.store`). A reader that has the old file open keeps reading
+it.
 
 **Why not simply replace the file.** DuckDB keeps one instance per path and process. After `rename(new,
 serving.duckdb)` a thread that reopens `serving.duckdb` still gets the *old* data for as long as any other
-thread of that process holds it: "reopen when the inode changes" is stale without a sign of it. Under a path
-of its own, a generation is never mistaken for another.
+thread of that process holds it: "reopen when the inode changes" returns stale data without an error. With its own
+path, a generation cannot be confused with another.
 
 **The reader.** `ServingReader` compares the served file's identity (device, inode, modification time, size)
 at the start of every query, which costs two microseconds. As long as it holds a file open, no other file
-can take its inode, so a swap can't hide. A new identity is attached, read-only, to a fresh in-memory
+can take its inode, so every swap is detected. A new identity is attached, read-only, to a fresh in-memory
 DuckDB; queries that are running finish on their own generation, which is closed when the last of them ends.
 So every query that starts after `publish` returned sees the new generation, whole, and every answer names
 the generation it came from. A plain file that somebody replaces by `rename` is read in the same way, and as
@@ -24,8 +24,8 @@ safely.
         answer.table, answer.generation.number
 
 **Other readers.** Anything that speaks DuckDB can open `serving.duckdb` read-only: it gets the generation
-that is served at that moment, with the same names (`serving.fct_psd`, `serving.psd_asof(day)`); whoever
-attaches it under another name says `USE` first, for the macros. A long-lived program should resolve the
+that is served at that moment, with the same names (`serving.fct_psd`, `serving.psd_asof(day)`); a program
+that attaches it under another name must run `USE` first, for the macros. A long-lived program should resolve the
 symlink (`realpath`) each time it opens, and reopen to see a newer generation.
 
 **When one machine isn't enough.** A generation is an immutable object: any host can fetch it, check its

@@ -160,12 +160,11 @@ class ServingStore:
         return generation
 
     def prune(self, keep: int = 5, grace_s: float = GRACE_S) -> tuple[Path, ...]:
-        """Remove all but the `keep` newest generations and the served one, and what dead exports left.
+        """Remove all but the `keep` newest generations and the served one, and the leftovers of killed exports.
 
-        What was served less than `grace_s` ago stays, too: somebody may have resolved the symlink and not yet
-        opened the file, as DuckDB itself does one after the other. The remains of the highest number stay when
-        it was never completed: an export may be at work on it, and they keep its number from being given out
-        again. Returns what was removed.
+        A generation served less than `grace_s` ago stays, too: a reader may have resolved the symlink but not yet
+        opened the file. Incomplete files of the highest number stay: an export may be writing them, and they
+        reserve its number. Returns the removed files.
         """
         if keep < 1:
             raise ServingError(f"cannot keep {keep} generations; keep at least 1")

@@ -1,4 +1,4 @@
-"""Archive client: is a release posted, is it a zip, what does a part of it hold, and its bytes.
+"""Archive client: probe a release, read a part of it, download it.
 
 No public record of the archive's ETags exists, so any form and none are expected. Servers and proxies that refuse
 HEAD or Range, or send odd headers, are handled here.
@@ -32,7 +32,7 @@ _ZIP_START = b"PK\x03\x04"
 
 
 class Verdict(StrEnum):
-    """What a probe found."""
+    """The result of a probe."""
 
     POSTED = "posted"
     NOT_POSTED = "not posted"
@@ -67,7 +67,7 @@ class Probe:
     release: Release
     verdict: Verdict
     reason: str
-    """For a person."""
+    """The reason, as text for the operator."""
     method: str = "HEAD"
     identity: Identity = Identity()
     is_zip: bool | None = None
@@ -89,7 +89,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Download:
-    """A finished download and what the archive said of it."""
+    """A finished download and the archive's headers for it."""
 
     path: Path
     size_bytes: int
@@ -141,7 +141,7 @@ class Archive:
         self._http.close()
 
     def stop(self) -> None:
-        """Interrupt what other threads ask of this archive; there it raises `line.Stopped`."""
+        """Cancel the requests of other threads; they raise `http.Stopped`."""
         self._http.stop()
 
     def probe(self, release: Release, *, by_get: bool = False) -> Probe:
@@ -168,7 +168,7 @@ class Archive:
         return self._http.retry(release.url, lambda: self._piece(release.url, start_bytes, count))
 
     def download(self, release: Release, path: Path) -> Download:
-        """Fetch a release to `path`, going on from what a broken attempt, or a killed run, left there.
+        """Download a release to `path`, resuming a failed attempt or a killed run.
 
         Raises ArchiveError, and DiskSpaceError or LandingError for the disk; then what was received so far stays
         for the next try, unless it is known to be worthless.

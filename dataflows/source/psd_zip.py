@@ -90,7 +90,7 @@ class Contents:
     member: str
     row_count: int
     written_on: date | None
-    """The member's date inside the zip, if it has one: the day USDA made the file."""
+    """The member's date inside the zip, if it has one: the day USDA wrote the file."""
 
 
 def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:

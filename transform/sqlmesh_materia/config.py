@@ -80,7 +80,7 @@ def connection_to(name: str, lake: Callable[[], DuckLake]) -> DuckLakeConnection
 
 @cache
 def scratch() -> DuckLake:
-    """An empty DuckLake for the models' unit tests, made when they run and gone with this process."""
+    """An empty DuckLake for the models' unit tests, created on first use and deleted with this process."""
     folder = Path(mkdtemp(prefix="materia-ducklake-"))
     atexit.register(shutil.rmtree, folder)
     return DuckLake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "data"))

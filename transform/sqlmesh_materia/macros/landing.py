@@ -8,7 +8,7 @@ from sqlmesh import macro
 def landing_glob(evaluator, pattern):
     """The files of the landing that match `pattern`, in which `{dataset}` is the one this lakehouse serves.
 
-    Relative: views keep what they were made with, and DuckDB's `file_search_path` (in config.py) completes it.
+    The path is relative: views store it, and DuckDB's `file_search_path` (in config.py) completes it.
     """
     return exp.Literal.string(pattern.name.format(dataset=evaluator.var("dataset")))
 
