@@ -1,4 +1,4 @@
-"""Data directories with a fixed past, so that a screen always looks the same."""
+"""Builds data directories with a fixed history, so that screens are reproducible."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class Past:
         trigger: str = "timer",
         log: str | None = None,
     ) -> int:
-        """A run that began so long before NOW, its steps one after the other."""
+        """Record a run that started `began` before NOW, with sequential steps."""
         started = NOW - began
         row_id = self._db.execute(
             'INSERT INTO runs (parent_id, pipeline, status, "trigger", arguments, started_at, ended_at, pid,'
@@ -117,14 +117,14 @@ def console_on(
     return ConsoleApp(context_in(folder, read_only=read_only), TuiConfig(keys or {}), first=first)
 
 
-def serve_at(settings: Settings, number: int, released_on: date, made: timedelta) -> None:
-    """What a publish leaves, the data apart."""
+def serve_at(settings: Settings, number: int, released_on: date, age: timedelta) -> None:
+    """Write what a publish writes, except the data."""
     target = settings.serving_path.with_name(f"serving-{number}.duckdb")
     target.write_bytes(small_database())
     os.truncate(target, SERVED_BYTES)
     generation = Generation(
         number=number,
-        created_at=NOW - made,
+        created_at=NOW - age,
         code_version="a58deee51a47",
         duckdb_version="1.5.5",
         models_digest="0" * 64,

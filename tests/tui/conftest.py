@@ -1,4 +1,4 @@
-"""Data directories in the three states that every screen is looked at in, and one with something served."""
+"""Fixtures: data directories in three states (empty, healthy, failing), and one with served data."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def failing_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def served_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a generation of hand-made facts; read it, or copy it."""
+    """A data directory with a generation of fixed facts; read it, or copy it."""
     folder = tmp_path_factory.mktemp("served-once")
     serve(folder)
     return folder
@@ -38,7 +38,7 @@ def served_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a console keeps for its person goes to the test's own folder."""
+    """Store the console's user files in the test's folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

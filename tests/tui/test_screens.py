@@ -1,4 +1,4 @@
-"""Every screen as a picture, empty, healthy and failing, at two sizes."""
+"""Snapshot tests of every screen: empty, healthy and failing, at two sizes."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,12 +25,12 @@ SIZES = {"80x24": (80, 24), "140x40": (140, 40), "60x20": (60, 20)}
 async def _settle(pilot: Pilot[None]) -> None:
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
-    await until(pilot, lambda: _is_all_told(pilot.app))
+    await until(pilot, lambda: _is_fully_drawn(pilot.app))
     await pilot.pause()
 
 
-def _is_all_told(app: App[None]) -> bool:
-    """Whether the exact times of the row under the cursor are shown, which come once it has settled, and the log."""
+def _is_fully_drawn(app: App[None]) -> bool:
+    """Whether the exact times of the row under the cursor and the log are shown."""
     table, reading = app.focused, [pane._reading for pane in app.query(LogsPane) if not pane._drawing]
     if app.query(LogsPane) and not all(reading) and app.query_one(LogsPane)._sources:
         return False
@@ -42,7 +42,7 @@ def _is_all_told(app: App[None]) -> bool:
 
 
 def _settled_then(key: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Press a key when everything is drawn: what is behind a dialog then always looks the same."""
+    """Press a key once everything is drawn, so that the background of a dialog is always the same."""
 
     async def press(pilot: Pilot[None]) -> None:
         await _settle(pilot)
@@ -54,7 +54,7 @@ def _settled_then(key: str) -> Callable[[Pilot[None]], Awaitable[None]]:
 
 @pytest.fixture(autouse=True)
 def _without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether systemd runs on this machine or not, the screens are the same."""
+    """Make the screens independent of systemd on this machine."""
     monkeypatch.setattr("tui.logs.sources.has_system_journal", lambda _: False)
 
 
@@ -67,9 +67,7 @@ def test_screen_looks_as_it_did(snap_compare: Any, tmp_path: Path, screen: str, 
 
 
 @pytest.mark.parametrize("size", ["80x24", "140x40"])
-def test_a_log_that_is_gone_is_told_beside_those_that_are_there(
-    snap_compare: Any, failing_dir: Path, size: str
-) -> None:
+def test_a_missing_log_shows_its_error_beside_the_other_logs(snap_compare: Any, failing_dir: Path, size: str) -> None:
     (failing_dir / "logs" / "run-8.log").unlink()
     app = console_on(failing_dir, first="logs")
     assert snap_compare(app, terminal_size=SIZES[size], run_before=_settle)

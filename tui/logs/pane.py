@@ -69,7 +69,7 @@ class LogsPane(PolledPane):
             ActionSpec("logs.search", "slash", "search", "Search for a text or a /regular expression/"),
             ActionSpec("logs.next", "n", "next", "Go to the next match", show=False),
             ActionSpec("logs.previous", "N", "previous", "Go to the previous match", show=False),
-            ActionSpec("logs.hide", "h", "filter", "Show only lines with a text or a /regular expression/"),
+            ActionSpec("logs.hide", "h", "grep", "Show only lines with a text or a /regular expression/"),
             ActionSpec("logs.level", "l", "level", "Switch the minimum level: INFO, WARNING, ERROR, all"),
             ActionSpec("logs.sources", "s", "logs", "Show or hide the list of logs"),
             ActionSpec("logs.source", "o", "source", "Open the SQL or Python source of this line"),

@@ -23,7 +23,7 @@ ALERT_COLUMNS = (
 PIPELINE_COLUMNS = (
     Column("pipeline"),
     Column("last run"),
-    Column("started", right=True),
+    Column("began", right=True),
     Column("took", right=True),
     Column("last 30", right=True, flexible=True, tail=True, rank=1),
     Column("next due", right=True, rank=2),
@@ -72,7 +72,7 @@ def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
     return rows
 
 
-ALL_IS_WELL = Cell("● no problems", "ok")
+ALL_IS_WELL = Cell("● all is well", "ok")
 
 
 def served(status: Status, now: datetime) -> str:
@@ -122,7 +122,7 @@ def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
         Cell(due_text(due, now), "quiet"),
         Cell(_outcome_text(last), tone if last and last.status is not RunStatus.DONE else "quiet"),
     )
-    times = [f"started {exact(last.started_at)}"] if last else []
+    times = [f"began {exact(last.started_at)}"] if last else []
     if state.last_success and state.last_success is not last:
         times.append(f"last success {exact(state.last_success.ended_at)}")
     if due:

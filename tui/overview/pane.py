@@ -128,7 +128,7 @@ class OverviewPane(PolledPane):
         elif self._overview is not None and isinstance(self._overview.status, Failure):
             self.notify(self._overview.status.next_step, title=self._overview.status.what)
         else:
-            self.notify("no problems: nothing to fix")
+            self.notify("all is well: nothing to fix")
 
     def action_refresh(self) -> None:
         if self._overview is not None:

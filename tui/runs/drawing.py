@@ -18,7 +18,7 @@ HISTORY_COLUMNS = (
     Column("run", right=True),
     Column("status"),
     Column("pipeline"),
-    Column("started", right=True),
+    Column("began", right=True),
     Column("took", right=True, rank=1),
     Column("trigger", rank=3),
     Column("outcome", flexible=True, rank=2),
@@ -51,10 +51,10 @@ def _history_row(run: Run, unrepaired: bool, now: datetime) -> Row:
 
 
 def times_text(entry: Run | Step) -> str:
-    started, ended = exact(entry.started_at), exact(entry.ended_at)
+    began, ended = exact(entry.started_at), exact(entry.ended_at)
     if entry.ended_at and entry.ended_at.date() == entry.started_at.date():
         ended = f"{entry.ended_at:%H:%M:%S}"
-    return f"started {started}, ended {ended}" if ended else f"started {started}"
+    return f"began {began}, ended {ended}" if ended else f"began {began}"
 
 
 def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
@@ -69,7 +69,7 @@ def facts(story: RunStory, now: datetime, data_dir: Path) -> str:
         f"code {run.code_version}" if run.code_version else "",
         f"log {_below(Path(run.log_path), data_dir)}" if run.log_path else "",
     )
-    times = f"started {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}"
+    times = f"began {ago_text(run.started_at, now)}, took {duration_text(run.duration_s(now))}"
     lines = [
         f"{toned(f'{glyph} {run.status}', tone)}  {toned(command, 'strong')}  {toned(times, 'quiet')}",
         toned(" · ".join(filter(None, origins)), "quiet"),

@@ -81,7 +81,7 @@ class Registry:
             owner = name.partition(".")[0]
             if owner not in owners or (owner in came and name not in self._specs):
                 known = ", ".join(sorted(spec.id for spec in self._specs.values() if spec.owner == owner) or owners)
-                raise SettingsError(f"there is no action {name!r} to give a key to; there are {known}")
+                raise SettingsError(f"unknown action {name!r} in [keys]; actions: {known}")
 
 
 def key_text(key: str) -> str:

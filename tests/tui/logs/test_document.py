@@ -1,4 +1,4 @@
-"""Documents: lines found by position, number and time, in files of any shape."""
+"""Tests of documents: finding lines by position, number and time."""
 
 import random
 from collections.abc import Callable, Iterator

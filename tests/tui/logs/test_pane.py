@@ -1,4 +1,4 @@
-"""The screen Logs: every action, through the keys that do it, on real files."""
+"""Tests of the Logs screen: every action by its key, on real files."""
 
 import sys
 import threading
@@ -61,7 +61,7 @@ async def console(settings: Settings, size: tuple[int, int] = (100, 30)) -> Asyn
 
 
 async def settled(pilot: Pilot[None]) -> None:
-    """Until nothing is looked through, indexed or drawn any more."""
+    """Wait until scanning, indexing and drawing are finished."""
     pane = pilot.app.query_one(LogsPane)
     for _ in range(400):
         await pilot.pause(0.03)
@@ -194,7 +194,7 @@ async def test_hiding_lines_leaves_the_cursor_where_it_is_or_at_the_nearest_line
 def held_back(
     monkeypatch: pytest.MonkeyPatch, owner: type, name: str, is_held: Callable[[Any], bool] = lambda _: True
 ) -> Iterator[None]:
-    """What a thread calls of these goes on only after the block."""
+    """Delay calls of these functions from threads until the block ends."""
     called, over = getattr(owner, name), threading.Event()
 
     def late(self: Any, *arguments: Any) -> None:
@@ -210,7 +210,7 @@ def held_back(
 
 
 def hiding_takes_long(monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
-    """What is shown is known only after the block; what is searched for, which is two terms, at once."""
+    """Delay the scan of the filter until the block ends, but not that of the search (two terms)."""
     return held_back(monkeypatch, Scan, "_add_reports", lambda scan: len(scan.line_filter.terms) == 1)
 
 
@@ -222,7 +222,7 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
             packet(pilot, "hnumber=1\r/number=123\r")
             await until(pilot, lambda: '"number=123": 1 line' in filter_facts(pilot))
             await until(pilot, lambda: not pilot.app.query_one(LogsPane)._reading.is_match_pending)
-            assert not shown(pilot), "nobody knows yet what is not hidden"
+            assert not shown(pilot), "the filter is not scanned yet"
         await settled(pilot)
         assert view_of(pilot).copied_line().endswith("number=123")
 
@@ -230,7 +230,7 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
 async def test_keys_in_one_packet_with_an_answer_act_on_what_it_leads_to(settings: Settings) -> None:
     async with console(settings) as pilot:
         for keys, line, filtered in (
-            ("hnumber=\rl", LINES, 'only "number=", INFO and worse'),
+            ("hnumber=\rl", LINES, 'only "number=", INFO and above'),
             (":11\rr", 11, "only run 3"),
             (":11\rj", 12, ""),
             ("t21:00:10\rk", 10, ""),
@@ -390,7 +390,7 @@ async def test_another_screen_opens_a_log_at_a_line(settings: Settings) -> None:
         await until(pilot, lambda: "run 3: 40 lines" in filter_facts(pilot))
 
 
-async def test_a_line_that_is_not_counted_yet_is_gone_to_unless_somebody_goes_elsewhere(
+async def test_an_uncounted_line_is_shown_later_unless_the_user_goes_elsewhere(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = settings.log_dir / "supervisor.log"
@@ -410,7 +410,7 @@ async def test_a_line_that_there_is_not_is_not_gone_to_when_there_is_one(setting
     async with console(settings) as pilot:
         pilot.app.screen.post_message(OpenLog(log, at_line=LINES + 1))
         await until(pilot, lambda: [notice.message for notice in pilot.app._notifications])
-        assert "this log has 404 lines" in [notice.message for notice in pilot.app._notifications]
+        assert "the log has only 404 lines" in [notice.message for notice in pilot.app._notifications]
         await pilot.press("g")
         with log.open("a") as more:
             more.write(event(COUNT))
@@ -428,7 +428,7 @@ async def test_the_bar_dragged_to_its_end_shows_the_end_of_the_log(settings: Set
         assert shown(pilot)[-1].endswith("number=399")
 
 
-async def test_a_log_that_is_opened_when_nobody_looks_is_read_when_somebody_does(settings: Settings) -> None:
+async def test_a_log_opened_while_hidden_is_read_once_shown(settings: Settings) -> None:
     async with console(settings) as pilot:
         await pilot.press("1")
         await until(pilot, lambda: pilot.app.shown_pane.PANE_ID == "overview")
@@ -441,11 +441,11 @@ async def test_a_log_that_is_opened_when_nobody_looks_is_read_when_somebody_does
         await until(pilot, lambda: shown(pilot) and shown(pilot)[-1].endswith("number=400"))
 
 
-async def test_a_log_that_goes_away_and_comes_back_is_told(settings: Settings) -> None:
+async def test_a_deleted_and_recreated_log_is_reported(settings: Settings) -> None:
     log = settings.log_dir / "supervisor.log"
     async with console(settings) as pilot:
         log.rename(log.with_name("elsewhere"))
-        await until(pilot, lambda: "supervisor.log is gone" in facts(pilot))
+        await until(pilot, lambda: "supervisor.log was deleted" in facts(pilot))
         log.with_name("elsewhere").rename(log)
         await until(pilot, lambda: "▼ following" in facts(pilot))
 
@@ -469,7 +469,7 @@ async def test_a_process_held_up_while_a_timer_begins_draws_and_looks_all_the_sa
             await until(pilot, lambda: pane._sources is not seen)  # noqa: B023
 
 
-async def test_a_rotation_is_said_where_it_happened(settings: Settings) -> None:
+async def test_a_rotation_is_marked_where_it_happened(settings: Settings) -> None:
     log = settings.log_dir / "supervisor.log"
     async with console(settings) as pilot:
         log.rename(f"{log}.1")

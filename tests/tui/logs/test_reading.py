@@ -1,4 +1,4 @@
-"""Matches while they are looked for: what is gone to is the next one, whichever of them was found first."""
+"""Tests of matches during a scan: the next match is shown, whichever is found first."""
 
 import shutil
 import threading
@@ -40,7 +40,7 @@ def reading(log: Path) -> Iterator[Reading]:
 
 @contextmanager
 def held_back(monkeypatch: pytest.MonkeyPatch, is_held: Callable[[Report], bool]) -> Iterator[None]:
-    """What these reports say was found is known only after the block."""
+    """Delay these reports until the block ends."""
     take, over = Scan._add_reports, threading.Event()
 
     def late(scan: Scan, reports: list[Report], spool: OpenFile) -> None:
@@ -62,7 +62,7 @@ def number_at(reading: Reading, position: Position | None) -> str:
 
 
 def reached(reading: Reading) -> str:
-    """The number of the match that was line_filter, once it is known."""
+    """Return the number of the requested match once it is known."""
     found: list[Position] = []
 
     def is_reached() -> bool:
@@ -80,7 +80,7 @@ def test_the_next_match_is_none_of_those_behind_what_is_not_looked_through(
     with held_back(monkeypatch, lambda report: report.start < CHUNK_BYTES):
         reading.search(PROBE, reading.document.last())
         assert reached(reading) == "3"
-        wait_until(lambda: reading.filter_facts(None).startswith('search "probe": 3 lines, looked'))
+        wait_until(lambda: reading.filter_facts(None).startswith('search "probe": 3 lines, scanned'))
         assert number_at(reading, reading.match_from(first, 1)) == "1"
         assert not reading.is_match_known(first, 1)
         reading.request_match(first, 1)

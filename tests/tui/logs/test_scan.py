@@ -1,4 +1,4 @@
-"""Scans: what a filter shows is what grep prints, wherever chunks end, and also of what comes later."""
+"""Tests of scans: a filter shows the lines that grep prints, across chunk ends and for appended lines."""
 
 import random
 import subprocess
@@ -66,7 +66,7 @@ def scanned(log: Path) -> Iterator[Callable[[LineFilter], list[bytes]]]:
 
 
 def grep(log: Path, *arguments: str) -> list[bytes]:
-    """What grep prints of the complete lines; bytes are bytes to it."""
+    """Return what grep prints of the complete lines, treating them as bytes."""
     complete = log.read_bytes().rpartition(b"\n")[0] + b"\n"
     out = subprocess.run(["grep", "-a", *arguments], input=complete, stdout=subprocess.PIPE, env={"LC_ALL": "C"})
     return out.stdout.split(b"\n")[:-1]
@@ -162,7 +162,7 @@ def test_a_scan_whose_process_is_killed_says_so(log: Path) -> None:
         for child in scan._children:
             child._process.kill()
         wait_until(lambda: scan.finished)
-        assert scan.error == "the search broke off with signal 9"
+        assert scan.error == "the search process failed with signal 9"
     finally:
         scan.close()
 
@@ -185,7 +185,7 @@ def test_lines_that_are_gone_are_not_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["(", "a{3,1}", "*"])
 def test_a_wrong_expression_is_refused_before_anything_starts(text: str) -> None:
-    with pytest.raises(ValueError, match="not a regular expression"):
+    with pytest.raises(ValueError, match="not a valid regular expression"):
         Term(text, is_regex=True)
 
 

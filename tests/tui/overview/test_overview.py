@@ -1,4 +1,4 @@
-"""The overview: alerts worst first, and from every row to what explains it."""
+"""Tests of the Overview screen: alert order, and navigation from rows to details."""
 
 import threading
 import time
@@ -85,7 +85,7 @@ async def test_an_alert_that_is_over_when_it_is_opened_says_so(
         table.action_edge(-1)
         table.action_open()  # a message, which comes to the screen only after what is drawn now
         pane.draw(_with_problems(pane._overview))
-        await until(pilot, lambda: [note.message for note in app._notifications] == ["that is over"])
+        await until(pilot, lambda: [note.message for note in app._notifications] == ["this alert is resolved"])
 
 
 async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_since(
@@ -127,7 +127,7 @@ async def test_a_pipeline_that_never_ran_says_so_where_nothing_can_be_started(tm
     async with app.run_test(size=(140, 40)) as pilot:
         await pilot.press("tab", "enter")
         await until(pilot, lambda: app._notifications)
-        assert "run-all never ran here" in next(iter(app._notifications)).message
+        assert "run-all never ran" in next(iter(app._notifications)).message
 
 
 async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
         (row,) = app.query_one("#alerts", Table).rows
         assert [cell.text for cell in row.cells] == [
             "▲",
-            "worker materia-7 should have ended",
+            "worker materia-7 is overdue",
             "20 min ago",
             "⏎ workers",
         ]

@@ -1,4 +1,4 @@
-"""The Query screen when answers, keys and swaps come in an order that nobody would choose."""
+"""Tests of the Query screen when answers, keys and swaps arrive out of order."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,18 +18,18 @@ from tui.query.spill import BATCH_ROWS, Spill
 from tui.query.sql import View
 from tui.shell.messages import RunQuery
 
-ROWS = "SELECT j, j % 3 AS third, (SELECT min(generation) FROM serving.marker) AS made FROM range(10000) AS t(j)"
+ROWS = "SELECT j, j % 3 AS third, (SELECT min(generation) FROM serving.marker) AS generation FROM range(10000) AS t(j)"
 
 
 @contextmanager
 def held(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, holds: Callable[..., object]) -> Iterator[None]:
-    """Calls of `owner.name` of which `holds` wait until the block ends."""
+    """Delay the calls of `owner.name` for which `holds` is true until the block ends."""
     call, over = getattr(owner, name), threading.Event()
 
-    def late(*given: Any) -> Any:
-        if holds(*given):
+    def late(*arguments: Any) -> Any:
+        if holds(*arguments):
             over.wait(60)
-        return call(*given)
+        return call(*arguments)
 
     monkeypatch.setattr(owner, name, late)
     try:
@@ -41,14 +41,14 @@ def held(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, holds: Callabl
 
 @contextmanager
 def rows_stop_coming(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The first rows of a result are there, the others come after the block."""
+    """Deliver the first rows of a result; the others follow after the block."""
     with held(monkeypatch, Spill, "append", lambda spill, _: spill.row_count >= BATCH_ROWS):
         yield
 
 
 @contextmanager
 def answers_are_late(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No query begins before the end of the block."""
+    """Start no query before the end of the block."""
     with held(monkeypatch, QuerySession, "execute", lambda *_: True):
         yield
 
@@ -140,7 +140,7 @@ async def test_new_data_moves_neither_cursor_nor_rows(served: Served, monkeypatc
             await until(screen.pilot, lambda: screen.body.running and screen.body.running.row_count)
             screen.body._progress()
             await screen.pilot.pause()
-            assert "below: older, generation 1" in screen.text_of("result-line")
+            assert "rows below are older: generation 1" in screen.text_of("result-line")
             assert (grid.row, grid.scroll_offset) == before
         await until(screen.pilot, lambda: screen.body.shown.generation.number == 2 and screen.body.running is None)
         await screen.pilot.pause()
@@ -190,11 +190,11 @@ async def test_rows_of_an_older_generation_say_so_when_the_newer_one_gave_none(s
         await screen.press("f6")
         serve(served.data_dir, without="agg_world_balance")
         await until(screen.pilot, lambda: "agg_world_balance" in screen.text_of("error"))
-        await until(screen.pilot, lambda: "a newer one is served" in screen.text_of("result-line"))
+        await until(screen.pilot, lambda: "newer data is served" in screen.text_of("result-line"))
         assert "generation 1" in screen.text_of("result-line") and screen.rows[0] == (1,)
 
 
-async def test_rows_stay_and_it_is_said_when_nothing_is_served_any_more(served: Served) -> None:
+async def test_rows_stay_with_an_error_when_the_served_file_is_removed(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT 1 AS one")
         served.context.settings.serving_path.unlink()
@@ -263,7 +263,7 @@ async def test_an_empty_editor_says_that_there_is_nothing_to_run(served: Served)
     async with driven(served) as screen:
         screen.body.editor.text = ""
         await screen.press("f5")
-        await until(screen.pilot, lambda: any("nothing to run" in each.message for each in screen.app._notifications))
+        await until(screen.pilot, lambda: any("editor is empty" in each.message for each in screen.app._notifications))
 
 
 async def test_a_refresh_that_is_stopped_leaves_the_rows_and_says_how_old_they_are(
@@ -279,7 +279,7 @@ async def test_a_refresh_that_is_stopped_leaves_the_rows_and_says_how_old_they_a
             await screen.press("escape")
         await screen.idle()
         assert screen.body.result.grid.cell == ("j", 9999)
-        assert "generation 1" in screen.text_of("result-line") and "a newer one is served" in screen.text_of(
+        assert "generation 1" in screen.text_of("result-line") and "newer data is served" in screen.text_of(
             "result-line"
         )
 
@@ -296,11 +296,11 @@ async def test_the_second_column_of_a_name_is_the_one_that_is_sorted_and_filtere
         assert [row[1] for row in screen.rows] == [-2]
 
 
-async def test_a_name_in_brackets_is_said_as_it_is(served: Served) -> None:
+async def test_a_name_in_brackets_is_shown_unchanged(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT '[/x]'")
         await screen.press("Y")
         await until(screen.pilot, lambda: screen.app._notifications)
         assert [(each.message, each.markup) for each in screen.app._notifications] == [
-            ("'[/x]' is on the clipboard", False)
+            ("copied '[/x]' to the clipboard", False)
         ]

@@ -1,4 +1,4 @@
-"""The Query screen: every action, the SQL policy, limits, and new data while it styles."""
+"""Tests of the Query screen: every action, the sandbox, limits, and new data during a query."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ class Driven:
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:
-        """All that the shown run holds."""
+        """Return all rows of the shown run."""
         spill = self.body.shown.spill if self.body.shown else None
         batches = spill.batches() if spill else ()
         return [row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
@@ -53,7 +53,7 @@ class Driven:
         await self.pilot.press(*keys)
 
     async def idle(self) -> None:
-        """Until no query runs."""
+        """Wait until no query runs."""
         await until(self.pilot, lambda: self.body.running is None)
         await self.pilot.pause()
 
@@ -137,7 +137,7 @@ async def test_sort_filter_alike_and_whole_are_answered_by_duckdb_in_one_generat
         await screen.idle()
         assert {year for year, _ in screen.rows} == {2024}
         assert screen.body.shown.generation.number == 1
-        assert "a newer one is served" in screen.text_of("result-line")
+        assert "newer data is served" in screen.text_of("result-line")
         await screen.press("backspace")
         await screen.idle()
         assert len(screen.rows) == 10
@@ -202,7 +202,7 @@ async def test_live_runs_the_query_again_when_something_newer_is_served(served: 
         assert "generation 3" in screen.text_of("result-line")
         await screen.press("f6")
         served.publish()
-        await until(screen.pilot, lambda: "a newer one is served" in screen.text_of("result-line"))
+        await until(screen.pilot, lambda: "newer data is served" in screen.text_of("result-line"))
         assert screen.rows == [(3,)]
 
 
@@ -274,7 +274,7 @@ async def test_the_query_is_laid_out_and_what_cannot_be_is_left_alone(served: Se
         await until(screen.pilot, lambda: screen.body.editor.text.startswith("SELECT\n"))
         screen.body.editor.text = "select ((("
         await screen.press("f4")
-        await until(screen.pilot, lambda: "cannot be laid out" in screen.text_of("error"))
+        await until(screen.pilot, lambda: "cannot format the query" in screen.text_of("error"))
         assert screen.body.editor.text == "select ((("
 
 

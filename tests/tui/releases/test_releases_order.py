@@ -1,4 +1,4 @@
-"""The Releases screen when answers, keys and generations come in another order than they were asked for."""
+"""Tests of the Releases screen when answers, keys and generations arrive out of order."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ BETWEEN = date(2025, 7, 11)
 
 @dataclass
 class Slow:
-    """Keeps back what is seen of the wishes that `holds` is true of, until it is set free."""
+    """Delays the snapshots of selections for which `holds` is true until released."""
 
     holds: Callable[[Selection], bool] = lambda selection: False
     asked: threading.Event = field(default_factory=threading.Event)
@@ -49,7 +49,7 @@ _take = releases_pane.read_releases
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    """Nothing is looked at twice by itself: what is shown is what came last."""
+    """Disable polling, so that only the last answer is shown."""
     slow = Slow()
     monkeypatch.setattr(releases_pane, "read_releases", slow.take)
     monkeypatch.setattr(ReleasesPane, "POLL_S", 3600.0)
@@ -86,7 +86,7 @@ async def test_looking_again_draws_nothing_where_nothing_is_new(
         await until(screen.pilot, lambda: len(looks_since_drawn) > 10)
 
 
-async def test_a_wish_that_was_given_up_can_be_made_again_once_its_late_answer_was_passed_over(
+async def test_an_abandoned_selection_can_be_repeated_after_its_late_answer_was_ignored(
     served: Served, slow: Slow
 ) -> None:
     async with driven(served) as screen:
@@ -121,7 +121,7 @@ async def test_what_could_not_be_looked_up_is_looked_up_again(served: Served, mo
     async with driven(served) as screen:
         panel = screen.app.query_one("#revisions-panel", Panel)
         with monkeypatch.context() as broken:
-            broken.setattr(questions, "MOST_REVISIONS", "of which nobody knows how many")
+            broken.setattr(questions, "MOST_REVISIONS", "not a number")
             await screen.pilot.press("o")
             await until(screen.pilot, lambda: panel.query_one(".failure").display)
         await until(screen.pilot, lambda: not panel.query_one(".failure").display)
@@ -223,7 +223,7 @@ async def test_a_key_for_the_sheet_says_so_when_there_is_none(served: Served) ->
     async with driven(served) as screen:
         for key in ("comma", "full_stop", "d"):
             await screen.press(key)
-        assert ["no sheet is in view" in note.message for note in screen.app._notifications] == [True] * 3
+        assert ["no sheet shown" in note.message for note in screen.app._notifications] == [True] * 3
 
 
 async def test_a_day_that_is_yet_to_come_is_refused(served: Served) -> None:
@@ -233,7 +233,7 @@ async def test_a_day_that_is_yet_to_come_is_refused(served: Served) -> None:
         screen.app.query_one("#day", Input).value = "2025-08-13"
         await screen.press("enter")
         assert screen.pane.selection.day is None
-        assert any("2025-08-13 is yet to come" in note.message for note in screen.app._notifications)
+        assert any("2025-08-13 is in the future" in note.message for note in screen.app._notifications)
 
 
 async def test_what_cannot_be_found_leaves_no_chart_of_another_fact(served: Served) -> None:

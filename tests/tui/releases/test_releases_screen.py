@@ -1,4 +1,4 @@
-"""The Releases screen: what a release changed, a fact over the days, a balance sheet as of a day."""
+"""Tests of the Releases screen: changes of a release, history of a fact, balance sheet as of a day."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +51,7 @@ class Driven:
         return str(self.app.query_one("#release-line", Static).render())
 
     async def settled(self) -> None:
-        """Until what is selection is what is shown."""
+        """Wait until the selection is shown."""
         await until(self.pilot, lambda: self.pane._seen and self.pane._seen.selection == self.pane.selection)
         await self.pilot.pause()
 
@@ -152,7 +152,7 @@ async def test_the_sheet_tells_certain_uncertain_and_unknown_apart_on_any_day(se
         screen.app.query_one("#day", Input).value = "2025-07-22"
         await screen.press("enter")
         sheet = {row[1]: row for row in screen.table("sheet")}
-        assert (sheet["Production"][0], sheet["Production"][2]) == ("◐", "52,510"), "somebody touched it"
+        assert (sheet["Production"][0], sheet["Production"][2]) == ("◐", "52,510"), "the fact changed"
 
 
 async def test_days_are_stepped_through_and_a_day_that_is_none_is_refused(served: Served) -> None:
@@ -231,19 +231,19 @@ async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> No
         assert not screen.app.query_one("#changes").display
 
 
-async def test_a_file_that_is_no_database_is_told_and_harms_no_other_screen(failing_dir: Path) -> None:
+async def test_an_invalid_database_shows_an_error_and_other_screens_work(failing_dir: Path) -> None:
     served = (failing_dir / "serving.duckdb").resolve()
     served.write_bytes(b"no database" * 1000)
     app = console_on(failing_dir, first="releases")
     async with app.run_test() as pilot:
-        trouble = app.query_one("#revisions-panel .failure", Lines)
-        await until(pilot, lambda: trouble.display)
-        assert "cannot be opened" in trouble.visual.plain and "materia run-all" in trouble.visual.plain
+        failure = app.query_one("#revisions-panel .failure", Lines)
+        await until(pilot, lambda: failure.display)
+        assert "cannot be opened" in failure.visual.plain and "materia run-all" in failure.visual.plain
         await pilot.press("1")
         await until(pilot, lambda: app.query_one("#alerts", Table).rows)
 
 
-async def test_trouble_with_one_table_stays_in_its_panel(served: Served) -> None:
+async def test_a_failing_table_affects_only_its_panel(served: Served) -> None:
     import duckdb
 
     served_path = served.data_dir / "serving.duckdb"
@@ -255,9 +255,9 @@ async def test_trouble_with_one_table_stays_in_its_panel(served: Served) -> None
     served_path.unlink()
     broken.rename(served_path)
     async with driven(served) as screen:
-        trouble = screen.app.query_one("#revisions-panel .failure", Static)
-        assert trouble.display
-        assert "✗" in str(trouble.render())
+        failure = screen.app.query_one("#revisions-panel .failure", Static)
+        assert failure.display
+        assert "✗" in str(failure.render())
         await screen.pilot.press("o")
         assert screen.app.is_running
 

@@ -1,4 +1,4 @@
-"""The screen Runs: history, one run in full, and starting and interrupting real processes."""
+"""Tests of the Runs screen: history, run details, and starting and interrupting real processes."""
 
 import os
 import signal
@@ -82,7 +82,7 @@ async def test_the_filter_takes_words_pipelines_and_statuses(failing_dir: Path) 
         await until(pilot, lambda: _ids(app) == [6, 4, 3, 1])
 
 
-def test_typed_words_are_told_apart() -> None:
+def test_filter_words_are_parsed_by_kind() -> None:
     pipelines = frozenset({"extract"})
     assert parse_filter("extract failed Gate", pipelines) == RunFilter(("gate",), "extract", RunStatus.FAILED)
     assert parse_filter("", pipelines) == RunFilter()
@@ -157,8 +157,8 @@ async def test_keys_of_one_packet_are_for_the_run_that_they_go_to(failing_dir: P
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        packet(pilot, "jl")  # run 4, which kept no log, unlike run 6
-        await until(pilot, lambda: [note.message for note in app._notifications] == ["this run kept no log"])
+        packet(pilot, "jl")  # run 4, which has no log, unlike run 6
+        await until(pilot, lambda: [note.message for note in app._notifications] == ["this run has no log"])
         packet(pilot, "j\r")
         await until(pilot, lambda: app.focused.id == "steps")
         assert _shown_run(app) == "Run 3"
@@ -264,7 +264,7 @@ async def test_another_run_is_shown_from_its_top_and_with_nothing_of_the_one_bef
         await pilot.press("escape", "down")
         await until(pilot, lambda: _shown_run(app) == "Run 4")
         await until(pilot, lambda: app.query_one("#detail").scroll_y == 0)
-        assert "run 4 kept no log" in app.query_one("#log-panel .failure").visual.plain
+        assert "run 4 has no log" in app.query_one("#log-panel .failure").visual.plain
         assert app.query_one("#log-tail").visual.plain == ""
 
 
@@ -299,12 +299,12 @@ def test_the_bars_of_a_run_that_died_span_the_time_that_it_lived(tmp_path: Path)
     assert (probes.first, probes.last, download.first) == (0.0, 1.0, 1.0)
 
 
-async def test_a_log_that_is_gone_is_only_the_log_s_trouble(failing_dir: Path) -> None:
+async def test_a_missing_log_affects_only_the_log_panel(failing_dir: Path) -> None:
     (settings_in(failing_dir).log_dir / "run-6.log").unlink()
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        assert "is gone" in app.query_one("#log-panel .failure").visual.plain
+        assert "no longer exists" in app.query_one("#log-panel .failure").visual.plain
         assert app.query_one("#steps", Table).rows
 
 
@@ -424,7 +424,7 @@ async def test_an_older_run_of_the_same_pid_is_not_taken_for_the_one_that_was_st
         assert _under_cursor(app) == "Run 9"
 
 
-async def test_what_cannot_be_started_is_told(healthy_dir: Path) -> None:
+async def test_a_failed_start_is_reported(healthy_dir: Path) -> None:
     app = console_on(healthy_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
@@ -432,7 +432,7 @@ async def test_what_cannot_be_started_is_told(healthy_dir: Path) -> None:
         (healthy_dir / "logs").touch()  # no folder, so there is no place for what it says
         await pilot.press("s", "enter")
         await until(pilot, lambda: app._notifications)
-        assert "materia pipeline run run-all was not started" in [note.title for note in app._notifications]
+        assert "could not start materia pipeline run run-all" in [note.title for note in app._notifications]
 
 
 def test_what_was_printed_and_moved_away_is_nothing(tmp_path: Path) -> None:

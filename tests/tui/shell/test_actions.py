@@ -1,4 +1,4 @@
-"""Every action is either known to act on the world, and then hidden and refused in read-only mode, or known not to."""
+"""Every action is classified; those that change something are hidden and refused in read-only mode."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def test_a_key_for_what_is_no_action_is_refused_and_the_actions_are_named(name: 
     registry = Registry({name: "f"})
     registry.add(SPECS)
     known = {"cellar.fly": "app, runs", "runs.fly": r"runs\.log, runs\.start"}[name]
-    with pytest.raises(SettingsError, match=f"no action '{name}' to give a key to; there are {known}$"):
+    with pytest.raises(SettingsError, match=f"unknown action '{name}' in .keys.; actions: {known}$"):
         registry.check_all_known(("app", "runs"))
 
 

@@ -1,4 +1,4 @@
-"""The shell: screens, the registry of actions and what is made of it, read-only mode, the way between screens."""
+"""Tests of the shell: screens, the registry of actions, read-only mode and navigation."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ from tui.widgets.panel import Found, Panel, attempt
 from tui.widgets.table import Table
 
 
-async def test_numbers_switch_screens_and_only_shown_ones_are_made(healthy_dir: Path) -> None:
+async def test_numbers_switch_screens_and_only_shown_ones_are_created(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test() as pilot:
         assert app.shown_pane.PANE_ID == "overview" and len(app.query(".pane")) == 1
@@ -39,7 +39,7 @@ async def test_a_click_on_a_name_switches_screens(healthy_dir: Path) -> None:
         assert app.shown_pane.PANE_ID == "runs"
 
 
-async def test_every_pane_is_told_when_it_goes_out_of_view(healthy_dir: Path) -> None:
+async def test_every_pane_is_notified_when_it_is_hidden(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test() as pilot:
         await app.workers.wait_for_complete()
@@ -50,7 +50,7 @@ async def test_every_pane_is_told_when_it_goes_out_of_view(healthy_dir: Path) ->
         assert overview._timer is None
 
 
-async def test_what_a_screen_is_to_show_waits_until_the_screen_is_made(
+async def test_navigation_messages_wait_until_the_screen_is_created(
     failing_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_mount, mount = asyncio.Event(), RunsPane.on_mount
@@ -81,7 +81,7 @@ async def test_focus_returns_to_where_it_was(failing_dir: Path) -> None:
         assert app.focused.id == "pipelines"
 
 
-async def test_a_screen_that_cannot_be_made_says_so_and_harms_no_other(
+async def test_a_screen_that_cannot_be_created_shows_the_error_and_others_work(
     healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PANES, "query", "tui.nowhere:Pane")
@@ -113,7 +113,7 @@ async def test_palette_offers_what_can_be_done_here(healthy_dir: Path) -> None:
         provider = ActionProvider(app.screen)
         offered = [hit.text or str(hit.match_display) async for hit in provider.search("start")]
         assert any("runs: start" in text for text in offered)
-        await pilot.press("ctrl+p", *"screen workers")
+        await pilot.press("ctrl+p", *"workers screen")
         await until(pilot, lambda: app.screen.query("CommandList") and app.screen.query_one("CommandList").option_count)
         await pilot.press("enter")
         await until(pilot, lambda: app.shown_pane.PANE_ID == "workers")
@@ -181,7 +181,7 @@ def test_a_key_for_an_action_that_is_not_there_is_refused(name: str) -> None:
         registry.check_all_known(("app", "logs"))
 
 
-async def test_a_wrong_key_of_a_screen_that_is_made_later_is_told_there(healthy_dir: Path) -> None:
+async def test_an_unknown_action_of_a_screen_created_later_is_reported_there(healthy_dir: Path) -> None:
     app = console_on(healthy_dir, keys={"workers.fly": "f"})
     async with app.run_test() as pilot:
         await pilot.press("6")
@@ -207,7 +207,7 @@ def test_unknown_theme_and_screen_are_refused(tmp_path: Path) -> None:
         ConsoleApp(context_in(tmp_path), first="cellar")
 
 
-# Between screens, and trouble
+# Navigation and failures
 
 
 async def test_a_message_opens_the_run_it_names(failing_dir: Path) -> None:
@@ -220,7 +220,7 @@ async def test_a_message_opens_the_run_it_names(failing_dir: Path) -> None:
         assert app.shown_pane.PANE_ID == "runs"
 
 
-async def test_trouble_of_one_panel_stays_there(healthy_dir: Path) -> None:
+async def test_the_failure_of_one_panel_affects_no_other(healthy_dir: Path) -> None:
     (healthy_dir / "runs.sqlite").write_bytes(b"this is no journal" * 100)
     app = console_on(healthy_dir)
     async with app.run_test(size=(100, 30)) as pilot:

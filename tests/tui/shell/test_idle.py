@@ -1,4 +1,4 @@
-"""A screen on which nothing happens: over a slow line, whatever it writes is in the way of what is typed."""
+"""An idle screen must write nothing, because output delays input over a slow connection."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ async def test_releases_write_nothing_as_long_as_nothing_is_published(
 
 
 async def _comes_to_rest(app: ConsoleApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the screen look at everything anew, again and again, until that writes nothing."""
+    """Refresh the screen until a refresh writes nothing."""
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: app.shown_pane and app.shown_pane.drawn.is_set())
         pane = app.shown_pane
@@ -62,5 +62,5 @@ async def test_the_cursor_of_the_editor_does_not_blink(served: Served) -> None:
 
 
 def _bytes_of(app: ConsoleApp, update: Any) -> str:
-    """What a terminal would be sent; a test's is sent nothing."""
+    """Record what a terminal would receive; the terminal of a test receives nothing."""
     return "" if update is None else update.render_segments(app.console)

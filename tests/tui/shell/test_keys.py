@@ -1,4 +1,4 @@
-"""Keys that arrive in one packet, as they do over a slow line, do what they do when they are typed one by one."""
+"""Keys that arrive in one packet have the same effect as keys typed one by one."""
 
 import asyncio
 import threading
@@ -109,7 +109,7 @@ async def test_the_console_can_be_left_while_a_screen_opens(served: Served) -> N
 
 @contextmanager
 def hanging_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The screen of workers shows nothing meanwhile."""
+    """Keep the Workers screen empty during the block."""
     over = threading.Event()
     monkeypatch.setattr(WorkersPane, "look", lambda _: (over.wait(60), None)[1])
     try:

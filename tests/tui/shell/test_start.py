@@ -1,4 +1,4 @@
-"""Starting the console: what it may import before it is seen, and what it says to a wrong setting."""
+"""Tests of the console's start: no heavy imports before the first paint, and errors for invalid settings."""
 
 import os
 import subprocess
@@ -29,31 +29,31 @@ asyncio.run(main())
 
 
 def test_overview_runs_and_workers_import_nothing_heavy(healthy_dir: Path) -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", _SHOW_AND_TELL],
         env=os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert told.returncode == 0, told.stderr
-    assert set(HEAVY).isdisjoint(told.stdout.split())
+    assert result.returncode == 0, result.stderr
+    assert set(HEAVY).isdisjoint(result.stdout.split())
 
 
-def test_a_wrong_setting_is_told_without_a_traceback() -> None:
-    told = subprocess.run(
+def test_an_invalid_setting_is_reported_without_a_traceback() -> None:
+    result = subprocess.run(
         [sys.executable, "-m", "tui.shell.main"],
         env=os.environ | {"PSD_ARCHIVE_URL": "ftp://nowhere"},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert told.returncode == 2
-    assert "PSD_ARCHIVE_URL" in told.stderr and "Traceback" not in told.stderr
+    assert result.returncode == 2
+    assert "PSD_ARCHIVE_URL" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_without_a_terminal_it_says_so_and_ends(healthy_dir: Path) -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "tui.shell.main"],
         env=os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)},
         stdin=subprocess.DEVNULL,
@@ -61,5 +61,5 @@ def test_without_a_terminal_it_says_so_and_ends(healthy_dir: Path) -> None:
         text=True,
         timeout=60,
     )
-    assert told.returncode == 2
-    assert told.stderr == "error: the console needs a terminal; in a script, ask `materia status --json`\n"
+    assert result.returncode == 2
+    assert result.stderr == "error: the console needs a terminal; in a script, use `materia status --json`\n"

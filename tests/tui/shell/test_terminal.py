@@ -1,4 +1,4 @@
-"""The console as a person meets it: a real terminal, typed keys, a real run, on the demo's data."""
+"""Tests of the console in a real terminal with typed keys and a real run on the demo's data."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class Terminal:
         return done.stdout
 
     def colour_of(self, text: str) -> str:
-        """The number of the colour that a text on the screen is drawn in; empty where it has none of its own."""
+        """Return the colour number of a text on the screen, empty for the default colour."""
         done = subprocess.run([*self._tmux, "capture-pane", "-p", "-e"], capture_output=True, text=True)
         found = re.search(rf"\x1b\[(?:\d+;)*(\d+)m{re.escape(text)}", done.stdout)
         return found[1] if found else ""
@@ -90,11 +90,9 @@ def test_a_person_finds_every_screen_alive_and_runs_a_pipeline(served_demo: Serv
 
 
 @pytest.mark.parametrize(
-    ("key", "shown"), [("1", "Needs a person"), ("3", "F5 runs the query"), ("5", "following")], ids=lambda text: text
+    ("key", "shown"), [("1", "Alerts"), ("3", "F5 runs the query"), ("5", "following")], ids=lambda text: text
 )
-def test_whoever_leaves_finds_the_terminal_without_a_word(
-    served_demo: ServedDemo, tmp_path: Path, key: str, shown: str
-) -> None:
+def test_quitting_leaves_the_terminal_clean(served_demo: ServedDemo, tmp_path: Path, key: str, shown: str) -> None:
     with terminal(tmp_path) as console:
         console.start(served_demo.data_dir, f"sh -c '{BIN / 'materia-tui'}; echo left with $?; sleep 60'")
         console.shows("generation 3")
@@ -105,7 +103,7 @@ def test_whoever_leaves_finds_the_terminal_without_a_word(
         assert console.screen().strip() == "left with 0"
 
 
-def test_a_provider_that_says_nothing_holds_up_neither_the_first_screen_nor_whoever_leaves(
+def test_a_silent_provider_delays_neither_the_first_screen_nor_quitting(
     served_demo: ServedDemo, tmp_path: Path
 ) -> None:
     with silent_server() as url, terminal(tmp_path) as console:
@@ -113,7 +111,7 @@ def test_a_provider_that_says_nothing_holds_up_neither_the_first_screen_nor_whoe
         console.start(served_demo.data_dir, f"sh -c '{asking} {BIN / 'materia-tui'}; echo left with $?; sleep 60'")
         console.shows("generation 3", "waiting for hetzner")
         console.type("6")
-        console.shows("no worker is known of", "waiting for hetzner")
+        console.shows("no workers known yet", "waiting for hetzner")
         console.type("C-q")
         console.shows("left with")
         assert console.screen().strip() == "left with 0"
@@ -145,7 +143,7 @@ def test_the_demo_ends_by_offering_the_console_on_its_data(
         if answer == "n":
             console.type("Enter")
         if opens:
-            console.shows("generation 3", "Needs a person")
+            console.shows("generation 3", "Alerts")
             console.type("q")
         console.until(console.is_over, "the end, but there is\n")
     assert code.read_text() == "0\n"

@@ -1,4 +1,4 @@
-"""Themes: what is under the cursor, and what a chart shows, can be read in every one of them."""
+"""Tests that the cursor row and charts are readable in every theme."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tui.shell.messages import OpenFact
 from tui.widgets.table import Table
 
 READABLE = 3.0
-"""The least contrast at which large text is said to be read with ease (WCAG 2.2, 1.4.3)."""
+"""The minimum contrast of large text (WCAG 2.2, 1.4.3)."""
 
 
 async def test_the_row_under_the_cursor_can_be_read_in_every_theme(healthy_dir: Path) -> None:

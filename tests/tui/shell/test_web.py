@@ -1,4 +1,4 @@
-"""The console in a browser: who is let in, what the page needs, and what a visitor can do."""
+"""Tests of the web console: access checks, the page's resources, and a visitor's session."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 @dataclass(frozen=True)
 class WebConsole:
-    """A server of consoles on this machine."""
+    """A console server on this machine."""
 
     pid: int
     port: int
@@ -67,7 +67,7 @@ def web_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebConsole
 
 
 @pytest.mark.parametrize("may_act", [False, True])
-def test_a_browser_only_looks_unless_told_otherwise(may_act: bool) -> None:
+def test_the_web_console_is_locked_to_read_only_by_default(may_act: bool) -> None:
     assert ("--locked" in console_command(may_act=may_act)) is not may_act
 
 
@@ -76,7 +76,7 @@ def test_the_web_console_listens_on_this_machine_only(web_console: WebConsole) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "materia.example"])
-def test_an_address_that_others_reach_is_refused_unless_told(host: str) -> None:
+def test_a_public_address_is_refused_without_to_anyone(host: str) -> None:
     with pytest.raises(SettingsError, match="--to-anyone"):
         serve(host, 8000, may_act=False, to_anyone=False)
 
@@ -86,7 +86,7 @@ def test_these_addresses_are_this_machine_s_own(host: str) -> None:
     assert is_loopback(host)
 
 
-def test_a_port_that_is_taken_is_told_without_a_traceback(web_console: WebConsole) -> None:
+def test_a_port_in_use_is_reported_without_a_traceback(web_console: WebConsole) -> None:
     with pytest.raises(SettingsError, match="another --port"):
         serve("127.0.0.1", web_console.port, may_act=False, to_anyone=False)
 
@@ -127,11 +127,11 @@ def test_the_page_and_all_it_needs_come_from_this_machine(web_console: WebConsol
 
 
 def test_a_visitor_sees_the_console_and_cannot_make_it_act(web_console: WebConsole) -> None:
-    assert asyncio.run(_visit(web_console.port)) == ["Overview", "read-only", "Steps", "can only look", "closed"]
+    assert asyncio.run(_visit(web_console.port)) == ["Overview", "read-only", "Steps", "locked to read-only", "closed"]
 
 
 async def _visit(port: int) -> list[str]:
-    """What a visitor sees who goes to the runs, starts one, switches read-only off, and leaves."""
+    """Return what a visitor sees who opens Runs, starts a run, switches read-only mode off, and leaves."""
     import aiohttp
 
     async with (
@@ -160,7 +160,7 @@ async def _visit(port: int) -> list[str]:
         await sees("Steps")
         await presses("s")
         await presses("\x0f")
-        await sees("can only look")
+        await sees("locked to read-only")
         assert b"materia pipeline run" not in screen
         await presses("q")
         while (await visit.receive()).type is aiohttp.WSMsgType.BINARY:
@@ -169,7 +169,7 @@ async def _visit(port: int) -> list[str]:
 
 
 def _listening_on(pid: int, port: int) -> set[str]:
-    """The addresses, in /proc's hexadecimal, that somebody listens on at that port."""
+    """Return the addresses (hexadecimal, as in /proc) that have a listener on that port."""
     lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
     sockets = [line.split()[1:4] for line in lines]
     return {

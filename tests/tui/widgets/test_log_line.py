@@ -1,4 +1,4 @@
-"""What is shown of a line: harmless, without secrets, and no more than anybody can read."""
+"""Tests of shown log lines: control characters replaced, secrets redacted, length limited."""
 
 import subprocess
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_secret_with_colours_in_it_is_hidden() -> None:
 
 def test_a_long_line_says_how_long_it_is() -> None:
     line = shown_line(b"x" * 20_000, 10_000_000, b"", REDACT)
-    assert line.text.endswith("x … 10.0 MB in all")
+    assert line.text.endswith("x … 10.0 MB in total")
     assert len(line.text) < MAX_CHARS + 30
 
 

@@ -1,4 +1,4 @@
-"""From a line of a log, or a step, to the SQL or the Python behind it."""
+"""Tests of finding the source of a log line or a step."""
 
 from pathlib import Path
 

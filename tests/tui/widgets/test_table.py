@@ -1,4 +1,4 @@
-"""The table: quiet, and its cursor faithful to a row."""
+"""Tests of the table: minimal redraws, and a cursor that stays on its row."""
 
 import pytest
 from textual.app import App, ComposeResult

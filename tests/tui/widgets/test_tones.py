@@ -1,4 +1,4 @@
-"""What is told is shown as it is, whatever it looks like: errors and logs hold brackets of every kind."""
+"""Tests that errors and logs are shown unchanged, including brackets that look like markup."""
 
 import random
 from datetime import timedelta
@@ -16,7 +16,7 @@ from tui.widgets.table import Table
 from tui.widgets.tones import toned
 
 _BROKEN = "Trouble: [/data] list[Any] [b] is no place"
-"""A tag that closes nothing, which Textual takes for an error; two that would not be shown."""
+"""A closing tag without an opening one, which is an error to Textual; two tags that would not be shown."""
 
 
 def test_a_text_in_a_tone_is_shown_as_it_is() -> None:
@@ -33,7 +33,7 @@ def test_our_own_source_is_shown_as_it_is() -> None:
             assert Content.from_markup(toned(line, "quiet")).plain.rstrip() == line.rstrip()
 
 
-async def test_an_error_with_brackets_is_told_word_for_word(tmp_path: Path) -> None:
+async def test_an_error_with_brackets_is_shown_unchanged(tmp_path: Path) -> None:
     past = Past(settings_in(tmp_path))
     steps = {"probes": 0.1, "download": 1.0}
     broken = {"steps": steps, "broken_step": "download", "error": _BROKEN, "error_detail": _BROKEN, "log": _BROKEN}

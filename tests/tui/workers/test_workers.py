@@ -1,4 +1,4 @@
-"""The screen Workers."""
+"""Tests of the Workers screen."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -25,15 +25,15 @@ def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
     assert late.cells[8].text == "▲ overdue"
 
 
-def test_no_worker_is_sure_only_when_every_provider_said_so() -> None:
+def test_no_worker_is_certain_only_when_every_provider_answered() -> None:
     nothing, waiting = Found(Workers()), ("ovh, asked at 12:00:00 UTC",)
-    assert "nothing is paid for" in summary(WorkersSnapshot(nothing), NOW)
+    assert "no cost" in summary(WorkersSnapshot(nothing), NOW)
     for unsure in (
         WorkersSnapshot(None, waiting),
         WorkersSnapshot(nothing, waiting),
         WorkersSnapshot(Found(Workers(troubles=("OVH did not answer: 503",)))),
     ):
-        assert "nothing is paid for" not in summary(unsure, NOW)
+        assert "no cost" not in summary(unsure, NOW)
         assert "ovh" in summary(unsure, NOW).lower()
 
 
@@ -79,14 +79,14 @@ async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, ke
 
 
 @pytest.mark.parametrize(
-    ("owner", "run_id", "said"),
+    ("owner", "run_id", "message"),
     [
-        ("", None, "materia-7 works for no run that is known"),
-        ("elsewhere-012345", 12, "its run 12 is in the journal of elsewhere-012345"),
+        ("", None, "no known run uses materia-7"),
+        ("elsewhere-012345", 12, "run 12 is in the journal of elsewhere-012345"),
     ],
 )
 async def test_a_worker_leads_to_no_run_that_is_not_its_own(
-    failing_dir: Path, monkeypatch: pytest.MonkeyPatch, owner: str, run_id: int | None, said: str
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch, owner: str, run_id: int | None, message: str
 ) -> None:
     found = Workers((replace(WORKER, owner=owner, run_id=run_id),))
     monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSnapshot(Found(found)))
@@ -94,5 +94,5 @@ async def test_a_worker_leads_to_no_run_that_is_not_its_own(
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: app.query_one("#workers-table", Table).rows)
         await pilot.press("enter")
-        await until(pilot, lambda: [note.message for note in app._notifications] == [said])
+        await until(pilot, lambda: [note.message for note in app._notifications] == [message])
         assert app.shown_pane.PANE_ID == "workers"
