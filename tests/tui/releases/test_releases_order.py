@@ -245,4 +245,4 @@ async def test_what_cannot_be_found_leaves_no_chart_of_another_fact(served: Serv
         await until(screen.pilot, lambda: chart._datasets)
         screen.app.post_message(OpenFact("0410000", "US", 1900, "028"))
         await until(screen.pilot, lambda: not chart._datasets)
-        assert str(screen.app.query_one("#story-panel", Panel).border_title) == "No such fact"
+        assert str(screen.app.query_one("#story-panel", Panel).border_title) == "Unknown fact"
