@@ -118,7 +118,7 @@ class LogsPane(PolledPane):
             self._open(next((source for source in snapshot.value if source.path), snapshot.value[0]))
 
     @on(Table.Opened)
-    def _chosen(self, message: Table.Opened) -> None:
+    def _on_chosen(self, message: Table.Opened) -> None:
         message.stop()
         if message.key in self._sources:
             self._open(self._sources[message.key])
@@ -247,7 +247,7 @@ class LogsPane(PolledPane):
         self._line.ask(question)
 
     @on(PromptLine.Answered)
-    def _answered(self, message: PromptLine.Answered) -> None:
+    def _on_answered(self, message: PromptLine.Answered) -> None:
         message.stop()
         if self._reading is None:
             self.notify("no log is open", severity="warning")

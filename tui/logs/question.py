@@ -78,6 +78,6 @@ class PromptLine(ContentSwitcher):
         self.screen.set_focus(widget)
 
     @on(Input.Submitted)
-    def _submitted(self, message: Input.Submitted) -> None:
+    def _on_line_submitted(self, message: Input.Submitted) -> None:
         message.stop()
         self.post_message(self.Answered(self._question, message.value.strip()))

@@ -358,7 +358,7 @@ class LogView(Widget, can_focus=True):
         self.call_later(self.draw)
 
     @on(events.Resize)
-    def _resized(self) -> None:
+    def _on_resized(self) -> None:
         self.draw()
 
 

@@ -374,7 +374,7 @@ class QueryBody(Vertical):
             self.result.grid.focus()
 
     @on(Input.Submitted, "#line")
-    def _answered(self, event: Input.Submitted) -> None:
+    def _on_answered(self, event: Input.Submitted) -> None:
         event.stop()
         asked, value = self._prompt_kind, event.value.strip()
         self._ask("")

@@ -231,14 +231,14 @@ class RunsPane(PolledPane):
         box.display = bool(box.value)
 
     @on(Input.Changed, "#runs-filter")
-    def _filter_changed(self, message: Input.Changed) -> None:
+    def _on_filter_changed(self, message: Input.Changed) -> None:
         message.stop()
         self._run_filter = parse_filter(message.value, frozenset(PIPELINES) | {"backfill"})
         self._cancel_pending()
         self.look_again(awaited=True)
 
     @on(Input.Submitted, "#runs-filter")
-    def _filter_done(self, message: Input.Submitted) -> None:
+    def _on_filter_submitted(self, message: Input.Submitted) -> None:
         message.stop()
         self._selected_id = self._run_id
         self.query_one("#history", Table).focus()
@@ -352,7 +352,7 @@ class RunsPane(PolledPane):
         self.app.push_screen(CommandScreen("Interrupt a run", [choice], note=note), on_answer)
 
     @on(CommandEnded)
-    def _ended(self, message: CommandEnded) -> None:
+    def _show_command_result(self, message: CommandEnded) -> None:
         message.stop()
         self.notify(
             shortened(message.last_line) or "done",

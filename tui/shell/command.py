@@ -54,6 +54,6 @@ class CommandScreen(ModalScreen[int | None]):
         table.focus()
 
     @on(Table.Opened)
-    def _chosen(self, message: Table.Opened) -> None:
+    def _on_chosen(self, message: Table.Opened) -> None:
         message.stop()
         self.dismiss(int(message.key))

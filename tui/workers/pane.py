@@ -101,7 +101,7 @@ class WorkersPane(PolledPane):
         )
 
     @on(CommandEnded)
-    def _ended(self, message: CommandEnded) -> None:
+    def _show_command_result(self, message: CommandEnded) -> None:
         message.stop()
         self.notify(
             shortened(message.last_line) or "done",
