@@ -81,12 +81,14 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
     from ops.pipelines import backfill as backfilling
     from ops.pipelines.job import Request
 
-    def told(done: backfilling.MonthDone) -> None:
+    def report(done: backfilling.MonthDone) -> None:
         click.echo(f"{done.month}  {done.outcome:<13}  {done.detail}")
 
     with _logging(session):
         request = Request(forced_reason=force)
-        outcome = backfilling.backfill(Settings.from_environ(), first, last, request, serve=not land_only, told=told)
+        outcome = backfilling.backfill(
+            Settings.from_environ(), first, last, request, serve=not land_only, report=report
+        )
     click.echo(outcome)
 
 

@@ -55,8 +55,8 @@ def list_workers(as_json: bool) -> None:
     found = take_workers(workers, utc_now())
     if found.unavailable:
         raise SettingsError(nobody(workers))
-    for trouble in found.troubles:
-        click.echo(trouble, err=True)
+    for error in found.errors:
+        click.echo(error, err=True)
     if as_json:
         print_json(found.rows)
     else:

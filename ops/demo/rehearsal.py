@@ -89,7 +89,7 @@ def acts(archive: ArchiveServer, settings: Settings, spec: HistorySpec) -> Itera
         return f"{facts:,} facts in {len(months)} zips of {size_bytes / len(months) / 1e3:,.0f} kB"
 
     def filled() -> str:
-        return backfill(settings, middle[0], middle[-1], Request(trigger="demo"), serve=True, told=lambda _: None)
+        return backfill(settings, middle[0], middle[-1], Request(trigger="demo"), serve=True, report=lambda _: None)
 
     def up_to(month: Month) -> Callable[[], str]:
         return lambda: run("run-all", settings, Request(trigger="demo", as_of=month))

@@ -395,11 +395,11 @@ def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) 
         return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all that it needs, or none")
     from ops.workers.errors import RefusedError
 
-    trouble = _asked_within(name, environ, CLIENT_ANSWERS_WITHIN_S)
-    if trouble is None:
+    failure = _asked_within(name, environ, CLIENT_ANSWERS_WITHIN_S)
+    if failure is None:
         return Finding(what, Verdict.OK, f"{name} takes the credentials")
-    verdict = Verdict.FAILED if isinstance(trouble, RefusedError | SettingsError) else Verdict.WARNING
-    said, _, next_step = str(trouble).rpartition("; ")
+    verdict = Verdict.FAILED if isinstance(failure, RefusedError | SettingsError) else Verdict.WARNING
+    said, _, next_step = str(failure).rpartition("; ")
     return Finding(what, verdict, said, next_step)
 
 

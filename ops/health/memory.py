@@ -40,7 +40,7 @@ class Raised:
     since: datetime
     is_told: bool = False
     is_over: bool = False
-    """Resolved, and the webhook has yet to be told."""
+    """Resolved, and not yet sent to the webhook."""
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class _RunLogHandler(logging.FileHandler):
-    """Writes a run's log; a disk that takes no more is told once, and is no reason for the run to fail."""
+    """Writes a run's log; a full disk is reported once and does not fail the run."""
 
     _is_told = False
 
@@ -156,7 +156,7 @@ class _RunLogHandler(logging.FileHandler):
             print(f"warning: {self.baseFilename} can't be written: {error.strerror}", file=sys.stderr)
 
     def close(self) -> None:
-        with suppress(OSError):  # told when it was written
+        with suppress(OSError):  # reported when it was written
             super().close()
 
 

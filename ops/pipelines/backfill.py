@@ -45,10 +45,10 @@ class MonthDone:
     detail: str
 
 
-Told = Callable[[MonthDone], None]
+Report = Callable[[MonthDone], None]
 
 
-def backfill(settings: Settings, first: Month, last: Month, request: Request, *, serve: bool, told: Told) -> str:
+def backfill(settings: Settings, first: Month, last: Month, request: Request, *, serve: bool, report: Report) -> str:
     """Land the releases of `first` to `last`, then transform and publish unless `serve` is False.
 
     A month that is not posted is no error, nor one that is refused where another is posted. One that fails does not
@@ -62,7 +62,7 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
     with job("backfill", settings, request, arguments) as begun:
         repair(begun)
         upgrade_landing(begun)
-        done = _land_all(begun, months, told)
+        done = _land_all(begun, months, report)
         counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
         begun.recorder.result = summary
@@ -79,7 +79,7 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
         return begun.recorder.result
 
 
-def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDone]:
+def _land_all(begun: Job, months: tuple[Month, ...], report: Report) -> list[MonthDone]:
     """Land the months side by side; an interruption ends what is under way at once."""
     archive = Archive(begun.request.retry_policy, begun.settings.user_agent)
     done = []
@@ -87,7 +87,7 @@ def _land_all(begun: Job, months: tuple[Month, ...], told: Told) -> list[MonthDo
         landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, archive) for month in months]
         for future in as_completed(landing):
             done.append(future.result())
-            told(done[-1])
+            report(done[-1])
     return sorted(done, key=lambda each: each.month)
 
 

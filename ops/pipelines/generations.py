@@ -17,7 +17,7 @@ class Generations:
     served: Generation | None
     kept: tuple[Generation, ...]
     notice: str | None
-    """Why it cannot be told which one is served."""
+    """Why the served generation is not known."""
 
 
 def take_generations(settings: Settings) -> Generations:

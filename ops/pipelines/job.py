@@ -27,7 +27,7 @@ from ops.pipelines.handover import Remote
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
-"""Told the bytes received so far and, where known, the size of the whole."""
+"""Called with the bytes received so far and, where known, the size of the whole."""
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,14 @@ def take_releases(settings: Settings) -> Releases:
     snapshots = landing_of(settings, remote_of(settings)).snapshots()
     ours = [snapshot for snapshot in reversed(snapshots) if snapshot.dataset == settings.dataset]
     notices = list(_others(snapshots, settings.dataset))
-    generation, told = None, None
+    generation, changes = None, None
     try:
         generation = ServingStore(settings.serving_path).served()
-        told = _changes(settings) if generation else {}
+        changes = _changes(settings) if generation else {}
     except ServingError as error:
         notices.append(f"what is served cannot be asked: {error}")
     included = frozenset(generation.snapshots) if generation else frozenset()
-    found = tuple(_landed_release(snapshot, included, told) for snapshot in ours)
+    found = tuple(_landed_release(snapshot, included, changes) for snapshot in ours)
     return Releases(generation, found, tuple(notices))
 
 
@@ -105,14 +105,14 @@ def _changes(settings: Settings) -> Mapping[str, Changes | None]:
 
 
 def _landed_release(
-    snapshot: Snapshot, included: frozenset[str], told: Mapping[str, Changes | None] | None
+    snapshot: Snapshot, included: frozenset[str], changes: Mapping[str, Changes | None] | None
 ) -> LandedRelease:
     if snapshot.key not in included:
         standing = Standing.WAITING
-    elif told is None:
+    elif changes is None:
         standing = Standing.UNKNOWN
-    elif snapshot.key not in told:
+    elif snapshot.key not in changes:
         standing = Standing.SUPERSEDED
     else:
-        standing = Standing.BASELINE if told[snapshot.key] is None else Standing.SERVED
-    return LandedRelease(snapshot, standing, (told or {}).get(snapshot.key))
+        standing = Standing.BASELINE if changes[snapshot.key] is None else Standing.SERVED
+    return LandedRelease(snapshot, standing, (changes or {}).get(snapshot.key))

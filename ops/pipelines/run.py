@@ -251,7 +251,7 @@ def _export_inputs(job: Job) -> Mapping[str, Any]:
 
 
 def lakehouse_of(job: Job, lake: DuckLake | None) -> "Lakehouse":
-    """The lakehouse in that DuckLake or, without one, in its file, as a child process is told of it."""
+    """The lakehouse in that DuckLake or, without one, in its file, as a child process gets it."""
     from dataflows.lakehouse.transform import Lakehouse
 
     return Lakehouse(

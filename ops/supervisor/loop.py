@@ -46,7 +46,7 @@ def once(
 
 def run(
     settings: Settings,
-    told: Callable[[Ticked], None],
+    report: Callable[[Ticked], None],
     *,
     ticks: int | None = None,
     clock: Callable[[], datetime] = utc_now,
@@ -62,7 +62,7 @@ def run(
     done = 0
     while ticks is None or done < ticks:
         try:
-            told(_tick(settings, clock, command))
+            report(_tick(settings, clock, command))
         except Exception as error:
             log.error("the tick failed", extra={"error": str(error)})
         done += 1

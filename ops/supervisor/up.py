@@ -211,7 +211,7 @@ def _create(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
 def _look(connection: "Connection", plan: Plan) -> Look:
     lines: list[bytes] = []
     script = f"MATERIA_PREFIX={shlex.quote(plan.prefix)}\nWANTED={shlex.quote(plan.commit)}\n{_LOOK}"
-    ended = run_script(connection, script, timeout_s=_LOOK_S, told=lines.append)
+    ended = run_script(connection, script, timeout_s=_LOOK_S, on_line=lines.append)
     facts = dict(line.decode(errors="replace").rstrip("\n").split("=", 1) for line in lines if b"=" in line)
     if ended.exit_code != 0 or "current" not in facts:
         raise WorkerError(f"could not read the state of {NAME}: {ended.complaint or 'no output'}; try again")
@@ -241,7 +241,7 @@ def _bootstrap(connection: "Connection", plan: Plan, report: Callable[[str], Non
         connection,
         assignments + BOOTSTRAP.read_text(),
         timeout_s=_BOOTSTRAP_S,
-        told=lambda line: report(line.decode(errors="replace")),
+        on_line=lambda line: report(line.decode(errors="replace")),
     )
     if ended.exit_code != 0:
         raise WorkerError(f"the bootstrap of {NAME} failed: {ended.complaint or 'without a word'}; it may be repeated")

@@ -166,16 +166,16 @@ def reap(hire: Hire, journal: Journal, now: datetime) -> tuple[str, ...]:
 
 
 def reap_everywhere(workers: WorkerSettings, settings: Settings, journal: Journal, now: datetime) -> tuple[str, ...]:
-    """Reap at every provider whose credentials are set; raises WorkerError at the end if any was in trouble."""
+    """Reap at every provider whose credentials are set; raises WorkerError at the end if any failed."""
     gone: list[str] = []
-    troubles: list[str] = []
+    errors: list[str] = []
     for name in present(workers):
         try:
             gone += reap(hire_of(provider_of(name, workers), workers, settings), journal, now)
         except (WorkerError, SettingsError) as error:
-            troubles.append(f"{name}: {error}")
-    if troubles:
-        raise WorkerError("; ".join(troubles))
+            errors.append(f"{name}: {error}")
+    if errors:
+        raise WorkerError("; ".join(errors))
     return tuple(gone)
 
 

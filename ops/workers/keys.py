@@ -58,12 +58,12 @@ def pair_of(key: "Ed25519PrivateKey") -> KeyPair:
 
 
 def cloud_init(host_key: KeyPair, public_key: str, ssh_port: int) -> str:
-    """What a new machine is told: its host key, who may log in as root, and what the first steps need.
+    """What a new machine gets: its host key, who may log in as root, and what the first steps need.
 
     JSON is YAML. No secret of a pipeline is in here: whoever owns the machine can read it later.
     """
     sshd = ["PasswordAuthentication no", "KbdInteractiveAuthentication no", f"Port {ssh_port}"]
-    told = {
+    config = {
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
         "ssh_pwauth": False,
@@ -75,4 +75,4 @@ def cloud_init(host_key: KeyPair, public_key: str, ssh_port: int) -> str:
         "packages": ["git", "python3-venv"],
         "runcmd": [["systemctl", "restart", "ssh"]],
     }
-    return "#cloud-config\n" + json.dumps(told, indent=1) + "\n"
+    return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"

@@ -194,7 +194,7 @@ def _follow(wire: Wire, mirror: Mirror, deadline: float, patience: Patience) -> 
             raise WorkerError("the worker's time is up, and its pipeline did not end; set MATERIA_WORKER_TTL_MINUTES")
         taken_bytes = mirror.offset_bytes
         script = scripts.follow(taken_bytes)
-        ended = wire.run(script, timeout_s=left_s, told=mirror.take, quiet_s=patience.quiet_s)
+        ended = wire.run(script, timeout_s=left_s, on_line=mirror.take, quiet_s=patience.quiet_s)
         if mirror.exit_code is not None or mirror.is_lost:
             return
         losses = 1 if mirror.offset_bytes > taken_bytes else losses + 1
@@ -218,14 +218,14 @@ def _failure(name: str, pipeline: str, mirror: Mirror) -> WorkerError:
 
 
 def _order(pipeline: str, request: Request, environ: Mapping[str, str]) -> bytes:
-    told = {
+    content = {
         "pipeline": pipeline,
         "trigger": request.trigger,
         "as_of": str(request.as_of) if request.as_of else None,
         "forced_reason": request.forced_reason,
         "environ": for_worker(pipeline, environ),
     }
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(content).encode() + b"\n"
 
 
 def _extras(settings: Settings) -> tuple[str, ...]:

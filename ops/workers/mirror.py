@@ -42,27 +42,27 @@ class Mirror:
             return
         self.offset_bytes += len(line) + 1
         try:
-            told = json.loads(line)
-            match told["event"]:
+            event = json.loads(line)
+            match event["event"]:
                 case "run_began":
-                    self._run_began(told)
+                    self._run_began(event)
                 case "run_ended":
-                    self._run_ended(told)
+                    self._run_ended(event)
                 case "step_began":
-                    run = self._runs[told["run"]]
+                    run = self._runs[event["run"]]
                     step = self._recorder.journal.begin_step(
-                        run.id, self._text(told["name"]), self._text(told["detail"])
+                        run.id, self._text(event["name"]), self._text(event["detail"])
                     )
-                    self._steps[told["step"]] = step
+                    self._steps[event["step"]] = step
                 case "step_ended":
-                    step = self._steps.pop(told["step"])
-                    self._recorder.journal.finish_step(step.id, RunStatus(told["status"]), self._text(told["detail"]))
+                    step = self._steps.pop(event["step"])
+                    self._recorder.journal.finish_step(step.id, RunStatus(event["status"]), self._text(event["detail"]))
                 case "log":
-                    self._log(told)
+                    self._log(event)
                 case "failed":
-                    self.error = self._text(told["error"])
+                    self.error = self._text(event["error"])
         except (ValueError, KeyError, TypeError) as error:
-            raise WorkerError(f"the worker told what is no event of ours: {line[:200]!r}") from error
+            raise WorkerError(f"the worker sent something that is not an event: {line[:200]!r}") from error
 
     def close(self, why: str) -> None:
         """End what the worker did not end: it failed, because of `why`."""
@@ -71,48 +71,48 @@ class Mirror:
                 self._recorder.journal.finish(self._runs[number].id, RunStatus.FAILED, error=self._text(why))
                 self._logs.pop(number).close()
 
-    def _run_began(self, told: dict[str, Any]) -> None:
-        if told["parent"] is None:
-            self._runs[told["run"]] = self._recorder.run
+    def _run_began(self, event: dict[str, Any]) -> None:
+        if event["parent"] is None:
+            self._runs[event["run"]] = self._recorder.run
             return
         mine = self._recorder.run
         log_dir = Path(mine.log_path).parent if mine.log_path else None
         run = self._recorder.journal.begin(
-            self._text(told["pipeline"]),
-            trigger=self._text(told["trigger"]),
-            arguments=[self._text(each) for each in told["arguments"]],
-            parent_id=self._runs[told["parent"]].id,
+            self._text(event["pipeline"]),
+            trigger=self._text(event["trigger"]),
+            arguments=[self._text(each) for each in event["arguments"]],
+            parent_id=self._runs[event["parent"]].id,
             worker=mine.worker,
             code_version=mine.code_version,
             log_dir=log_dir,
         )
-        self._runs[told["run"]] = run
-        self._logs[told["run"]] = ExitStack()
+        self._runs[event["run"]] = run
+        self._logs[event["run"]] = ExitStack()
         path = Path(run.log_path) if run.log_path else None
-        self._logs[told["run"]].enter_context(run_log(run.id, path, self._redact))
+        self._logs[event["run"]].enter_context(run_log(run.id, path, self._redact))
 
-    def _run_ended(self, told: dict[str, Any]) -> None:
-        run = self._runs[told["run"]]
-        result, error, detail = (self._text(told.get(name)) or None for name in ("result", "error", "error_detail"))
-        snapshots = tuple(self._text(each) for each in told["snapshots"])
+    def _run_ended(self, event: dict[str, Any]) -> None:
+        run = self._runs[event["run"]]
+        result, error, detail = (self._text(event.get(name)) or None for name in ("result", "error", "error_detail"))
+        snapshots = tuple(self._text(each) for each in event["snapshots"])
         if run.id == self._recorder.run.id:
             self._recorder.result, self._recorder.snapshots = result, snapshots
             self.error = error or self.error
             return
         self._recorder.journal.finish(
-            run.id, RunStatus(told["status"]), result, error=error, error_detail=detail, snapshots=snapshots
+            run.id, RunStatus(event["status"]), result, error=error, error_detail=detail, snapshots=snapshots
         )
-        self._logs.pop(told["run"]).close()
+        self._logs.pop(event["run"]).close()
 
-    def _log(self, told: dict[str, Any]) -> None:
-        text = self._text(told["message"])
-        if told["trace"]:
-            text = f"{text}\n{self._text(told['trace'])}"
-        fields = {str(name): self._text(value) for name, value in told["fields"].items()}
+    def _log(self, event: dict[str, Any]) -> None:
+        text = self._text(event["message"])
+        if event["trace"]:
+            text = f"{text}\n{self._text(event['trace'])}"
+        fields = {str(name): self._text(value) for name, value in event["fields"].items()}
         with ExitStack() as stack:
-            if told["step"]:
-                stack.enter_context(step_log(self._text(told["step"])))
-            logging.getLogger(str(told["logger"])).log(int(told["level"]), "%s", text, extra=fields)
+            if event["step"]:
+                stack.enter_context(step_log(self._text(event["step"])))
+            logging.getLogger(str(event["logger"])).log(int(event["level"]), "%s", text, extra=fields)
 
     def _text(self, text: object) -> str:
         """What may be kept of a worker's text: bounded, no secret, nothing that a terminal would obey."""

@@ -1,7 +1,7 @@
 """The worker's side of a run: `python -m ops.workers.remote` reads its order and tells what happens in JSON lines.
 
 Secrets come with the order and stay in this process: not among the arguments, and not in the environment that the
-kernel shows of it. What is told is redacted before it reaches the file that the lines go to.
+kernel shows of it. Every line is redacted before it reaches the file that the lines go to.
 """
 
 import json
@@ -32,26 +32,26 @@ class Events:
         self._redact = redact
         self._lock = threading.Lock()
 
-    def tell(self, event: str, **told: Any) -> None:
-        line = json.dumps({"event": event, **self._clean(told)}).encode() + b"\n"
+    def tell(self, event: str, **fields: Any) -> None:
+        line = json.dumps({"event": event, **self._clean(fields)}).encode() + b"\n"
         with self._lock:
             while line:
                 line = line[os.write(self._handle, line) :]
 
-    def _clean(self, told: Any) -> Any:
+    def _clean(self, value: Any) -> Any:
         """Redacted as text, before JSON's quoting could hide a secret."""
-        match told:
+        match value:
             case dict():
-                return {name: self._clean(value) for name, value in told.items()}
+                return {name: self._clean(each) for name, each in value.items()}
             case list() | tuple():
-                return [self._clean(value) for value in told]
+                return [self._clean(each) for each in value]
             case None | bool() | int() | float():
-                return told
+                return value
             case _:
-                return self._redact(str(told))
+                return self._redact(str(value))
 
 
-class ToldJournal(Journal):
+class EventJournal(Journal):
     """A journal that also tells what it records."""
 
     def __init__(self, path: Path, events: Events) -> None:
@@ -60,8 +60,8 @@ class ToldJournal(Journal):
 
     def begin(self, pipeline: str, **given: Any) -> Run:
         run = super().begin(pipeline, **given)
-        told = {"parent": run.parent_id, "pipeline": pipeline, "arguments": run.arguments, "trigger": run.trigger}
-        self._events.tell("run_began", run=run.id, **told)
+        fields = {"parent": run.parent_id, "pipeline": pipeline, "arguments": run.arguments, "trigger": run.trigger}
+        self._events.tell("run_began", run=run.id, **fields)
         return run
 
     def finish(self, run_id: int, status: RunStatus, result: str | None = None, **given: Any) -> None:
@@ -136,7 +136,7 @@ def _run(order: Mapping[str, Any], environ: Mapping[str, str], events: Events, r
             trigger=order["trigger"],
             as_of=Month.parse(order["as_of"]) if order["as_of"] else None,
             forced_reason=order["forced_reason"],
-            open_journal=lambda path: ToldJournal(path, events),
+            open_journal=lambda path: EventJournal(path, events),
             redact=redact,
         )
         run(order["pipeline"], Settings.from_environ(environ), request)

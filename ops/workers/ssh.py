@@ -86,7 +86,7 @@ def wait_for_ssh(access: Access, within_s: float, pause_s: float = 2.0) -> "Conn
     """A connection as soon as the worker answers; raises UnreachableError when it has not `within_s`.
 
     A wrong host key ends the wait at once, but for the first moments: an image may come up with keys of its own
-    before it has read what it was told.
+    before it has read its input.
     """
     deadline = time.monotonic() + within_s
     lenient_until = time.monotonic() + within_s / 3
@@ -106,10 +106,10 @@ def run_script(
     *,
     timeout_s: float,
     stdin: bytes = b"",
-    told: Callable[[bytes], None] = lambda line: None,
+    on_line: Callable[[bytes], None] = lambda line: None,
     quiet_s: float | None = None,
 ) -> Ended:
-    """Run a bash script there; `told` gets each line of its output as it comes.
+    """Run a bash script there; `on_line` gets each line of its output as it comes.
 
     The script gets `stdin` as its file descriptor 3. The remote side ends it after `timeout_s`, with all that it began.
     A connection that ends, or says nothing for `quiet_s`, gives an exit code of None.
@@ -119,7 +119,7 @@ def run_script(
     # Everything is read before anything runs, so that what follows on stdin is left for the script.
     text = f"exec 3<&0\nmain() {{\nset -eu\n{script}\n}}\nmain </dev/null; exit $?\n"
     complaint = b""
-    lines = _Lines(told)
+    lines = _Lines(on_line)
     deadline = time.monotonic() + timeout_s + 10
     try:
         channel = connection.transport.open_session(timeout=_CONNECT_TIMEOUT_S)
@@ -162,16 +162,16 @@ def _send(channel: Any, data: bytes, deadline: float) -> None:
 
 
 class _Lines:
-    """Bytes as they come, told as lines; one that never ends is dropped."""
+    """Bytes as they come, passed on as lines; one that never ends is dropped."""
 
-    def __init__(self, told: Callable[[bytes], None]) -> None:
-        self._told = told
+    def __init__(self, on_line: Callable[[bytes], None]) -> None:
+        self._on_line = on_line
         self._rest = b""
 
     def take(self, received: bytes) -> None:
         *whole, self._rest = (self._rest + received).split(b"\n")
         for line in whole:
-            self._told(line)
+            self._on_line(line)
         if len(self._rest) > _LONGEST_LINE_BYTES:
             raise WorkerError(f"the worker sent a line of more than {_LONGEST_LINE_BYTES} bytes")
 
@@ -181,7 +181,9 @@ def _unreachable(access: Access, error: Exception) -> UnreachableError:
 
     where = f"{access.user}@{access.host} port {access.port}"
     if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in str(error):
-        return HostKeyError(f"what answers at {where} has another host key than our worker's; it was told nothing")
+        return HostKeyError(
+            f"what answers at {where} has another host key than our worker's; the connection was refused"
+        )
     if isinstance(error, socket.gaierror | OSError | EOFError | paramiko.SSHException):
         return UnreachableError(f"no SSH to {where}: {type(error).__name__}: {error}")
     raise error

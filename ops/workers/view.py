@@ -38,7 +38,7 @@ class Workers:
     rows: tuple[WorkerRow, ...] = ()
     unavailable: str | None = None
     next_step: str = ""
-    troubles: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     """What the providers said that could not be asked; their workers are not among the rows."""
 
     @property
@@ -58,15 +58,15 @@ def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
     if not names:
         return NO_TOKEN
     rows: list[WorkerRow] = []
-    troubles: list[MateriaError] = []
+    errors: list[MateriaError] = []
     for name in names:
         try:
             rows += ask(name, workers, now)
         except (WorkerError, SettingsError) as error:
-            troubles.append(error)
-    if len(troubles) == len(names):
-        raise troubles[0]
-    return Workers(oldest_first(rows), troubles=tuple(map(str, troubles)))
+            errors.append(error)
+    if len(errors) == len(names):
+        raise errors[0]
+    return Workers(oldest_first(rows), errors=tuple(map(str, errors)))
 
 
 def ask(name: str, workers: WorkerSettings, now: datetime) -> tuple[WorkerRow, ...]:

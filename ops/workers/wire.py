@@ -49,14 +49,14 @@ class Wire:
         *,
         timeout_s: float,
         stdin: bytes = b"",
-        told: Callable[[bytes], None] = lambda line: None,
+        on_line: Callable[[bytes], None] = lambda line: None,
         quiet_s: float | None = None,
     ) -> Ended:
         """Run a script once; connects when it must. An exit code of None: the connection was lost."""
         if self._connection is None:
             self.reach(self._patience.reconnect_s)
         assert self._connection is not None
-        ended = run_script(self._connection, script, timeout_s=timeout_s, stdin=stdin, told=told, quiet_s=quiet_s)
+        ended = run_script(self._connection, script, timeout_s=timeout_s, stdin=stdin, on_line=on_line, quiet_s=quiet_s)
         if ended.exit_code is None:
             self.close()
         return ended

@@ -48,13 +48,13 @@ def summary(seen: WorkersSnapshot, now: datetime) -> str:
 
 def provider_notes(seen: WorkersSnapshot) -> list[str]:
     """Return a line for each provider that failed or has not answered yet."""
-    failures = [toned(f"▲ {shortened(failure)}", "warn") for failure in known_workers(seen).troubles]
+    failures = [toned(f"▲ {shortened(failure)}", "warn") for failure in known_workers(seen).errors]
     return failures + [toned(f"◌ waiting for {provider}", "quiet") for provider in seen.waiting]
 
 
 def is_complete(seen: WorkersSnapshot) -> bool:
     """Whether every provider has answered, so that no other workers exist."""
-    return isinstance(seen.workers, Found) and not seen.workers.value.troubles and not seen.waiting
+    return isinstance(seen.workers, Found) and not seen.workers.value.errors and not seen.waiting
 
 
 def is_overdue(worker: WorkerRow, now: datetime) -> bool:

@@ -112,4 +112,4 @@ def _merge_answers(answers: "list[Part[tuple[WorkerRow, ...]] | None]") -> "Part
     if not failures and not found:
         return None
     rows = oldest_first(row for answer in found for row in answer.value)
-    return Found(Workers(rows, troubles=tuple(f"{each.what}; {each.next_step}" for each in failures)))
+    return Found(Workers(rows, errors=tuple(f"{each.what}; {each.next_step}" for each in failures)))

@@ -29,7 +29,7 @@ _SLOWEST_PAUSES = 8
 T = TypeVar("T")
 
 
-class Trouble(Enum):
+class ErrorKind(Enum):
     """What an error of a provider's client means for what is to be done next."""
 
     PASSING = auto()
@@ -47,7 +47,7 @@ class Trouble(Enum):
 
 
 @dataclass(frozen=True)
-class Thing:
+class Resource:
     """Something that a provider holds; `labels` is None when it is not ours, `place` a location or empty."""
 
     id: str
@@ -63,12 +63,12 @@ class Kind:
     """One kind of thing: a server, a firewall."""
 
     what: str
-    named: Callable[[str], Iterable[Thing]]
+    named: Callable[[str], Iterable[Resource]]
     """Those that bear the name, whosoever's they are."""
-    ours: Callable[[], Iterable[Thing]]
+    ours: Callable[[], Iterable[Resource]]
     """Those that carry our label."""
-    delete: Callable[[Thing], object]
-    is_there: Callable[[Thing], bool]
+    delete: Callable[[Resource], object]
+    is_there: Callable[[Resource], bool]
     """Asked after it was deleted; an error that means GONE says no, too."""
 
 
@@ -77,8 +77,8 @@ class Supply:
     """A kind of thing that a server needs beside it; `make` is asked where `fits` finds none of this order's."""
 
     kind: Kind
-    make: Callable[[Order, Offer], Thing]
-    complete: Callable[[Thing, Order], object] = lambda thing, order: None
+    make: Callable[[Order, Offer], Resource]
+    complete: Callable[[Resource, Order], object] = lambda thing, order: None
     """Brings it into the state that is wanted; may be repeated."""
     place: Callable[[Offer], str] = lambda offer: ""
     """Where the supply must be for that offer; empty where one serves every location."""
@@ -98,18 +98,18 @@ class Cloud:
     remnants: tuple[Kind, ...]
     """What a server may leave behind, and is deleted after it: its disk."""
     offers: Callable[[], tuple[Offer, ...]]
-    create: Callable[[Order, Offer, Mapping[str, Thing]], Thing]
+    create: Callable[[Order, Offer, Mapping[str, Resource]], Resource]
     """Asks for a server; the mapping holds the supplies by their `what`."""
-    instance: Callable[[Thing], Instance]
+    instance: Callable[[Resource], Instance]
     """A server of ours as everybody knows it."""
-    trouble: Callable[[Exception], Trouble]
-    start: Callable[[Thing, Order], object] = lambda thing, order: None
+    error_kind: Callable[[Exception], ErrorKind]
+    start: Callable[[Resource, Order], object] = lambda thing, order: None
     """What must still be done to a server that was made; may be repeated."""
-    again: Callable[[Thing], Thing] = lambda thing: thing
+    again: Callable[[Resource], Resource] = lambda thing: thing
     """The same server as it is now."""
     said: Callable[[Exception], str] = str
     """What an error says, for people."""
-    failure: Callable[[Thing], str | None] = lambda thing: None
+    failure: Callable[[Resource], str | None] = lambda thing: None
     """Why it will never run: the provider found no room for it after all. None as long as it may."""
     pause_s: float = 1.0
 
@@ -131,8 +131,8 @@ def asked(
     cloud: Cloud,
     ask: Callable[[], T],
     *,
-    also: Trouble | None = None,
-    telling: tuple[Trouble, ...] = (),
+    also: ErrorKind | None = None,
+    telling: tuple[ErrorKind, ...] = (),
     what: str = "answer",
     deadline: float | None = None,
 ) -> T:
@@ -147,12 +147,12 @@ def asked(
         except WorkerError:
             raise
         except Exception as error:
-            trouble = cloud.trouble(error)
+            error_kind = cloud.error_kind(error)
             pause_s = cloud.pause_s * min(2 ** min(attempt, _TRIES), _SLOWEST_PAUSES)
             is_last = attempt + 1 == _TRIES if deadline is None else time.monotonic() + pause_s > deadline
-            if trouble in telling:
+            if error_kind in telling:
                 raise
-            if trouble not in (Trouble.PASSING, Trouble.NO_CAPACITY, also) or is_last:
+            if error_kind not in (ErrorKind.PASSING, ErrorKind.NO_CAPACITY, also) or is_last:
                 raise _typed(cloud, error, what) from error
             if deadline is not None:
                 log.warning("%s did not %s; retrying", cloud.title, what, extra={"error": cloud.said(error)})
@@ -189,10 +189,10 @@ def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
         except WorkerError:
             raise
         except Exception as error:
-            trouble = cloud.trouble(error)
-            if trouble is Trouble.NO_CAPACITY:
+            error_kind = cloud.error_kind(error)
+            if error_kind is ErrorKind.NO_CAPACITY:
                 raise _no_capacity(offer, cloud.said(error)) from error
-            if trouble not in (Trouble.TAKEN, Trouble.PASSING):
+            if error_kind not in (ErrorKind.TAKEN, ErrorKind.PASSING):
                 raise _typed(cloud, error, f"create {order.name} ({offer.type} at {offer.location})") from error
             last = error
             time.sleep(cloud.pause_s * 2**attempt)
@@ -205,17 +205,17 @@ def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
     raise _typed(cloud, last, f"create {order.name}") from last
 
 
-def _made(cloud: Cloud, order: Order) -> Thing | None:
+def _made(cloud: Cloud, order: Order) -> Resource | None:
     """The machine of that name if it is this very order's; ForeignError when none of that name is ours."""
     found = _named(cloud, cloud.servers, order.name)
     _ours(cloud.servers, found)
     return next((each for each in found if each.labels == order.labels and not each.is_leaving), None)
 
 
-def _running(cloud: Cloud, made: Thing, order: Order, offer: Offer) -> Instance:
+def _running(cloud: Cloud, made: Resource, order: Order, offer: Offer) -> Instance:
     """The machine as soon as it has an address; what finds no room after all is destroyed, and is NoCapacityError."""
     deadline, pause_s = time.monotonic() + _ADDRESS_WITHIN_S, cloud.pause_s
-    ask = partial(asked, cloud, telling=(Trouble.GONE, Trouble.NO_CAPACITY))
+    ask = partial(asked, cloud, telling=(ErrorKind.GONE, ErrorKind.NO_CAPACITY))
     try:
         ask(partial(cloud.start, made, order))
         while (why := cloud.failure(made)) is None:
@@ -230,16 +230,16 @@ def _running(cloud: Cloud, made: Thing, order: Order, offer: Offer) -> Instance:
     except WorkerError:
         raise
     except Exception as error:
-        why = "it vanished before it ran" if cloud.trouble(error) is Trouble.GONE else cloud.said(error)
+        why = "it vanished before it ran" if cloud.error_kind(error) is ErrorKind.GONE else cloud.said(error)
     for kind in (cloud.servers, *cloud.remnants):
         _delete(cloud, kind, order.name)
     raise _no_capacity(offer, why)
 
 
-def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Thing:
+def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Resource:
     """This order's key or firewall; what an earlier life left under the name is replaced."""
 
-    def have() -> Thing:
+    def have() -> Resource:
         found = list(supply.kind.named(order.name))
         place = supply.place(offer)
         mine = next((each for each in found if each.labels == order.labels and each.place == place), None)
@@ -250,7 +250,7 @@ def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Thing
         return mine
 
     try:
-        return asked(cloud, have, also=Trouble.TAKEN, telling=(Trouble.NO_CAPACITY,) if supply.place(offer) else ())
+        return asked(cloud, have, also=ErrorKind.TAKEN, telling=(ErrorKind.NO_CAPACITY,) if supply.place(offer) else ())
     except WorkerError:
         raise
     except Exception as error:
@@ -274,10 +274,10 @@ def _delete(cloud: Cloud, kind: Kind, name: str, keep: Labels | None = None, *, 
             _delete_one(cloud, kind, thing, deadline)
 
 
-def _delete_one(cloud: Cloud, kind: Kind, thing: Thing, deadline: float) -> None:
+def _delete_one(cloud: Cloud, kind: Kind, thing: Resource, deadline: float) -> None:
     """Delete it until the provider does not know it any longer; raises WorkerError at the deadline."""
     what = f"delete the {kind.what} {thing.name}"
-    ask = partial(asked, cloud, also=Trouble.BUSY, telling=(Trouble.GONE,), what=what, deadline=deadline)
+    ask = partial(asked, cloud, also=ErrorKind.BUSY, telling=(ErrorKind.GONE,), what=what, deadline=deadline)
     pause_s = cloud.pause_s
     try:
         while True:
@@ -293,7 +293,7 @@ def _delete_one(cloud: Cloud, kind: Kind, thing: Thing, deadline: float) -> None
     except WorkerError:
         raise
     except Exception as error:
-        if cloud.trouble(error) is not Trouble.GONE:
+        if cloud.error_kind(error) is not ErrorKind.GONE:
             raise
 
 
@@ -316,15 +316,15 @@ def _kinds_beside(cloud: Cloud) -> tuple[Kind, ...]:
     return (*(supply.kind for supply in cloud.supplies), *cloud.remnants)
 
 
-def _listed(cloud: Cloud, kind: Kind) -> list[Thing]:
+def _listed(cloud: Cloud, kind: Kind) -> list[Resource]:
     return asked(cloud, lambda: list(kind.ours()))
 
 
-def _named(cloud: Cloud, kind: Kind, name: str) -> list[Thing]:
+def _named(cloud: Cloud, kind: Kind, name: str) -> list[Resource]:
     return asked(cloud, lambda: list(kind.named(name)))
 
 
-def _ours(kind: Kind, found: list[Thing]) -> list[Thing]:
+def _ours(kind: Kind, found: list[Resource]) -> list[Resource]:
     """Those of ours; ForeignError when there are only others."""
     ours = [each for each in found if each.labels is not None]
     if found and not ours:
@@ -341,6 +341,6 @@ def _no_capacity(offer: Offer, why: object) -> NoCapacityError:
 
 def _typed(cloud: Cloud, error: Exception | None, what: str) -> WorkerError:
     said = cloud.said(error) if error else "no answer"
-    if error is not None and cloud.trouble(error) is Trouble.REFUSED:
+    if error is not None and cloud.error_kind(error) is ErrorKind.REFUSED:
         return RefusedError(f"{cloud.title} did not {what}: {said}; check {cloud.credentials}")
     return WorkerError(f"{cloud.title} did not {what}: {said}{TRY_LATER}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.workers.errors import WorkerError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
 from ops.workers.refusals import is_about_the_offer
 
 if TYPE_CHECKING:
@@ -18,16 +18,16 @@ API_URL = "https://api.hetzner.cloud/v1"
 IMAGE = "debian-12"
 
 _REQUEST_TIMEOUT_S = 30.0
-_TROUBLES: Mapping[str | int, Trouble] = {
-    "not_found": Trouble.GONE,
-    "uniqueness_error": Trouble.TAKEN,
-    "resource_in_use": Trouble.BUSY,
-    "unauthorized": Trouble.REFUSED,
-    "forbidden": Trouble.REFUSED,
-    401: Trouble.REFUSED,
-    403: Trouble.REFUSED,
+_ERROR_KINDS: Mapping[str | int, ErrorKind] = {
+    "not_found": ErrorKind.GONE,
+    "uniqueness_error": ErrorKind.TAKEN,
+    "resource_in_use": ErrorKind.BUSY,
+    "unauthorized": ErrorKind.REFUSED,
+    "forbidden": ErrorKind.REFUSED,
+    401: ErrorKind.REFUSED,
+    403: ErrorKind.REFUSED,
     **dict.fromkeys(
-        ("unavailable", "service_error", "server_error", "maintenance", "internal_error", "locked"), Trouble.PASSING
+        ("unavailable", "service_error", "server_error", "maintenance", "internal_error", "locked"), ErrorKind.PASSING
     ),
 }
 
@@ -57,7 +57,7 @@ def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Pro
             offers=lambda: _offers(client, address_prices()),
             create=partial(_create, client),
             instance=lambda thing: _instance(thing, address_prices()),
-            trouble=_trouble,
+            error_kind=_error_kind,
             again=lambda thing: _thing(client.servers.get_by_id(thing.raw.id)),
             pause_s=pause_s,
         )
@@ -65,7 +65,7 @@ def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Pro
 
 
 def _kind(what: str, resources: Any) -> Kind:
-    def named(name: str) -> Iterable[Thing]:
+    def named(name: str) -> Iterable[Resource]:
         found = resources.get_by_name(name)
         return [] if found is None else [_thing(found)]
 
@@ -78,9 +78,9 @@ def _kind(what: str, resources: Any) -> Kind:
     )
 
 
-def _thing(found: Any) -> Thing:
+def _thing(found: Any) -> Resource:
     is_leaving = getattr(found, "status", None) == "deleting"
-    return Thing(str(found.id), found.name, Labels.read(found.labels), found, is_leaving=is_leaving)
+    return Resource(str(found.id), found.name, Labels.read(found.labels), found, is_leaving=is_leaving)
 
 
 def _address_prices(client: "Client") -> Mapping[str, float]:
@@ -138,7 +138,7 @@ def _prices(kind: Any, address_prices: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _create(client: "Client", order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+def _create(client: "Client", order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
     from hcloud.images import Image
     from hcloud.locations import Location
     from hcloud.server_types import ServerType
@@ -157,11 +157,11 @@ def _create(client: "Client", order: Order, offer: Offer, supplies: Mapping[str,
     return _thing(answer.server)
 
 
-def _key(client: "Client", order: Order, offer: Offer) -> Thing:
+def _key(client: "Client", order: Order, offer: Offer) -> Resource:
     return _thing(client.ssh_keys.create(order.name, order.public_key, labels=order.labels.as_labels()))
 
 
-def _firewall(client: "Client", order: Order, offer: Offer) -> Thing:
+def _firewall(client: "Client", order: Order, offer: Offer) -> Resource:
     from hcloud.firewalls import FirewallRule
 
     rule = FirewallRule(
@@ -177,7 +177,7 @@ def _firewall(client: "Client", order: Order, offer: Offer) -> Thing:
     return _thing(client.firewalls.create(order.name, rules=[rule], labels=labels).firewall)
 
 
-def _instance(thing: Thing, address_prices: Mapping[str, float]) -> Instance:
+def _instance(thing: Resource, address_prices: Mapping[str, float]) -> Instance:
     assert thing.labels is not None
     server = thing.raw
     location = server.location.name
@@ -197,13 +197,13 @@ def _instance(thing: Thing, address_prices: Mapping[str, float]) -> Instance:
     )
 
 
-def _trouble(error: Exception) -> Trouble:
+def _error_kind(error: Exception) -> ErrorKind:
     """hcloud itself has waited out rate limits and gateways before it raises."""
     import requests
 
     code = getattr(error, "code", "")
     if (isinstance(code, int) and code >= 500) or isinstance(error, requests.ConnectionError | requests.Timeout):
-        return Trouble.PASSING
+        return ErrorKind.PASSING
     if is_about_the_offer(NAME, code, str(error)):
-        return Trouble.NO_CAPACITY
-    return _TROUBLES.get(code, Trouble.FINAL)
+        return ErrorKind.NO_CAPACITY
+    return _ERROR_KINDS.get(code, ErrorKind.FINAL)

@@ -12,7 +12,7 @@ from typing import Any
 from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "oracle"
@@ -39,16 +39,16 @@ _REQUEST_TIMEOUT_S = (10.0, 30.0)
 _MOST_PAGES = 50
 _GONE = ("TERMINATED", "TERMINATING")
 _OF_CODE = {
-    "NotAuthenticated": Trouble.REFUSED,
-    "NotAuthorized": Trouble.REFUSED,
+    "NotAuthenticated": ErrorKind.REFUSED,
+    "NotAuthorized": ErrorKind.REFUSED,
     # Oracle does not tell a thing that is not there from one that may not be seen.
-    "NotAuthorizedOrNotFound": Trouble.GONE,
-    "NotFound": Trouble.GONE,
-    "IncorrectState": Trouble.BUSY,
-    "Conflict": Trouble.BUSY,
-    "PreconditionFailed": Trouble.BUSY,
-    "TooManyRequests": Trouble.PASSING,
-    "InvalidatedRetryToken": Trouble.TAKEN,
+    "NotAuthorizedOrNotFound": ErrorKind.GONE,
+    "NotFound": ErrorKind.GONE,
+    "IncorrectState": ErrorKind.BUSY,
+    "Conflict": ErrorKind.BUSY,
+    "PreconditionFailed": ErrorKind.BUSY,
+    "TooManyRequests": ErrorKind.PASSING,
+    "InvalidatedRetryToken": ErrorKind.TAKEN,
 }
 
 
@@ -98,7 +98,7 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
             offers=lambda: tuple(each for domain in domains() for each in _offers(apis, account, domain, prices())),
             create=partial(_create, apis, account),
             instance=lambda thing: _instance(apis, account, thing, prices()),
-            trouble=_trouble,
+            error_kind=_error_kind,
             said=_said,
             again=lambda thing: _thing(apis.compute.get_instance(thing.id).data),
             failure=lambda thing: "it was terminated while it was made" if thing.is_leaving else None,
@@ -122,7 +122,7 @@ def _apis(account: Account) -> _Apis:
     }
     given: dict[str, Any] = {
         "timeout": _REQUEST_TIMEOUT_S,
-        # How often to ask again is decided here, and a machine must be destroyed also after much trouble.
+        # How often to ask again is decided here, and a machine must be destroyed also after many errors.
         "retry_strategy": NoneRetryStrategy(),
         "circuit_breaker_strategy": NoCircuitBreakerStrategy(),
     }
@@ -144,7 +144,7 @@ def _listed(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[Any]
 
 
 def _servers(apis: _Apis, account: Account) -> Kind:
-    def found(**filters: Any) -> Iterator[Thing]:
+    def found(**filters: Any) -> Iterator[Resource]:
         for each in _listed(apis.compute.list_instances, account.compartment_id, **filters):
             # What is terminated is still listed for hours.
             if each.lifecycle_state != "TERMINATED":
@@ -159,26 +159,26 @@ def _servers(apis: _Apis, account: Account) -> Kind:
     )
 
 
-def _terminate(apis: _Apis, thing: Thing) -> None:
+def _terminate(apis: _Apis, thing: Resource) -> None:
     # It takes minutes, and asking for it once more meanwhile is an error.
     if not thing.is_leaving and apis.compute.get_instance(thing.id).data.lifecycle_state not in _GONE:
         apis.compute.terminate_instance(thing.id, preserve_boot_volume=False)
 
 
-def _thing(instance: Any) -> Thing:
+def _thing(instance: Any) -> Resource:
     is_leaving = instance.lifecycle_state in _GONE
     tags = instance.freeform_tags or {}
-    return Thing(instance.id, instance.display_name, Labels.read(tags), instance, is_leaving=is_leaving)
+    return Resource(instance.id, instance.display_name, Labels.read(tags), instance, is_leaving=is_leaving)
 
 
 def _groups(apis: _Apis, account: Account) -> Kind:
-    def found(**filters: Any) -> Iterator[Thing]:
+    def found(**filters: Any) -> Iterator[Resource]:
         listed = _listed(apis.network.list_network_security_groups, compartment_id=account.compartment_id, **filters)
         for each in listed:
             if each.lifecycle_state != "TERMINATED":
-                yield Thing(each.id, each.display_name, Labels.read(each.freeform_tags or {}), each)
+                yield Resource(each.id, each.display_name, Labels.read(each.freeform_tags or {}), each)
 
-    def is_there(thing: Thing) -> bool:
+    def is_there(thing: Resource) -> bool:
         return bool(apis.network.get_network_security_group(thing.id).data.lifecycle_state != "TERMINATED")
 
     return Kind(
@@ -269,8 +269,8 @@ def _out_of_stock(apis: _Apis, account: Account, domain: str, names: list[str]) 
     try:
         report = apis.compute.create_compute_capacity_report(details).data
     except Exception as error:
-        if _trouble(error) in (Trouble.GONE, Trouble.REFUSED):
-            # Only whoever may act on the whole tenancy is told. Then it is asked by trying.
+        if _error_kind(error) in (ErrorKind.GONE, ErrorKind.REFUSED):
+            # Only keys for the whole tenancy may read this; others find out by trying.
             return set()
         raise
     return {
@@ -280,7 +280,7 @@ def _out_of_stock(apis: _Apis, account: Account, domain: str, names: list[str]) 
     }
 
 
-def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
     import base64
     import hashlib
 
@@ -343,7 +343,7 @@ def _image(apis: _Apis, account: Account, shape: str) -> str:
     raise NoCapacityError(f"there is no image of {system} {version} for {shape}")
 
 
-def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Thing:
+def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Resource:
     """Lets nothing in until it has its rules."""
     from oci.core import models
 
@@ -354,10 +354,10 @@ def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Th
         freeform_tags=order.labels.as_labels(),
     )
     made = apis.network.create_network_security_group(details).data
-    return Thing(made.id, made.display_name, Labels.read(made.freeform_tags or {}), made)
+    return Resource(made.id, made.display_name, Labels.read(made.freeform_tags or {}), made)
 
 
-def _complete_group(apis: _Apis, thing: Thing, order: Order) -> None:
+def _complete_group(apis: _Apis, thing: Resource, order: Order) -> None:
     from oci.core import models
 
     there = {
@@ -378,7 +378,7 @@ def _complete_group(apis: _Apis, thing: Thing, order: Order) -> None:
         apis.network.add_network_security_group_security_rules(thing.id, details)
 
 
-def _instance(apis: _Apis, account: Account, thing: Thing, prices: Mapping[str, float]) -> Instance:
+def _instance(apis: _Apis, account: Account, thing: Resource, prices: Mapping[str, float]) -> Instance:
     assert thing.labels is not None
     found = thing.raw
     ocpus, memory_gb = found.shape_config.ocpus, found.shape_config.memory_in_gbs
@@ -401,7 +401,7 @@ def _instance(apis: _Apis, account: Account, thing: Thing, prices: Mapping[str, 
     )
 
 
-def _address(apis: _Apis, account: Account, thing: Thing) -> str | None:
+def _address(apis: _Apis, account: Account, thing: Resource) -> str | None:
     attached = apis.compute.list_vnic_attachments(account.compartment_id, instance_id=thing.id).data
     for each in attached:
         if each.lifecycle_state == "ATTACHED":
@@ -410,22 +410,22 @@ def _address(apis: _Apis, account: Account, thing: Thing) -> str | None:
     return None
 
 
-def _trouble(error: Exception) -> Trouble:
+def _error_kind(error: Exception) -> ErrorKind:
     import requests
     from oci.exceptions import ConnectTimeout, RequestException, ServiceError
 
     if isinstance(error, RequestException | ConnectTimeout | requests.ConnectionError | requests.Timeout):
-        return Trouble.PASSING
+        return ErrorKind.PASSING
     if not isinstance(error, ServiceError):
-        return Trouble.FINAL
+        return ErrorKind.FINAL
     # No capacity is a 500, and an "InternalError" by its code.
     if is_about_the_offer(NAME, error.code, str(error.message)):
-        return Trouble.NO_CAPACITY
+        return ErrorKind.NO_CAPACITY
     if error.code in _OF_CODE:
         return _OF_CODE[error.code]
     if error.status >= 500 or error.status == 429:
-        return Trouble.PASSING
-    return {401: Trouble.REFUSED, 404: Trouble.GONE, 409: Trouble.BUSY}.get(error.status, Trouble.FINAL)
+        return ErrorKind.PASSING
+    return {401: ErrorKind.REFUSED, 404: ErrorKind.GONE, 409: ErrorKind.BUSY}.get(error.status, ErrorKind.FINAL)
 
 
 def _said(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "ovh"
@@ -25,13 +25,13 @@ _REQUEST_TIMEOUT_S = 30.0
 _LEAST_DISK_GB = 20
 _PRICE_UNIT = 1e-8
 _OF_STATUS = {
-    401: Trouble.REFUSED,
-    403: Trouble.REFUSED,
-    404: Trouble.GONE,
-    408: Trouble.PASSING,
-    409: Trouble.BUSY,
-    413: Trouble.PASSING,
-    429: Trouble.PASSING,
+    401: ErrorKind.REFUSED,
+    403: ErrorKind.REFUSED,
+    404: ErrorKind.GONE,
+    408: ErrorKind.PASSING,
+    409: ErrorKind.BUSY,
+    413: ErrorKind.PASSING,
+    429: ErrorKind.PASSING,
 }
 
 
@@ -73,7 +73,7 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
             ),
             create=partial(_create, regions),
             instance=lambda thing: _instance(thing, prices()),
-            trouble=_trouble,
+            error_kind=_error_kind,
             again=lambda thing: _thing(thing.place, regions[thing.place].compute.get_server(thing.id)),
             failure=_failure,
             pause_s=pause_s,
@@ -102,7 +102,7 @@ def _connection(account: Account, region: str) -> Any:
 
 
 def _servers(regions: Mapping[str, Any]) -> Kind:
-    def found() -> Iterator[Thing]:
+    def found() -> Iterator[Resource]:
         # OpenStack lets only administrators search by metadata.
         for region, openstack in regions.items():
             yield from (_thing(region, each) for each in openstack.compute.servers(details=True))
@@ -120,11 +120,11 @@ _GONE = ("DELETED", "SOFT_DELETED")
 
 
 def _groups(regions: Mapping[str, Any]) -> Kind:
-    def found() -> Iterator[Thing]:
+    def found() -> Iterator[Resource]:
         for region, openstack in regions.items():
             yield from (_group(region, each) for each in openstack.network.security_groups())
 
-    def delete(thing: Thing) -> None:
+    def delete(thing: Resource) -> None:
         regions[thing.place].network.delete_security_group(thing.id, ignore_missing=False)
 
     return Kind(
@@ -136,15 +136,15 @@ def _groups(regions: Mapping[str, Any]) -> Kind:
     )
 
 
-def _thing(region: str, server: Any) -> Thing:
+def _thing(region: str, server: Any) -> Resource:
     is_leaving = server.status in _GONE or server.task_state == "deleting"
-    return Thing(server.id, server.name, Labels.read(server.metadata or {}), server, region, is_leaving)
+    return Resource(server.id, server.name, Labels.read(server.metadata or {}), server, region, is_leaving)
 
 
-def _group(region: str, group: Any) -> Thing:
+def _group(region: str, group: Any) -> Resource:
     """Its description holds the labels: unlike tags, it is there from the first moment."""
-    told = dict(part.split("=", 1) for part in (group.description or "").split() if "=" in part)
-    return Thing(group.id, group.name, Labels.read(told), group, region)
+    labels = dict(part.split("=", 1) for part in (group.description or "").split() if "=" in part)
+    return Resource(group.id, group.name, Labels.read(labels), group, region)
 
 
 def _prices(account: Account) -> Mapping[str, float]:
@@ -186,12 +186,12 @@ def _offers(openstack: Any, region: str, prices: Mapping[str, float]) -> Iterato
                 # OVH counts a GB as 1000 MB for some flavours, and as 1024 for others.
                 memory_gb=float(round(flavour.ram / 1000)),
                 eur_per_hour=prices[flavour.name],
-                # What is out of stock is only told by trying.
+                # What is out of stock shows only by trying.
                 available=not flavour.is_disabled,
             )
 
 
-def _create(regions: Mapping[str, Any], order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+def _create(regions: Mapping[str, Any], order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
     import base64
 
     openstack = regions[offer.location]
@@ -215,14 +215,14 @@ def _only(found: Iterable[Any], name: str, offer: Offer) -> str:
     return str(ids[0])
 
 
-def _make_group(regions: Mapping[str, Any], order: Order, offer: Offer) -> Thing:
+def _make_group(regions: Mapping[str, Any], order: Order, offer: Offer) -> Resource:
     """Lets nothing in until it has its rules."""
-    told = " ".join(f"{name}={value}" for name, value in order.labels.as_labels().items())
-    made = regions[offer.location].network.create_security_group(name=order.name, description=told)
+    labels = " ".join(f"{name}={value}" for name, value in order.labels.as_labels().items())
+    made = regions[offer.location].network.create_security_group(name=order.name, description=labels)
     return _group(offer.location, made)
 
 
-def _complete_group(regions: Mapping[str, Any], thing: Thing, order: Order) -> None:
+def _complete_group(regions: Mapping[str, Any], thing: Resource, order: Order) -> None:
     network = regions[thing.place].network
     wanted = {(source, "IPv6" if ":" in source else "IPv4") for source in order.ssh_from}
     rules = network.security_group_rules(security_group_id=thing.id, direction="ingress")
@@ -239,14 +239,14 @@ def _complete_group(regions: Mapping[str, Any], thing: Thing, order: Order) -> N
         )
 
 
-def _failure(thing: Thing) -> str | None:
+def _failure(thing: Resource) -> str | None:
     """OpenStack says that a host has no room only after it has made the server."""
     if thing.raw.status != "ERROR":
         return None
     return str((thing.raw.fault or {}).get("message") or "it failed to build")
 
 
-def _instance(thing: Thing, prices: Mapping[str, float]) -> Instance:
+def _instance(thing: Resource, prices: Mapping[str, float]) -> Instance:
     from datetime import datetime
 
     assert thing.labels is not None
@@ -271,7 +271,7 @@ def _instance(thing: Thing, prices: Mapping[str, float]) -> Instance:
     )
 
 
-def _trouble(error: Exception) -> Trouble:
+def _error_kind(error: Exception) -> ErrorKind:
     import requests
     from keystoneauth1 import exceptions as keystone
     from openstack import exceptions
@@ -279,10 +279,10 @@ def _trouble(error: Exception) -> Trouble:
     status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
     if isinstance(status, int):
         if is_about_the_offer(NAME, None, str(error)):
-            return Trouble.NO_CAPACITY
+            return ErrorKind.NO_CAPACITY
         if status == 409 and "exists" in str(error).lower():
-            return Trouble.TAKEN
-        return Trouble.PASSING if status >= 500 else _OF_STATUS.get(status, Trouble.FINAL)
+            return ErrorKind.TAKEN
+        return ErrorKind.PASSING if status >= 500 else _OF_STATUS.get(status, ErrorKind.FINAL)
     passing = (
         keystone.ConnectFailure,
         keystone.ConnectTimeout,
@@ -293,5 +293,5 @@ def _trouble(error: Exception) -> Trouble:
         requests.Timeout,
     )
     if isinstance(error, passing):
-        return Trouble.PASSING
-    return Trouble.GONE if isinstance(error, exceptions.NotFoundException) else Trouble.FINAL
+        return ErrorKind.PASSING
+    return ErrorKind.GONE if isinstance(error, exceptions.NotFoundException) else ErrorKind.FINAL

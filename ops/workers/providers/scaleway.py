@@ -13,7 +13,7 @@ from typing import Any
 from ops.workers.errors import NoCapacityError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, Kind, Supply, Thing, Trouble, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "scaleway"
@@ -30,17 +30,23 @@ ADDRESS_EUR_PER_HOUR = 0.004
 _REQUEST_TIMEOUT_S = 30.0
 _PAGE = 100
 _MOST_PAGES = 50
-_TROUBLES = {
-    "not_found": Trouble.GONE,
-    "unknown_resource": Trouble.GONE,
-    "transient_state": Trouble.BUSY,
-    "precondition_failed": Trouble.BUSY,
-    "conflict": Trouble.BUSY,
-    "denied_authentication": Trouble.REFUSED,
-    "invalid_auth": Trouble.REFUSED,
-    "permissions_denied": Trouble.REFUSED,
+_ERROR_KINDS = {
+    "not_found": ErrorKind.GONE,
+    "unknown_resource": ErrorKind.GONE,
+    "transient_state": ErrorKind.BUSY,
+    "precondition_failed": ErrorKind.BUSY,
+    "conflict": ErrorKind.BUSY,
+    "denied_authentication": ErrorKind.REFUSED,
+    "invalid_auth": ErrorKind.REFUSED,
+    "permissions_denied": ErrorKind.REFUSED,
 }
-_OF_STATUS = {401: Trouble.REFUSED, 403: Trouble.REFUSED, 404: Trouble.GONE, 409: Trouble.BUSY, 429: Trouble.PASSING}
+_OF_STATUS = {
+    401: ErrorKind.REFUSED,
+    403: ErrorKind.REFUSED,
+    404: ErrorKind.GONE,
+    409: ErrorKind.BUSY,
+    429: ErrorKind.PASSING,
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
             offers=lambda: tuple(each for zone in account.zones for each in _offers(apis, account, types(zone), zone)),
             create=partial(_create, apis, account),
             instance=lambda thing: _instance(thing, account, types(thing.place)),
-            trouble=_trouble,
+            error_kind=_error_kind,
             start=partial(_start, apis),
             again=lambda thing: _server(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
             pause_s=pause_s,
@@ -124,7 +130,7 @@ def _apis(account: Account) -> _Apis:
 
 
 def _servers(apis: _Apis, account: Account) -> Kind:
-    def found(**filters: Any) -> Iterable[Thing]:
+    def found(**filters: Any) -> Iterable[Resource]:
         for zone in account.zones:
             listed = partial(apis.instances.list_servers, zone=zone, project=account.project_id, **filters)
             yield from map(_server, _all(lambda page, ask=listed: ask(page=page, per_page=_PAGE).servers))
@@ -139,15 +145,15 @@ def _servers(apis: _Apis, account: Account) -> Kind:
     )
 
 
-def _groups(apis: _Apis, account: Account, **filters: Any) -> Iterator[Thing]:
+def _groups(apis: _Apis, account: Account, **filters: Any) -> Iterator[Resource]:
     for zone in account.zones:
         listed = partial(apis.instances.list_security_groups, zone=zone, project=account.project_id, **filters)
         for each in _all(lambda page, ask=listed: ask(page=page, per_page=_PAGE).security_groups):
-            yield Thing(each.id, each.name, _labels(each.tags), each, place=zone)
+            yield Resource(each.id, each.name, _labels(each.tags), each, place=zone)
 
 
 def _disks(apis: _Apis, account: Account) -> Kind:
-    def found(**filters: Any) -> Iterable[Thing]:
+    def found(**filters: Any) -> Iterable[Resource]:
         for zone in account.zones:
             listed = partial(
                 apis.blocks.list_volumes,
@@ -157,7 +163,7 @@ def _disks(apis: _Apis, account: Account) -> Kind:
                 **filters,
             )
             for each in _all(lambda page, ask=listed: ask(page=page, page_size=_PAGE).volumes):
-                yield Thing(each.id, each.name, _labels(each.tags), each, place=zone)
+                yield Resource(each.id, each.name, _labels(each.tags), each, place=zone)
 
     return Kind(
         what="disk",
@@ -185,9 +191,9 @@ def _tags(labels: Labels) -> list[str]:
     return [f"{name}={value}" for name, value in labels.as_labels().items()]
 
 
-def _server(found: Any) -> Thing:
+def _server(found: Any) -> Resource:
     is_leaving = str(found.state) == "stopping"
-    return Thing(found.id, found.name, _labels(found.tags), found, str(found.zone), is_leaving)
+    return Resource(found.id, found.name, _labels(found.tags), found, str(found.zone), is_leaving)
 
 
 def _types(apis: _Apis, zone: str) -> Mapping[str, Any]:
@@ -230,7 +236,7 @@ def _eur_per_hour(kind: Any, tax: float) -> float:
     return round((kind.hourly_price + disk + ADDRESS_EUR_PER_HOUR) * (1 + tax), 6)
 
 
-def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Thing]) -> Thing:
+def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
     from scaleway.instance.v1 import VolumeServerTemplate, VolumeVolumeType
 
     disk = VolumeServerTemplate(volume_type=VolumeVolumeType.SBS_VOLUME, boot=True, name=order.name, size=DISK_BYTES)
@@ -261,7 +267,7 @@ def _image(apis: _Apis, offer: Offer) -> str:
     return str(fitting[0])
 
 
-def _start(apis: _Apis, thing: Thing, order: Order) -> None:
+def _start(apis: _Apis, thing: Resource, order: Order) -> None:
     from scaleway.instance.v1 import ServerAction, ServerState
 
     _tag_disks(apis, thing)
@@ -271,7 +277,7 @@ def _start(apis: _Apis, thing: Thing, order: Order) -> None:
         apis.instances.server_action(zone=thing.place, server_id=thing.id, action=ServerAction.POWERON)
 
 
-def _delete_server(apis: _Apis, thing: Thing) -> None:
+def _delete_server(apis: _Apis, thing: Resource) -> None:
     """Only what runs can be terminated, and only what is stopped be deleted; what is on its way is waited for."""
     from scaleway.instance.v1 import ServerAction, ServerState
 
@@ -283,7 +289,7 @@ def _delete_server(apis: _Apis, thing: Thing) -> None:
         apis.instances.delete_server(zone=thing.place, server_id=thing.id)
 
 
-def _tag_disks(apis: _Apis, thing: Thing) -> None:
+def _tag_disks(apis: _Apis, thing: Resource) -> None:
     """Make the disks ours in name, for when their machine is gone."""
     from scaleway.instance.v1 import VolumeServerVolumeType
 
@@ -293,7 +299,7 @@ def _tag_disks(apis: _Apis, thing: Thing) -> None:
             apis.blocks.update_volume(zone=thing.place, volume_id=disk.id, name=thing.name, tags=_tags(thing.labels))
 
 
-def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Thing:
+def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Resource:
     """Lets nothing in until it has its rules."""
     from scaleway.instance.v1 import SecurityGroupPolicy
 
@@ -307,10 +313,10 @@ def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Th
         inbound_default_policy=SecurityGroupPolicy.DROP,
         outbound_default_policy=SecurityGroupPolicy.ACCEPT,
     ).security_group
-    return Thing(made.id, made.name, _labels(made.tags), made, place=offer.location)
+    return Resource(made.id, made.name, _labels(made.tags), made, place=offer.location)
 
 
-def _set_rules(apis: _Apis, thing: Thing, order: Order) -> None:
+def _set_rules(apis: _Apis, thing: Resource, order: Order) -> None:
     from scaleway.instance.v1 import (
         SecurityGroupRuleAction,
         SecurityGroupRuleDirection,
@@ -333,7 +339,7 @@ def _set_rules(apis: _Apis, thing: Thing, order: Order) -> None:
     apis.instances.set_security_group_rules(zone=thing.place, security_group_id=thing.id, rules=rules)
 
 
-def _instance(thing: Thing, account: Account, types: Mapping[str, Any]) -> Instance:
+def _instance(thing: Resource, account: Account, types: Mapping[str, Any]) -> Instance:
     assert thing.labels is not None
     server = thing.raw
     kind = types.get(server.commercial_type)
@@ -354,19 +360,19 @@ def _instance(thing: Thing, account: Account, types: Mapping[str, Any]) -> Insta
     )
 
 
-def _trouble(error: Exception) -> Trouble:
+def _error_kind(error: Exception) -> ErrorKind:
     import requests
     from scaleway_core.api import ScalewayException
 
     if isinstance(error, requests.ConnectionError | requests.Timeout | requests.JSONDecodeError):
         # A gateway's error page is no JSON either.
-        return Trouble.PASSING
+        return ErrorKind.PASSING
     if not isinstance(error, ScalewayException):
-        return Trouble.FINAL
+        return ErrorKind.FINAL
     status = error.status_code or 500
     kind = error.response.json().get("type", "")
     if is_about_the_offer(NAME, kind, error.response.text):
-        return Trouble.NO_CAPACITY
-    if kind in _TROUBLES:
-        return _TROUBLES[kind]
-    return Trouble.PASSING if status >= 500 else _OF_STATUS.get(status, Trouble.FINAL)
+        return ErrorKind.NO_CAPACITY
+    if kind in _ERROR_KINDS:
+        return _ERROR_KINDS[kind]
+    return ErrorKind.PASSING if status >= 500 else _OF_STATUS.get(status, ErrorKind.FINAL)

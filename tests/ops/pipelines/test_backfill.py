@@ -52,10 +52,10 @@ def land(environ):
         done: list[backfilling.MonthDone] = []
         request = Request(retry_policy=HASTE)
         try:
-            backfill(Settings.from_environ(environ), first, last, request, serve=False, told=done.append)
+            backfill(Settings.from_environ(environ), first, last, request, serve=False, report=done.append)
         finally:
-            run.told = {each.month: each.outcome for each in done}
-        return run.told
+            run.outcomes = {each.month: each.outcome for each in done}
+        return run.outcomes
 
     return run
 
@@ -98,9 +98,9 @@ def test_months_that_are_not_posted_are_no_failure(coffee, land):
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_month_is_reported_and_no_failure_where_others_are_posted(coffee, land, environ, status):
     coffee.misbehave(Month(2025, 7), Fault(status=status), times=None)
-    told = land()
-    assert told.pop(Month(2025, 7)) is Outcome.REFUSED
-    assert set(told.values()) == {Outcome.LANDED}
+    outcomes = land()
+    assert outcomes.pop(Month(2025, 7)) is Outcome.REFUSED
+    assert set(outcomes.values()) == {Outcome.LANDED}
     assert landed(environ) == [each for each in ALL_LANDED if each[0] != Month(2025, 7)]
 
 
@@ -117,8 +117,8 @@ def test_a_failing_month_is_told_when_the_others_have_landed(coffee, land, envir
     with pytest.raises(MateriaError, match=r"1 of 6 months failed .* the first, 2025-07: ") as failed:
         land()
     assert failed.value.exit_code == Exit.FAILED
-    assert land.told.pop(Month(2025, 7)) is Outcome.FAILED
-    assert set(land.told.values()) == {Outcome.LANDED}
+    assert land.outcomes.pop(Month(2025, 7)) is Outcome.FAILED
+    assert set(land.outcomes.values()) == {Outcome.LANDED}
     assert landed(environ) == [each for each in ALL_LANDED if each[0] != Month(2025, 7)]
 
 
@@ -184,7 +184,7 @@ def test_an_interrupted_backfill_ends_quickly_and_is_taken_up_again(coffee, land
         text=True,
     )
     try:
-        told = [child.stdout.readline() for _ in range(4)]  # the drips would take half a minute
+        outcomes = [child.stdout.readline() for _ in range(4)]  # the drips would take half a minute
         child.send_signal(signal.SIGINT)
         child.wait(15)
         output, errors = child.communicate(timeout=15)
@@ -192,7 +192,7 @@ def test_an_interrupted_backfill_ends_quickly_and_is_taken_up_again(coffee, land
         child.kill()
         child.wait()
     assert child.returncode == Exit.INTERRUPTED, errors
-    assert all("landed" in line for line in told) and output == ""
+    assert all("landed" in line for line in outcomes) and output == ""
     with Journal(Path(environ["MATERIA_DATA_DIR"]) / "runs.sqlite") as journal:
         (run,) = journal.runs()
         assert run.status is RunStatus.INTERRUPTED

@@ -132,5 +132,5 @@ def test_workers_stay_in_view_while_their_provider_says_nothing_more_and_that_is
 def test_a_provider_s_refusal_is_its_own_trouble(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other:
         set_up(asked_once, {**cloud.environ, **other.environ, "HETZNER_TOKEN": "another-token"})
-        (trouble,) = known_workers(seen_when(WorkersWatch(), lambda seen: bool(known_workers(seen).troubles))).troubles
+        (trouble,) = known_workers(seen_when(WorkersWatch(), lambda seen: bool(known_workers(seen).errors))).errors
         assert "Hetzner" in trouble and "another-token" not in trouble

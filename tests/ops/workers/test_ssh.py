@@ -33,7 +33,7 @@ def test_lines_come_as_they_are_said_and_the_exit_code_at_the_end(machine):
     _, access = machine
     said = []
     with connect(access) as connection:
-        ended = run_script(connection, "echo one; echo two; echo oh >&2; exit 7", timeout_s=10, told=said.append)
+        ended = run_script(connection, "echo one; echo two; echo oh >&2; exit 7", timeout_s=10, on_line=said.append)
     assert (said, ended.exit_code) == ([b"one", b"two"], 7)
     assert ended.complaint.endswith("oh")
 
@@ -44,7 +44,7 @@ def test_what_goes_over_stdin_arrives_whole(machine):
     said = []
     script = f"head -c {len(data)} <&3 | sha256sum"
     with connect(access) as connection:
-        assert run_script(connection, script, timeout_s=20, stdin=data, told=said.append).exit_code == 0
+        assert run_script(connection, script, timeout_s=20, stdin=data, on_line=said.append).exit_code == 0
     import hashlib
 
     assert said[0].split()[0].decode() == hashlib.sha256(data).hexdigest()
@@ -81,7 +81,7 @@ def test_the_remote_side_ends_what_takes_too_long_with_all_it_began(machine):
 def test_a_cut_connection_is_told_apart_from_an_exit_code(machine):
     server, access = machine
     with connect(access) as connection:
-        ended = run_script(connection, "echo on; sleep 30", timeout_s=40, told=lambda line: server.cut())
+        ended = run_script(connection, "echo on; sleep 30", timeout_s=40, on_line=lambda line: server.cut())
     assert ended.exit_code is None
 
 
@@ -99,7 +99,7 @@ def test_no_secret_is_seen_in_any_process_or_in_the_servers_log(machine):
     looking = threading.Timer(0.15, lambda: seen.update(secrets_in_processes((SECRET,))))
     looking.start()
     with connect(access) as connection:
-        ended = run_script(connection, script, timeout_s=10, stdin=f"{SECRET}\n".encode(), told=said.append)
+        ended = run_script(connection, script, timeout_s=10, stdin=f"{SECRET}\n".encode(), on_line=said.append)
     looking.join()
     assert (ended.exit_code, said) == (0, [str(2 * len(SECRET)).encode()])
     assert seen == set()

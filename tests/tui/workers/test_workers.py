@@ -31,7 +31,7 @@ def test_no_worker_is_certain_only_when_every_provider_answered() -> None:
     for unsure in (
         WorkersSnapshot(None, waiting),
         WorkersSnapshot(nothing, waiting),
-        WorkersSnapshot(Found(Workers(troubles=("OVH did not answer: 503",)))),
+        WorkersSnapshot(Found(Workers(errors=("OVH did not answer: 503",)))),
     ):
         assert "no cost" not in summary(unsure, NOW)
         assert "ovh" in summary(unsure, NOW).lower()
@@ -57,7 +57,7 @@ async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_ot
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSnapshot(Found(Workers((WORKER,), troubles=("OVH did not answer: 503; try again later",)))))
+        pane.draw(WorkersSnapshot(Found(Workers((WORKER,), errors=("OVH did not answer: 503; try again later",)))))
         shown = app.query_one("#workers-total").visual.plain
         assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
 
