@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read along (`| head`) has enough; without this the interpreter complains when it flushes at its end.
+        # The reader (`| head`) closed the pipe; without this the interpreter reports an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except Exception as error:

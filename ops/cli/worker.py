@@ -48,13 +48,13 @@ def list_workers(as_json: bool) -> None:
     """List the machines that carry our label, and what they cost."""
     from dataflows.errors import SettingsError
     from ops.journal.run import utc_now
-    from ops.workers.settings import WorkerSettings, nobody
+    from ops.workers.settings import WorkerSettings, no_provider_reason
     from ops.workers.view import take_workers
 
     workers = WorkerSettings.from_environ()
     found = take_workers(workers, utc_now())
     if found.unavailable:
-        raise SettingsError(nobody(workers))
+        raise SettingsError(no_provider_reason(workers))
     for error in found.errors:
         click.echo(error, err=True)
     if as_json:
@@ -80,10 +80,10 @@ def create(name: str, pipeline: str, public_key: Path, on: str | None, as_json: 
     It costs money until `materia worker destroy`, or `materia worker reap` once its time is up.
     """
     from ops.workers.keys import new_key
-    from ops.workers.settings import WorkerSettings, the_one
+    from ops.workers.settings import WorkerSettings, chosen_provider
 
     workers = WorkerSettings.from_environ()
-    hire = _hire(the_one(workers, on), workers)
+    hire = _hire(chosen_provider(workers, on), workers)
     made = _created(hire, name, pipeline, public_key.read_text().strip(), host_key := new_key())
     port = hire.workers.ssh_port
     known = f"{made.ip if port == 22 else f'[{made.ip}]:{port}'} {host_key.public}"
@@ -130,12 +130,12 @@ def reap(if_possible: bool, as_json: bool) -> None:
     from ops.journal.journal import Journal
     from ops.journal.run import utc_now
     from ops.workers import hiring
-    from ops.workers.settings import WorkerSettings, nobody, present
+    from ops.workers.settings import WorkerSettings, no_provider_reason, present
 
     workers, settings = WorkerSettings.from_environ(), Settings.from_environ()
     if not present(workers):
         if not if_possible:
-            raise SettingsError(nobody(workers))
+            raise SettingsError(no_provider_reason(workers))
         click.echo("no provider's credentials are set, nothing to reap")
         return
     gone = hiring.reap_everywhere(workers, settings, Journal(settings.journal_path), utc_now())
@@ -151,12 +151,12 @@ def reap(if_possible: bool, as_json: bool) -> None:
 def _hires() -> "list[Hire]":
     """With every provider whose credentials are set."""
     from dataflows.errors import SettingsError
-    from ops.workers.settings import WorkerSettings, nobody, present
+    from ops.workers.settings import WorkerSettings, no_provider_reason, present
 
     workers = WorkerSettings.from_environ()
     names = present(workers)
     if not names:
-        raise SettingsError(nobody(workers))
+        raise SettingsError(no_provider_reason(workers))
     return [_hire(name, workers) for name in names]
 
 

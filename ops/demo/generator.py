@@ -117,7 +117,7 @@ def _rekeyed_book(books: "list[Book]", spec: HistorySpec) -> "Book":
 
 
 def _render(book: "Book", sheets: "np.ndarray", texts: list[bytes]) -> None:
-    """Write the chosen sheets anew: one text per sheet with a CRLF-ended line per attribute, or nothing."""
+    """Write the chosen sheets again: one text per sheet with a CRLF-ended line per attribute, or nothing."""
     import numpy as np
 
     lines = [_line(attribute) for attribute in book.attributes]

@@ -114,7 +114,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
 
 
 def served_release(settings: Settings) -> Month | None:
-    """The month of the newest release that is served; None when nobody knows."""
+    """The month of the newest release that is served; None when it is unknown."""
     try:
         generation = ServingStore(settings.serving_path).served()
     except ServingError:

@@ -1,4 +1,4 @@
-"""Starting `materia` as a process of its own, which outlives whoever started it."""
+"""Start `materia` as a process of its own, which outlives its parent."""
 
 import os
 import subprocess

@@ -64,5 +64,5 @@ def _started(pid: int) -> str | None:
 
 
 def only_the_owner_writes() -> None:
-    """From here on nobody else may write to what this process and its children make, however loose the umask was."""
+    """Restrict the umask: only the owner may write to the files of this process and its children."""
     os.umask(os.umask(0o077) | 0o022)

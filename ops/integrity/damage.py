@@ -1,4 +1,4 @@
-"""All damage that is known: what a cheap look finds now, and what the last scrub found and nobody repaired."""
+"""All known damage: what a cheap check finds now, and what the last scrub found and is not repaired."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -136,7 +136,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _create(path: Path) -> None:
-    """Make the journal beside its place and link it there: nobody sees half of one, the first comer wins."""
+    """Create the journal in a temporary file and link it into place: it is whole or absent, the first process wins."""
     import tempfile
 
     handle, name = tempfile.mkstemp(prefix=f"{_draft_prefix(path)}{os.getpid()}-", dir=path.parent)

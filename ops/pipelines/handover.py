@@ -123,7 +123,7 @@ def _is_newer(remote: Remote, ours: "Generation", newest: "Generation", here: "G
 def pull_checked(
     remote: Remote, serving: ServingStore, wanted: "Generation", max_row_loss: float, forced: bool = False
 ) -> "Generation":
-    """Fetch and serve a generation; GateError when it is worse than the served one and nobody forced it."""
+    """Fetch and serve a generation; GateError when it is worse than the served one and not forced."""
     from dataflows.export import GENERATIONS_KEPT
     from dataflows.serving.gate import faults_against
 

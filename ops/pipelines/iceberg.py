@@ -38,7 +38,7 @@ class Lag:
 
 
 def lag_of(address: CatalogAddress, served: Generation | None, journal: Journal) -> Lag | None:
-    """Whether the catalog lacks what is served; None when it has it. Asks nobody but the journal."""
+    """Whether the catalog lacks what is served; None when it has it. Reads the journal only."""
     if served is None or served.number == FOREIGN_NUMBER:
         return None
     success = journal.last_success_by_pipeline().get(PIPELINE)

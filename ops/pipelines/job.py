@@ -42,7 +42,7 @@ class Request:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     progress: Progress = lambda received_bytes, total_bytes: None
     open_journal: Callable[[Path], Journal] = Journal
-    """What records the run; a worker's also tells it to whoever follows."""
+    """Opens the journal that records the run; a worker's journal also sends each event to its host."""
     redact: Redactor | None = None
     """Knows the secrets where the environment does not hold them."""
 
@@ -86,7 +86,7 @@ class Job:
 
     @contextmanager
     def holding_lakehouse(self) -> Iterator["Job"]:
-        """The same job while nobody else, on whatever machine, writes to the lakehouse; raises LockHeldError."""
+        """The same job with the lakehouse's lock, which excludes writers on all machines; raises LockHeldError."""
         with lakehouse_lock(self.settings.used_ducklake, self.recorder.run.pipeline) as fds:
             yield replace(self, shared_lock_fds=fds)
 

@@ -42,7 +42,7 @@ class Limits:
 
 
 def keep_house(settings: Settings, now: datetime, limits: Limits = Limits(), sqlmesh_dir: Path = SQLMESH_DIR) -> None:
-    """Clean up if it is time to, or if the disk is nearly full, and nobody else writes here just now."""
+    """Clean up if it is time to, or if the disk is nearly full, and no other run writes here now."""
     memory = recall(settings.supervisor_dir)
     is_tight = shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes
     waited = now - memory.cleaned_at if memory.cleaned_at else limits.every

@@ -60,7 +60,7 @@ def pair_of(key: "Ed25519PrivateKey") -> KeyPair:
 def cloud_init(host_key: KeyPair, public_key: str, ssh_port: int) -> str:
     """What a new machine gets: its host key, who may log in as root, and what the first steps need.
 
-    JSON is YAML. No secret of a pipeline is in here: whoever owns the machine can read it later.
+    JSON is YAML. No secret of a pipeline is in here: the owner of the machine can read it later.
     """
     sshd = ["PasswordAuthentication no", "KbdInteractiveAuthentication no", f"Port {ssh_port}"]
     config = {

@@ -54,7 +54,7 @@ class Belonging:
 
 @dataclass(frozen=True)
 class Order:
-    """The machine that is wanted. `user_data` is cloud-init's; it is readable by whoever owns the machine.
+    """The machine that is wanted. `user_data` is cloud-init's; the owner of the machine can read it.
 
     `ssh_from` are the networks that may reach its SSH port; nothing else is let in.
     """

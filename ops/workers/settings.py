@@ -90,7 +90,7 @@ def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = 
         ) from None
 
 
-def the_one(settings: WorkerSettings, named: str | None) -> str:
+def chosen_provider(settings: WorkerSettings, named: str | None) -> str:
     """The provider that is meant: the one that is named, or the only one whose credentials are set."""
     if named and named != LOCAL:
         missing_for(named, settings)
@@ -100,10 +100,10 @@ def the_one(settings: WorkerSettings, named: str | None) -> str:
         return found[0]
     if found:
         raise SettingsError(f"the credentials of {_and(found)} are set; say `--on` which is meant")
-    raise SettingsError(nobody(settings))
+    raise SettingsError(no_provider_reason(settings))
 
 
-def nobody(settings: WorkerSettings) -> str:
+def no_provider_reason(settings: WorkerSettings) -> str:
     """Why no provider can be asked: what is missing for each."""
     needs = "; ".join(f"{name} needs {_and(missing_for(name, settings))}" for name in PROVIDERS)
     return f"there are no credentials of any provider: {needs}"

@@ -33,7 +33,7 @@ class WorkerRow:
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers there are; `unavailable` says why nobody can know, and `next_step` what to do about it."""
+    """The existing workers; `unavailable` says why they are unknown, and `next_step` what to do about it."""
 
     rows: tuple[WorkerRow, ...] = ()
     unavailable: str | None = None
@@ -75,7 +75,7 @@ def ask(name: str, workers: WorkerSettings, now: datetime) -> tuple[WorkerRow, .
 
 
 def oldest_first(rows: Iterable[WorkerRow]) -> tuple[WorkerRow, ...]:
-    """The order in which machines are shown, whoever they are of."""
+    """The order in which machines of all providers are shown."""
     return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
 
 

@@ -1,4 +1,4 @@
-"""The connection to one worker, made anew when it breaks, so often and no more."""
+"""The connection to one worker, opened again when it breaks, a bounded number of times."""
 
 import logging
 import time

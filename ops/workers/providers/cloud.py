@@ -162,7 +162,7 @@ def asked(
 
 @contextmanager
 def _silence_told(cloud: Cloud, attempt: int, of: int | None) -> Iterator[None]:
-    """Say that no answer comes: a client waits half a minute for one, and meanwhile nobody knows for what."""
+    """Report that the provider does not answer: a client waits half a minute without saying so."""
     text = f"{cloud.title} has not answered for {_SILENT_S:.0f} s, try {attempt}{f' of {of}' if of else ''}"
     timer = threading.Timer(_SILENT_S, log.warning, ("%s", text))
     timer.daemon = True
@@ -174,7 +174,7 @@ def _silence_told(cloud: Cloud, attempt: int, of: int | None) -> Iterator[None]:
 
 
 def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
-    # What an earlier life left under this name stands in the way: nobody has its keys any longer.
+    # A leftover of the same name is in the way, and its keys are lost.
     if _made(cloud, order) is None:
         for kind in (cloud.servers, *cloud.remnants):
             _delete(cloud, kind, order.name)

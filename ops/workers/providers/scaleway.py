@@ -1,7 +1,7 @@
 """Scaleway Instances through its own SDK. Zones are its locations; labels are tags, `name=value` each.
 
 Every machine has a disk of Scaleway's block storage, which outlives the machine and is billed apart: it is given our
-tags before the machine first runs, and again before the machine is destroyed, so that it never becomes nobody's.
+tags before the machine first runs, and again before the machine is destroyed, so that it always has an owner.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
