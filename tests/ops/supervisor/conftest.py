@@ -1,6 +1,7 @@
 """What the supervisor's tests share: a data directory, quick runs in it, and a server that takes alerts."""
 
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,14 @@ def quick(slot: Slot, settings: Settings) -> Sequence[str]:
 
 def settings_of(data_dir: Path, **environ: str) -> Settings:
     return Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir), "MATERIA_MIN_FREE_MB": "0", **environ})
+
+
+@pytest.fixture(autouse=True)
+def sigterm() -> Iterator[None]:
+    """Restore the handler of SIGTERM: the supervisor's would reach other tests and their child processes."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
