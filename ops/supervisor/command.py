@@ -1,13 +1,15 @@
-"""What a due slot is run with: `just run-all`, in the environment that Pulumi ESC fills where one is named."""
+"""The supervisor's commands: for a due slot, for reaping and for the scrub, each in the environment it needs."""
 
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ops.config.schedule import Slot
 from ops.config.settings import PROJECT_DIR, Settings
+from ops.health.heartbeat import BEAT_EVERY_S
+from ops.supervisor.child import Ended, run_child
 
 _FOR_THE_SUPERVISOR_ONLY = ("GITLAB_READ_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -52,3 +54,22 @@ def environ_of(settings: Settings) -> Mapping[str, str]:
         "VIRTUAL_ENV": str(PROJECT_DIR / ".venv"),
         "MATERIA_DATA_DIR": str(settings.data_dir),
     }
+
+
+def run_logged(
+    settings: Settings, name: str, command: Sequence[str], deadline_s: float, alive: Callable[[], None]
+) -> Ended:
+    """Run a command with its output in `scheduled-NAME.log`; one that cannot start counts as ended."""
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        return run_child(
+            command,
+            cwd=PROJECT_DIR,
+            environ=environ_of(settings),
+            output_path=settings.log_dir / f"scheduled-{name}.log",
+            deadline_s=deadline_s,
+            alive=alive,
+            alive_every_s=BEAT_EVERY_S,
+        )
+    except OSError as error:
+        return Ended(-1, False, str(error))

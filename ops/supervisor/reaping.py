@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ops.config.settings import PROJECT_DIR, Settings
+from ops.config.settings import Settings
 from ops.config.table import complete_providers
-from ops.health.heartbeat import BEAT_EVERY_S
 from ops.health.memory import Reaping, recall, remember
 from ops.host.redact import Redactor
-from ops.supervisor.child import Ended, run_child
-from ops.supervisor.command import environ_of, reaping_command
+from ops.supervisor.child import Ended
+from ops.supervisor.command import reaping_command, run_logged
 
 EVERY = timedelta(minutes=5)
 DEADLINE_S = 120.0
@@ -40,19 +39,7 @@ def reap(
     waited = now - memory.reaping.at if memory.reaping else EVERY
     if timedelta(0) <= waited < EVERY:
         return
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        ended = run_child(
-            command(settings),
-            cwd=PROJECT_DIR,
-            environ=environ_of(settings),
-            output_path=settings.log_dir / "scheduled-reap.log",
-            deadline_s=deadline_s,
-            alive=alive,
-            alive_every_s=BEAT_EVERY_S,
-        )
-    except OSError as error:
-        ended = Ended(-1, False, str(error))
+    ended = run_logged(settings, "reap", command(settings), deadline_s, alive)
     remember(
         settings.supervisor_dir, replace(recall(settings.supervisor_dir), reaping=_outcome(ended, now, memory.reaping))
     )

@@ -6,15 +6,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ops.config.schedule import next_due
-from ops.config.settings import PROJECT_DIR, Settings
-from ops.health.heartbeat import BEAT_EVERY_S
+from ops.config.settings import Settings
 from ops.health.status import served_release
 from ops.host.exits import Exit
 from ops.host.redact import Redactor
 from ops.integrity.record import read_record, write_record
 from ops.integrity.scrub import is_anything_stored
-from ops.supervisor.child import Ended, run_child
-from ops.supervisor.command import environ_of, scrub_command
+from ops.supervisor.command import run_logged, scrub_command
 
 EVERY = timedelta(days=7)
 RETRY_EVERY = timedelta(hours=6)
@@ -39,19 +37,7 @@ def scrub(
     left = min(due_at - now, MOST) if due_at else MOST
     if left < LEAST or not is_anything_stored(settings):
         return
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        ended = run_child(
-            command(settings),
-            cwd=PROJECT_DIR,
-            environ=environ_of(settings),
-            output_path=settings.log_dir / "scheduled-scrub.log",
-            deadline_s=left.total_seconds(),
-            alive=alive,
-            alive_every_s=BEAT_EVERY_S,
-        )
-    except OSError as error:
-        ended = Ended(-1, False, str(error))
+    ended = run_logged(settings, "scrub", command(settings), left.total_seconds(), alive)
     after = read_record(settings)
     if after.attempted_at == record.attempted_at and ended.exit_code != Exit.LOCKED:
         said = Redactor.from_environ()(ended.last_line) or f"exit code {ended.exit_code}"

@@ -71,7 +71,7 @@ class Alarm:
     """What a webhook and a dead-man switch were told; refuses everything while `is_down`."""
 
     url: str = ""
-    told: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
     pings: int = 0
     is_down: bool = False
 
@@ -84,7 +84,7 @@ def alarm() -> Iterator[Alarm]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if not noted.is_down:
-                noted.told.append(json.loads(body))
+                noted.received.append(json.loads(body))
             self._end()
 
         def do_GET(self) -> None:

@@ -21,8 +21,8 @@ from tests.ops.conftest import serve
 from tests.ops.supervisor.conftest import Alarm, Clock, quick, settings_of
 
 
-def told(alarm: Alarm) -> list[tuple[str, str]]:
-    return [(each["event"], each["alert"]) for each in alarm.told]
+def events(alarm: Alarm) -> list[tuple[str, str]]:
+    return [(each["event"], each["alert"]) for each in alarm.received]
 
 
 def record(data_dir: Path, pipeline: str, status: RunStatus) -> None:
@@ -40,12 +40,12 @@ def test_each_problem_is_told_once_and_once_more_when_it_is_over(data_dir: Path,
         memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
     record(data_dir, "transform", RunStatus.FAILED)  # another run, the same problem
     memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
-    assert told(alarm) == [("raised", "failed-transform")]
-    assert "no luck" in alarm.told[0]["text"] and "`materia runs show" in alarm.told[0]["next_step"]
+    assert events(alarm) == [("raised", "failed-transform")]
+    assert "no luck" in alarm.received[0]["text"] and "`materia runs show" in alarm.received[0]["next_step"]
     record(data_dir, "transform", RunStatus.DONE)
     for _ in range(2):
         memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
-    assert told(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")]
+    assert events(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")]
     assert memory.alerts == {}
 
 
@@ -54,7 +54,7 @@ def test_absence_is_told_too(data_dir: Path, alarm: Alarm) -> None:
     record(data_dir, "extract", RunStatus.DONE)
     serve(data_dir / "serving.duckdb", 8, released_on=utc_now().date() - timedelta(days=90))
     alerts.tell(settings, take_status(settings, utc_now() + timedelta(hours=6)), Memory())
-    assert {key for _, key in told(alarm)} == {"release-stale", "extract-stale"}
+    assert {key for _, key in events(alarm)} == {"release-stale", "extract-stale"}
 
 
 def test_a_webhook_that_was_down_is_told_later_once(data_dir: Path, alarm: Alarm) -> None:
@@ -72,7 +72,7 @@ def test_a_webhook_that_was_down_is_told_later_once(data_dir: Path, alarm: Alarm
     memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
     alarm.is_down = False
     memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
-    assert told(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")] and memory.alerts == {}
+    assert events(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")] and memory.alerts == {}
 
 
 def test_what_was_over_before_the_webhook_heard_of_it_is_not_told(data_dir: Path, alarm: Alarm) -> None:
@@ -83,7 +83,7 @@ def test_what_was_over_before_the_webhook_heard_of_it_is_not_told(data_dir: Path
     memory = alerts.tell(settings, take_status(settings, utc_now()), Memory())
     alarm.is_down = False
     record(data_dir, "transform", RunStatus.DONE)
-    assert alerts.tell(settings, take_status(settings, utc_now()), memory).alerts == {} and alarm.told == []
+    assert alerts.tell(settings, take_status(settings, utc_now()), memory).alerts == {} and alarm.received == []
 
 
 def test_a_restart_between_two_ticks_repeats_nothing(data_dir: Path, clock: Clock, alarm: Alarm) -> None:
@@ -92,7 +92,7 @@ def test_a_restart_between_two_ticks_repeats_nothing(data_dir: Path, clock: Cloc
     for _ in range(3):
         tick(settings, clock, quick)
         clock.forward(minutes=6)
-    assert len(told(alarm)) == len(set(told(alarm))) and ("raised", "failed-run-all") in told(alarm)
+    assert len(events(alarm)) == len(set(events(alarm))) and ("raised", "failed-run-all") in events(alarm)
     assert alarm.pings == 3
     assert all(each.is_told for each in recall(settings.supervisor_dir).alerts.values())
 
@@ -140,10 +140,10 @@ def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: P
         "since": SINCE.isoformat(),
         "host": host,
     }
-    assert alarm.told == [raised]
+    assert alarm.received == [raised]
     assert memory.alerts == {"disk": Raised("failed", "disk broke", "repair disk", SINCE, is_told=True)}
     assert alerts.tell(settings, status_with(), memory).alerts == {}
-    assert alarm.told[1] == raised | {"event": "resolved", "text": f"materia on {host}: resolved: disk broke"}
+    assert alarm.received[1] == raised | {"event": "resolved", "text": f"materia on {host}: resolved: disk broke"}
 
 
 def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_told(tmp_path: Path, caplog) -> None:
@@ -168,11 +168,11 @@ def test_problems_without_a_key_are_told_apart_by_their_words(tmp_path: Path, al
 def test_ten_alerts_are_told_in_a_tick_and_the_rest_in_the_next(tmp_path: Path, alarm: Alarm) -> None:
     settings, status = url_of(alarm, tmp_path), status_with(*(problem(f"p{number:02}") for number in range(12)))
     memory = alerts.tell(settings, status, Memory())
-    assert [key for _, key in told(alarm)] == [f"p{number:02}" for number in range(10)]
+    assert [key for _, key in events(alarm)] == [f"p{number:02}" for number in range(10)]
     memory = alerts.tell(settings, status, memory)
-    assert [key for _, key in told(alarm)] == [f"p{number:02}" for number in range(12)]
+    assert [key for _, key in events(alarm)] == [f"p{number:02}" for number in range(12)]
     alerts.tell(settings, status, memory)
-    assert len(alarm.told) == 12
+    assert len(alarm.received) == 12
 
 
 def test_a_webhook_that_refuses_is_asked_once_a_tick(tmp_path: Path, alarm: Alarm, caplog) -> None:
@@ -196,7 +196,7 @@ def test_a_webhook_that_is_down_for_weeks_is_called_once_an_hour(tmp_path: Path,
     assert 45 <= len(calls) <= 60 and memory.webhook is not None
     alarm.is_down = False
     memory = alerts.tell(settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minutes + 60)), memory)
-    assert told(alarm) == [("raised", "a")] and memory.webhook is None
+    assert events(alarm) == [("raised", "a")] and memory.webhook is None
 
 
 def test_resolved_alerts_that_no_webhook_takes_are_bounded(tmp_path: Path, alarm: Alarm) -> None:
@@ -240,10 +240,10 @@ def test_what_came_back_before_the_webhook_heard_of_its_end_is_not_told_again(tm
     assert memory.alerts["disk"].is_over and memory.alerts["disk"].is_told
     alarm.is_down = False
     memory = alerts.tell(settings, status_with(problem("disk")), memory)
-    assert told(alarm) == [("raised", "disk")]
+    assert events(alarm) == [("raised", "disk")]
     assert memory.alerts["disk"].is_told and not memory.alerts["disk"].is_over
     alerts.tell(settings, status_with(), memory)
-    assert told(alarm) == [("raised", "disk"), ("resolved", "disk")]
+    assert events(alarm) == [("raised", "disk"), ("resolved", "disk")]
 
 
 def test_an_alert_that_is_over_leaves_the_others_raised(tmp_path: Path, alarm: Alarm) -> None:
@@ -251,7 +251,7 @@ def test_an_alert_that_is_over_leaves_the_others_raised(tmp_path: Path, alarm: A
     memory = alerts.tell(settings, status_with(problem("disk"), problem("memory")), Memory())
     memory = alerts.tell(settings, status_with(problem("memory")), memory)
     assert list(memory.alerts) == ["memory"]
-    assert told(alarm) == [("raised", "disk"), ("raised", "memory"), ("resolved", "disk")]
+    assert events(alarm) == [("raised", "disk"), ("raised", "memory"), ("resolved", "disk")]
 
 
 def test_the_rest_of_the_memory_stays(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_the_rest_of_the_memory_stays(tmp_path: Path) -> None:
 def test_a_secret_in_a_problem_does_not_reach_the_webhook(tmp_path: Path, alarm: Alarm, monkeypatch) -> None:
     monkeypatch.setenv("HETZNER_TOKEN", "t0ken-value")
     alerts.tell(url_of(alarm, tmp_path), status_with(problem("disk", what="refused t0ken-value")), Memory())
-    assert alarm.told[0]["what"] == "refused ***"
+    assert alarm.received[0]["what"] == "refused ***"
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", None])

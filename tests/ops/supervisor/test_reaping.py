@@ -58,12 +58,12 @@ def test_an_api_that_is_down_is_an_alert_once_and_the_tick_goes_on(
     assert [outcome for _, outcome in tick(settings, clock, quick).ran] == ["done", "done"]
     clock.forward(minutes=6)
     tick(settings, clock, quick)
-    (told,) = [each for each in alarm.told if each["alert"] == "workers-not-reaped"]
-    assert "check HETZNER_TOKEN" in told["what"] and "another-token" not in str(alarm.told)
+    (alert,) = [each for each in alarm.received if each["alert"] == "workers-not-reaped"]
+    assert "check HETZNER_TOKEN" in alert["what"] and "another-token" not in str(alarm.received)
     monkeypatch.setenv("HETZNER_TOKEN", TOKEN)
     clock.forward(minutes=6)
     tick(settings, clock, quick)
-    assert [each["event"] for each in alarm.told if each["alert"] == "workers-not-reaped"] == ["raised", "resolved"]
+    assert [each["event"] for each in alarm.received if each["alert"] == "workers-not-reaped"] == ["raised", "resolved"]
 
 
 def test_an_api_that_hangs_is_given_up_in_time(data_dir: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

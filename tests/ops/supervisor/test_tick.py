@@ -260,7 +260,7 @@ def test_ticks_that_raise_are_a_problem_an_alert_and_no_watchdog_signal(
             "TypeError: an argument too many: 3 ticks of the supervisor"
         )
         assert health(settings, clock.now)[0] == 503 and alarm.pings == 0
-        assert [told["alert"] for told in alarm.told].count("supervisor-failing") == 1
+        assert [alert["alert"] for alert in alarm.received].count("supervisor-failing") == 1
         for _ in range(2):
             once(settings, clock, quick, is_supervised=True)
             clock.forward(minutes=1)
@@ -268,7 +268,7 @@ def test_ticks_that_raise_are_a_problem_an_alert_and_no_watchdog_signal(
     found = read_heartbeat(settings.supervisor_dir)
     assert found is not None and (found.failures, found.failing_since, found.error) == (0, None, "")
     assert found.succeeded_at == clock.now - timedelta(minutes=1)
-    events = [told["event"] for told in alarm.told if told["alert"] == "supervisor-failing"]
+    events = [alert["event"] for alert in alarm.received if alert["alert"] == "supervisor-failing"]
     assert events == ["raised", "resolved"]
 
 
@@ -311,7 +311,7 @@ def test_a_rehearsal_says_what_is_due_and_changes_nothing(data_dir: Path, clock:
     found = rehearse(settings, clock)
     assert [slot.pipeline for slot, _ in found.due] == ["run-all", "export_serving"]
     assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
-    assert (alarm.told, alarm.pings) == ([], 0)
+    assert (alarm.received, alarm.pings) == ([], 0)
 
 
 def test_a_rehearsal_fails_where_a_tick_would(data_dir: Path, clock: Clock, monkeypatch) -> None:
