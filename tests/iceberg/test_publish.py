@@ -174,7 +174,7 @@ def compact(table: Table) -> None:
     table._do_commit(
         (
             AddSnapshotUpdate(snapshot=current.model_copy(update=update)),
-            SetSnapshotRefUpdate(ref_name="main", type="branch", snapshot_id=snapshot_id),
+            SetSnapshotRefUpdate(**{"ref-name": "main", "snapshot-id": snapshot_id}, type="branch"),
         ),
         (),
     )

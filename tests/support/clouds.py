@@ -125,5 +125,5 @@ def cloud_under_test(name: str) -> Iterator[CloudUnderTest]:
     fake_of, made_of = _MADE[name]
     fake: FakeCloud = fake_of()
     with fake:
-        yield made_of(fake)  # type: ignore[operator]
+        yield made_of(fake)
         assert fake.violations == []

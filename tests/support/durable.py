@@ -68,7 +68,7 @@ def recorded() -> Iterator[Recorded]:
 
         return move
 
-    os.fsync, os.rename, os.replace = flush, recording(rename), recording(replace)
+    vars(os).update(fsync=flush, rename=recording(rename), replace=recording(replace))
     try:
         yield seen
     finally:

@@ -71,7 +71,7 @@ class FakeCloud(ABC):
         self._fault_at: tuple[int, str | None, str | None] | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
-        self._server.fake = self  # type: ignore[attr-defined]
+        self._server.fake = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> "Any":
@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The tests' output is not for this."""
 
     def _serve(self) -> None:
-        fake: FakeCloud = self.server.fake  # type: ignore[attr-defined]
+        fake: FakeCloud = self.server.fake
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}

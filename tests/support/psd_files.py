@@ -68,7 +68,7 @@ def zipped_all(
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for name, content in members:
-            info = zipfile.ZipInfo(name, date)  # type: ignore[arg-type]
+            info = zipfile.ZipInfo(name, date)
             info.compress_type = method
             archive.writestr(info, content)
     return target.getvalue()

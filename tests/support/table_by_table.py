@@ -41,6 +41,7 @@ def differences(one: Path, other: Path) -> dict[str, tuple[int, int] | str]:
                 f"SELECT (SELECT COUNT(*) FROM (FROM one.{name} EXCEPT ALL FROM other.{name})),"
                 f" (SELECT COUNT(*) FROM (FROM other.{name} EXCEPT ALL FROM one.{name}))"
             ).fetchone()
+            assert counts is not None
             if counts != (0, 0):
                 found[f"{schema}.{table}"] = counts
     return found

@@ -74,7 +74,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def carried_over(sql: str, engine: str) -> exp.Expression:
+def carried_over(sql: str, engine: str) -> exp.Expr:
     """The query in the engine's SQL, parsed as that engine's; raises SqlglotError for what has no counterpart."""
     (text,) = sqlglot.transpile(sql, read="duckdb", write=engine, unsupported_level=ErrorLevel.RAISE)
     return sqlglot.parse_one(text, dialect=engine, error_level=ErrorLevel.RAISE)

@@ -65,7 +65,7 @@ def settings(posted: FaultyArchive, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def in_order(settings: Settings) -> Settings:
     """Landed month by month, as they were posted, and served."""
-    backfill(settings, SUMMER, SPRING, Request(), serve=True, told=lambda _: None)
+    backfill(settings, SUMMER, SPRING, Request(), serve=True, report=lambda _: None)
     pipelines.run("run-all", settings, Request(as_of=AUTUMN))
     return settings
 
@@ -233,7 +233,7 @@ def test_between_two_files_no_certain_answer_contradicts_wasde(
 
 def test_late_arrivals_give_the_tables_of_those_in_order(newest_alone: Settings, in_order: Settings) -> None:
     """The newest first, then the two before it."""
-    backfill(newest_alone, SUMMER, SPRING, Request(), serve=True, told=lambda _: None)
+    backfill(newest_alone, SUMMER, SPRING, Request(), serve=True, report=lambda _: None)
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{newest_alone.serving_path.resolve()}' AS late (READ_ONLY)")
         connection.execute(f"ATTACH '{in_order.serving_path.resolve()}' AS early (READ_ONLY)")

@@ -296,12 +296,12 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_generation_served(tmp_path:
     assert outcomes[-1] == (0, True)
     assert served_late, "killed when it was complete and not yet served"
     assert len(outcomes) > 12
-    newest = publish(store)
+    added = publish(store)
     store.prune(keep=1, grace_s=0)
     assert names(store) == {
         "serving.duckdb",
-        f"serving-{newest.number}.duckdb",
-        f"serving-{newest.number}.json",
+        f"serving-{added.number}.duckdb",
+        f"serving-{added.number}.json",
     }
 
 

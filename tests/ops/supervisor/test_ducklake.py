@@ -146,7 +146,8 @@ def filled(lake: DuckLake | None) -> DuckLake:
 
 
 def numbers(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    return connection.execute("SELECT COUNT(*), SUM(number) FROM lakehouse.facts").fetchone()
+    ((count, total),) = connection.execute("SELECT COUNT(*), SUM(number) FROM lakehouse.facts").fetchall()
+    return count, total
 
 
 def files(lake: DuckLake) -> int:

@@ -50,7 +50,8 @@ def scanned(log: Path) -> Iterator[Callable[[LineFilter], list[bytes]]]:
         (segment,) = follower.segments
         matches = scan.of(segment)
         assert matches is not None
-        found, at = [], 0
+        found: list[bytes] = []
+        at: int | None = 0
         while (at := matches.after(at)) is not None:
             found.append(segment.file.read(at, at + 100_000).partition(b"\n")[0])
             at += 1
