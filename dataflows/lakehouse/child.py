@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,7 @@ from dataflows.lakehouse.transform import PROJECT_DIR, REBUILD, RESULT_MARK, Tra
 if TYPE_CHECKING:
     from sqlmesh import Context
     from sqlmesh.core.context_diff import ContextDiff
+    from sqlmesh.core.plan import Plan, PlanBuilder
 
 _PENDING = """
     SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
@@ -146,7 +149,7 @@ def _is_long_work(context: "Context", order: Order) -> bool:
     processed_to = _processed_to(context, order.dataset)
     if processed_to is None or not _models_differ(context):
         return False
-    plan = context.plan_builder(PRODUCTION, execution_time=_execution_time(processed_to), skip_tests=True).build()
+    plan = _plan(context, execution_time=_execution_time(processed_to))
     begins = [
         start
         for missing in plan.missing_intervals
@@ -192,7 +195,7 @@ def _transform(context: "Context", order: Order) -> Transformed:
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
         planned_to = max(planned_to, last)
     # Delete unreferenced versions of edited models and expired environments.
-    context.run_janitor(ignore_ttl=True)
+    _untracked(context.run_janitor)(ignore_ttl=True)
     return Transformed(
         releases_processed=initial_releases + len(pending), models_changed=changed, audited=changed or bool(pending)
     )
@@ -203,20 +206,27 @@ def _apply(context: "Context", last: date, first: date | None = None) -> bool:
 
     True when anything was computed. Raises what SQLMesh raises when a model or a blocking audit fails.
     """
-    plan = context.plan(
-        PRODUCTION,
+    plan = _plan(
+        context,
         restate_models=["raw.*", "staging.*"] if first else None,
         start=first,
         end=last if first else None,
         execution_time=_execution_time(last),
-        skip_tests=True,
-        no_prompts=True,
-        auto_apply=True,
-        no_diff=True,
     )
+    context.apply(plan)
     if changed := _changed_models(plan.context_diff):
         print(f"production's models differed from this checkout's, deployed: {', '.join(changed)}", flush=True)
     return bool(plan.context_diff.has_changes or plan.requires_backfill)
+
+
+def _plan(context: "Context", **options: Any) -> "Plan":
+    builder: PlanBuilder = _untracked(context.plan_builder)(PRODUCTION, skip_tests=True, **options)
+    return builder.build()
+
+
+def _untracked(method: Any) -> Callable[..., Any]:
+    """A method of SQLMesh's context without its telemetry, which imports IPython even when it is disabled."""
+    return partial(method.__wrapped__, method.__self__)
 
 
 def _changed_models(diff: "ContextDiff") -> list[str]:

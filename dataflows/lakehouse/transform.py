@@ -177,6 +177,8 @@ def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
         env={
             **lakehouse.environ,
             "PYTHONUNBUFFERED": "1",
+            # Deprecations inside of SQLMesh are of no use in a run's log.
+            "PYTHONWARNINGS": "ignore",
             "MAX_FORK_WORKERS": "1",
             # HOME by default, where SQLMesh writes an id even without analytics, and which may not be writable.
             "SQLMESH_HOME": str(lakehouse.path.with_name("sqlmesh-home")),

@@ -126,6 +126,8 @@ config = Config(
     project="materia",
     cache_dir=environment.get("SQLMESH_CACHE_DIR"),
     disable_anonymized_analytics=True,
+    # It would read the metadata of every installed package; macros use the standard library only.
+    infer_python_dependencies=False,
     gateways={gateway_name: gateway()},
     default_gateway=gateway_name,
     # A bare `sqlmesh plan` leaves production alone; `sqlmesh plan prod` plans it.

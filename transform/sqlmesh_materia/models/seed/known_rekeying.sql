@@ -6,8 +6,8 @@ MODEL (
   ),
   columns (
     commodity_code TEXT,
-    shown_before_on DATE,
-    shown_after_on DATE
+    shown_before_on TEXT,
+    shown_after_on TEXT
   ),
   column_descriptions (
     commodity_code = 'Seven digits',

@@ -1,4 +1,5 @@
-/* One row per WASDE report: the day on which USDA released it. A calendar month without a row had none */
+/* One row per WASDE report: the day on which USDA released it. A calendar month without a row had none. Times are text:
+SQLMesh would parse each row with pandas, which takes longer than the models that cast it */
 MODEL (
   name seed.wasde_release_day,
   kind SEED (
@@ -6,7 +7,7 @@ MODEL (
   ),
   columns (
     report_month TEXT,
-    released_at_washington TIMESTAMP,
+    released_at_washington TEXT,
     version INT
   ),
   column_descriptions (
