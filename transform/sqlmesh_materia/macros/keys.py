@@ -1,21 +1,31 @@
-"""The stable key of a fact."""
+"""The stable key of a fact: its natural key as one number, a place for each code (mixed radix).
+
+The key is unique, stable and sorts as the facts do. Ranges: commodity seven digits, country two printable capitals or
+digits, market year 1800 to 2199, attribute three digits, unit two. The product stays below 2^63, and landing refuses
+codes of any other form.
+"""
 
 from sqlmesh import macro
+
+CHARACTERS, YEARS, ATTRIBUTES, UNITS = 64, 400, 1000, 100
+"""How many values each place has."""
+FIRST_CHARACTER, FIRST_YEAR = 32, 1800
 
 
 @macro()
 def hkey(evaluator, commodity_code, country_code, market_year, attribute_id, unit_id):
-    """The natural key as one number: mixed radix, one place per code, so it is unique, stable and sorts
-    as the facts do.
-
-    Ranges: commodity seven digits, country two printable capitals or digits, market year 1800 to 2199,
-    attribute three digits, unit two. The product stays below 2^63, and landing refuses codes of any other form.
-    """
+    """The key of a fact."""
     return (
-        f"((({commodity_code}::BIGINT * 4096"
-        f" + (ASCII(SUBSTRING({country_code}, 1, 1)) - 32) * 64"
-        f" + ASCII(SUBSTRING({country_code}, 2, 1)) - 32) * 400"
-        f" + {market_year}::BIGINT - 1800) * 1000"
-        f" + {attribute_id}::BIGINT) * 100"
+        f"((({commodity_code}::BIGINT * {CHARACTERS * CHARACTERS}"
+        f" + (ASCII(SUBSTRING({country_code}, 1, 1)) - {FIRST_CHARACTER}) * {CHARACTERS}"
+        f" + ASCII(SUBSTRING({country_code}, 2, 1)) - {FIRST_CHARACTER}) * {YEARS}"
+        f" + {market_year}::BIGINT - {FIRST_YEAR}) * {ATTRIBUTES}"
+        f" + {attribute_id}::BIGINT) * {UNITS}"
         f" + {unit_id}::BIGINT"
     )
+
+
+@macro()
+def hkey_shift(evaluator, years):
+    """What the key of a fact grows by when its market year grows by `years`."""
+    return f"({years} * {ATTRIBUTES * UNITS})"

@@ -88,7 +88,7 @@ WITH release AS (
     (1)) AS shift(years)
   LEFT JOIN shown_before
     ON changed.released_on = shown_before.released_on
-    AND changed.hkey - shift.years * 100000 = shown_before.hkey
+    AND changed.hkey - @hkey_shift(shift.years) = shown_before.hkey
   WHERE
     NOT changed.value IS NULL
   GROUP BY

@@ -107,10 +107,10 @@ WITH release AS (
     USING (released_on, commodity_code)
   LEFT JOIN shown_before AS moved_from
     ON changed.released_on = moved_from.released_on
-    AND changed.hkey - rekeyed.years * 100000 = moved_from.hkey
+    AND changed.hkey - @hkey_shift(rekeyed.years) = moved_from.hkey
   LEFT JOIN shown AS moved_to
     ON changed.released_on = moved_to.released_on
-    AND changed.hkey + rekeyed.years * 100000 = moved_to.hkey
+    AND changed.hkey + @hkey_shift(rekeyed.years) = moved_to.hkey
 ), final AS (
   SELECT
     released_on,
