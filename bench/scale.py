@@ -34,8 +34,6 @@ class Measured:
     number: int
     month: str
     facts: int
-    changes: int
-    """Facts that it shows otherwise than the release before; all of them in the first."""
     wall_s: float
     cpu_s: float
     """Of all processes."""
@@ -72,12 +70,10 @@ def _served(number: int, release: GeneratedRelease, data_dir: Path, environ: dic
     with watched() as tree:
         whole = weigh(materia("run-all", "--as-of", str(release.month)), environ)
     transform = tree.share("dataflows.lakehouse.child")
-    changes = sum(release.ledger.count(kind) for kind in ("new", "revised", "removed", "restated"))
     return Measured(
         number=number,
         month=str(release.month),
         facts=release.row_count,
-        changes=changes if number > 1 else release.row_count,
         wall_s=round(whole.wall_s, 2),
         cpu_s=round(whole.cpu_s, 2),
         transform_cpu_s=round(transform.cpu_s, 2),

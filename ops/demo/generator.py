@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.source.release import Month
@@ -22,18 +21,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ops.demo.book import Book
-    from ops.demo.ledger import Ledger
 
 HEADER = (
     b"Commodity_Code,Commodity_Description,Country_Code,Country_Name,Market_Year,Calendar_Year,Month,"
     b"Attribute_ID,Attribute_Description,Unit_ID,Unit_Description,Value\r\n"
 )
-FACTS_IN_LEDGER_BELOW_ROWS = 100_000
 
 
 @dataclass(frozen=True)
 class GeneratedRelease:
-    """One month's file as the archive posts it, and the truth about what it changed."""
+    """One month's file as the archive posts it."""
 
     dataset: str
     month: Month
@@ -41,7 +38,6 @@ class GeneratedRelease:
     row_count: int
     zip_bytes: bytes = field(repr=False)
     etag: str
-    ledger: "Ledger"
 
     @property
     def file_name(self) -> str:
@@ -52,13 +48,6 @@ class GeneratedRelease:
         """As an HTTP header says it."""
         return format_datetime(self.published_at, usegmt=True)
 
-    def write(self, folder: Path) -> Path:
-        """Write the zip to `folder/{year}/{month:02d}/{dataset}_csv.zip`, the archive's own layout."""
-        path = folder / f"{self.month.year}" / f"{self.month.month:02d}" / self.file_name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.zip_bytes)
-        return path
-
 
 def generate(spec: HistorySpec) -> Iterator[GeneratedRelease]:
     """The releases of a history, oldest first; each is made when it is asked for.
@@ -66,24 +55,18 @@ def generate(spec: HistorySpec) -> Iterator[GeneratedRelease]:
     Holds one release's text in memory (190 bytes a row). Raises SettingsError when the dataset has fewer
     believable sheets than `spec.rows` asks for.
     """
-    from ops.demo.ledger import LedgerWriter, changed_sheets
-
     books = open_books(spec)
     texts = [[b""] * book.present.size for book in books]
     for number, month in enumerate(spec.months):
-        ledger = LedgerWriter(with_facts=spec.rows < FACTS_IN_LEDGER_BELOW_ROWS)
-        rekeyed = _rekeyed_book(books, spec) if number == spec.rekey_in else None
         before = [book.copy() for book in books]
         if number > 0:
-            _advance(books, spec, number, month, rekeyed)
+            _advance(books, spec, number, month)
         for book, old, text in zip(books, before, texts, strict=True):
-            if number > 0:
-                ledger.compare(old, book, rekeyed=book is rekeyed)
-            _render(book, book.present if number == 0 else changed_sheets(old, book), text)
-        yield _pack(spec, month, sum(book.row_count for book in books), texts, ledger.close())
+            _render(book, book.present if number == 0 else _changed_sheets(old, book), text)
+        yield _pack(spec, month, sum(book.row_count for book in books), texts)
 
 
-def _advance(books: "list[Book]", spec: HistorySpec, number: int, month: Month, rekeyed: "Book | None") -> None:
+def _advance(books: "list[Book]", spec: HistorySpec, number: int, month: Month) -> None:
     """Everything that one month does to the books, in an order that keeps each change visible."""
     from ops.demo.revisions import (
         NEW_YEAR_MONTH,
@@ -94,6 +77,7 @@ def _advance(books: "list[Book]", spec: HistorySpec, number: int, month: Month, 
         take_up_country,
     )
 
+    rekeyed = _rekeyed_book(books, spec) if number == spec.rekey_in else None
     if rekeyed:
         rekey(rekeyed, month)
     others = [book for book in books if book is not rekeyed]
@@ -114,6 +98,11 @@ def _rekeyed_book(books: "list[Book]", spec: HistorySpec) -> "Book":
         if book.commodity.code == spec.rekey_commodity:
             return book
     return min(books, key=lambda book: book.row_count)
+
+
+def _changed_sheets(before: "Book", after: "Book") -> "np.ndarray":
+    """The sheets that appear, vanish or carry another stamp."""
+    return (before.present != after.present) | (after.present & (before.stamp != after.stamp))
 
 
 def _render(book: "Book", sheets: "np.ndarray", texts: list[bytes]) -> None:
@@ -150,9 +139,7 @@ def _digits(book: "Book", sheets: "np.ndarray") -> list[list[int]]:
     return np.stack(columns, axis=1).tolist()
 
 
-def _pack(
-    spec: HistorySpec, month: Month, row_count: int, texts: list[list[bytes]], ledger: "Ledger"
-) -> GeneratedRelease:
+def _pack(spec: HistorySpec, month: Month, row_count: int, texts: list[list[bytes]]) -> GeneratedRelease:
     posted = published_at(month, spec.seed)
     member = zipfile.ZipInfo(f"{spec.dataset}.csv", (posted.year, posted.month, posted.day, 12, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
@@ -168,5 +155,4 @@ def _pack(
         row_count=row_count,
         zip_bytes=buffer.getvalue(),
         etag=f'"{member.CRC:08x}{len(csv):x}:0"',
-        ledger=ledger,
     )

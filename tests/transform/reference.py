@@ -4,7 +4,7 @@ import calendar
 import csv
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -16,6 +16,7 @@ Fact = tuple[str, str, int, str, str]
 """commodity_code, country_code, market_year, attribute_id, unit_id"""
 
 
+KINDS = ("new", "revised", "removed", "restated")
 KNOWN_REKEYINGS = {"0711100": date(2023, 12, 31)}
 """Commodities that USDA re-keyed, and the day by which it had."""
 
@@ -69,18 +70,22 @@ def rekeyings(workshop: Workshop) -> dict[str, date]:
     return dict(workshop.query("SELECT commodity_code, released_on FROM cleaned.cln_psdalldata__rekeying"))
 
 
-def changes(before: Release, after: Release) -> dict[str, dict[str, int]]:
-    """Per commodity, how many facts are new, revised and removed when one release follows another."""
-    counts: dict[str, dict[str, int]] = {}
+def changes(before: Release, after: Release, rekeyed: Collection[str] = ()) -> dict[str, set[Fact]]:
+    """The facts that a release changed, by kind; in `rekeyed` commodities each is restated."""
+    found: dict[str, set[Fact]] = {kind: set() for kind in KINDS}
     for fact in before.facts.keys() | after.facts.keys():
-        of_commodity = counts.setdefault(fact[0], {"new": 0, "revised": 0, "removed": 0})
-        if fact not in before.facts:
-            of_commodity["new"] += 1
-        elif fact not in after.facts:
-            of_commodity["removed"] += 1
-        elif before.facts[fact].value != after.facts[fact].value:
-            of_commodity["revised"] += 1
-    return counts
+        old, new = before.facts.get(fact), after.facts.get(fact)
+        if (old and old.value) != (new and new.value):
+            kind = "new" if old is None else "removed" if new is None else "revised"
+            found["restated" if fact[0] in rekeyed else kind].add(fact)
+    return found
+
+
+def counts(before: Release, after: Release, rekeyed: Collection[str] = ()) -> dict[str, tuple[int, ...]]:
+    """How many facts of each commodity a release changed, in the order of KINDS."""
+    changed = changes(before, after, rekeyed)
+    commodities = {fact[0] for fact in before.facts.keys() | after.facts.keys()}
+    return {each: tuple(sum(fact[0] == each for fact in changed[kind]) for kind in KINDS) for each in commodities}
 
 
 def served_versions(workshop: Workshop) -> set[Version]:

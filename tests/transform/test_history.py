@@ -6,7 +6,7 @@ import itertools
 import logging
 import zipfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from operator import itemgetter
 from pathlib import Path
@@ -18,8 +18,18 @@ from dataflows.errors import TransformError
 from dataflows.lakehouse import transform
 from ops.demo.generator import GeneratedRelease
 from tests.support.workshop import Workshop
-from tests.transform.conftest import Copied
-from tests.transform.reference import Release, Version, changes, read, rekeyings, served_versions, versions
+from tests.transform.conftest import HISTORY, REKEYED_IN, Copied
+from tests.transform.reference import (
+    KINDS,
+    Release,
+    Version,
+    changes,
+    counts,
+    read,
+    rekeyings,
+    served_versions,
+    versions,
+)
 
 Releases = tuple[GeneratedRelease, ...]
 
@@ -28,17 +38,22 @@ def test_versions_are_those_of_the_reference(served: Workshop, releases: Release
     assert served_versions(served) == versions(map(read, releases), rekeyings(served))
 
 
-def test_a_history_in_batches_is_summarised_as_the_generator_made_it(served: Workshop, releases: Releases) -> None:
-    days = [release.published_at.date() for release in releases]
+def steps(releases: Releases) -> Iterator[tuple[Release, Release, tuple[str, ...]]]:
+    """Each release beside the one before, and the commodities that it re-keyed."""
+    for number, (before, after) in enumerate(itertools.pairwise(map(read, releases)), 1):
+        yield before, after, (HISTORY.rekey_commodity,) if number == REKEYED_IN else ()
+
+
+def test_a_history_in_batches_is_summarised_as_its_files_differ(served: Workshop, releases: Releases) -> None:
     expected = {
-        (day, commodity): tuple(counts[kind] for kind in ("new", "revised", "removed", "restated"))
-        for day, release in zip(days[1:], releases[1:], strict=True)
-        for commodity, counts in release.ledger.by_commodity.items()
+        (after.day, commodity): of_kinds
+        for before, after, rekeyed in steps(releases)
+        for commodity, of_kinds in counts(before, after, rekeyed).items()
     }
     rows = served.query("FROM serving.agg_release_summary")
-    assert {(day, commodity): tuple(counts) for day, commodity, *counts in rows} == expected
-    assert sum(counts[3] for counts in expected.values()) > 100, "a commodity was re-keyed"
-    assert all(any(counts[kind] for counts in expected.values()) for kind in range(4))
+    assert {(day, commodity): tuple(of_kinds) for day, commodity, *of_kinds in rows} == expected
+    assert sum(of_kinds[3] for of_kinds in expected.values()) > 100, "a commodity was re-keyed"
+    assert all(any(of_kinds[kind] for of_kinds in expected.values()) for kind in range(4))
 
 
 def test_facts_lie_in_the_order_of_their_keys_also_when_many_releases_were_compared_at_once(served: Workshop) -> None:
@@ -50,16 +65,17 @@ def test_facts_lie_in_the_order_of_their_keys_also_when_many_releases_were_compa
 
 
 def test_revisions_name_the_very_facts_that_changed(served: Workshop, releases: Releases) -> None:
-    for release in releases[1:]:
-        for kind in ("new", "revised", "removed", "restated"):
+    for before, after, rekeyed in steps(releases):
+        changed = changes(before, after, rekeyed)
+        for kind in KINDS:
             found = served.query(
                 "SELECT commodity_code, country_code, market_year, attribute_id, unit_id"
                 " FROM serving.fct_psd_revision WHERE released_on = ? AND change_kind = ?",
-                release.published_at.date(),
+                after.day,
                 kind,
             )
             assert len(found) == len(set(found))
-            assert set(found) == release.ledger.facts[kind]
+            assert set(found) == changed[kind]
 
 
 def test_as_of_any_release_day_the_whole_release_stands(served: Workshop, releases: Releases) -> None:
@@ -175,9 +191,9 @@ def assert_summary(workshop: Workshop, releases: list[Release]) -> None:
             after.day,
             rekeyed[0][0],
         )
-        counted = {code: tuple(kinds.values()) for code, kinds in changes(before, after).items()}
+        counted = {code: of_kinds[:3] for code, of_kinds in counts(before, after).items()}
         counted.pop(rekeyed[0][0])
-        assert {code: tuple(counts) for code, *counts in found} == counted
+        assert {code: tuple(of_kinds) for code, *of_kinds in found} == counted
 
 
 def altered(release: GeneratedRelease, old: bytes, new: bytes) -> GeneratedRelease:

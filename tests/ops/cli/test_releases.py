@@ -12,6 +12,7 @@ from ops.demo.generator import GeneratedRelease, generate
 from ops.host.exits import Exit
 from tests.support.command_line import materia, modules_of
 from tests.support.served_demo import ServedDemo
+from tests.transform.reference import changes, read
 
 SNAPSHOT = Snapshot(
     dataset="psd_alldata",
@@ -32,7 +33,7 @@ SNAPSHOT = Snapshot(
 
 @pytest.fixture(scope="module")
 def generated(served_demo: ServedDemo) -> list[GeneratedRelease]:
-    """What was posted, and the truth about what each release changed."""
+    """What was posted."""
     return list(generate(served_demo.spec))
 
 
@@ -59,8 +60,10 @@ def test_every_release_is_listed_with_what_it_changed(
     assert (first["standing"], first["facts_revised"], first["row_count"]) == ("baseline", None, generated[0].row_count)
     for release, made in ((middle, generated[1]), (last, generated[2])):
         assert release["standing"] == "served"
-        assert release["facts_revised"] == made.ledger.count("revised") > 0
+        assert release["facts_revised"] > 0
         assert release["released_on"] == str(made.published_at.date())
+    changed = changes(read(generated[0]), read(generated[1]))
+    assert {kind: middle[f"facts_{kind}"] for kind in changed} == {kind: len(facts) for kind, facts in changed.items()}
     assert middle["facts_restated"] == 0 and last["facts_restated"] > 500
 
 
