@@ -1,26 +1,30 @@
-"""Pictures of the dataflows: DOT and Mermaid from Hamilton's own graph, the same text on every machine.
+"""The dataflows' graphs, read from their source, and pictures of them in DOT and Mermaid.
 
-A function is a box with its name, what it returns and its docstring's first sentence. What comes in from outside
-stands in a small note at the function that takes it: drawn once each, with an arrow to every taker, the inputs
-would hide the way of the data.
+A function is a node, its parameters are its incoming edges: the result equals Hamilton's graph, and Hamilton, which
+takes a second to import, is not needed. In a picture a function is a box with its name, what it returns and its
+docstring's first sentence. External inputs stand in a note at each function that takes them: drawn once, with an arrow
+to every taker, they would hide the flow of the data.
 """
 
+import ast
 import hashlib
 import html
 import re
 import subprocess
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
-from dataflows.errors import MissingToolError, SettingsError
+from dataflows.errors import MissingToolError
 
 DATAFLOWS = {
     "extract": ("dataflows.extract", "snapshot", "from USDA's archive to the landing"),
     "export": ("dataflows.export", "generation", "from the landing to a served generation"),
 }
-"""The module of each dataflow, the node that is wanted of it, and its way in a few words."""
+"""Each dataflow's module, its final node, and a title."""
 
 _DOT_TIMEOUT_S = 60
 _LINE_CHARS = 44
@@ -42,7 +46,7 @@ _MERMAID_STYLES = f"""\
 
 @dataclass(frozen=True)
 class Node:
-    """A function of a dataflow; `needs` are other functions, `takes` inputs, both in the order of its parameters."""
+    """A function of a dataflow; `needs` are its parameters that are nodes, `takes` its external inputs."""
 
     name: str
     returns: str
@@ -53,26 +57,44 @@ class Node:
 
 @dataclass(frozen=True)
 class Dag:
-    """A dataflow as a picture shows it: every node after those it needs."""
+    """A dataflow with its nodes in topological order, else in the order of the source."""
 
     name: str
     title: str
     nodes: tuple[Node, ...]
 
 
-def dag_of(name: str) -> Dag:
-    """Read a dataflow's graph; runs nothing of it. Raises SettingsError for an unknown name."""
-    from importlib import import_module
+@cache
+def dag_of(name: str, final: str | None = None) -> Dag:
+    """Read a dataflow, up to the node `final` where one is given; runs nothing of it."""
+    module, last, title = DATAFLOWS[name]
+    spec = find_spec(module)
+    assert spec is not None and spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    functions = {
+        node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+    nodes: dict[str, Node] = {}
+    _add(final or last, functions, nodes)
+    return Dag(name, f"{name}: {title}", tuple(nodes.values()))
 
-    from dataflows import driver
 
-    if name not in DATAFLOWS:
-        raise SettingsError(f"there is no dataflow {name!r}; there are {', '.join(DATAFLOWS)}")
-    module, wanted, way = DATAFLOWS[name]
-    graph = driver.build(import_module(module)).graph
-    leading, _ = graph.get_upstream_nodes([wanted])
-    nodes = {node.name: _node(node) for node in leading if not node.user_defined}
-    return Dag(name, f"{name}: {way}", tuple(_in_order(nodes)))
+def _add(name: str, functions: Mapping[str, ast.FunctionDef], nodes: dict[str, Node]) -> None:
+    function = functions[name]
+    parameters = [argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)]
+    needs = tuple(each for each in parameters if each in functions)
+    for needed in sorted(needs, key=lambda each: functions[each].lineno):
+        if needed not in nodes:
+            _add(needed, functions, nodes)
+    assert function.returns is not None
+    sentence, _, _ = " ".join((ast.get_docstring(function) or "").split()).partition(". ")
+    nodes[name] = Node(
+        name=name,
+        returns=_MODULE_PATH.sub("", ast.unparse(function.returns).strip("'")),
+        summary=sentence.rstrip(".").replace("`", ""),
+        needs=needs,
+        takes=tuple(each for each in parameters if each not in functions),
+    )
 
 
 def dot_text(dag: Dag) -> str:
@@ -143,33 +165,6 @@ def _drawn(dag: Dag, kind: str, *options: str) -> bytes:
     if drawn.returncode != 0:
         raise MissingToolError(f"`dot` could not draw {kind}: {drawn.stderr.decode(errors='replace').strip()}")
     return drawn.stdout
-
-
-def _node(node: Any) -> Node:
-    parents = {parent.name: parent for parent in node.dependencies}
-    given = [name for name in node.input_types if name in parents]
-    sentence, _, _ = " ".join((node.documentation or "").split()).partition(". ")
-    return Node(
-        name=node.name,
-        returns=_type_text(node.type),
-        summary=sentence.rstrip(".").replace("`", ""),
-        needs=tuple(name for name in given if not parents[name].user_defined),
-        takes=tuple(name for name in given if parents[name].user_defined),
-    )
-
-
-def _type_text(kind: Any) -> str:
-    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    return _MODULE_PATH.sub("", text)
-
-
-def _in_order(nodes: dict[str, Node]) -> Iterator[Node]:
-    """Every node after those it needs; what could stand in any order stands by its name."""
-    done: set[str] = set()
-    while waiting := sorted(nodes.keys() - done):
-        ready = next(name for name in waiting if done.issuperset(nodes[name].needs))
-        done.add(ready)
-        yield nodes[ready]
 
 
 def _mermaid_escaped(text: str) -> str:

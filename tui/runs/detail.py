@@ -1,5 +1,6 @@
 """Shows one run: its facts, error, steps or dataflow, the end of its log, and its traceback."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -7,14 +8,27 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 
 from ops.journal.history import RunStory
+from ops.pipelines.dag import Dag, dag_of
 from tui.runs import drawing
-from tui.runs.dag import dags_of
 from tui.runs.snapshot import Detail
 from tui.widgets.lines import Lines
 from tui.widgets.panel import Panel
 from tui.widgets.table import Row, Table
 
 _LOG_LINES = 12
+_DAGS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
+    "extract": (("extract", None),),
+    "transform": (("export", "audited"),),
+    "export_serving": (("export", None),),
+    "run-all": (("extract", None), ("export", None)),
+    "backfill": (("export", None),),
+}
+"""The dataflows that a pipeline runs, each with the node at which it stops, None for its final one."""
+
+
+def dags_of(pipeline: str) -> tuple[Dag, ...]:
+    """Return the dataflows of a pipeline, empty if it has none."""
+    return tuple(dag_of(name, final) for name, final in _DAGS.get(pipeline, ()))
 
 
 class RunDetail(VerticalScroll):

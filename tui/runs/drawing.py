@@ -1,13 +1,14 @@
 """Formats runs, steps and dataflows as table rows and markup; contains no widgets."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ops.host.formatting import ago_text, duration_text
 from ops.journal.history import History, RunStory
 from ops.journal.run import Run, RunStatus, Step
-from tui.runs.dag import Dag, NodeState
+from ops.pipelines.dag import Dag
 from tui.runs.lanes import draw_graph
 from tui.widgets.formatting import TONES, exact
 from tui.widgets.log_line import GLYPHS, shown_line
@@ -138,6 +139,14 @@ def _step_row(key: str, name: str, entry: Run | Step, run: Run, end: datetime, n
 
 
 # The graph
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The status of a node in a run, and its duration (s)."""
+
+    status: RunStatus
+    duration_s: float | None
 
 
 def node_states(story: RunStory, now: datetime) -> dict[str, NodeState]:

@@ -1,24 +1,26 @@
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from dataflows.driver import build
 from ops.config.settings import PROJECT_DIR
 from ops.pipelines import dag as pictures
 
 DOCS = PROJECT_DIR / "docs" / "pictures"
-MEND = "`just dag` draws it anew"
+OUTDATED = "`just dag` draws it again"
 
 
 @pytest.mark.parametrize("name", list(pictures.DATAFLOWS))
 def test_the_committed_pictures_are_up_to_date(name: str) -> None:
     drawn = pictures.dag_of(name)
-    assert (DOCS / f"dag-{name}.dot").read_text() == pictures.dot_text(drawn), MEND
-    assert (DOCS / f"dag-{name}.mmd").read_text() == pictures.mermaid_text(drawn), MEND
+    assert (DOCS / f"dag-{name}.dot").read_text() == pictures.dot_text(drawn), OUTDATED
+    assert (DOCS / f"dag-{name}.mmd").read_text() == pictures.mermaid_text(drawn), OUTDATED
     svg = (DOCS / f"dag-{name}.svg").read_text()
-    assert svg.rstrip().endswith(f"<!-- dot {pictures.dot_digest(drawn)} -->"), MEND
+    assert svg.rstrip().endswith(f"<!-- dot {pictures.dot_digest(drawn)} -->"), OUTDATED
 
 
 def test_every_function_comes_after_what_it_needs() -> None:
@@ -42,6 +44,18 @@ def test_every_function_comes_after_what_it_needs() -> None:
     assert download.returns == "Download | None" and download.summary.startswith("The zip in the landing's workspace")
     export = [node.name for node in pictures.dag_of("export").nodes]
     assert export == ["landed", "transformed", "audited", "built", "verified", "gated", "generation"]
+
+
+@pytest.mark.parametrize("name", list(pictures.DATAFLOWS))
+def test_the_dataflow_read_from_its_source_is_hamiltons(name: str) -> None:
+    module, final, _ = pictures.DATAFLOWS[name]
+    upstream, _ = build(import_module(module)).graph.get_upstream_nodes([final])
+    theirs = {node.name: {each.name for each in node.dependencies} for node in upstream if not node.user_defined}
+    assert {node.name: {*node.needs, *node.takes} for node in pictures.dag_of(name).nodes} == theirs
+
+
+def test_a_dataflow_stops_at_the_node_that_is_named() -> None:
+    assert [node.name for node in pictures.dag_of("export", "audited").nodes] == ["landed", "transformed", "audited"]
 
 
 @pytest.mark.parametrize("name", list(pictures.DATAFLOWS))

@@ -22,7 +22,7 @@ from ops.journal.run import RunStatus
 from tests.support.consoles import packet, until
 from tests.tui.building import NOW, Past, console_on, settings_in
 from tui.runs import snapshot
-from tui.runs.dag import dags_of
+from tui.runs.detail import dags_of
 from tui.runs.drawing import graph_text, node_states, step_rows
 from tui.runs.lanes import draw_graph
 from tui.runs.pane import RunsPane
@@ -309,19 +309,6 @@ async def test_a_missing_log_affects_only_the_log_panel(failing_dir: Path) -> No
 
 
 # The dataflow
-
-
-def test_the_dataflow_read_from_source_is_hamilton_s() -> None:
-    from importlib import import_module
-
-    from dataflows.driver import build
-
-    for dag, (module, run_filter) in zip(
-        dags_of("run-all"), (("dataflows.extract", "snapshot"), ("dataflows.export", "generation")), strict=True
-    ):
-        upstream, _ = build(import_module(module)).graph.get_upstream_nodes([run_filter])
-        theirs = {node.name: {each.name for each in node.dependencies} for node in upstream if not node.user_defined}
-        assert {node.name: {*node.needs, *node.takes} for node in dag.nodes} == theirs
 
 
 def test_edges_to_the_next_node_go_straight_and_others_in_lanes() -> None:
