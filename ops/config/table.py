@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -331,30 +331,32 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "MATERIA_WORKER_SSH_PORT", "workers", "port on which workers listen for SSH", parse.decimal(1, 65_535), "22"
     ),
     Setting("HETZNER_TOKEN", "hetzner", "API token", is_secret=True, is_needed=True),
-    Setting("HETZNER_API_URL", "hetzner", "address of the API", parse.address, default_help="the public address"),
+    Setting("HETZNER_API_URL", "hetzner", "address of the API", parse.address, "https://api.hetzner.cloud/v1"),
     # The names of OpenStack's openrc.sh, as OVH hands it out.
     Setting("OS_USERNAME", "ovh", "OpenStack user, as in OVH's `openrc.sh`", is_needed=True),
     Setting("OS_PASSWORD", "ovh", "that user's password", is_secret=True, is_needed=True),
     Setting("OS_TENANT_ID", "ovh", "id of the project", is_needed=True),
     Setting("OS_REGION_NAME", "ovh", "the regions to use: `GRA11,SBG5`", parse.names, is_needed=True),
-    Setting("OS_AUTH_URL", "ovh", "address of OpenStack's Keystone", parse.address, default_help="OVH's"),
+    Setting("OS_AUTH_URL", "ovh", "address of OpenStack's Keystone", parse.address, "https://auth.cloud.ovh.net/v3"),
     Setting(
         "OVH_PRICES_URL",
         "ovh",
         "public catalogue with the prices",
         parse.address,
+        "https://eu.api.ovh.com/v1/order/catalog/public/cloud?ovhSubsidiary=FR",
         default_help="the French one, in EUR",
     ),
     # The names of Scaleway's own tools.
     Setting("SCW_ACCESS_KEY", "scaleway", "access key of the API key", is_secret=True, is_needed=True),
     Setting("SCW_SECRET_KEY", "scaleway", "secret key of the API key", is_secret=True, is_needed=True),
     Setting("SCW_DEFAULT_PROJECT_ID", "scaleway", "the project in which workers are created", is_needed=True),
-    Setting("SCW_API_URL", "scaleway", "address of the API", parse.address, default_help="the public address"),
+    Setting("SCW_API_URL", "scaleway", "address of the API", parse.address, "https://api.scaleway.com"),
     Setting(
         "SCW_ZONES",
         "scaleway",
         "the zones to use and to look after",
         parse.names,
+        "fr-par-1,fr-par-2,nl-ams-1,nl-ams-2,nl-ams-3,pl-waw-1,pl-waw-2,pl-waw-3",
         default_help="those of Paris, Amsterdam and Warsaw",
     ),
     # The names of Oracle's own command line; the compartment and the subnet are where machines go.
@@ -366,7 +368,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("OCI_COMPARTMENT_ID", "oracle", "the compartment in which workers are created", is_needed=True),
     Setting("OCI_SUBNET_ID", "oracle", "the public subnet of workers", is_needed=True),
     Setting("OCI_API_URL", "oracle", "one address for all APIs", parse.address, default_help="the region's own"),
-    Setting("OCI_PRICES_URL", "oracle", "the public price list", parse.address, default_help="Oracle's, in EUR"),
+    Setting(
+        "OCI_PRICES_URL",
+        "oracle",
+        "the public price list",
+        parse.address,
+        "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/?currencyCode=EUR",
+        default_help="Oracle's, in EUR",
+    ),
     Setting(
         "MATERIA_TUI_CONFIG",
         "console",
@@ -400,8 +409,8 @@ def complete_providers(environ: Mapping[str, str]) -> tuple[str, ...]:
 class Values:
     """The values of the settings: those given in the environment, parsed, and the defaults."""
 
-    given: Mapping[str, str]
-    """The text of each setting that has one."""
+    given: Mapping[str, str] = field(repr=False)
+    """The text of each setting that has one, secrets included."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Values":

@@ -23,10 +23,10 @@ from ops.journal.run import utc_now
 
 CLOCK_MAY_DIFFER = timedelta(minutes=5)
 ANSWER_WITHIN_S = 10.0
-CLIENT_ANSWERS_WITHIN_S = 30.0
+PROVIDER_ANSWERS_WITHIN_S = 30.0
+_PROVIDER_PAUSE_S = 0.2
 OLDEST_PYTHON = (3, 11)
 DUCKLAKE_STEP = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
-HETZNER_API_URL = "https://api.hetzner.cloud/v1"
 ENTRY_POINTS = (
     "dataflows.extract",
     "dataflows.export",
@@ -84,8 +84,8 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         ("clock", _clock),
         ("esc", _esc),
         ("ssh", _ssh),
-        ("provider", _provider),
-        *((f"provider {name}", partial(_other_provider, name)) for name in PROVIDERS if name != "hetzner"),
+        ("provider", _any_provider),
+        *((f"provider {name}", partial(_provider, name)) for name in PROVIDERS),
     )
     for name, check in checks:
         try:
@@ -357,34 +357,13 @@ def _ssh(_settings: Settings, environ: Mapping[str, str]) -> Finding:
     return Finding("ssh", Verdict.OK, found)
 
 
-def _provider(_settings: Settings, environ: Mapping[str, str]) -> Finding:
-    import httpx
-
-    token = environ.get("HETZNER_TOKEN", "").strip()
-    if not token:
-        return Finding("provider", Verdict.WARNING, "HETZNER_TOKEN is not set", "needed only for workers")
-    url = environ.get("HETZNER_API_URL", "").strip() or HETZNER_API_URL
-    try:
-        answer = httpx.get(
-            f"{url.rstrip('/')}/servers",
-            params={"per_page": 1},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=ANSWER_WITHIN_S,
-        )
-    except (httpx.HTTPError, ValueError) as error:
-        said = type(error).__name__  # the text of some holds the header
-        return Finding("provider", Verdict.WARNING, f"Hetzner does not answer: {said}", "try again later")
-    if answer.status_code in (401, 403):
-        return Finding("provider", Verdict.FAILED, "Hetzner refuses HETZNER_TOKEN", "make a new one, put it into ESC")
-    if answer.is_error:
-        return Finding("provider", Verdict.WARNING, f"Hetzner answers {answer.status_code}", "try again later")
-    if '"servers"' not in answer.text:
-        what = f"{url} does not answer as Hetzner does (HTTP {answer.status_code} without servers)"
-        return Finding("provider", Verdict.WARNING, what, "check HETZNER_API_URL and the proxy of this network")
-    return Finding("provider", Verdict.OK, "Hetzner takes HETZNER_TOKEN")
+def _any_provider(_settings: Settings, environ: Mapping[str, str]) -> Finding | None:
+    if any(environ.get(name, "").strip() for provider in PROVIDERS for name in needed_by(provider)):
+        return None
+    return Finding("provider", Verdict.WARNING, "no provider's credentials are set", "needed only for workers")
 
 
-def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) -> Finding | None:
+def _provider(name: str, _settings: Settings, environ: Mapping[str, str]) -> Finding | None:
     """A provider that any name is set for: whether all of them are, its client is installed, and it takes them."""
     needed = needed_by(name)
     missing = [each for each in needed if not environ.get(each, "").strip()]
@@ -395,7 +374,7 @@ def _other_provider(name: str, _settings: Settings, environ: Mapping[str, str]) 
         return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all that it needs, or none")
     from ops.workers.errors import RefusedError
 
-    failure = _asked_within(name, environ, CLIENT_ANSWERS_WITHIN_S)
+    failure = _asked_within(name, environ, PROVIDER_ANSWERS_WITHIN_S)
     if failure is None:
         return Finding(what, Verdict.OK, f"{name} takes the credentials")
     verdict = Verdict.FAILED if isinstance(failure, RefusedError | SettingsError) else Verdict.WARNING
@@ -413,7 +392,7 @@ def _asked_within(name: str, environ: Mapping[str, str], seconds: float) -> Mate
 
     def ask() -> None:
         try:
-            provider_of(name, WorkerSettings.from_environ(environ)).list_instances()
+            provider_of(name, WorkerSettings.from_environ(environ), pause_s=_PROVIDER_PAUSE_S).list_instances()
             found.append(None)
         except MateriaError as error:
             found.append(error)

@@ -2,20 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 
 from dataflows.errors import MateriaError, SettingsError
-from ops.config.parse import names
-from ops.config.table import BY_NAME, PROVIDERS, Values, complete_providers, needed_by
+from ops.config.table import PROVIDERS, Values, complete_providers, needed_by
 from ops.workers.caps import Caps
 from ops.workers.provider import Provider
 
 LOCAL = "local"
-
-
 ANYWHERE = ("0.0.0.0/0", "::/0")
-FIRST_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -27,10 +24,8 @@ class WorkerSettings:
     locations: tuple[str, ...]
     ssh_from: tuple[str, ...]
     ssh_port: int
-    tax: float
-    """The share that comes on top of prices that a provider tells without tax."""
-    given: Mapping[str, str] = field(repr=False)
-    """What is set of the providers' names."""
+    values: Values
+    """Of the providers' settings, which each provider's module reads itself."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "WorkerSettings":
@@ -46,8 +41,7 @@ class WorkerSettings:
             locations=values["MATERIA_WORKER_LOCATIONS"] or (),
             ssh_from=values["MATERIA_WORKER_SSH_FROM"] or ANYWHERE,
             ssh_port=int(values["MATERIA_WORKER_SSH_PORT"]),
-            tax=values["MATERIA_WORKER_TAX_PERCENT"] / 100,
-            given={name: text for name, text in values.given.items() if BY_NAME[name].group in PROVIDERS},
+            values=values,
         )
 
 
@@ -55,15 +49,15 @@ def missing_for(name: str, settings: WorkerSettings) -> tuple[str, ...]:
     """The environment variables that a provider needs and that are not set; raises SettingsError for no provider."""
     if name not in PROVIDERS:
         raise SettingsError(f"there is no provider {name!r}; there are {', '.join((LOCAL, *PROVIDERS))}")
-    return tuple(each for each in needed_by(name) if each not in settings.given)
+    return tuple(each for each in needed_by(name) if each not in settings.values.given)
 
 
 def present(settings: WorkerSettings) -> tuple[str, ...]:
     """The providers whose credentials are all set."""
-    return complete_providers(settings.given)
+    return complete_providers(settings.values.given)
 
 
-def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = None) -> Provider:
+def provider_of(name: str, settings: WorkerSettings, *, pause_s: float = 1.0) -> Provider:
     """The provider of that name; `pause_s` is the first pause between two tries.
 
     Raises SettingsError when there is none, saying which credentials are missing, or that its client is not installed.
@@ -74,7 +68,9 @@ def provider_of(name: str, settings: WorkerSettings, *, pause_s: float | None = 
             "for example `esc run beanflows/prod -- materia …`"
         )
     try:
-        return _made(name, settings, FIRST_PAUSE_S if pause_s is None else pause_s)
+        module = import_module(f"ops.workers.providers.{name}")
+        provider: Provider = module.provider(settings.values, pause_s=pause_s)
+        return provider
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"{name} needs the package {error.name}, which is not installed; "
@@ -107,63 +103,6 @@ def no_provider_reason(settings: WorkerSettings) -> str:
     """Why no provider can be asked: what is missing for each."""
     needs = "; ".join(f"{name} needs {_and(missing_for(name, settings))}" for name in PROVIDERS)
     return f"there are no credentials of any provider: {needs}"
-
-
-def _made(name: str, settings: WorkerSettings, pause_s: float) -> Provider:
-    given = settings.given
-    match name:
-        case "hetzner":
-            from ops.workers.providers import hetzner
-
-            api_url = given.get("HETZNER_API_URL", hetzner.API_URL)
-            return hetzner.provider(given["HETZNER_TOKEN"], api_url, pause_s=pause_s)
-        case "ovh":
-            from ops.workers.providers import ovh
-
-            return ovh.provider(
-                ovh.Account(
-                    username=given["OS_USERNAME"],
-                    password=given["OS_PASSWORD"],
-                    project_id=given["OS_TENANT_ID"],
-                    regions=names(given["OS_REGION_NAME"], "OS_REGION_NAME"),
-                    auth_url=given.get("OS_AUTH_URL", ovh.AUTH_URL),
-                    catalogue_url=given.get("OVH_PRICES_URL", ovh.CATALOGUE_URL),
-                    tax=settings.tax,
-                ),
-                pause_s=pause_s,
-            )
-        case "scaleway":
-            from ops.workers.providers import scaleway
-
-            return scaleway.provider(
-                scaleway.Account(
-                    access_key=given["SCW_ACCESS_KEY"],
-                    secret_key=given["SCW_SECRET_KEY"],
-                    project_id=given["SCW_DEFAULT_PROJECT_ID"],
-                    zones=names(given.get("SCW_ZONES", ""), "SCW_ZONES") or scaleway.ZONES,
-                    api_url=given.get("SCW_API_URL", scaleway.API_URL).rstrip("/"),
-                    tax=settings.tax,
-                ),
-                pause_s=pause_s,
-            )
-        case _:
-            from ops.workers.providers import oracle
-
-            return oracle.provider(
-                oracle.Account(
-                    user=given["OCI_CLI_USER"],
-                    tenancy=given["OCI_CLI_TENANCY"],
-                    fingerprint=given["OCI_CLI_FINGERPRINT"],
-                    region=given["OCI_CLI_REGION"],
-                    key=given["OCI_CLI_KEY_CONTENT"],
-                    compartment_id=given["OCI_COMPARTMENT_ID"],
-                    subnet_id=given["OCI_SUBNET_ID"],
-                    api_url=given.get("OCI_API_URL"),
-                    prices_url=given.get("OCI_PRICES_URL", oracle.PRICES_URL),
-                    tax=settings.tax,
-                ),
-                pause_s=pause_s,
-            )
 
 
 def _and(names: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.config.table import Values
 from tests.support.fake_cloud import Answer, Asked, Boots, FakeCloud
 from tests.support.hetzner_contract import ERRORS, answer_faults, request_faults
 
@@ -76,6 +77,10 @@ class FakeHetzner(FakeCloud):
         """How long a deleted server is still shown, as `deleting`."""
         self.currency = "EUR"
         self._boots, self._ends = boots, ends
+
+    def values(self, token: str = TOKEN) -> Values:
+        """The settings with which a provider asks this server."""
+        return Values({"HETZNER_TOKEN": token, "HETZNER_API_URL": self.url})
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)

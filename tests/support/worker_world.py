@@ -85,7 +85,7 @@ class WorkerWorld:
 
     def hire(self, **environ: str) -> Hire:
         workers = WorkerSettings.from_environ({**self.environ, **environ})
-        return hire_of(hetzner.provider(TOKEN, self.hetzner.url, pause_s=0.01), workers, self.settings)
+        return hire_of(hetzner.provider(self.hetzner.values(), pause_s=0.01), workers, self.settings)
 
     def spawn(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """`materia` as a process of its own."""

@@ -25,6 +25,7 @@ _TRIES = 4
 _SILENT_S = 5.0
 _ADDRESS_WITHIN_S = 300.0
 _SLOWEST_PAUSES = 8
+_PRICES_WITHIN_S = 30.0
 
 T = TypeVar("T")
 
@@ -46,6 +47,17 @@ class ErrorKind(Enum):
     FINAL = auto()
 
 
+_OF_STATUS = {
+    401: ErrorKind.REFUSED,
+    403: ErrorKind.REFUSED,
+    404: ErrorKind.GONE,
+    408: ErrorKind.PASSING,
+    409: ErrorKind.BUSY,
+    413: ErrorKind.PASSING,
+    429: ErrorKind.PASSING,
+}
+
+
 @dataclass(frozen=True)
 class Resource:
     """Something that a provider holds; `labels` is None when it is not ours, `place` a location or empty."""
@@ -64,12 +76,20 @@ class Kind:
 
     what: str
     named: Callable[[str], Iterable[Resource]]
-    """Those that bear the name, whosoever's they are."""
+    """All that have the name, and maybe others."""
     ours: Callable[[], Iterable[Resource]]
-    """Those that carry our label."""
+    """All that carry our label, and maybe others."""
     delete: Callable[[Resource], object]
     is_there: Callable[[Resource], bool]
     """Asked after it was deleted; an error that means GONE says no, too."""
+
+    def with_name(self, name: str) -> list[Resource]:
+        """Those that have the name, ours or not."""
+        return [each for each in self.named(name) if each.name == name]
+
+    def labelled(self) -> list[tuple[Resource, Labels]]:
+        """Those that carry our label."""
+        return [(each, each.labels) for each in self.ours() if each.labels is not None]
 
 
 @dataclass(frozen=True)
@@ -82,6 +102,26 @@ class Supply:
     """Brings it into the state that is wanted; may be repeated."""
     place: Callable[[Offer], str] = lambda offer: ""
     """Where the supply must be for that offer; empty where one serves every location."""
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """What an HTTP status of an error means, where its body does not say more."""
+    if status >= 500:
+        return ErrorKind.PASSING
+    return _OF_STATUS.get(status, ErrorKind.FINAL)
+
+
+def priced(title: str, url: str, read: Callable[[Any], Mapping[str, float]]) -> Mapping[str, float]:
+    """Prices (EUR) that `read` finds in the JSON of a public price list; raises WorkerError without them."""
+    import httpx
+
+    try:
+        return read(httpx.get(url, timeout=_PRICES_WITHIN_S, follow_redirects=True).raise_for_status().json())
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise WorkerError(
+            f"{title} does not say what machines cost ({type(error).__name__}: {error}), so none is asked for; "
+            "try again later"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -207,7 +247,7 @@ def _create(cloud: Cloud, order: Order, offer: Offer) -> Instance:
 
 def _made(cloud: Cloud, order: Order) -> Resource | None:
     """The machine of that name if it is this very order's; ForeignError when none of that name is ours."""
-    found = _named(cloud, cloud.servers, order.name)
+    found = asked(cloud, partial(cloud.servers.with_name, order.name))
     _ours(cloud.servers, found)
     return next((each for each in found if each.labels == order.labels and not each.is_leaving), None)
 
@@ -240,8 +280,7 @@ def _supplied(cloud: Cloud, supply: Supply, order: Order, offer: Offer) -> Resou
     """This order's key or firewall; what an earlier life left under the name is replaced."""
 
     def have() -> Resource:
-        found = list(supply.kind.named(order.name))
-        place = supply.place(offer)
+        found, place = supply.kind.with_name(order.name), supply.place(offer)
         mine = next((each for each in found if each.labels == order.labels and each.place == place), None)
         if mine is None:
             _delete(cloud, supply.kind, order.name, keep=order.labels)
@@ -269,7 +308,7 @@ def _delete(cloud: Cloud, kind: Kind, name: str, keep: Labels | None = None, *, 
     """Delete what bears that name and our label, but for what carries just the labels to `keep`."""
     deadline = time.monotonic() + GONE_WITHIN_S if deadline is None else deadline
     what = f"list the {kind.what}s named {name}"
-    for thing in _ours(kind, asked(cloud, lambda: list(kind.named(name)), what=what, deadline=deadline)):
+    for thing in _ours(kind, asked(cloud, partial(kind.with_name, name), what=what, deadline=deadline)):
         if keep is None or thing.labels != keep:
             _delete_one(cloud, kind, thing, deadline)
 
@@ -298,30 +337,19 @@ def _delete_one(cloud: Cloud, kind: Kind, thing: Resource, deadline: float) -> N
 
 
 def _instances(cloud: Cloud) -> tuple[Instance, ...]:
-    return tuple(
-        asked(cloud, partial(cloud.instance, each)) for each in _listed(cloud, cloud.servers) if each.labels is not None
-    )
+    return tuple(asked(cloud, partial(cloud.instance, each)) for each, _ in asked(cloud, cloud.servers.labelled))
 
 
 def _belongings(cloud: Cloud) -> tuple[Belonging, ...]:
     return tuple(
-        Belonging(kind.what, each.name, each.labels)
+        Belonging(kind.what, each.name, labels)
         for kind in _kinds_beside(cloud)
-        for each in _listed(cloud, kind)
-        if each.labels is not None
+        for each, labels in asked(cloud, kind.labelled)
     )
 
 
 def _kinds_beside(cloud: Cloud) -> tuple[Kind, ...]:
     return (*(supply.kind for supply in cloud.supplies), *cloud.remnants)
-
-
-def _listed(cloud: Cloud, kind: Kind) -> list[Resource]:
-    return asked(cloud, lambda: list(kind.ours()))
-
-
-def _named(cloud: Cloud, kind: Kind, name: str) -> list[Resource]:
-    return asked(cloud, lambda: list(kind.named(name)))
 
 
 def _ours(kind: Kind, found: list[Resource]) -> list[Resource]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from ops.config.table import Values
 from ops.workers.errors import WorkerError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from hcloud import Client
 
 NAME = "hetzner"
-API_URL = "https://api.hetzner.cloud/v1"
 IMAGE = "debian-12"
 
 _REQUEST_TIMEOUT_S = 30.0
@@ -32,13 +32,13 @@ _ERROR_KINDS: Mapping[str | int, ErrorKind] = {
 }
 
 
-def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Provider:
+def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
     """Hetzner, asked with a token; `pause_s` is the first pause between two tries."""
     from hcloud import Client
 
     client = Client(
-        token,
-        api_endpoint=api_url,
+        values["HETZNER_TOKEN"],
+        api_endpoint=values["HETZNER_API_URL"],
         application_name="materia",
         poll_interval=pause_s,
         timeout=_REQUEST_TIMEOUT_S,
@@ -58,6 +58,7 @@ def provider(token: str, api_url: str = API_URL, *, pause_s: float = 1.0) -> Pro
             create=partial(_create, client),
             instance=lambda thing: _instance(thing, address_prices()),
             error_kind=_error_kind,
+            said=_said,
             again=lambda thing: _thing(client.servers.get_by_id(thing.raw.id)),
             pause_s=pause_s,
         )
@@ -207,3 +208,9 @@ def _error_kind(error: Exception) -> ErrorKind:
     if is_about_the_offer(NAME, code, str(error)):
         return ErrorKind.NO_CAPACITY
     return _ERROR_KINDS.get(code, ErrorKind.FINAL)
+
+
+def _said(error: Exception) -> str:
+    """hcloud says nothing but the status of an answer that is no JSON."""
+    code = getattr(error, "code", "")
+    return f"HTTP {code} without an answer of its API" if isinstance(code, int) else str(error)

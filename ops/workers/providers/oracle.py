@@ -5,18 +5,27 @@ and memory. A shape whose parts are not known here, or not in the list, is not o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from ops.config.table import Values
 from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
+from ops.workers.providers.cloud import (
+    Cloud,
+    ErrorKind,
+    Kind,
+    Resource,
+    Supply,
+    kind_of_status,
+    priced,
+    provider_from,
+)
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "oracle"
-PRICES_URL = "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/?currencyCode=EUR"
 IMAGE = ("Canonical Ubuntu", "24.04")
 
 # Part numbers of an OCPU (two vCPU) and of a GB of memory, each an hour: https://www.oracle.com/cloud/price-list/
@@ -53,51 +62,36 @@ _OF_CODE = {
 
 
 @dataclass(frozen=True)
-class Account:
-    """Who asks, and where machines go; `tax` is the share that comes on top of Oracle's prices."""
-
-    user: str
-    tenancy: str
-    fingerprint: str
-    region: str
-    key: str = field(repr=False)
-    compartment_id: str
-    subnet_id: str
-    api_url: str | None = None
-    prices_url: str = PRICES_URL
-    tax: float = 0.2
-
-
-@dataclass(frozen=True)
 class _Apis:
     compute: Any
     network: Any
     identity: Any
 
 
-def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
+def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
     """Oracle, asked with an API signing key; `pause_s` is the first pause between two tries."""
-    apis = _apis(account)
-    prices = cache(partial(_prices, account))
-    domains = cache(partial(_domains, apis, account))
+    apis = _apis(values)
+    tax = values["MATERIA_WORKER_TAX_PERCENT"] / 100
+    prices = cache(lambda: priced("Oracle's price list", values["OCI_PRICES_URL"], partial(_prices, tax)))
+    domains = cache(partial(_domains, apis, values))
     return provider_from(
         Cloud(
             name=NAME,
             title="Oracle",
             credentials="OCI_CLI_USER, OCI_CLI_TENANCY, OCI_CLI_FINGERPRINT and OCI_CLI_KEY_CONTENT",
             user="root",
-            servers=_servers(apis, account),
+            servers=_servers(apis, values),
             supplies=(
                 Supply(
-                    _groups(apis, account),
-                    make=partial(_make_group, apis, account),
+                    _groups(apis, values),
+                    make=partial(_make_group, apis, values),
                     complete=partial(_complete_group, apis),
                 ),
             ),
             remnants=(),
-            offers=lambda: tuple(each for domain in domains() for each in _offers(apis, account, domain, prices())),
-            create=partial(_create, apis, account),
-            instance=lambda thing: _instance(apis, account, thing, prices()),
+            offers=lambda: tuple(each for domain in domains() for each in _offers(apis, values, domain, prices())),
+            create=partial(_create, apis, values),
+            instance=lambda thing: _instance(apis, values, thing, prices()),
             error_kind=_error_kind,
             said=_said,
             again=lambda thing: _thing(apis.compute.get_instance(thing.id).data),
@@ -107,18 +101,18 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
     )
 
 
-def _apis(account: Account) -> _Apis:
+def _apis(values: Values) -> _Apis:
     from oci.circuit_breaker import NoCircuitBreakerStrategy
     from oci.core import ComputeClient, VirtualNetworkClient
     from oci.identity import IdentityClient
     from oci.retry import NoneRetryStrategy
 
     config = {
-        "user": account.user,
-        "tenancy": account.tenancy,
-        "fingerprint": account.fingerprint,
-        "region": account.region,
-        "key_content": account.key,
+        "user": values["OCI_CLI_USER"],
+        "tenancy": values["OCI_CLI_TENANCY"],
+        "fingerprint": values["OCI_CLI_FINGERPRINT"],
+        "region": values["OCI_CLI_REGION"],
+        "key_content": values["OCI_CLI_KEY_CONTENT"],
     }
     given: dict[str, Any] = {
         "timeout": _REQUEST_TIMEOUT_S,
@@ -126,8 +120,8 @@ def _apis(account: Account) -> _Apis:
         "retry_strategy": NoneRetryStrategy(),
         "circuit_breaker_strategy": NoCircuitBreakerStrategy(),
     }
-    if account.api_url:
-        given["service_endpoint"] = account.api_url
+    if values["OCI_API_URL"]:
+        given["service_endpoint"] = values["OCI_API_URL"]
     return _Apis(ComputeClient(config, **given), VirtualNetworkClient(config, **given), IdentityClient(config, **given))
 
 
@@ -143,9 +137,9 @@ def _listed(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[Any]
     return found
 
 
-def _servers(apis: _Apis, account: Account) -> Kind:
+def _servers(apis: _Apis, values: Values) -> Kind:
     def found(**filters: Any) -> Iterator[Resource]:
-        for each in _listed(apis.compute.list_instances, account.compartment_id, **filters):
+        for each in _listed(apis.compute.list_instances, values["OCI_COMPARTMENT_ID"], **filters):
             # What is terminated is still listed for hours.
             if each.lifecycle_state != "TERMINATED":
                 yield _thing(each)
@@ -153,7 +147,7 @@ def _servers(apis: _Apis, account: Account) -> Kind:
     return Kind(
         what="server",
         named=lambda name: found(display_name=name),
-        ours=lambda: [each for each in found() if each.labels is not None],
+        ours=found,
         delete=partial(_terminate, apis),
         is_there=lambda thing: apis.compute.get_instance(thing.id).data.lifecycle_state != "TERMINATED",
     )
@@ -171,9 +165,11 @@ def _thing(instance: Any) -> Resource:
     return Resource(instance.id, instance.display_name, Labels.read(tags), instance, is_leaving=is_leaving)
 
 
-def _groups(apis: _Apis, account: Account) -> Kind:
+def _groups(apis: _Apis, values: Values) -> Kind:
     def found(**filters: Any) -> Iterator[Resource]:
-        listed = _listed(apis.network.list_network_security_groups, compartment_id=account.compartment_id, **filters)
+        listed = _listed(
+            apis.network.list_network_security_groups, compartment_id=values["OCI_COMPARTMENT_ID"], **filters
+        )
         for each in listed:
             if each.lifecycle_state != "TERMINATED":
                 yield Resource(each.id, each.display_name, Labels.read(each.freeform_tags or {}), each)
@@ -184,35 +180,26 @@ def _groups(apis: _Apis, account: Account) -> Kind:
     return Kind(
         what="firewall",
         named=lambda name: found(display_name=name),
-        ours=lambda: [each for each in found() if each.labels is not None],
+        ours=found,
         delete=lambda thing: apis.network.delete_network_security_group(thing.id),
         is_there=is_there,
     )
 
 
-def _prices(account: Account) -> Mapping[str, float]:
-    """EUR of each part for its unit, pay as you go, with tax; raises WorkerError without them."""
-    import httpx
-
-    try:
-        answer = httpx.get(account.prices_url, timeout=_REQUEST_TIMEOUT_S[1], follow_redirects=True)
-        found = {}
-        for item in answer.raise_for_status().json()["items"]:
-            values = [
-                price["value"]
-                for localised in item["currencyCodeLocalizations"]
-                if localised["currencyCode"] == "EUR"
-                for price in localised["prices"]
-                if price["model"] == "PAY_AS_YOU_GO"
-            ]
-            if values:
-                # The first of several is what is free of charge; the caps do not count on that.
-                found[item["partNumber"]] = max(values) * (1 + account.tax)
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise WorkerError(
-            f"Oracle's price list does not say what machines cost ({type(error).__name__}: {error}), so none is asked "
-            "for; try again later"
-        ) from error
+def _prices(tax: float, listed: Any) -> Mapping[str, float]:
+    """EUR of each part for its unit, pay as you go, with tax; raises WorkerError without a disk's."""
+    found: dict[str, float] = {}
+    for item in listed["items"]:
+        values = [
+            price["value"]
+            for localised in item["currencyCodeLocalizations"]
+            if localised["currencyCode"] == "EUR"
+            for price in localised["prices"]
+            if price["model"] == "PAY_AS_YOU_GO"
+        ]
+        if values:
+            # The first of several is what is free of charge; the caps do not count on that.
+            found[item["partNumber"]] = max(values) * (1 + tax)
     if missing := [part for part in _DISK_PARTS if part not in found]:
         raise WorkerError(f"Oracle's price list lacks {' and '.join(missing)}, a disk's parts; so none is asked for")
     return found
@@ -227,14 +214,14 @@ def _eur_per_hour(shape: str, ocpus: float, memory_gb: float, prices: Mapping[st
     return round(ocpus * prices[parts[0]] + memory_gb * prices[parts[1]] + of_disk, 6)
 
 
-def _domains(apis: _Apis, account: Account) -> tuple[str, ...]:
-    return tuple(each.name for each in _listed(apis.identity.list_availability_domains, account.tenancy))
+def _domains(apis: _Apis, values: Values) -> tuple[str, ...]:
+    return tuple(each.name for each in _listed(apis.identity.list_availability_domains, values["OCI_CLI_TENANCY"]))
 
 
-def _offers(apis: _Apis, account: Account, domain: str, prices: Mapping[str, float]) -> Iterator[Offer]:
-    shapes = _listed(apis.compute.list_shapes, account.compartment_id, availability_domain=domain)
+def _offers(apis: _Apis, values: Values, domain: str, prices: Mapping[str, float]) -> Iterator[Offer]:
+    shapes = _listed(apis.compute.list_shapes, values["OCI_COMPARTMENT_ID"], availability_domain=domain)
     names = sorted({each.shape for each in shapes} & SHAPES.keys())
-    out_of_stock = _out_of_stock(apis, account, domain, names)
+    out_of_stock = _out_of_stock(apis, values, domain, names)
     for name in names:
         for ocpus, memory_gb in SIZES:
             eur_per_hour = _eur_per_hour(name, ocpus, memory_gb, prices)
@@ -249,7 +236,7 @@ def _offers(apis: _Apis, account: Account, domain: str, prices: Mapping[str, flo
                 )
 
 
-def _out_of_stock(apis: _Apis, account: Account, domain: str, names: list[str]) -> set[tuple[str, float]]:
+def _out_of_stock(apis: _Apis, values: Values, domain: str, names: list[str]) -> set[tuple[str, float]]:
     """What Oracle says it has no room for; nothing where we may not ask."""
     from oci.core import models
 
@@ -264,7 +251,7 @@ def _out_of_stock(apis: _Apis, account: Account, domain: str, names: list[str]) 
     if not wanted:
         return set()
     details = models.CreateComputeCapacityReportDetails(
-        compartment_id=account.tenancy, availability_domain=domain, shape_availabilities=wanted
+        compartment_id=values["OCI_CLI_TENANCY"], availability_domain=domain, shape_availabilities=wanted
     )
     try:
         report = apis.compute.create_compute_capacity_report(details).data
@@ -280,7 +267,7 @@ def _out_of_stock(apis: _Apis, account: Account, domain: str, names: list[str]) 
     }
 
 
-def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
+def _create(apis: _Apis, values: Values, order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
     import base64
     import hashlib
 
@@ -291,17 +278,17 @@ def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies:
     labels = order.labels.as_labels()
     details = models.LaunchInstanceDetails(
         availability_domain=offer.location,
-        compartment_id=account.compartment_id,
+        compartment_id=values["OCI_COMPARTMENT_ID"],
         display_name=order.name,
         shape=shape,
         shape_config=models.LaunchInstanceShapeConfigDetails(ocpus=ocpus, memory_in_gbs=memory_gb),
         source_details=models.InstanceSourceViaImageDetails(
-            image_id=_image(apis, account, shape),
+            image_id=_image(apis, values, shape),
             boot_volume_size_in_gbs=DISK_GB,
             boot_volume_vpus_per_gb=DISK_PERFORMANCE_UNITS,
         ),
         create_vnic_details=models.CreateVnicDetails(
-            subnet_id=account.subnet_id, assign_public_ip=True, nsg_ids=[supplies["firewall"].id]
+            subnet_id=values["OCI_SUBNET_ID"], assign_public_ip=True, nsg_ids=[supplies["firewall"].id]
         ),
         metadata={
             "ssh_authorized_keys": order.public_key,
@@ -326,10 +313,10 @@ def _parts_of(offered: str) -> tuple[str, float, float]:
     return shape, float(ocpus), float(memory_gb)
 
 
-def _image(apis: _Apis, account: Account, shape: str) -> str:
+def _image(apis: _Apis, values: Values, shape: str) -> str:
     system, version = IMAGE
     found: Iterable[Any] = apis.compute.list_images(
-        account.compartment_id,
+        values["OCI_COMPARTMENT_ID"],
         operating_system=system,
         operating_system_version=version,
         shape=shape,
@@ -343,13 +330,13 @@ def _image(apis: _Apis, account: Account, shape: str) -> str:
     raise NoCapacityError(f"there is no image of {system} {version} for {shape}")
 
 
-def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Resource:
+def _make_group(apis: _Apis, values: Values, order: Order, offer: Offer) -> Resource:
     """Lets nothing in until it has its rules."""
     from oci.core import models
 
     details = models.CreateNetworkSecurityGroupDetails(
-        compartment_id=account.compartment_id,
-        vcn_id=apis.network.get_subnet(account.subnet_id).data.vcn_id,
+        compartment_id=values["OCI_COMPARTMENT_ID"],
+        vcn_id=apis.network.get_subnet(values["OCI_SUBNET_ID"]).data.vcn_id,
         display_name=order.name,
         freeform_tags=order.labels.as_labels(),
     )
@@ -378,7 +365,7 @@ def _complete_group(apis: _Apis, thing: Resource, order: Order) -> None:
         apis.network.add_network_security_group_security_rules(thing.id, details)
 
 
-def _instance(apis: _Apis, account: Account, thing: Resource, prices: Mapping[str, float]) -> Instance:
+def _instance(apis: _Apis, values: Values, thing: Resource, prices: Mapping[str, float]) -> Instance:
     assert thing.labels is not None
     found = thing.raw
     ocpus, memory_gb = found.shape_config.ocpus, found.shape_config.memory_in_gbs
@@ -393,7 +380,7 @@ def _instance(apis: _Apis, account: Account, thing: Resource, prices: Mapping[st
         provider=NAME,
         type=f"{found.shape}:{ocpus:g}x{memory_gb:g}",
         location=found.availability_domain,
-        ip=_address(apis, account, thing) if found.lifecycle_state == "RUNNING" else None,
+        ip=_address(apis, values, thing) if found.lifecycle_state == "RUNNING" else None,
         created_at=found.time_created,
         labels=thing.labels,
         eur_per_hour=eur_per_hour,
@@ -401,8 +388,8 @@ def _instance(apis: _Apis, account: Account, thing: Resource, prices: Mapping[st
     )
 
 
-def _address(apis: _Apis, account: Account, thing: Resource) -> str | None:
-    attached = apis.compute.list_vnic_attachments(account.compartment_id, instance_id=thing.id).data
+def _address(apis: _Apis, values: Values, thing: Resource) -> str | None:
+    attached = apis.compute.list_vnic_attachments(values["OCI_COMPARTMENT_ID"], instance_id=thing.id).data
     for each in attached:
         if each.lifecycle_state == "ATTACHED":
             address = apis.network.get_vnic(each.vnic_id).data.public_ip
@@ -423,9 +410,7 @@ def _error_kind(error: Exception) -> ErrorKind:
         return ErrorKind.NO_CAPACITY
     if error.code in _OF_CODE:
         return _OF_CODE[error.code]
-    if error.status >= 500 or error.status == 429:
-        return ErrorKind.PASSING
-    return {401: ErrorKind.REFUSED, 404: ErrorKind.GONE, 409: ErrorKind.BUSY}.get(error.status, ErrorKind.FINAL)
+    return kind_of_status(error.status)
 
 
 def _said(error: Exception) -> str:

@@ -4,19 +4,26 @@ OpenStack knows no prices: those come from OVH's public catalogue. A flavour tha
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
+from ops.config.table import Values
 from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
+from ops.workers.providers.cloud import (
+    Cloud,
+    ErrorKind,
+    Kind,
+    Resource,
+    Supply,
+    kind_of_status,
+    priced,
+    provider_from,
+)
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "ovh"
-AUTH_URL = "https://auth.cloud.ovh.net/v3"
-CATALOGUE_URL = "https://eu.api.ovh.com/v1/order/catalog/public/cloud?ovhSubsidiary=FR"
 IMAGE = "Debian 12"
 NETWORK = "Ext-Net"
 """OVH's public network: a machine on it has an IPv4 address that is in its price."""
@@ -24,34 +31,13 @@ NETWORK = "Ext-Net"
 _REQUEST_TIMEOUT_S = 30.0
 _LEAST_DISK_GB = 20
 _PRICE_UNIT = 1e-8
-_OF_STATUS = {
-    401: ErrorKind.REFUSED,
-    403: ErrorKind.REFUSED,
-    404: ErrorKind.GONE,
-    408: ErrorKind.PASSING,
-    409: ErrorKind.BUSY,
-    413: ErrorKind.PASSING,
-    429: ErrorKind.PASSING,
-}
 
 
-@dataclass(frozen=True)
-class Account:
-    """Who asks, in which project and regions; `tax` is the share that comes on top of OVH's prices."""
-
-    username: str
-    password: str = field(repr=False)
-    project_id: str
-    regions: tuple[str, ...]
-    auth_url: str = AUTH_URL
-    catalogue_url: str = CATALOGUE_URL
-    tax: float = 0.2
-
-
-def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
+def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
     """OVH, asked as an OpenStack user; `pause_s` is the first pause between two tries."""
-    regions = {region: _connection(account, region) for region in account.regions}
-    prices = cache(partial(_prices, account))
+    regions = {region: _connection(values, region) for region in values["OS_REGION_NAME"]}
+    tax = values["MATERIA_WORKER_TAX_PERCENT"] / 100
+    prices = cache(lambda: priced("OVH's catalogue", values["OVH_PRICES_URL"], partial(_prices, tax)))
     return provider_from(
         Cloud(
             name=NAME,
@@ -81,7 +67,7 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
     )
 
 
-def _connection(account: Account, region: str) -> Any:
+def _connection(values: Values, region: str) -> Any:
     import openstack
 
     return openstack.connect(
@@ -89,10 +75,10 @@ def _connection(account: Account, region: str) -> Any:
         load_envvars=False,
         auth_type="v3password",
         auth={
-            "auth_url": account.auth_url,
-            "username": account.username,
-            "password": account.password,
-            "project_id": account.project_id,
+            "auth_url": values["OS_AUTH_URL"],
+            "username": values["OS_USERNAME"],
+            "password": values["OS_PASSWORD"],
+            "project_id": values["OS_TENANT_ID"],
             "user_domain_name": "Default",
         },
         region_name=region,
@@ -109,8 +95,8 @@ def _servers(regions: Mapping[str, Any]) -> Kind:
 
     return Kind(
         what="server",
-        named=lambda name: [each for each in found() if each.name == name],
-        ours=lambda: [each for each in found() if each.labels is not None],
+        named=lambda name: found(),
+        ours=found,
         delete=lambda thing: regions[thing.place].compute.delete_server(thing.id, ignore_missing=False),
         is_there=lambda thing: regions[thing.place].compute.get_server(thing.id).status not in _GONE,
     )
@@ -129,8 +115,8 @@ def _groups(regions: Mapping[str, Any]) -> Kind:
 
     return Kind(
         what="firewall",
-        named=lambda name: [each for each in found() if each.name == name],
-        ours=lambda: [each for each in found() if each.labels is not None],
+        named=lambda name: found(),
+        ours=found,
         delete=delete,
         is_there=lambda thing: bool(regions[thing.place].network.get_security_group(thing.id)),
     )
@@ -147,31 +133,20 @@ def _group(region: str, group: Any) -> Resource:
     return Resource(group.id, group.name, Labels.read(labels), group, region)
 
 
-def _prices(account: Account) -> Mapping[str, float]:
-    """EUR an hour of each flavour, with tax; where regions differ, the dearest. Raises WorkerError without them."""
-    import httpx
-
-    try:
-        answer = httpx.get(account.catalogue_url, timeout=_REQUEST_TIMEOUT_S, follow_redirects=True)
-        catalogue = answer.raise_for_status().json()
-        currency, addons = catalogue["locale"]["currencyCode"], catalogue["addons"]
-        found: dict[str, float] = {}
-        for addon in addons:
-            flavour, mark, _ = addon["planCode"].partition(".consumption")
-            hourly = [
-                price["price"] * _PRICE_UNIT * (1 + account.tax)
-                for price in addon["pricings"]
-                if "consumption" in price["capacities"]
-            ]
-            if mark and hourly:
-                found[flavour] = round(max(found.get(flavour, 0.0), *hourly), 6)
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise WorkerError(
-            f"OVH's catalogue does not say what machines cost ({type(error).__name__}: {error}), so none is asked "
-            "for; try again later"
-        ) from error
-    if currency != "EUR":
+def _prices(tax: float, catalogue: Any) -> Mapping[str, float]:
+    """EUR an hour of each flavour, with tax; where regions differ, the dearest."""
+    if (currency := catalogue["locale"]["currencyCode"]) != "EUR":
         raise WorkerError(f"OVH's catalogue is in {currency}, and the caps are in EUR; ask a subsidiary with EUR")
+    found: dict[str, float] = {}
+    for addon in catalogue["addons"]:
+        flavour, mark, _ = addon["planCode"].partition(".consumption")
+        hourly = [
+            price["price"] * _PRICE_UNIT * (1 + tax)
+            for price in addon["pricings"]
+            if "consumption" in price["capacities"]
+        ]
+        if mark and hourly:
+            found[flavour] = round(max(found.get(flavour, 0.0), *hourly), 6)
     return found
 
 
@@ -282,7 +257,7 @@ def _error_kind(error: Exception) -> ErrorKind:
             return ErrorKind.NO_CAPACITY
         if status == 409 and "exists" in str(error).lower():
             return ErrorKind.TAKEN
-        return ErrorKind.PASSING if status >= 500 else _OF_STATUS.get(status, ErrorKind.FINAL)
+        return kind_of_status(status)
     passing = (
         keystone.ConnectFailure,
         keystone.ConnectTimeout,

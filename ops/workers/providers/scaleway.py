@@ -5,21 +5,20 @@ tags before the machine first runs, and again before the machine is destroyed, s
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
+from ops.config.table import Values
 from ops.workers.errors import NoCapacityError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, kind_of_status, provider_from
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "scaleway"
-API_URL = "https://api.scaleway.com"
 IMAGE = "debian_bookworm"
-ZONES = ("fr-par-1", "fr-par-2", "nl-ams-1", "nl-ams-2", "nl-ams-3", "pl-waw-1", "pl-waw-2", "pl-waw-3")
 
 DISK_BYTES = 40_000_000_000
 # Not in the API that prices the machines. As Scaleway's price list said in November 2025, EUR without tax:
@@ -40,25 +39,6 @@ _ERROR_KINDS = {
     "invalid_auth": ErrorKind.REFUSED,
     "permissions_denied": ErrorKind.REFUSED,
 }
-_OF_STATUS = {
-    401: ErrorKind.REFUSED,
-    403: ErrorKind.REFUSED,
-    404: ErrorKind.GONE,
-    409: ErrorKind.BUSY,
-    429: ErrorKind.PASSING,
-}
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who asks, in which project and zones; `tax` is the share that comes on top of Scaleway's prices."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    project_id: str
-    zones: tuple[str, ...] = ZONES
-    api_url: str = API_URL
-    tax: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -68,14 +48,14 @@ class _Apis:
     images: Any
 
 
-def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
+def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
     """Scaleway, asked with an API key; `pause_s` is the first pause between two tries."""
-    apis = _apis(account)
+    apis = _apis(values)
     types = cache(partial(_types, apis))
     firewalls = Kind(
         what="firewall",
-        named=lambda name: [each for each in _groups(apis, account, name=name) if each.name == name],
-        ours=lambda: _groups(apis, account, tags=[SELECTOR]),
+        named=lambda name: _groups(apis, values, name=name),
+        ours=lambda: _groups(apis, values, tags=[SELECTOR]),
         delete=lambda thing: apis.instances.delete_security_group(zone=thing.place, security_group_id=thing.id),
         is_there=lambda thing: bool(
             apis.instances.get_security_group(zone=thing.place, security_group_id=thing.id).security_group
@@ -87,19 +67,21 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
             title="Scaleway",
             credentials="SCW_ACCESS_KEY, SCW_SECRET_KEY and SCW_DEFAULT_PROJECT_ID",
             user="root",
-            servers=_servers(apis, account),
+            servers=_servers(apis, values),
             supplies=(
                 Supply(
                     firewalls,
-                    make=partial(_make_group, apis, account),
+                    make=partial(_make_group, apis, values),
                     complete=partial(_set_rules, apis),
                     place=lambda offer: offer.location,
                 ),
             ),
-            remnants=(_disks(apis, account),),
-            offers=lambda: tuple(each for zone in account.zones for each in _offers(apis, account, types(zone), zone)),
-            create=partial(_create, apis, account),
-            instance=lambda thing: _instance(thing, account, types(thing.place)),
+            remnants=(_disks(apis, values),),
+            offers=lambda: tuple(
+                each for zone in values["SCW_ZONES"] for each in _offers(apis, values, types(zone), zone)
+            ),
+            create=partial(_create, apis, values),
+            instance=lambda thing: _instance(thing, values, types(thing.place)),
             error_kind=_error_kind,
             start=partial(_start, apis),
             again=lambda thing: _server(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
@@ -108,7 +90,7 @@ def provider(account: Account, *, pause_s: float = 1.0) -> Provider:
     )
 
 
-def _apis(account: Account) -> _Apis:
+def _apis(values: Values) -> _Apis:
     import requests
     import scaleway_core.api
     from scaleway import Client
@@ -120,46 +102,49 @@ def _apis(account: Account) -> _Apis:
     bounded = SimpleNamespace(request=partial(requests.request, timeout=_REQUEST_TIMEOUT_S))
     vars(scaleway_core.api)["requests"] = bounded
     client = Client(
-        access_key=account.access_key,
-        secret_key=account.secret_key,
-        api_url=account.api_url,
-        default_project_id=account.project_id,
+        access_key=values["SCW_ACCESS_KEY"],
+        secret_key=values["SCW_SECRET_KEY"],
+        api_url=values["SCW_API_URL"].rstrip("/"),
+        default_project_id=values["SCW_DEFAULT_PROJECT_ID"],
         user_agent="materia",
     )
     return _Apis(InstanceUtilsV1API(client), BlockV1API(client), MarketplaceV2API(client))
 
 
-def _servers(apis: _Apis, account: Account) -> Kind:
+def _servers(apis: _Apis, values: Values) -> Kind:
     def found(**filters: Any) -> Iterable[Resource]:
-        for zone in account.zones:
-            listed = partial(apis.instances.list_servers, zone=zone, project=account.project_id, **filters)
+        for zone in values["SCW_ZONES"]:
+            listed = partial(
+                apis.instances.list_servers, zone=zone, project=values["SCW_DEFAULT_PROJECT_ID"], **filters
+            )
             yield from map(_server, _all(lambda page, ask=listed: ask(page=page, per_page=_PAGE).servers))
 
     return Kind(
         what="server",
-        # The API finds every name that begins so.
-        named=lambda name: [each for each in found(name=name) if each.name == name],
+        named=lambda name: found(name=name),
         ours=lambda: found(tags=[SELECTOR]),
         delete=partial(_delete_server, apis),
         is_there=lambda thing: bool(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
     )
 
 
-def _groups(apis: _Apis, account: Account, **filters: Any) -> Iterator[Resource]:
-    for zone in account.zones:
-        listed = partial(apis.instances.list_security_groups, zone=zone, project=account.project_id, **filters)
+def _groups(apis: _Apis, values: Values, **filters: Any) -> Iterator[Resource]:
+    for zone in values["SCW_ZONES"]:
+        listed = partial(
+            apis.instances.list_security_groups, zone=zone, project=values["SCW_DEFAULT_PROJECT_ID"], **filters
+        )
         for each in _all(lambda page, ask=listed: ask(page=page, per_page=_PAGE).security_groups):
             yield Resource(each.id, each.name, _labels(each.tags), each, place=zone)
 
 
-def _disks(apis: _Apis, account: Account) -> Kind:
+def _disks(apis: _Apis, values: Values) -> Kind:
     def found(**filters: Any) -> Iterable[Resource]:
-        for zone in account.zones:
+        for zone in values["SCW_ZONES"]:
             listed = partial(
                 apis.blocks.list_volumes,
                 include_deleted=False,
                 zone=zone,
-                project_id=account.project_id,
+                project_id=values["SCW_DEFAULT_PROJECT_ID"],
                 **filters,
             )
             for each in _all(lambda page, ask=listed: ask(page=page, page_size=_PAGE).volumes):
@@ -168,7 +153,7 @@ def _disks(apis: _Apis, account: Account) -> Kind:
     return Kind(
         what="disk",
         # Without our tags it is a machine's that has none yet, and not the disk that is looked for.
-        named=lambda name: [each for each in found(name=name) if each.name == name and each.labels is not None],
+        named=lambda name: (each for each in found(name=name) if each.labels is not None),
         ours=lambda: found(tags=[SELECTOR]),
         delete=lambda thing: apis.blocks.delete_volume(zone=thing.place, volume_id=thing.id),
         is_there=lambda thing: bool(apis.blocks.get_volume(zone=thing.place, volume_id=thing.id)),
@@ -197,25 +182,16 @@ def _server(found: Any) -> Resource:
 
 
 def _types(apis: _Apis, zone: str) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
-    for page in range(1, _MOST_PAGES + 1):
-        listed = apis.instances.list_servers_types(zone=zone, page=page, per_page=_PAGE).servers
-        found |= listed
-        if len(listed) < _PAGE:
-            break
-    return found
+    listed = partial(apis.instances.list_servers_types, zone=zone, per_page=_PAGE)
+    return dict(_all(lambda page: listed(page=page).servers.items()))
 
 
-def _offers(apis: _Apis, account: Account, types: Mapping[str, Any], zone: str) -> Iterator[Offer]:
+def _offers(apis: _Apis, values: Values, types: Mapping[str, Any], zone: str) -> Iterator[Offer]:
     """Every x86 type of the zone that takes a disk of block storage and is not being withdrawn."""
     from scaleway.instance.v1 import Arch, ServerTypesAvailability
 
-    available: dict[str, Any] = {}
-    for page in range(1, _MOST_PAGES + 1):
-        listed = apis.instances.get_server_types_availability(zone=zone, page=page, per_page=_PAGE).servers
-        available |= listed
-        if len(listed) < _PAGE:
-            break
+    listed = partial(apis.instances.get_server_types_availability, zone=zone, per_page=_PAGE)
+    available = dict(_all(lambda page: listed(page=page).servers.items()))
     for name, kind in types.items():
         has_disk = kind.capabilities is not None and kind.capabilities.block_storage
         if kind.arch == Arch.X86_64 and not kind.end_of_service and has_disk:
@@ -225,9 +201,13 @@ def _offers(apis: _Apis, account: Account, types: Mapping[str, Any], zone: str) 
                 location=zone,
                 cores=kind.ncpus,
                 memory_gb=round(kind.ram / 2**30, 1),
-                eur_per_hour=_eur_per_hour(kind, account.tax),
+                eur_per_hour=_eur_per_hour(kind, _tax(values)),
                 available=said is None or said.availability != ServerTypesAvailability.SHORTAGE,
             )
+
+
+def _tax(values: Values) -> float:
+    return float(values["MATERIA_WORKER_TAX_PERCENT"]) / 100
 
 
 def _eur_per_hour(kind: Any, tax: float) -> float:
@@ -236,7 +216,7 @@ def _eur_per_hour(kind: Any, tax: float) -> float:
     return round((kind.hourly_price + disk + ADDRESS_EUR_PER_HOUR) * (1 + tax), 6)
 
 
-def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
+def _create(apis: _Apis, values: Values, order: Order, offer: Offer, supplies: Mapping[str, Resource]) -> Resource:
     from scaleway.instance.v1 import VolumeServerTemplate, VolumeVolumeType
 
     disk = VolumeServerTemplate(volume_type=VolumeVolumeType.SBS_VOLUME, boot=True, name=order.name, size=DISK_BYTES)
@@ -249,7 +229,7 @@ def _create(apis: _Apis, account: Account, order: Order, offer: Offer, supplies:
         # Such an address goes with its machine.
         dynamic_ip_required=True,
         security_group=supplies["firewall"].id,
-        project=account.project_id,
+        project=values["SCW_DEFAULT_PROJECT_ID"],
         tags=_tags(order.labels),
     )
     return _server(made.server)
@@ -299,7 +279,7 @@ def _tag_disks(apis: _Apis, thing: Resource) -> None:
             apis.blocks.update_volume(zone=thing.place, volume_id=disk.id, name=thing.name, tags=_tags(thing.labels))
 
 
-def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Resource:
+def _make_group(apis: _Apis, values: Values, order: Order, offer: Offer) -> Resource:
     """Lets nothing in until it has its rules."""
     from scaleway.instance.v1 import SecurityGroupPolicy
 
@@ -307,7 +287,7 @@ def _make_group(apis: _Apis, account: Account, order: Order, offer: Offer) -> Re
         zone=offer.location,
         name=order.name,
         description="SSH to one worker",
-        project=account.project_id,
+        project=values["SCW_DEFAULT_PROJECT_ID"],
         tags=_tags(order.labels),
         stateful=True,
         inbound_default_policy=SecurityGroupPolicy.DROP,
@@ -339,13 +319,13 @@ def _set_rules(apis: _Apis, thing: Resource, order: Order) -> None:
     apis.instances.set_security_group_rules(zone=thing.place, security_group_id=thing.id, rules=rules)
 
 
-def _instance(thing: Resource, account: Account, types: Mapping[str, Any]) -> Instance:
+def _instance(thing: Resource, values: Values, types: Mapping[str, Any]) -> Instance:
     assert thing.labels is not None
     server = thing.raw
     kind = types.get(server.commercial_type)
     addresses = [each.address for each in server.public_ips if str(each.family) == "inet"]
     # A type that is offered no more is taken for the dearest: the caps may be too careful, never too trusting.
-    dearest = max((_eur_per_hour(each, account.tax) for each in types.values()), default=0.0)
+    dearest = max((_eur_per_hour(each, _tax(values)) for each in types.values()), default=0.0)
     return Instance(
         id=thing.id,
         name=thing.name,
@@ -355,7 +335,7 @@ def _instance(thing: Resource, account: Account, types: Mapping[str, Any]) -> In
         ip=addresses[0] if addresses else None,
         created_at=server.creation_date,
         labels=thing.labels,
-        eur_per_hour=_eur_per_hour(kind, account.tax) if kind else dearest,
+        eur_per_hour=_eur_per_hour(kind, _tax(values)) if kind else dearest,
         status=str(server.state),
     )
 
@@ -375,4 +355,4 @@ def _error_kind(error: Exception) -> ErrorKind:
         return ErrorKind.NO_CAPACITY
     if kind in _ERROR_KINDS:
         return _ERROR_KINDS[kind]
-    return ErrorKind.PASSING if status >= 500 else _OF_STATUS.get(status, ErrorKind.FINAL)
+    return kind_of_status(status)

@@ -23,7 +23,6 @@ from ops.workers.provider import Provider
 from ops.workers.providers import hetzner
 from ops.workers.settings import WorkerSettings
 from tests.ops.supervisor.host import QUIET_GIT, SCRIPT
-from tests.support.fake_hetzner import TOKEN
 from tests.support.needs import require_tool
 from tests.support.worker_world import WorkerWorld
 
@@ -96,7 +95,7 @@ def lives(plan: Plan) -> Iterator[threading.Event]:
 
 
 def provider(world: WorkerWorld) -> Provider:
-    return hetzner.provider(TOKEN, world.hetzner.url, pause_s=0.01)
+    return hetzner.provider(world.hetzner.values(), pause_s=0.01)
 
 
 def test_it_is_made_and_bootstrapped_once_and_only_looked_at_afterwards(world, plan, lives) -> None:

@@ -15,7 +15,7 @@ from ops.workers.code import committed_code
 from ops.workers.labels import Labels
 from ops.workers.provider import Offer, Order, Provider
 from ops.workers.providers import hetzner as module
-from tests.support.fake_hetzner import TOKEN, FakeHetzner
+from tests.support.fake_hetzner import FakeHetzner
 from tests.support.faulty_archive import FaultyArchive
 from tests.support.needs import require_tool
 from tests.support.object_server import BUCKET, WRITER, ObjectServer
@@ -34,7 +34,7 @@ def fake() -> Iterator[FakeHetzner]:
 
 @pytest.fixture
 def hetzner(fake: FakeHetzner) -> Provider:
-    return module.provider(TOKEN, fake.url, pause_s=PAUSE_S)
+    return module.provider(fake.values(), pause_s=PAUSE_S)
 
 
 def an_order(name: str = "materia-box-abc123-extract", host_key: str = "k1", run_id: int | None = 7) -> Order:

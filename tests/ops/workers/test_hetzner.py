@@ -102,7 +102,7 @@ def test_no_capacity_is_told_apart(fake: FakeHetzner, hetzner: Provider):
 
 def test_a_wrong_token_is_said_at_once(fake: FakeHetzner):
     with pytest.raises(WorkerError, match="HETZNER_TOKEN"):
-        module.provider("wrong", fake.url, pause_s=PAUSE_S).list_instances()
+        module.provider(fake.values("wrong"), pause_s=PAUSE_S).list_instances()
     assert len(fake.requests) == 1
     assert TOKEN not in str(fake.requests)
 

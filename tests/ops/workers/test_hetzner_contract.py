@@ -87,7 +87,7 @@ def test_an_answer_that_breaks_the_contract_is_noticed(resource: str, field: str
     with FakeHetzner() as spoiled:
         original = getattr(spoiled, resource)
         setattr(spoiled, resource, lambda name: {**original(name), field: value})
-        module.provider(TOKEN, spoiled.url, pause_s=PAUSE_S).offers()
+        module.provider(spoiled.values(), pause_s=PAUSE_S).offers()
         assert [each.split(":")[0] for each in spoiled.violations] == ["GET /server_types -> 200"]
         assert field in spoiled.violations[0]
 
@@ -137,7 +137,7 @@ def live_through_everything(fake: FakeHetzner, hetzner: Provider) -> None:
         with pytest.raises(hcloud.APIException):
             client.servers.get_all()
     with pytest.raises(WorkerError):
-        module.provider("wrong", fake.url, pause_s=PAUSE_S).list_instances()
+        module.provider(fake.values("wrong"), pause_s=PAUSE_S).list_instances()
 
 
 def contract_fields(table: type[contract.Table]) -> dict[str, bool]:

@@ -42,7 +42,7 @@ def host_key() -> KeyPair:
 def hiring(fake: FakeHetzner, tmp_path: Path) -> Hiring:
     def make(**environ: str) -> Hire:
         workers = WorkerSettings.from_environ({"HETZNER_TOKEN": TOKEN, **environ})
-        provider = module.provider(TOKEN, fake.url, pause_s=PAUSE_S)
+        provider = module.provider(fake.values(), pause_s=PAUSE_S)
         return Hire(provider, workers, OWNER, Ledger(tmp_path / "workers.jsonl"))
 
     return make
