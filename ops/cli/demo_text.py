@@ -33,22 +33,23 @@ def release_text(release: LastRelease) -> str:
     """What the newest release changed, its largest revisions first."""
     rows = [
         (
-            revision.commodity,
-            revision.country,
-            str(revision.market_year),
-            revision.attribute,
-            _figure(revision.previous),
+            revision.commodity_name,
+            revision.country_name,
+            str(revision.key.market_year),
+            revision.attribute_name,
+            _figure(revision.previous_value),
             "→",
             _figure(revision.value),
             f"{revision.change:+,.0f}",
-            _unit(revision.unit),
+            _unit(revision.unit_name),
         )
         for revision in release.largest
     ]
+    changed = release.release
     head = ("commodity", "country", "year", "attribute", "from", "", "to", "change", "unit")
     counts = (
-        f"{release.revised:,} facts revised, {release.new:,} new, {release.removed:,} removed, "
-        f"{release.restated:,} restated.\n"
+        f"{changed.facts_revised:,} facts revised, {changed.facts_new:,} new, {changed.facts_removed:,} removed, "
+        f"{changed.facts_restated:,} restated.\n"
     )
     if release.rekeyed:
         counts += (
@@ -58,7 +59,7 @@ def release_text(release: LastRelease) -> str:
     if rows:
         counts += "The largest revisions, one per balance sheet, by their share of the world's production:"
     return _part(
-        f"What the release of {release.released_on} changed",
+        f"What the release of {changed.released_on} changed",
         counts.rstrip(),
         table(head, rows, right=("year", "from", "to", "change")) or "no value was revised",
     )

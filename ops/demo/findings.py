@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 from dataflows.serving import ServingReader
+from ops.pipelines.release_changes import (
+    MAIN_ATTRIBUTES,
+    Release,
+    Revision,
+    commodity_changes,
+    read_rows,
+    releases,
+    revisions,
+)
 
 CORN = "0440000"
 
 _BALANCE_ORDER = ("004", "184", "020", "028", "057", "086", "088", "130", "192", "125", "176", "178")
 """The attributes of a balance sheet in the order in which USDA prints it."""
-
-_INDEPENDENT = ("028", "057", "088", "125", "176")
-"""Production, trade, consumption, ending stocks: what is not just the sum of others, or the year before's."""
 
 _COMMODITY = f"""
     SELECT commodity_code, commodity_name
@@ -33,38 +38,6 @@ _BALANCE = """
     WHERE commodity_code = '{commodity}' AND market_year >= later - 1 AND attribute_name NOT LIKE 'TY %'
     GROUP BY attribute_id, attribute_name, unit_name
     ORDER BY list_position({order}, attribute_id) NULLS LAST, attribute_id
-"""
-_COUNTS = """
-    SELECT
-        released_on, coalesce(sum(facts_new), 0)::BIGINT AS new, coalesce(sum(facts_revised), 0)::BIGINT AS revised,
-        coalesce(sum(facts_removed), 0)::BIGINT AS removed, coalesce(sum(facts_restated), 0)::BIGINT AS restated,
-        coalesce(list(commodity_name ORDER BY commodity_name) FILTER (WHERE facts_restated > 0), []) AS rekeyed
-    FROM (SELECT max(released_on) AS released_on FROM serving.dim_release)
-    LEFT JOIN serving.agg_release_summary USING (released_on)
-    LEFT JOIN serving.dim_commodity USING (commodity_code)
-    GROUP BY released_on
-"""
-_LARGEST = """
-    WITH world AS (
-        SELECT commodity_code, market_year, unit_name, value
-        FROM serving.agg_world_balance
-        WHERE attribute_id = '028' AND value > 0
-    )
-    SELECT
-        commodity_name AS commodity, country_name AS country, market_year, attribute_name AS attribute,
-        unit_name AS unit, previous_value AS previous, revision.value, change, abs(change) / world.value AS of_world
-    FROM serving.fct_psd_revision AS revision
-    JOIN world USING (commodity_code, market_year, unit_name)
-    JOIN serving.dim_commodity USING (commodity_code)
-    JOIN serving.dim_country USING (country_code)
-    JOIN serving.dim_attribute USING (attribute_id)
-    WHERE released_on = DATE '{day}' AND change_kind = 'revised' AND attribute_id IN {independent}
-    QUALIFY 1 = row_number() OVER (
-        PARTITION BY commodity_code, country_code, market_year
-        ORDER BY abs(change) DESC, attribute_id <> '028', attribute_id
-    )
-    ORDER BY of_world DESC, commodity_code, country_code, market_year
-    LIMIT {limit}
 """
 _OFTEN_REVISED = """
     SELECT
@@ -112,29 +85,10 @@ class WorldBalance:
 
 
 @dataclass(frozen=True)
-class Revision:
-    """The largest change that a release made to a balance sheet; `of_world` its share of the world's production."""
-
-    commodity: str
-    country: str
-    market_year: int
-    attribute: str
-    unit: str
-    previous: float
-    value: float
-    change: float
-    of_world: float
-
-
-@dataclass(frozen=True)
 class LastRelease:
-    """What the newest release did: counts of facts, the commodities it re-keyed, its largest revisions."""
+    """What the newest release did, the commodities it re-keyed, and its largest revisions."""
 
-    released_on: date
-    new: int
-    revised: int
-    removed: int
-    restated: int
+    release: Release
     rekeyed: tuple[str, ...]
     largest: tuple[Revision, ...]
 
@@ -163,18 +117,22 @@ class FactThroughTime:
 
 def world_balance(reader: ServingReader) -> WorldBalance:
     """The last two market years of corn, or where there is none of the commodity of which most is produced."""
-    [commodity] = _rows(reader, _COMMODITY)
-    rows = _rows(reader, _BALANCE.format(commodity=commodity["commodity_code"], order=list(_BALANCE_ORDER)))
+    [commodity] = read_rows(reader, _COMMODITY)
+    rows = read_rows(reader, _BALANCE.format(commodity=commodity["commodity_code"], order=list(_BALANCE_ORDER)))
     lines = tuple(BalanceLine(row["attribute"], row["unit"], row["earlier"], row["later"]) for row in rows)
     return WorldBalance(commodity["commodity_name"], rows[0]["later_year"], lines)
 
 
 def last_release(reader: ServingReader, limit: int) -> LastRelease:
     """What the newest release did, with its `limit` largest revisions, one per balance sheet and no mere totals."""
-    [counts] = _rows(reader, _COUNTS)
-    rows = _rows(reader, _LARGEST.format(day=counts["released_on"], independent=_INDEPENDENT, limit=limit))
-    rekeyed = tuple(counts.pop("rekeyed"))
-    return LastRelease(**counts, rekeyed=rekeyed, largest=tuple(Revision(**row) for row in rows))
+    newest = releases(reader)[0]
+    changes = commodity_changes(reader, newest.released_on)
+    largest: dict[tuple[str, str, int], Revision] = {}
+    for each in revisions(reader, newest.released_on, "weight"):
+        if each.change_kind == "revised" and each.weight and each.key.attribute_id in MAIN_ATTRIBUTES:
+            largest.setdefault((each.key.commodity_code, each.key.country_code, each.key.market_year), each)
+    rekeyed = sorted(each.commodity_name for each in changes if each.facts_restated)
+    return LastRelease(newest, tuple(rekeyed), tuple(largest.values())[:limit])
 
 
 def fact_through_time(reader: ServingReader, checked_on: date | None) -> FactThroughTime | None:
@@ -182,15 +140,15 @@ def fact_through_time(reader: ServingReader, checked_on: date | None) -> FactThr
 
     `checked_on` is that of the as-of macros. None when no fact ever changed.
     """
-    [commodity] = _rows(reader, _COMMODITY)
-    facts = _rows(reader, _OFTEN_REVISED.format(commodity=commodity["commodity_code"]))
+    [commodity] = read_rows(reader, _COMMODITY)
+    facts = read_rows(reader, _OFTEN_REVISED.format(commodity=commodity["commodity_code"]))
     if not facts:
         return None
     [fact] = facts
-    [newest] = _rows(reader, "SELECT max(released_on) AS day FROM serving.dim_release")
+    [newest] = read_rows(reader, "SELECT max(released_on) AS day FROM serving.dim_release")
     days = (fact["first_day"], fact["last_change"] - timedelta(days=1), newest["day"])
     checked = f", checked_on := DATE '{checked_on}'" if checked_on else ""
-    found = [(day, row) for day in days for row in _rows(reader, _ASOF.format(day=day, checked=checked, **fact))]
+    found = [(day, row) for day in days for row in read_rows(reader, _ASOF.format(day=day, checked=checked, **fact))]
     names = found[0][1]
     return FactThroughTime(
         commodity=names["commodity_name"],
@@ -200,9 +158,3 @@ def fact_through_time(reader: ServingReader, checked_on: date | None) -> FactThr
         unit=names["unit_name"],
         answers=tuple(AsOf(day, row["value"], row["certain"], row["last_seen_on"]) for day, row in found),
     )
-
-
-def _rows(reader: ServingReader, sql: str) -> list[dict[str, Any]]:
-    # Codes and dates are written into the text: they come from the tables themselves, and the first query with
-    # parameters makes DuckDB import pandas.
-    return reader.query(sql, timeout_s=60).table.to_pylist()

@@ -10,16 +10,7 @@ from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from ops.config.settings import Settings
 from ops.pipelines.handover import landing_of, remote_of
-
-_CHANGES = """
-    SELECT
-        release.snapshot_key, release.previous_released_on IS NULL AS is_baseline,
-        coalesce(sum(facts_new), 0)::BIGINT AS new, coalesce(sum(facts_revised), 0)::BIGINT AS revised,
-        coalesce(sum(facts_removed), 0)::BIGINT AS removed, coalesce(sum(facts_restated), 0)::BIGINT AS restated
-    FROM serving.dim_release AS release
-    LEFT JOIN serving.agg_release_summary AS summary USING (released_on)
-    GROUP BY ALL
-"""
+from ops.pipelines.release_changes import Release, releases
 
 
 class Standing(StrEnum):
@@ -100,8 +91,13 @@ def _changes(settings: Settings) -> Mapping[str, Changes | None]:
     from dataflows.serving import ServingReader
 
     with ServingReader(settings.serving_path, threads=1) as reader:
-        rows = reader.query(_CHANGES).table.to_pylist()
-    return {row.pop("snapshot_key"): None if row.pop("is_baseline") else Changes(**row) for row in rows}
+        return {each.snapshot_key: _counts(each) for each in releases(reader)}
+
+
+def _counts(release: Release) -> Changes | None:
+    if release.compared_with is None:
+        return None
+    return Changes(release.facts_new, release.facts_revised, release.facts_removed, release.facts_restated)
 
 
 def _landed_release(

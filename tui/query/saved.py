@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import date
 
+from ops.pipelines.release_changes import revisions_sql
+
 
 @dataclass(frozen=True)
 class SavedQuery:
@@ -33,19 +35,8 @@ ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commod
     ),
     SavedQuery(
         "The largest revisions of the newest release",
-        "Production, stocks, trade and use, by how much of the old value changed; small countries left out.",
-        """
-SELECT commodity_name, country_name, market_year, attribute_name, previous_value, value, change, unit_name,
-  round(100 * change / nullif(previous_value, 0), 1) AS change_pct
-FROM serving.fct_psd_revision
-JOIN serving.dim_commodity USING (commodity_code)
-JOIN serving.dim_country USING (country_code)
-JOIN serving.dim_attribute USING (attribute_id)
-WHERE released_on = (SELECT max(released_on) FROM serving.fct_psd_revision)
-  AND change_kind = 'revised' AND abs(previous_value) >= 100
-ORDER BY abs(change_pct) DESC NULLS LAST
-LIMIT 500
-""",
+        "By the change's share of the world's production, as on the Releases screen.",
+        revisions_sql(None, "weight"),
     ),
     SavedQuery(
         "A balance sheet as it stood on a day",

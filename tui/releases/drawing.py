@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import date, timedelta
 
-from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, Release, Revision, SheetLine, Version
+from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, Revision
+from tui.releases.questions import FactStory, SheetLine, Version
 from tui.widgets.table import Cell, Column, Row
 
 ALL = "all"

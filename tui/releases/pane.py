@@ -17,9 +17,10 @@ from dataflows.errors import MateriaError
 from dataflows.source.probe_memory import LiveCheck
 from ops.host.formatting import ago_text
 from ops.pipelines.current_file import checked_on, last_check
+from ops.pipelines.release_changes import MOST_REVISIONS, FactKey, Order, revisions_sql
 from tui.releases import drawing, questions
 from tui.releases.fact import FactView
-from tui.releases.questions import CodeName, FactKey, Order
+from tui.releases.questions import CodeName
 from tui.releases.snapshot import Changes, Fact, ReleasesSnapshot, Selection, read_releases
 from tui.shell.actions import ActionSpec
 from tui.shell.context import ConsoleContext
@@ -177,7 +178,7 @@ class ReleasesPane(PolledPane):
         revisions = changes.revisions if changes else ()
         commodities = changes.commodities if changes else ()
         of = next((c.commodity_name for c in commodities if c.commodity_code == self.selection.commodity_code), "")
-        most = "the first 500, " if len(revisions) == questions.MOST_REVISIONS else ""
+        most = "the first 500, " if len(revisions) == MOST_REVISIONS else ""
         title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.selection.order]}"
         self.query_one("#revisions-panel", Panel).set_titles(title)
         table, rows = self.query_one("#revisions", Table), drawing.revision_rows(revisions)
@@ -313,7 +314,7 @@ class ReleasesPane(PolledPane):
             self.post_message(RunQuery(sql))
         elif self._changes:
             day, selection = self._changes.release.released_on, self.selection
-            self.post_message(RunQuery(questions.revisions_sql(day, selection.order, selection.commodity_code)))
+            self.post_message(RunQuery(revisions_sql(day, selection.order, selection.commodity_code)))
 
     @work(group="pick", exclusive=True)
     async def action_pick(self) -> None:

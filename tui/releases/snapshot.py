@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from dataflows.errors import ServingMissingError
 from dataflows.serving import Generation
+from ops.pipelines import release_changes
+from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, Revision
 from tui.releases import questions
-from tui.releases.questions import CommodityChange, FactKey, FactStory, Order, Release, Revision, SheetLine
+from tui.releases.questions import FactStory, SheetLine
 from tui.widgets.panel import Failure, Found, Part, attempt
 
 if TYPE_CHECKING:
@@ -99,15 +101,15 @@ def _seen(
 
 
 def _changes(reader: "ServingReader", selection: Selection) -> Changes | None:
-    known = questions.releases(reader)
+    known = release_changes.releases(reader)
     if not known:
         return None
     release = next((release for release in known if release.released_on == selection.released_on), known[0])
     return Changes(
         known,
         release,
-        questions.commodity_changes(reader, release.released_on),
-        questions.revisions(reader, release.released_on, selection.order, selection.commodity_code),
+        release_changes.commodity_changes(reader, release.released_on),
+        release_changes.revisions(reader, release.released_on, selection.order, selection.commodity_code),
     )
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from textual.widgets import Input
 
+from ops.pipelines import release_changes
+from ops.pipelines.release_changes import FactKey
 from tests.support.consoles import packet, until
 from tests.support.served import Served
 from tests.tui.releases.test_releases_screen import PRODUCTION, Driven, driven
 from tui.releases import pane as releases_pane
 from tui.releases import questions
 from tui.releases.pane import ReleasesPane
-from tui.releases.questions import FactKey
 from tui.releases.snapshot import ReleasesSnapshot, Selection
 from tui.shell.messages import OpenFact, OpenRelease
 from tui.widgets.panel import Panel
@@ -121,7 +122,7 @@ async def test_what_could_not_be_looked_up_is_looked_up_again(served: Served, mo
     async with driven(served) as screen:
         panel = screen.app.query_one("#revisions-panel", Panel)
         with monkeypatch.context() as broken:
-            broken.setattr(questions, "MOST_REVISIONS", "not a number")
+            broken.setattr(release_changes, "MOST_REVISIONS", "not a number")
             await screen.pilot.press("o")
             await until(screen.pilot, lambda: panel.query_one(".failure").display)
         await until(screen.pilot, lambda: not panel.query_one(".failure").display)

@@ -14,14 +14,15 @@ from textual.widgets import Input, Static
 
 from dataflows.landing.local import LocalLanding
 from dataflows.source.probe_memory import LiveCheck
+from ops.pipelines import release_changes
 from ops.pipelines.current_file import checked_on
+from ops.pipelines.release_changes import FactKey
 from tests.support.consoles import type_text, until
 from tests.support.served import Served, serve, served_console, snapshot_named
 from tests.tui.building import console_on
 from tui.releases import questions
 from tui.releases.fact import FactView, story_lines
 from tui.releases.pane import ReleasesPane
-from tui.releases.questions import FactKey
 from tui.releases.snapshot import Selection, read_releases
 from tui.shell.app import ConsoleApp
 from tui.shell.messages import OpenFact, OpenRelease
@@ -117,7 +118,7 @@ async def test_what_weighs_most_in_the_world_comes_first_and_what_only_adds_up_l
         weights = [(row[4], row[9]) for row in screen.table("revisions")]
         # Of 52,450: 230 more produced, 210 less in stock.
         assert weights == [("Production", "0.44"), ("Ending Stocks", "0.40")]
-        by_order = {order: questions.revisions_sql(date(2025, 7, 11), order) for order in ("weight", "share")}
+        by_order = {order: release_changes.revisions_sql(date(2025, 7, 11), order) for order in ("weight", "share")}
         shares = served.context.reader().query(by_order["share"]).table["attribute_name"].to_pylist()
         assert shares == ["Ending Stocks", "Production"]
 
@@ -264,9 +265,9 @@ async def test_a_failing_table_affects_only_its_panel(served: Served) -> None:
 
 def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
     reader = served.context.reader()
-    newest = questions.releases(reader)[0]
+    newest = release_changes.releases(reader)[0]
     assert (newest.facts_revised, newest.facts_restated) == (1, 1)
-    revised = questions.revisions(reader, newest.released_on, "share")[0]
+    revised = release_changes.revisions(reader, newest.released_on, "share")[0]
     assert revised.key == PRODUCTION
     assert revised.share == pytest.approx(-60 / 52510)
     story = questions.fact_story(reader, PRODUCTION)
