@@ -1,6 +1,6 @@
 """The evidence for one fact: which landed files show it, and why it is certain, uncertain or unknown on a day.
 
-The verdict is that of `serving.psd_asof`, so that both never disagree; the reasons are read off the landed files.
+The verdict comes from `serving.psd_asof`, so that the two never disagree; the reasons come from the landed files.
 """
 
 import csv
@@ -28,10 +28,10 @@ EXAMPLES = '0440000/US/2024/028, or Corn/"United States"/2024/Production'
 _NEAR = 6
 _SPAN_TEXTS = {
     "touched": "a posting that is not landed touched this balance sheet, and may have shown other values",
-    "rekeyed": "USDA moved the commodity's market years, and no landed file tells on which day",
-    "unstamped": "the stamp has month 00, which tells nothing of the days between landed releases",
+    "rekeyed": "USDA moved the commodity's market years, and no landed file shows on which day",
+    "unstamped": "the stamp has month 00, which gives no evidence for the days between landed releases",
 }
-"""What the reasons of `fct_uncertain_span` say."""
+"""Texts for the reasons of `fct_uncertain_span`."""
 _PARTS = (
     ("commodity", "dim_commodity", "commodity_code", "commodity_name"),
     ("country", "dim_country", "country_code", "country_name"),
@@ -40,13 +40,13 @@ _PARTS = (
 
 
 class FactError(MateriaError):
-    """The text names no fact, or more than one."""
+    """The text matches no fact, or more than one."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True)
-class Named:
+class CodeAndName:
     """A code and USDA's name for it."""
 
     code: str
@@ -60,34 +60,34 @@ class Named:
 class Fact:
     """The key of a fact."""
 
-    commodity: Named
-    country: Named
+    commodity: CodeAndName
+    country: CodeAndName
     market_year: int
-    attribute: Named
-    unit: Named
+    attribute: CodeAndName
+    unit: CodeAndName
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What one landed file says of the fact; without a value it does not hold the fact."""
+class FileEntry:
+    """The fact in one landed file; `value` is None if the file does not contain it."""
 
     released_on: date
     snapshot_key: str
     sha256: str
     member: str
     line: int | None
-    """Of the CSV in the landed zip; the header is line 1."""
+    """The line in the zip's CSV; the header is line 1."""
     value: float | None
     stamp: str | None
-    """Calendar_Year-Month; month 00 says that USDA gave none."""
+    """Calendar_Year-Month; month 00 means that USDA gave none."""
     version: int | None
-    """Which of `versions` it belongs to, from 1; None for a file that serving does not use or without the fact."""
+    """Number of the version that it belongs to, from 1; None if the file is not served or does not contain the fact."""
     is_served: bool
 
 
 @dataclass(frozen=True)
 class Version:
-    """A version of the fact, as it is served."""
+    """A served version of the fact."""
 
     number: int
     value: float
@@ -107,7 +107,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Stand:
+class ReleaseStand:
     """How long the newest release on or before the day stands, for the fact's commodity (`dim_release`)."""
 
     released_on: date
@@ -132,19 +132,19 @@ class Explanation:
     fact: Fact
     day: date
     standing: str
-    """`certain`, `uncertain`, `unknown` (no landed file tells) or `absent` (no longer shown)."""
+    """`certain`, `uncertain`, `unknown` (before the first landed file) or `absent` (no longer shown)."""
     value: float | None
     reasons: tuple[str, ...]
     versions: tuple[Version, ...]
-    shown: tuple[Shown, ...]
+    shown: tuple[FileEntry, ...]
     notices: tuple[str, ...]
     generation: int
     checked_on: date | None
-    """The last day on which USDA's current file was what is served; None when no check says so."""
+    """The last day on which a check found that USDA's current file is the served one; None without such a check."""
 
 
 def explain(settings: Settings, text: str, day: date) -> Explanation:
-    """The evidence for the fact that `text` names. Raises FactError, ServingError or LandingError."""
+    """Return the evidence for the fact that `text` names. Raises FactError, ServingError or LandingError."""
     from dataflows.serving import ServingReader
 
     words = _words(text)
@@ -158,13 +158,13 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
         check = checked_on(settings, reader, landing)
         argument = f", checked_on := DATE '{check}'" if check else ""
         found = _rows(reader, f"SELECT value, certain FROM serving.psd_asof(DATE '{day}'{argument}) WHERE {key}")
-        stand = _stand(reader, fact, day, check)
+        stand = _release_stand(reader, fact, day, check)
         spans = tuple(_spans(reader, fact, day))
         generation = reader.query("SELECT 1").generation.number
     rows = LocalLanding(settings.landing_dir)
     readable = [each for each in snapshots if rows.rows_path(each).exists()]
     lines = _lines({each.key: rows.rows_path(each) for each in readable}, key)
-    shown = tuple(_shown(each, lines.get(each.key), released.get(each.key), versions) for each in readable)
+    shown = tuple(_file_entry(each, lines.get(each.key), released.get(each.key), versions) for each in readable)
     notices = tuple(_notices(snapshots, readable, released))
     value, standing = (found[0][0], "certain" if found[0][1] else "uncertain") if found else (None, "")
     standing = standing or ("unknown" if day < versions[0].valid_from else "absent")
@@ -176,45 +176,45 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
 def _words(text: str) -> list[str]:
     words = [word.strip() for word in next(csv.reader([text], delimiter="/"), [])]
     if len(words) not in (4, 5) or not all(words) or not words[2].isdecimal():
-        raise FactError(f"{text!r} names no fact; write {SYNTAX}, such as {EXAMPLES}")
+        raise FactError(f"invalid fact: {text!r}; write {SYNTAX}, such as {EXAMPLES}")
     return words
 
 
 def _fact(reader: "ServingReader", words: Sequence[str]) -> Fact:
     commodity, country, attribute = (
-        _named(reader, part, word) for part, word in zip(_PARTS, (words[0], words[1], words[3]), strict=True)
+        _find_named(reader, part, word) for part, word in zip(_PARTS, (words[0], words[1], words[3]), strict=True)
     )
-    fact = Fact(commodity, country, int(words[2]), attribute, Named("", ""))
+    fact = Fact(commodity, country, int(words[2]), attribute, CodeAndName("", ""))
     units = [
-        Named(*row)
+        CodeAndName(*row)
         for row in _rows(reader, f"SELECT DISTINCT unit_id, unit_name FROM fct_psd WHERE {_condition(fact)}")
     ]
     if not units:
-        raise FactError(_no_fact(reader, fact))
-    wanted = [unit for unit in units if len(words) < 5 or _is(unit, words[4])]
+        raise FactError(_no_fact_text(reader, fact))
+    wanted = [unit for unit in units if len(words) < 5 or _matches(unit, words[4])]
     if len(wanted) != 1:
         known = ", ".join(map(str, sorted(units, key=lambda unit: unit.code)))
         raise FactError(f"{'/'.join(words[:4])} is served in {known}; add the unit: {SYNTAX}")
     return replace(fact, unit=wanted[0])
 
 
-def _named(reader: "ServingReader", part: tuple[str, str, str, str], word: str) -> Named:
+def _find_named(reader: "ServingReader", part: tuple[str, str, str, str], word: str) -> CodeAndName:
     what, table, code, name = part
-    known = [Named(*row) for row in _rows(reader, f"SELECT {code}, {name} FROM serving.{table} ORDER BY 1")]
-    found = [each for each in known if _is(each, word)]
+    known = [CodeAndName(*row) for row in _rows(reader, f"SELECT {code}, {name} FROM serving.{table} ORDER BY 1")]
+    found = [each for each in known if _matches(each, word)]
     if len(found) != 1:
-        near = found or _near(known, word)
+        near = found or _near_matches(known, word)
         hint = f"near matches: {', '.join(map(str, near))}" if near else f"`materia query 'FROM {table}'` lists them"
         raise FactError(f"{'more than one' if found else 'no'} {what} is called {word!r}; {hint}")
     return found[0]
 
 
-def _is(named: Named, word: str) -> bool:
+def _matches(named: CodeAndName, word: str) -> bool:
     return named.code == word.upper().zfill(len(named.code)) or named.name.casefold() == word.casefold()
 
 
-def _near(known: Iterable[Named], word: str) -> list[Named]:
-    """Names that hold the word first, then names and codes that are spelled alike."""
+def _near_matches(known: Iterable[CodeAndName], word: str) -> list[CodeAndName]:
+    """Names that contain the word first, then names and codes with similar spelling."""
     spelled = {text.casefold(): each for each in known for text in (each.name, each.code)}
     wanted = word.casefold()
     found = [each for text, each in spelled.items() if wanted in text]
@@ -222,8 +222,8 @@ def _near(known: Iterable[Named], word: str) -> list[Named]:
     return list(dict.fromkeys(found))[:_NEAR]
 
 
-def _no_fact(reader: "ServingReader", fact: Fact) -> str:
-    """What of the key is served, when the whole is not."""
+def _no_fact_text(reader: "ServingReader", fact: Fact) -> str:
+    """An error text that names the part of the key that is served."""
     where = f"commodity_code = {literal(fact.commodity.code)} AND country_code = {literal(fact.country.code)}"
     same = f"{where} AND attribute_id = {literal(fact.attribute.code)}"
     first, last = _rows(reader, f"SELECT MIN(market_year), MAX(market_year) FROM fct_psd WHERE {same}")[0]
@@ -232,7 +232,8 @@ def _no_fact(reader: "ServingReader", fact: Fact) -> str:
     else:
         names = "FROM fct_psd JOIN dim_attribute USING (attribute_id)"
         known = [
-            Named(*row) for row in _rows(reader, f"SELECT DISTINCT attribute_id, attribute_name {names} WHERE {where}")
+            CodeAndName(*row)
+            for row in _rows(reader, f"SELECT DISTINCT attribute_id, attribute_name {names} WHERE {where}")
         ]
         listed = ", ".join(map(str, sorted(known, key=lambda each: each.code)))
         near = f"its attributes are {listed}" if known else f"{fact.country} has no facts of {fact.commodity}"
@@ -256,7 +257,7 @@ def _versions(reader: "ServingReader", key: str) -> Iterator[Version]:
         yield Version(number, *row)
 
 
-def _stand(reader: "ServingReader", fact: Fact, day: date, check: date | None) -> Stand | None:
+def _release_stand(reader: "ServingReader", fact: Fact, day: date, check: date | None) -> ReleaseStand | None:
     sql = f"""
         SELECT
             released_on, shown_from, CASE WHEN is_wasde_cycle THEN next_release_due END,
@@ -267,7 +268,7 @@ def _stand(reader: "ServingReader", fact: Fact, day: date, check: date | None) -
         ORDER BY released_on DESC
         LIMIT 1
     """
-    return next((Stand(*row) for row in _rows(reader, sql)), None)
+    return next((ReleaseStand(*row) for row in _rows(reader, sql)), None)
 
 
 def _spans(reader: "ServingReader", fact: Fact, day: date) -> Iterator[Span]:
@@ -284,7 +285,7 @@ def _spans(reader: "ServingReader", fact: Fact, day: date) -> Iterator[Span]:
 
 
 def _lines(paths: Mapping[str, Path], key: str) -> dict[str, tuple[int, float, str]]:
-    """Per snapshot the line of its CSV, the value and the stamp. The rows keep the order of the CSV's lines."""
+    """Line number in the CSV, value and stamp, per snapshot. The stored rows have the order of the CSV's lines."""
     import duckdb
 
     names = {str(path): snapshot_key for snapshot_key, path in paths.items()}
@@ -300,9 +301,9 @@ def _lines(paths: Mapping[str, Path], key: str) -> dict[str, tuple[int, float, s
     return {names[name]: (line, value, stamp) for name, line, value, stamp in found}
 
 
-def _shown(
+def _file_entry(
     snapshot: Snapshot, line: tuple[int, float, str] | None, served_on: date | None, versions: Sequence[Version]
-) -> Shown:
+) -> FileEntry:
     number, value, stamp = line or (None, None, None)
     version = next(
         (
@@ -312,7 +313,7 @@ def _shown(
         ),
         None,
     )
-    return Shown(
+    return FileEntry(
         released_on=served_on or snapshot.released_on,
         snapshot_key=snapshot.key,
         sha256=snapshot.sha256,
@@ -333,7 +334,7 @@ def _notices(
             yield f"the rows of {each.key} ({each.month}) are not here; `materia pipeline run transform` fetches them"
     landed = {each.key for each in snapshots}
     for key in sorted(released.keys() - landed):
-        yield f"the served generation was made with {key}, which is not landed here: its evidence is missing"
+        yield f"the served generation contains {key}, which is not landed here: its evidence is missing"
 
 
 def _reasons(
@@ -341,41 +342,41 @@ def _reasons(
     day: date,
     value: float | None,
     versions: Sequence[Version],
-    shown: Sequence[Shown],
-    stand: Stand | None,
+    shown: Sequence[FileEntry],
+    stand: ReleaseStand | None,
     spans: Sequence[Span],
 ) -> Iterator[str]:
-    """Why the verdict is what it is, from the files around the day, the release calendar and the uncertain spans."""
+    """Reasons for the verdict, from the files around the day, the release calendar and the uncertain spans."""
     before = max((each for each in shown if each.released_on <= day), key=lambda each: each.released_on, default=None)
     after = min((each for each in shown if each.released_on > day), key=lambda each: each.released_on, default=None)
     if standing == "unknown":
-        yield f"no landed file tells the value before {versions[0].valid_from}"
-        yield f"before {day}: {_told(before)}; after: {_told(after)}"
+        yield f"no landed file shows the value before {versions[0].valid_from}"
+        yield f"before {day}: {_shown_text(before)}; after: {_shown_text(after)}"
     elif standing == "absent":
-        yield f"the last release that shows it is that of {versions[-1].last_seen_on}; since then: {_told(before)}"
+        yield f"the release of {versions[-1].last_seen_on} is the last that shows it; since then: {_shown_text(before)}"
     elif standing == "certain":
         evidence = tuple(_evidence(day, value, before, after, stand))
-        yield from evidence or (f"the evidence is not readable here: {_told(before)}; {_told(after)}",)
+        yield from evidence or (f"the evidence is not readable here: {_shown_text(before)}; {_shown_text(after)}",)
     else:
         yield from _doubts(day, value, before, after, stand, spans)
 
 
 def _evidence(
-    day: date, value: float | None, before: Shown | None, after: Shown | None, stand: Stand | None
+    day: date, value: float | None, before: FileEntry | None, after: FileEntry | None, stand: ReleaseStand | None
 ) -> Iterator[str]:
-    """The kinds of evidence that cover the day: shown, untouched, stamped."""
+    """The evidence that covers the day: `shown`, `untouched`, `stamped`."""
     shows_before, shows_after = (each is not None and each.value == value for each in (before, after))
     is_its_file = stand and before and before.released_on == stand.released_on
     if stand and is_its_file and shows_before and stand.shown_from <= day <= stand.stands_until:
-        yield f"shown: {_told(before)}{_standing_text(day, stand)}"
+        yield f"shown: {_shown_text(before)}{_standing_text(day, stand)}"
     if before and after and shows_before and shows_after and before.stamp == after.stamp and _month_end(after):
-        yield f"untouched: {_told(before)} and {_told(after)}, with one stamp"
+        yield f"untouched: {_shown_text(before)} and {_shown_text(after)}, with the same stamp"
     if after and shows_after and (end := _month_end(after)) is not None and end <= day:
-        yield f"stamped: {_told(after)}, and the stamp says that it has stood since {end}"
+        yield f"stamped: {_shown_text(after)}, and the stamp shows that it is unchanged since {end}"
 
 
-def _standing_text(day: date, stand: Stand) -> str:
-    """Why no other posting can have come between a release and the day."""
+def _standing_text(day: date, stand: ReleaseStand) -> str:
+    """Why USDA cannot have posted another file between the release and the day."""
     if day == stand.released_on:
         return ""
     if stand.next_release_due and day < stand.next_release_due:
@@ -386,9 +387,9 @@ def _standing_text(day: date, stand: Stand) -> str:
 def _doubts(
     day: date,
     value: float | None,
-    before: Shown | None,
-    after: Shown | None,
-    stand: Stand | None,
+    before: FileEntry | None,
+    after: FileEntry | None,
+    stand: ReleaseStand | None,
     spans: Sequence[Span],
 ) -> Iterator[str]:
     """Why the day is uncertain."""
@@ -400,21 +401,21 @@ def _doubts(
         )
         yield f"{span.reason}: {days} {_SPAN_TEXTS[span.reason]}"
     if stand and day < stand.shown_from:
-        yield f"the file of release {stand.released_on} was published later: it is evidence from {stand.shown_from} on"
+        yield f"the file of release {stand.released_on} was posted late: it is evidence only from {stand.shown_from} on"
     elif stand and stand.stands_until < day:
         why = (
-            "when USDA's next release is due" if stand.next_release_due else "for USDA updates the commodity on any day"
+            "USDA's next release is due then" if stand.next_release_due else "USDA may update the commodity on any day"
         )
-        yield f"release {stand.released_on} is sure to stand until {stand.stands_until} only, {why}"
+        yield f"release {stand.released_on} is certainly current only until {stand.stands_until}: {why}"
     if after is None:
-        yield f"the newest file is {_told(before)}; a later release may have changed it and is not landed"
+        yield f"the newest file is {_shown_text(before)}; a later release may have changed it and is not landed"
     elif after.value == value:
-        yield f"{_told(before)}; {_told(after)}: it may have changed and changed back in between"
+        yield f"{_shown_text(before)}; {_shown_text(after)}: it may have changed and changed back in between"
     else:
-        yield f"{_told(before)}; {_told(after)}: another release may have shown another value in between"
+        yield f"{_shown_text(before)}; {_shown_text(after)}: another release may have shown another value in between"
 
 
-def _told(shown: Shown | None) -> str:
+def _shown_text(shown: FileEntry | None) -> str:
     if shown is None:
         return "no landed release"
     value = "" if shown.value is None else f"{shown.value:,.4f}".rstrip("0").rstrip(".")
@@ -422,7 +423,7 @@ def _told(shown: Shown | None) -> str:
     return f"release {shown.released_on} {what}"
 
 
-def _month_end(shown: Shown) -> date | None:
+def _month_end(shown: FileEntry) -> date | None:
     """The last day of the stamp's month; None for month 00."""
     year, month = map(int, (shown.stamp or "0-0").split("-"))
     return date(year, month, monthrange(year, month)[1]) if month else None

@@ -1,7 +1,7 @@
-"""The command line `materia`. Each command lives in a module of its own, imported when it is asked for.
+"""The command line `materia`. Each command is a module of its own and is imported only when it is used.
 
-Start-up stays small: what is imported here, and at the top of a command's module, is what every call of that
-command pays. A command that runs pipelines calls `ops.host.logs.log_to_terminal` first.
+Keep imports here, and at the top of a command's module, light: they add to the start-up time of every call. A command
+that runs pipelines calls `ops.host.logs.log_to_terminal` first.
 """
 
 import os
@@ -37,18 +37,18 @@ COMMANDS = {
     "supervisor": "ops.cli.supervisor:supervisor",
     "worker": "ops.cli.worker:worker",
 }
-"""Where each command is, as `module:attribute`."""
+"""The location of each command, as `module:attribute`."""
 
 
 @dataclass
 class Session:
-    """What the options before the command said; commands get it with `@click.pass_obj`."""
+    """The options given before the command; commands get it with `@click.pass_obj`."""
 
     debug: bool = False
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when that command, or everybody's help, is wanted."""
+    """A group that imports a command's module only to run that command or to list the help of all."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -61,8 +61,8 @@ class LazyGroup(click.Group):
         return command
 
 
-def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: click.Context, _parameter: click.Parameter, is_requested: bool) -> None:
+    if is_requested:
         from ops.host.version import code_version, distribution_version
 
         click.echo(f"materia {distribution_version()} ({code_version()})")
@@ -70,7 +70,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--debug", is_flag=True, help="Show tracebacks, and what libraries log.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and the log lines of libraries.")
 @click.option(
     "--version",
     is_flag=True,
@@ -81,7 +81,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
 )
 @click.pass_obj
 def materia(session: Session, debug: bool) -> None:
-    """Keep USDA's PSD data fresh, complete and queryable, with every revision remembered."""
+    """Keep USDA's PSD data current, complete and queryable, with every revision."""
     session.debug = debug
 
 
@@ -107,18 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
     except Exception as error:
-        _show(error, session.debug)
+        _print_error(error, session.debug)
         return error.exit_code if isinstance(error, MateriaError) else Exit.FAILED
-    # A command's own return value is not a code: only `ctx.exit(code)` yields a number here.
+    # Commands return None; only `ctx.exit(code)` gives a number here.
     return code if isinstance(code, int) else Exit.DONE
 
 
 def extract_psd() -> int:
-    """The command `extract_psd`, the same as `materia pipeline run extract`."""
+    """Run the command `extract_psd`, which equals `materia pipeline run extract`."""
     return main(["pipeline", "run", "extract", *sys.argv[1:]])
 
 
-def _show(error: Exception, debug: bool) -> None:
+def _print_error(error: Exception, debug: bool) -> None:
     from ops.host.redact import Redactor
 
     redact = Redactor.from_environ()

@@ -1,10 +1,10 @@
-"""`materia completion`: the script that makes a shell complete our commands."""
+"""`materia completion`: shell completion scripts."""
 
 import click
 from click.shell_completion import get_completion_class
 
 
-@click.command(short_help="Print the script that makes a shell complete our commands.")
+@click.command(short_help="Print a shell completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

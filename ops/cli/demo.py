@@ -1,4 +1,4 @@
-"""`materia demo`: the whole main job on generated releases, and what an analyst would look at."""
+"""`materia demo`: run the main job on generated releases and show results as an analyst would query them."""
 
 import json
 import os
@@ -27,40 +27,40 @@ REVISIONS_SHOWN = 8
 CONSOLE = Path(sys.executable).with_name("materia-tui")
 
 
-@click.command(short_help="Run the whole main job on generated releases, and look at the outcome.")
-@click.option("--rows", type=click.IntRange(2_000), default=50_000, show_default=True, help="Facts in each release.")
-@click.option("--releases", type=click.IntRange(2, 60), default=6, show_default=True, help="How many months.")
-@click.option("--dataset", default=DEFAULT_DATASET, show_default=True, help="Which of USDA's files to imitate.")
+@click.command(short_help="Run the main job on generated releases and show the results.")
+@click.option("--rows", type=click.IntRange(2_000), default=50_000, show_default=True, help="Facts per release.")
+@click.option("--releases", type=click.IntRange(2, 60), default=6, show_default=True, help="Number of months.")
+@click.option("--dataset", default=DEFAULT_DATASET, show_default=True, help="The USDA dataset to imitate.")
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Keep what it makes there, instead of in `demo/` in the data directory.",
+    help="Directory for the demo's data. Default: `demo/` in the data directory.",
 )
 @click.pass_obj
 def demo(session: Any, rows: int, releases: int, dataset: str, keep: Path | None) -> None:
-    """Publish generated releases with the real pipelines, then show what an analyst would look at.
+    """Publish generated releases with the real pipelines, then show results as an analyst would query them.
 
-    It needs no network: a small archive on this machine posts the releases. Your own data is not touched; what the
-    demo makes stays in a directory apart until the next demo.
+    Needs no network: an archive server on this machine posts the releases. Your own data is not touched: the demo
+    writes to a directory of its own, which the next demo overwrites.
     """
     from ops.demo.rehearsal import clear_directory, history_until
 
-    began = monotonic()
+    started_at = monotonic()
     spec = history_until(utc_now(), dataset, rows, releases)
     data_dir = keep.expanduser().absolute() if keep else Settings.from_environ().data_dir / "demo"
     clear_directory(data_dir)
-    _quiet(session)
+    _set_up_logging(session)
     click.echo(
-        f"Materia's main job, on {len(spec.months)} generated releases of {dataset} (about {rows:,} facts each).\n"
-        "The figures are invented; their format, revisions and re-keyings are as USDA's.\n"
-        f"Everything is kept in {data_dir}\n"
+        f"Materia's main job on {len(spec.months)} generated releases of {dataset} (about {rows:,} facts each).\n"
+        "The figures are invented; their format, revisions and re-keyings follow USDA's.\n"
+        f"Data directory: {data_dir}\n"
     )
     settings = _publish(data_dir, spec)
     click.echo()
-    _show(settings, spec)
-    click.echo(f"\ndone in {duration_text(monotonic() - began)}. To look further:\n")
-    _say_how_to_go_on(settings)
+    _print_results(settings, spec)
+    click.echo(f"\ndone in {duration_text(monotonic() - started_at)}. Next commands:\n")
+    _print_next_commands(settings)
     offer_console(settings)
 
 
@@ -71,15 +71,15 @@ def _publish(data_dir: Path, spec: "HistorySpec") -> Settings:
     with ArchiveServer(spec.dataset) as archive:
         settings = demo_settings(data_dir, spec.dataset, archive.url)
         for number, act in enumerate(acts(archive, settings, spec), start=1):
-            began = monotonic()
+            started_at = monotonic()
             click.echo(f"{click.style(str(number), bold=True)}  {act.title}")
-            with _waiting():
+            with _show_spinner():
                 outcome = act.perform()
-            click.echo(click.style(f"   {duration_text(monotonic() - began)}: {outcome}", dim=True))
+            click.echo(click.style(f"   {duration_text(monotonic() - started_at)}: {outcome}", dim=True))
     return settings
 
 
-def _show(settings: Settings, spec: "HistorySpec") -> None:
+def _print_results(settings: Settings, spec: "HistorySpec") -> None:
     from dataflows.serving import ServingReader
     from ops.cli import demo_text
     from ops.demo import findings
@@ -95,15 +95,15 @@ def _show(settings: Settings, spec: "HistorySpec") -> None:
 
 
 def offer_console(settings: Settings) -> None:
-    """Ask whether to open the console on these data; only on a terminal, and where the console is installed."""
+    """Ask whether to open the console on the demo's data, if this is a terminal and the console is installed."""
     if not (CONSOLE.exists() and sys.stdin.isatty() and sys.stdout.isatty()):
         return
     try:
-        wanted = click.confirm("\nopen the console?", default=True)
-    except click.Abort:  # ctrl+c and ctrl+d are a no: everything is done already
+        is_confirmed = click.confirm("\nopen the console?", default=True)
+    except click.Abort:  # Ctrl+C and Ctrl+D mean no
         click.echo()
         return
-    if wanted:
+    if is_confirmed:
         subprocess.run([CONSOLE], env={**os.environ, **_environ_of(settings)}, check=False)
 
 
@@ -111,17 +111,17 @@ def _environ_of(settings: Settings) -> dict[str, str]:
     return {"MATERIA_DATA_DIR": str(settings.data_dir), "PSD_DATASET": settings.dataset}
 
 
-def _say_how_to_go_on(settings: Settings) -> None:
+def _print_next_commands(settings: Settings) -> None:
     environ = _environ_of(settings).items()
-    shown = [f"{name}={shlex.quote(value)}" for name, value in environ if value != DEFAULT_DATASET]
-    typed = " ".join([*shown, *_started_with()])
-    click.echo(f"  {typed} materia releases")
-    click.echo(f"  {typed} materia query \"FROM serving.psd_asof_coverage('2020-01-01')\"")
-    click.echo(f"  {typed} materia-tui")
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in environ if value != DEFAULT_DATASET]
+    prefix = " ".join([*assignments, *_launch_command()])
+    click.echo(f"  {prefix} materia releases")
+    click.echo(f"  {prefix} materia query \"FROM serving.psd_asof_coverage('2020-01-01')\"")
+    click.echo(f"  {prefix} materia-tui")
 
 
-def _started_with() -> list[str]:
-    """What a command line needs before `materia`: where uv started this, what starts it again the same way."""
+def _launch_command() -> list[str]:
+    """The words to type before `materia`: the uv command that started this process, if uv did."""
     if "UV" not in os.environ:
         return []
     uv = "uv" if shutil.which("uv") else "python3 -m uv"
@@ -136,8 +136,8 @@ def _started_with() -> list[str]:
 
 
 @contextmanager
-def _waiting() -> Iterator[None]:
-    """A sign of life on a terminal; elsewhere the lines before and after are enough."""
+def _show_spinner() -> Iterator[None]:
+    """Show a spinner on a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -147,8 +147,8 @@ def _waiting() -> Iterator[None]:
         yield
 
 
-def _quiet(session: Any) -> None:
-    """The pipelines' events go to the runs' logs only, unless --debug."""
+def _set_up_logging(session: Any) -> None:
+    """Keep the pipelines' events in the runs' logs; with --debug print them, too."""
     import logging
 
     from ops.host.logs import log_to_terminal
@@ -157,5 +157,5 @@ def _quiet(session: Any) -> None:
     if session.debug:
         log_to_terminal(Redactor.from_environ(), debug=True)
     else:
-        # Without any handler Python itself would print the warnings.
+        # Without a handler, Python prints warnings to stderr.
         logging.getLogger().addHandler(logging.NullHandler())

@@ -1,4 +1,4 @@
-"""What the demo found, in words and aligned columns."""
+"""The demo's results as text and tables."""
 
 import click
 
@@ -24,7 +24,7 @@ def balance_text(balance: WorldBalance) -> str:
     head = ("", earlier_head, later_head, "change", "unit")
     return _part(
         f"{balance.commodity}: the world balance, market years {later - 1} and {later}",
-        "The sum over all countries of what is current; yield is derived from the sums, never summed.",
+        "Current values summed over all countries; yield is computed from the sums.",
         table(head, rows, right=(earlier_head, later_head, "change")),
     )
 
@@ -53,11 +53,11 @@ def release_text(release: LastRelease) -> str:
     )
     if release.rekeyed:
         counts += (
-            f"{click.style('restated', fg='yellow')} is {', '.join(release.rekeyed)}: the same values under other "
-            "market years, so no revisions.\n"
+            f"{click.style('restated', fg='yellow')}: {', '.join(release.rekeyed)} moved to other market years with "
+            "unchanged values; these are not revisions.\n"
         )
     if rows:
-        counts += "The largest revisions, one per balance sheet, by their share of the world's production:"
+        counts += "The largest revisions by share of world production, one per balance sheet:"
     return _part(
         f"What the release of {changed.released_on} changed",
         counts.rstrip(),
@@ -66,7 +66,7 @@ def release_text(release: LastRelease) -> str:
 
 
 def fact_text(fact: FactThroughTime | None, first: Month) -> str:
-    """One fact as of several days, with how sure each answer is."""
+    """One fact as of several days, each answer marked certain or uncertain."""
     if fact is None:
         return _part("The same fact through time", "", f"no fact was revised since {first}")
     rows = [
@@ -76,25 +76,24 @@ def fact_text(fact: FactThroughTime | None, first: Month) -> str:
             click.style("certain", fg="green") if answer.certain else click.style("uncertain", fg="yellow"),
             f"the release of {answer.last_seen_on} shows it"
             if answer.certain
-            else f"last seen on {answer.last_seen_on}; another may have stood since",
+            else f"last seen on {answer.last_seen_on}; it may have changed since",
         )
         for answer in fact.answers
     ]
     return _part(
         f"What did USDA say? {fact.country}, {fact.commodity}, {fact.attribute.lower()} of {fact.market_year}",
-        f"The same fact as of three dates since {first}, in {_unit(fact.unit)}: "
-        "what was known on the day, and nothing that came later.",
+        f"The same fact as of three dates since {first}, in {_unit(fact.unit)}: only what was known on that day.",
         table(("as of", "value", "", "because"), rows, right=("value",)),
     )
 
 
-def _part(title: str, explained: str, body: str) -> str:
-    head = "\n".join(line for line in (click.style(title, bold=True), explained) if line)
+def _part(title: str, explanation: str, body: str) -> str:
+    head = "\n".join(line for line in (click.style(title, bold=True), explanation) if line)
     return f"{head}\n\n{body}"
 
 
 def _figure(value: float | None) -> str:
-    """Whole numbers with thousands apart; a fraction with two decimals."""
+    """A number with thousands separators, and two decimals if it is no whole number."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"

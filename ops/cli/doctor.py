@@ -1,4 +1,4 @@
-"""`materia doctor`: whether this host is fit, a line per question."""
+"""`materia doctor`: check whether this host can run pipelines."""
 
 import click
 
@@ -14,7 +14,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check settings, versions, disk, both databases, landing, Iceberg, clock, esc, SSH and provider.
 
-    A line for each with a verdict and what to do. Exits with 1 when anything failed; warnings do not count.
+    Prints a verdict and a next step for each. Exits with 1 if a check failed; warnings do not count.
     """
     from ops.health.doctor import Finding, Verdict, examine
     from ops.host.redact import Redactor
@@ -32,6 +32,6 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json({"ok": not failed, "findings": findings})
     else:
-        # The last line is what supervisor.sh gives as its reason to refuse a commit.
+        # supervisor.sh records the last line as the reason why it refuses a commit.
         click.echo(f"failed: {'; '.join(failed)}" if failed else "fit to run")
     ctx.exit(Exit.FAILED if failed else Exit.DONE)

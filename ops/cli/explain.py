@@ -12,14 +12,14 @@ _HEAD = ("released", "value", "stamp", "version", "line", "snapshot", "sha256")
 _COLOURS = {"certain": "green", "uncertain": "yellow", "unknown": "red", "absent": "red"}
 
 
-@click.command(short_help="Print the evidence for one fact: files, lines, stamps, and why it is certain.")
+@click.command(short_help="Print the evidence for one fact: files, lines, stamps, and the reasons for its certainty.")
 @click.argument("fact")
-@click.option("--as-of", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day asked for; today by default.")
+@click.option("--as-of", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day to explain. Default: today.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(fact: str, day: datetime | None, as_json: bool) -> None:
     """Print which landed files show a fact, and why it is certain, uncertain or unknown on a day.
 
-    FACT is COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE in codes or names, with /UNIT only where there are several.
+    FACT is COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE in codes or names. Append /UNIT if the fact has several units.
 
     \b
     materia explain 0440000/US/2024/028

@@ -1,4 +1,4 @@
-"""`materia iceberg`: what the Iceberg catalog has, and bringing it what is served."""
+"""`materia iceberg`: show the Iceberg catalog's state, or publish the served generation to it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from dataflows.serving.generation import Generation
 
 
-@click.group(short_help="Show what the Iceberg catalog has, or publish to it.")
+@click.group(short_help="Show the Iceberg catalog's state, or publish to it.")
 def iceberg() -> None:
-    """Show what the Iceberg catalog has, or bring it what is served."""
+    """Show the Iceberg catalog's state, or publish the served generation to it."""
 
 
 @iceberg.command(short_help="Show which generation each table of the catalog holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Ask the catalog which generation each of its tables holds.
+    """Show which generation each table of the catalog holds.
 
-    A table whose rows did not change keeps the generation that changed them last. Exits with 3 when the catalog
-    lacks what is served.
+    A table whose rows did not change keeps the generation that changed them last. Exits with 3 if the catalog does
+    not hold the served generation.
     """
     from dataflows.iceberg.publish import published_tables
     from ops.journal.journal import Journal
@@ -44,13 +44,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(Exit.UNWELL if is_behind else Exit.DONE)
 
 
-@iceberg.command(short_help="Bring the catalog what is served, now.")
+@iceberg.command(short_help="Publish the served generation to the catalog now.")
 @click.pass_obj
 def publish(session: Any) -> None:
-    """Bring every table of the catalog up to the served generation.
+    """Publish the served generation to every table of the catalog.
 
-    Every run does this by itself; it is for trying the settings, and after a failure. What is there already is
-    not written again.
+    Every run does this; use the command to test the settings or after a failure. Unchanged tables are not written
+    again.
     """
     from ops.host.logs import log_to_terminal
     from ops.host.redact import Redactor
@@ -80,7 +80,7 @@ def _text(found: "dict[str, Published | None]", served: "Generation", is_behind:
         else (name, "not ours", "-", "-")
         for name, each in found.items()
     ]
-    verdict = f"generation {served.number} is served, and {'not yet ' if is_behind else ''}in Iceberg"
+    verdict = f"the served generation {served.number} is {'not yet ' if is_behind else ''}in Iceberg"
     next_step = "; next: materia iceberg publish" if is_behind else ""
     head = ("table", "generation", "made", "newest release")
     return f"{table(head, rows, right=('generation',)) or 'no table yet'}\n\n{verdict}{next_step}"

@@ -1,4 +1,4 @@
-"""`materia landing`: what is landed, whether it is intact, its repair, and the same on both sides."""
+"""`materia landing`: list, verify, repair and mirror the landed snapshots."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ from ops.host.exits import Exit
 
 @click.group(short_help="List, verify, repair or mirror the landed snapshots.")
 def landing() -> None:
-    """List, verify, repair or mirror the landed snapshots: in the bucket when one is set, else in the local folder."""
+    """List, verify, repair or mirror the landed snapshots.
+
+    They are in the bucket if one is configured, otherwise in the local folder.
+    """
 
 
 @landing.command("list", short_help="List the landed snapshots.")
@@ -45,7 +48,7 @@ def list_landed(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def verify_landed(ctx: click.Context, as_json: bool) -> None:
-    """Read every landed zip again and recompute its size, sha256 and row count. Exits with 1 when one differs."""
+    """Read every landed zip and recompute its size, sha256 and row count. Exits with 1 if one differs."""
     from dataflows.landing.local import LocalLanding
     from dataflows.landing.verify import verify
     from ops.host.lock import writer_lock
@@ -66,10 +69,10 @@ def verify_landed(ctx: click.Context, as_json: bool) -> None:
 @landing.command("repair", short_help="Restore damaged snapshots from the other copy or from USDA's archive.")
 @click.pass_obj
 def repair_landed(session: Any) -> None:
-    """Restore each damaged zip from the bucket or the local folder, else from USDA's archive if the bytes are posted.
+    """Restore each damaged zip from the bucket or the local folder, else from USDA's archive if it still has the file.
 
-    Damage is what `materia status` names: found by a look at every call, or by `materia scrub`. Markers and unpacked
-    rows are made again from the zip. Exits with 1 when a file could not be restored.
+    Repairs the damage that `materia status` reports and `materia scrub` finds. Markers and unpacked rows are rebuilt
+    from the zip. Exits with 1 if a file could not be restored.
     """
     from ops.host.logs import log_to_terminal
     from ops.host.redact import Redactor
@@ -77,16 +80,16 @@ def repair_landed(session: Any) -> None:
     from ops.pipelines.repair import repair_landing
 
     log_to_terminal(Redactor.from_environ(), debug=session.debug)
-    with job("repair", Settings.from_environ(), Request(), ()) as begun:
-        done = repair_landing(begun)
-        begun.recorder.result = "; ".join(done) or "no damage is known"
-    click.echo("\n".join(done) or "no damage is known; `materia scrub` reads every byte")
+    with job("repair", Settings.from_environ(), Request(), ()) as repair_job:
+        repairs = repair_landing(repair_job)
+        repair_job.recorder.result = "; ".join(repairs) or "no damage is known"
+    click.echo("\n".join(repairs) or "no damage is known; `materia scrub` reads every byte")
 
 
-@landing.command("sync", short_help="Bring to the bucket, and to this host, what only the other has.")
+@landing.command("sync", short_help="Copy missing snapshots between this host and the bucket, both ways.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sync_landings(as_json: bool) -> None:
-    """Mirror the landing both ways: every snapshot is then in the bucket and, with its zip, in the local folder."""
+    """Copy missing snapshots both ways, so that the bucket and the local folder hold the same zips."""
     from dataflows.landing.local import LocalLanding
     from dataflows.landing.verify import sync
     from ops.host.lock import writer_lock
@@ -99,7 +102,7 @@ def sync_landings(as_json: bool) -> None:
         for each in sync(LocalLanding(settings.landing_dir), remote.landing):
             copied.append(each)
             if not as_json:
-                click.echo(f"{each.month}  {each.key}  brought to the {each.to}")
+                click.echo(f"{each.month}  {each.key}  copied to the {each.to}")
     if as_json:
         print_json(copied)
     elif not copied:

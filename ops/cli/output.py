@@ -1,4 +1,4 @@
-"""How commands speak: aligned text for people, JSON for programs."""
+"""Output of the commands: aligned text for people, JSON for programs."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from ops.host.formatting import ago_text, duration_text, size_text
 
 __all__ = ["ago_text", "duration_text", "generation_text", "print_json", "size_text", "status_text", "table"]
 
-_LEAST_CUT = 20
+_MIN_LAST_COLUMN = 20
 _COLOURS = {"done": "green", "running": "cyan", "interrupted": "yellow", "failed": "red", "died": "red"}
 
 
@@ -26,7 +26,7 @@ def print_json(value: Any) -> None:
 
 
 def record_text(value: Any, indent: int | None = None) -> str:
-    """Dataclasses, times and paths as JSON."""
+    """Return dataclasses, times and paths as JSON."""
     return json.dumps(value, default=_plain, indent=indent)
 
 
@@ -37,29 +37,29 @@ def _plain(value: Any) -> Any:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
-    """Columns under their heads, those named in `right` aligned to the right; empty without rows.
+    """Format rows as aligned columns; the columns named in `right` are right-aligned. Without rows: an empty string.
 
-    On a terminal the last column is cut where the line would wrap.
+    On a terminal the last column is truncated so that lines do not wrap.
     """
     if not rows:
         return ""
     lines = [[*head], *([*row] for row in rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(head))]
     if sys.stdout.isatty():
-        room = max(shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(head) - 1), _LEAST_CUT)
+        room = max(shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(head) - 1), _MIN_LAST_COLUMN)
         for line in lines:
             line[-1] = line[-1] if len(line[-1]) <= room else line[-1][: room - 1] + "…"
         widths[-1] = min(widths[-1], room)
     return "\n".join(
         "  ".join(
-            _padded(cell, width, name in right) for name, cell, width in zip(head, line, widths, strict=True)
+            _pad(cell, width, name in right) for name, cell, width in zip(head, line, widths, strict=True)
         ).rstrip()
         for line in lines
     )
 
 
 def generation_text(generation: Generation, now: datetime) -> str:
-    """Which generation, how old it is and how new what it holds; every answer names it."""
+    """Describe a generation: number, age and newest release."""
     return (
         f"generation {generation.number}, made {ago_text(generation.created_at, now)}, "
         f"newest release {generation.newest_released_on or 'unknown'}"
@@ -67,15 +67,15 @@ def generation_text(generation: Generation, now: datetime) -> str:
 
 
 def status_text(status: str) -> str:
-    """A status in its colour, which `click.echo` leaves out where there is no terminal."""
+    """Colour a status; `click.echo` strips the colour if the output is no terminal."""
     return click.style(status, fg=_COLOURS.get(status))
 
 
-def _padded(cell: str, width: int, right: bool) -> str:
+def _pad(cell: str, width: int, right: bool) -> str:
     padding = " " * (width - _width(cell))
     return padding + cell if right else cell + padding
 
 
 def _width(text: str) -> int:
-    """Columns that a text takes on a terminal: colours none, wide characters two."""
+    """The width of a text in terminal columns: colour codes count 0, wide characters 2."""
     return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in click.unstyle(text))

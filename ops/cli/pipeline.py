@@ -1,4 +1,4 @@
-"""`materia pipeline`, `materia run-all`, `materia backfill`: start work and follow it."""
+"""`materia pipeline`, `materia run-all`, `materia backfill`: run pipelines and show their progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +21,14 @@ class MonthType(click.ParamType):
         return value if isinstance(value, Month) else Month.parse(value)
 
 
-def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of everything that runs pipelines."""
-    as_of = click.option("--as-of", type=MonthType(), help="The month the probe starts from, instead of this one.")
-    force = click.option("--force", metavar="WHY", help="Publish even what the gate refuses; the reason is recorded.")
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that all commands that run pipelines share."""
+    as_of = click.option("--as-of", type=MonthType(), help="The month to start probing from. Default: this month.")
+    force = click.option("--force", metavar="WHY", help="Publish even if the gate refuses; the reason is recorded.")
     on = click.option(
         "--on", metavar="WHERE", envvar="MATERIA_RUN_ON", default="local", help="`local` (default) or a provider."
     )
-    # The schedule says with it for which slot it runs; a person has no use for it.
+    # The supervisor passes the slot that it runs; not for people.
     trigger = click.option("--trigger", default="manual", hidden=True)
     return as_of(force(on(trigger(command))))
 
@@ -38,10 +38,10 @@ def pipeline() -> None:
     """List pipelines, or run one."""
 
 
-@pipeline.command("list", short_help="List the pipelines and what each is for.")
+@pipeline.command("list", short_help="List the pipelines and what each does.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_pipelines(as_json: bool) -> None:
-    """List the pipelines and what each is for."""
+    """List the pipelines and what each does."""
     from ops.pipelines.run import PIPELINES
 
     if as_json:
@@ -52,18 +52,18 @@ def list_pipelines(as_json: bool) -> None:
 
 @pipeline.command("run", short_help="Run a pipeline.")
 @click.argument("name", type=click.Choice(["extract", "transform", "export_serving", "run-all"]))
-@_asked
+@_run_options
 @click.pass_obj
 def run_pipeline(session: Any, name: str, as_of: Month | None, force: str | None, on: str, trigger: str) -> None:
-    """Run a pipeline from beginning to end, here or on a machine that exists only for this run."""
+    """Run a pipeline, here or on a worker that exists only for this run."""
     _run(session, name, as_of, force, on, trigger)
 
 
-@click.command("run-all", short_help="Extract and, when there is anything new, transform and publish.")
-@_asked
+@click.command("run-all", short_help="Extract; if anything is new, transform and publish.")
+@_run_options
 @click.pass_obj
 def run_all(session: Any, as_of: Month | None, force: str | None, on: str, trigger: str) -> None:
-    """Extract and, when there is anything new, transform and publish."""
+    """Extract; if anything is new, transform and publish."""
     _run(session, "run-all", as_of, force, on, trigger)
 
 
@@ -71,12 +71,12 @@ def run_all(session: Any, as_of: Month | None, force: str | None, on: str, trigg
 @click.option("--from", "first", type=MonthType(), required=True, help="The first month.")
 @click.option("--to", "last", type=MonthType(), required=True, help="The last month.")
 @click.option("--land-only", is_flag=True, help="Land the releases; do not transform and publish.")
-@click.option("--force", metavar="WHY", help="Publish even what the gate refuses; the reason is recorded.")
+@click.option("--force", metavar="WHY", help="Publish even if the gate refuses; the reason is recorded.")
 @click.pass_obj
 def backfill(session: Any, first: Month, last: Month, land_only: bool, force: str | None) -> None:
-    """Land every posted release of a range of months, a few at a time, then transform and publish.
+    """Land every posted release of a range of months, a few in parallel, then transform and publish.
 
-    May be interrupted and repeated; what is landed is not downloaded again.
+    Safe to interrupt and repeat: landed releases are not downloaded again.
     """
     from ops.pipelines import backfill as backfilling
     from ops.pipelines.job import Request
@@ -84,7 +84,7 @@ def backfill(session: Any, first: Month, last: Month, land_only: bool, force: st
     def report(done: backfilling.MonthDone) -> None:
         click.echo(f"{done.month}  {done.outcome:<13}  {done.detail}")
 
-    with _logging(session):
+    with _log_to_stderr(session):
         request = Request(forced_reason=force)
         outcome = backfilling.backfill(
             Settings.from_environ(), first, last, request, serve=not land_only, report=report
@@ -102,7 +102,7 @@ def _run(session: Any, name: str, as_of: Month | None, forced_reason: str | None
     if on != "local":
         _run_on_worker(session, name, settings, request, on)
         return
-    with _logging(session) as console, download_progress(console) as progress:
+    with _log_to_stderr(session) as console, download_progress(console) as progress:
         outcome = run(name, settings, replace(request, progress=progress))
     click.echo(outcome)
 
@@ -115,15 +115,15 @@ def _run_on_worker(session: Any, name: str, settings: Settings, request: Any, on
     from ops.workers.settings import WorkerSettings, provider_of
 
     workers = WorkerSettings.from_environ()
-    with _logging(session):
+    with _log_to_stderr(session):
         hire = hire_of(provider_of(on, workers), workers, settings)
         outcome = run_on(hire, name, settings, request, os.environ)
     click.echo(outcome)
 
 
 @contextmanager
-def _logging(session: Any) -> Iterator[Any]:
-    """Events on stderr: drawn around the progress bar on a terminal, plain lines otherwise. Yields rich's console."""
+def _log_to_stderr(session: Any) -> Iterator[Any]:
+    """Log events to stderr; on a terminal through rich's console, which this yields, above the progress bar."""
     import sys
 
     from ops.host.logs import log_to_terminal

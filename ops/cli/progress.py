@@ -1,4 +1,4 @@
-"""The progress of a download: a bar on a terminal, nothing but the log's lines otherwise."""
+"""The progress bar of downloads, on terminals only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def download_progress(console: "Console | None") -> Iterator[Progress]:
-    """A callback that draws bytes, speed and time left; the bar appears with the first bytes."""
+    """Yield a callback that draws bytes, speed and remaining time; the bar appears with the first bytes."""
     if console is None:
         yield lambda received_bytes, total_bytes: None
         return

@@ -1,4 +1,4 @@
-"""`materia query`: SQL over what is served."""
+"""`materia query`: run SQL on the served generation."""
 
 import math
 import os
@@ -16,27 +16,31 @@ from ops.journal.run import utc_now
 if TYPE_CHECKING:
     from dataflows.serving import Answer
 
-LINES_SHOWN = 50
-MOST_RESULT_BYTES = 2 << 30
+ROWS_SHOWN = 50
+MAX_RESULT_BYTES = 2 << 30
 
 
-@click.command(short_help="Run a query over what is served.")
+@click.command(short_help="Run a query on the served generation.")
 @click.argument("sql")
-@click.option("--limit", type=click.IntRange(1, 10**12), help=f"How many rows; {LINES_SHOWN} in a table, else all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10**12),
+    help=f"Maximum number of rows. Default: {ROWS_SHOWN} in a table, all in CSV and JSON.",
+)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0.001, 86_400), default=60.0, show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: bool) -> None:
-    """Run one SQL statement that only reads, and say which generation answered; `-` reads it from standard input.
+    """Run one read-only SQL statement and print which generation answered; `-` reads it from standard input.
 
     \b
     materia query "SELECT * FROM serving.psd_asof('2026-03-01') LIMIT 5"
     materia query --csv - < balance.sql > balance.csv
     """
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json do not go together")
+        raise click.UsageError("--csv and --json cannot be combined; choose one")
     if math.isnan(timeout_s):
-        raise click.UsageError("--timeout takes seconds")
+        raise click.UsageError("--timeout must be a number of seconds")
     text = sys.stdin.read() if sql == "-" else sql
     answer = _answer(text, Settings.from_environ(), timeout_s)
     if as_json:
@@ -49,16 +53,16 @@ def query(sql: str, limit: int | None, timeout_s: float, as_csv: bool, as_json: 
     else:
         from ops.cli.rows import text_of
 
-        click.echo(text_of(answer.table, limit or LINES_SHOWN))
+        click.echo(text_of(answer.table, limit or ROWS_SHOWN))
         click.echo(f"\n{generation_text(answer.generation, utc_now())}")
 
 
 def _answer(sql: str, settings: Settings, timeout_s: float) -> "Answer":
-    """All rows of a query that ran in a sandbox; raises QueryError when they are too many to hold."""
+    """Run a query in a sandbox and return all rows; raises QueryError if they exceed the memory limit."""
     from dataflows.serving.sandbox import Sandbox
 
     with closing(Sandbox(settings.serving_path, memory_bytes=_memory_bytes())) as sandbox:
-        import pyarrow as pa  # while the sandbox begins
+        import pyarrow as pa  # while the sandbox starts
 
         from dataflows.serving import Answer
 
@@ -67,19 +71,19 @@ def _answer(sql: str, settings: Settings, timeout_s: float) -> "Answer":
             schema, rows = answer.read()
             for batch in rows:
                 size_bytes += batch.nbytes
-                if size_bytes > MOST_RESULT_BYTES:
-                    raise QueryError(f"the result has more than {MOST_RESULT_BYTES >> 20} MiB; ask for fewer rows")
+                if size_bytes > MAX_RESULT_BYTES:
+                    raise QueryError(f"the result has more than {MAX_RESULT_BYTES >> 20} MiB; ask for fewer rows")
                 batches.append(batch)
             return Answer(pa.Table.from_batches(batches, schema), answer.generation)
 
 
 def _memory_bytes() -> int:
-    """What a query may take: half of this machine's memory."""
+    """The memory limit of a query: half of this machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _print_json(answer: "Answer", limit: int) -> None:
-    """One object, a row a line, written as it is made."""
+    """Print one JSON object, one row per line, without building it in memory."""
     from ops.cli.rows import json_text, rows_of
 
     generation = answer.generation

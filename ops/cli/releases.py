@@ -1,4 +1,4 @@
-"""`materia releases`: what is landed, and what serving makes of it."""
+"""`materia releases`: list the landed releases and what each changed."""
 
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +17,7 @@ _NUMBERS = ("facts", "new", "revised", "removed", "restated", "size")
 @click.command(short_help="List the landed releases and what each changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def releases(as_json: bool) -> None:
-    """List the landed releases, newest first, with what each changed, as the served generation tells it."""
+    """List the landed releases, newest first, with what each changed according to the served generation."""
     found = take_releases(Settings.from_environ())
     for notice in found.notices:
         click.echo(f"{click.style('notice:', fg='yellow')} {notice}", err=True)

@@ -1,4 +1,4 @@
-"""The rows of an answer, as a table for people, as CSV, and as JSON; straight from Arrow, without pandas."""
+"""Query results as a text table, CSV or JSON, straight from Arrow, without pandas."""
 
 import csv
 import json
@@ -18,39 +18,40 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 10_000
-_MOST_DECIMALS = 6
+_MAX_DECIMALS = 6
 _NULL = "NULL"
 
 Row = tuple[Any, ...]
 
 
 def rows_of(answer: "pa.Table") -> Iterator[Row]:
-    """Every row as Python values, a batch at a time; two columns may bear one name."""
+    """Yield every row as a tuple of Python values; column names may repeat."""
     for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def text_of(answer: "pa.Table", limit: int) -> str:
-    """The first `limit` rows, aligned: numbers to the right, NULL spelled out, and how many rows are not shown."""
+    """Format the first `limit` rows as a table, numbers right-aligned, and state how many rows are not shown."""
     rows = list(rows_of(answer.slice(0, limit)))
     if answer.column_names == ["explain_key", "explain_value"]:
         return "\n".join(str(plan).rstrip() for _, plan in rows)
     names = [_one_line(name) for name in answer.column_names]
     columns = [_cells(values) for values in zip(*rows, strict=True)]
-    # By place and not by name: a query may name two columns alike.
-    places = [str(place) for place in range(len(names))]
-    right = [place for place, field in zip(places, answer.schema, strict=True) if _is_number(field.type)]
-    lines = table(places, [names, *zip(*columns, strict=True)], right=right).splitlines()[1:]
-    left_out = answer.num_rows - len(rows)
+    # By index, not by name: column names may repeat.
+    indexes = [str(index) for index in range(len(names))]
+    right = [index for index, field in zip(indexes, answer.schema, strict=True) if _is_number(field.type)]
+    lines = table(indexes, [names, *zip(*columns, strict=True)], right=right).splitlines()[1:]
+    hidden_rows = answer.num_rows - len(rows)
     if not rows:
         lines.append("no rows")
-    elif left_out:
-        lines.append(f"… {left_out:,} more {'row' if left_out == 1 else 'rows'}; --limit {answer.num_rows} shows all")
+    elif hidden_rows:
+        more = f"{hidden_rows:,} more {'row' if hidden_rows == 1 else 'rows'}"
+        lines.append(f"… {more}; --limit {answer.num_rows} shows all")
     return "\n".join(lines)
 
 
 def csv_of(answer: "pa.Table", limit: int, file: TextIO) -> None:
-    """Write the first `limit` rows with their heads; NULL is an empty field."""
+    """Write a header and the first `limit` rows as CSV; NULL is an empty field."""
     for row in chain([answer.column_names], rows_of(answer.slice(0, limit))):
         line = StringIO()
         csv.writer(line, lineterminator="\n").writerow(["" if value is None else cell_text(value) for value in row])
@@ -58,7 +59,7 @@ def csv_of(answer: "pa.Table", limit: int, file: TextIO) -> None:
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON: decimals are exact numbers, dates ISO 8601, what JSON has no number for (NaN) is null."""
+    """A value as JSON: decimals are exact numbers, dates are ISO 8601, NaN and infinity are null."""
     match value:
         case None | bool() | int() | str():
             return json.dumps(value, ensure_ascii=False)
@@ -88,11 +89,11 @@ def cell_text(value: Any) -> str:
         case list() | dict():
             return json_text(value)
         case _:
-            return str(value)  # whole numbers and text, above all
+            return str(value)  # mostly integers and text
 
 
 def number_text(value: float | Decimal) -> str:
-    """A number without an exponent or a needless `.0`, as exact as it is."""
+    """A number in full precision, without an exponent or a trailing `.0`."""
     if not isfinite(value):
         return str(value)
     if isinstance(value, float):
@@ -101,12 +102,12 @@ def number_text(value: float | Decimal) -> str:
 
 
 def _cells(values: Sequence[Any]) -> list[str]:
-    """The texts of one column; numbers with a fraction get the same number of decimals, so that points align."""
+    """The texts of one column; floats get the same number of decimals, so that decimal points align."""
     texts = [_one_line(cell_text(value)) for value in values]
     decimals = max(
         (len(text.partition(".")[2]) for text, v in zip(texts, values, strict=True) if _is_float(v)), default=0
     )
-    if 0 < decimals <= _MOST_DECIMALS:
+    if 0 < decimals <= _MAX_DECIMALS:
         texts = [f"{v:.{decimals}f}" if _is_float(v) else text for text, v in zip(texts, values, strict=True)]
     return [click.style(text, dim=True) if v is None else text for text, v in zip(texts, values, strict=True)]
 
@@ -122,5 +123,5 @@ def _is_number(kind: "pa.DataType") -> bool:
 
 
 def _one_line(text: str) -> str:
-    """What a terminal shows on one line and obeys nothing of."""
+    """Replace control characters and line breaks by spaces."""
     return "".join(char if char.isprintable() else " " for char in text)

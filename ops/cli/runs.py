@@ -1,4 +1,4 @@
-"""`materia runs`: what ran, and everything known about one run."""
+"""`materia runs`: list runs, or show one in detail."""
 
 import shutil
 import sys
@@ -17,10 +17,10 @@ from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus, Step, utc_now
 
 
-@click.group(invoke_without_command=True, short_help="List the newest runs; `runs show ID` tells all about one.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
+@click.group(invoke_without_command=True, short_help="List the newest runs; `runs show ID` shows one in detail.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Maximum number of runs.")
 @click.option("--pipeline", help="Only runs of this pipeline.")
-@click.option("--status", type=click.Choice([str(status) for status in RunStatus]), help="Only in this status.")
+@click.option("--status", type=click.Choice([str(status) for status in RunStatus]), help="Only runs with this status.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def runs(ctx: click.Context, limit: int, pipeline: str | None, status: str | None, as_json: bool) -> None:
@@ -41,9 +41,9 @@ def runs(ctx: click.Context, limit: int, pipeline: str | None, status: str | Non
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def show(session: Any, run_id: int, with_log: bool, as_json: bool) -> None:
-    """Show a run: how it went, its steps, its error, where its log is."""
+    """Show a run: its outcome, steps, error and log file."""
     if with_log and as_json:
-        raise click.UsageError("--log and --json do not go together")
+        raise click.UsageError("--log and --json cannot be combined; choose one")
     journal, now = _journal(), utc_now()
     run = journal.run(run_id)
     if run is None:
@@ -115,12 +115,10 @@ def _run_text(run: Run, now: datetime) -> str:
 
 def _print_log(run: Run) -> None:
     if run.log_path is None:
-        raise JournalError(f"run {run.id} kept no log; `materia runs show {run.id}` tells what is known")
+        raise JournalError(f"run {run.id} has no log; see `materia runs show {run.id}`")
     try:
         with Path(run.log_path).open("rb") as log:
             sys.stdout.flush()
             shutil.copyfileobj(log, sys.stdout.buffer)
     except FileNotFoundError as error:
-        raise JournalError(
-            f"the log {run.log_path} is gone; `materia runs show {run.id}` tells what is known"
-        ) from error
+        raise JournalError(f"the log file does not exist: {run.log_path}; see `materia runs show {run.id}`") from error

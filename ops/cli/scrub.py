@@ -1,4 +1,4 @@
-"""`materia scrub`: read every stored byte and compare it with what was recorded."""
+"""`materia scrub`: verify every stored file against its recorded hash."""
 
 import click
 
@@ -7,14 +7,14 @@ from ops.config.settings import Settings
 from ops.host.exits import Exit
 
 
-@click.command(short_help="Read every stored byte and compare it with what was recorded.")
+@click.command(short_help="Verify every stored file against its recorded hash.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def scrub(ctx: click.Context, as_json: bool) -> None:
-    """Verify landed zips, generations, lakehouse and unpacked rows, here and in the bucket where one is set.
+    """Verify landed zips, generations, lakehouse and unpacked rows, here and in the bucket if one is configured.
 
-    The supervisor does it weekly. `materia status` names what is damaged until it is repaired. Exits with 1 when a
-    file is damaged, or could not be read.
+    The supervisor does this weekly. `materia status` reports damage until it is repaired. Exits with 1 if a file is
+    damaged or could not be read.
     """
     from ops.integrity.scrub import scrub as scrub_all
     from ops.journal.run import utc_now
@@ -34,7 +34,7 @@ def scrub(ctx: click.Context, as_json: bool) -> None:
         print_json({"ok": not damaged, "files": count, "damage": list(damaged.values())})
     else:
         verdict = (
-            f"{len(damaged)} are damaged; `materia status` names what repairs them" if damaged else "all as recorded"
+            f"{len(damaged)} are damaged; see `materia status` for the repair" if damaged else "all match their records"
         )
         click.echo(f"{count} files read: {verdict}")
     ctx.exit(Exit.FAILED if damaged else Exit.DONE)

@@ -1,4 +1,4 @@
-"""`materia secrets`: which names are present, for which pipeline; never a value."""
+"""`materia secrets`: check which secrets are set; never prints a value."""
 
 import os
 from typing import TYPE_CHECKING
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from ops.workers.secrets import Presence
 
 
-@click.group(short_help="Say which secrets are present, for which pipeline; never a value.")
+@click.group(short_help="Check which secrets are set; never prints a value.")
 def secrets() -> None:
-    """Say which secrets are present, for which pipeline; never a value."""
+    """Check which secrets are set, and which pipelines need them; never prints a value."""
 
 
-@secrets.command(short_help="Say which names are set; never a value.")
+@secrets.command(short_help="List the secrets, whether each is set, and which pipelines need it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Say which names are set, and for which pipeline; never a value.
+    """List the secrets, whether each is set, and which pipelines need it; never prints a value.
 
-    Object storage needs all of its names or none, Iceberg its address and one of token and credential, or none;
-    some of them exit with 2.
+    Exits with 2 if object storage or Iceberg is only partly configured: object storage needs all of its names or none,
+    Iceberg its address and either a token or a credential, or none.
     """
     from ops.workers import secrets as declared
 

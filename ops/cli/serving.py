@@ -1,4 +1,4 @@
-"""`materia serving`: the generations that are kept, going back to one, checking one."""
+"""`materia serving`: list, roll back and verify the kept generations."""
 
 from dataclasses import asdict
 from typing import Any
@@ -18,17 +18,17 @@ _NUMBERS = ("generation", "releases", "fact versions", "size")
 
 @click.group(short_help="List, roll back, verify, push or pull generations.")
 def serving() -> None:
-    """List generations, roll back to one, verify one, or share them through object storage."""
+    """List generations, roll back to one, verify one, or sync them through object storage."""
 
 
 serving.add_command(push)
 serving.add_command(pull)
 
 
-@serving.command("list", short_help="List the generations that are kept, newest first.")
+@serving.command("list", short_help="List the kept generations, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_generations(as_json: bool) -> None:
-    """List the generations that are kept, newest first; `*` marks the served one."""
+    """List the kept generations, newest first; `*` marks the served one."""
     found = take_generations(Settings.from_environ())
     if found.notice:
         click.echo(f"{click.style('notice:', fg='yellow')} {found.notice}", err=True)
@@ -43,21 +43,21 @@ def list_generations(as_json: bool) -> None:
 def rollback(number: int | None) -> None:
     """Serve generation N again; without N, the one before the served one.
 
-    Readers see it at once, and it holds until something new is landed or the models change.
+    Readers see it immediately. It stays until a new release is landed or the models change.
     """
     from ops.pipelines import generations
 
     click.echo(generations.rollback(Settings.from_environ(), number))
-    click.echo("it holds until a new release is landed, or the models change; `materia serving list` shows all")
+    click.echo("it stays until a new release is landed or the models change; `materia serving list` shows all")
 
 
-@serving.command(short_help="Check that a generation is whole.")
+@serving.command(short_help="Check that a generation is intact.")
 @click.argument("number", metavar="[N]", type=click.IntRange(1), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(number: int | None, as_json: bool) -> None:
-    """Check generation N (without N, the served one) against what was published.
+    """Check that generation N (without N, the served one) is intact.
 
-    Its sha256 must be the published one, and a fresh process must read every row of it.
+    Compares its sha256 with the published one, and reads every row in a new process.
     """
     from ops.pipelines import generations
 
@@ -67,7 +67,7 @@ def verify(number: int | None, as_json: bool) -> None:
         return
     rows = sum(generation.row_counts.values())
     click.echo(
-        f"generation {generation.number} is whole: its sha256 is the published one, and a fresh process read "
+        f"generation {generation.number} is intact: its sha256 is the published one, and a new process read "
         f"{rows:,} rows of {len(generation.row_counts)} tables ({size_text(generation.size_bytes)})"
     )
 

@@ -1,4 +1,4 @@
-"""`materia serving push|pull`: generations between this host and the bucket. The group `serving` has both."""
+"""`materia serving push` and `pull`: copy generations between this host and the bucket."""
 
 from typing import Any
 
@@ -8,13 +8,18 @@ from ops.cli.output import print_json
 from ops.config.settings import Settings
 
 
-@click.command(short_help="Bring a generation of this host to the bucket.")
-@click.option("--generation", "number", type=click.IntRange(min=1), help="Which; by default the newest here.")
+@click.command(short_help="Copy a generation of this host to the bucket.")
+@click.option(
+    "--generation",
+    "number",
+    type=click.IntRange(min=1),
+    help="The generation to push. Default: the newest on this host.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def push(number: int | None, as_json: bool) -> None:
-    """Make a generation of this host the newest of the bucket, for every other host to pull.
+    """Make a generation of this host the newest of the bucket, for other hosts to pull.
 
-    Does nothing when it is. An interrupted push is resumed by the next one.
+    Does nothing if it already is. The next push resumes an interrupted one.
     """
     from dataflows.errors import ServingMissingError
     from dataflows.serving.store import ServingStore
@@ -27,18 +32,20 @@ def push(number: int | None, as_json: bool) -> None:
         raise ServingMissingError(f"there is no generation beside {settings.serving_path}; run `materia run-all`")
     here = serving.check(number or kept[-1].number)
     there = remote.generations.push(here, serving.path(here.number))
-    _say(as_json, f"generation {here.number} is generation {there.number} of the bucket", there)
+    _print_result(as_json, f"generation {here.number} is generation {there.number} of the bucket", there)
 
 
 @click.command(short_help="Fetch a generation from the bucket, verify it and serve it.")
-@click.option("--generation", "number", type=click.IntRange(min=1), help="Its number there; by default the newest.")
-@click.option("--force", is_flag=True, help="Serve it even when it is worse than the served one.")
+@click.option(
+    "--generation", "number", type=click.IntRange(min=1), help="Its number in the bucket. Default: the newest."
+)
+@click.option("--force", is_flag=True, help="Serve it even if the gate refuses it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def pull(number: int | None, force: bool, as_json: bool) -> None:
     """Fetch a generation from the bucket, verify it and serve it, atomically.
 
-    Without a number the newest is fetched, and nothing happens when it is here, served or rolled back. It keeps
-    its number unless that is taken here by another file; then it gets the next free one.
+    Without a number: fetch the newest; do nothing if this host has it already, served or rolled back. The generation
+    keeps its number unless another file has that number here; then it gets the next free one.
     """
     from dataflows.errors import ServingMissingError
     from dataflows.serving.remote import copy_of
@@ -52,15 +59,17 @@ def pull(number: int | None, force: bool, as_json: bool) -> None:
     if wanted is None:
         raise ServingMissingError("the bucket holds no generation yet; `materia run-all` or `materia serving push`")
     if number is None and (here := copy_of(wanted, serving)) is not None and serving.served() is not None:
-        _say(as_json, f"nothing new: generation {wanted.number} of the bucket is generation {here.number} here", here)
+        _print_result(
+            as_json, f"nothing new: generation {wanted.number} of the bucket is generation {here.number} here", here
+        )
         return
     settings.serving_path.parent.mkdir(parents=True, exist_ok=True)
     with writer_lock(settings.lock_path, "serving pull"):
         pulled = pull_checked(remote, serving, wanted, settings.max_row_loss, forced=force)
-    _say(as_json, f"generation {wanted.number} of the bucket is served as generation {pulled.number}", pulled)
+    _print_result(as_json, f"generation {wanted.number} of the bucket is served as generation {pulled.number}", pulled)
 
 
-def _say(as_json: bool, line: str, generation: Any) -> None:
+def _print_result(as_json: bool, line: str, generation: Any) -> None:
     if as_json:
         print_json(generation)
     else:

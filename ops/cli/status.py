@@ -1,4 +1,4 @@
-"""`materia status`: what is served, how the pipelines last ran, and what needs somebody's attention."""
+"""`materia status`: what is served, how the pipelines last ran, and what is wrong."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from ops.journal.run import utc_now
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Show what is served, how the pipelines last ran, and what needs attention.
+    """Show what is served, how the pipelines last ran, and what is wrong.
 
-    Exits with 3 when something is stale, failed or missing.
+    Exits with 3 if something is stale, failed, missing or damaged.
     """
     found = take_status(Settings.from_environ(), utc_now())
     if as_json:
@@ -80,7 +80,7 @@ def _current_file_text(found: Status) -> str:
     check = found.current_file
     if check is None:
         return ""
-    what = "it is what is served" if check.is_served else f"it was {check.snapshot_key}, another than what is served"
+    what = "it is served" if check.is_served else f"it was {check.snapshot_key}, which is not served"
     return f"current file last checked on {check.checked_on}: {what}"
 
 

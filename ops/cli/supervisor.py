@@ -1,4 +1,4 @@
-"""`materia supervisor`: run what is due, once or for ever, and serve /health."""
+"""`materia supervisor`: run due pipelines, once or continuously, and serve /health."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ import click
 from ops.config.settings import Settings
 
 
-@click.group(short_help="Run what is due, and watch over it unattended.")
+@click.group(short_help="Run due pipelines unattended, and monitor them.")
 def supervisor() -> None:
-    """Run what is due, and watch over it unattended."""
+    """Run due pipelines unattended, and monitor them."""
 
 
-@supervisor.command(short_help="Run what is due now, clean up, and send alerts.")
+@supervisor.command(short_help="Run due pipelines now, clean up, and send alerts.")
 @click.option("--dry-run", is_flag=True, help="Tick in a scratch directory, and print what a real tick would run.")
 @click.pass_obj
 def tick(session: Any, dry_run: bool) -> None:
-    """Run what is due now, clean up, and send alerts.
+    """Run due pipelines now, clean up, and send alerts.
 
-    Ends with 0 also when a run failed: that is an alert, and it is tried again. `materia status` reports it.
+    Exits with 0 even if a run failed: the tick sends an alert, `materia status` reports it, and later ticks retry.
     """
     if dry_run:
         from ops.supervisor.rehearsal import rehearse
@@ -27,68 +27,70 @@ def tick(session: Any, dry_run: bool) -> None:
         return
     from ops.supervisor import loop
 
-    settings = _begin(session)
+    settings = _start_logging(session)
     click.echo(loop.once(settings))
 
 
-@supervisor.command(short_help="Tick again and again, until a signal comes.")
+@supervisor.command(short_help="Tick repeatedly until a signal arrives.")
 @click.pass_obj
 def run(session: Any) -> None:
-    """Tick every MATERIA_TICK_S seconds until a signal comes; a run under way is ended first."""
+    """Tick every MATERIA_TICK_S seconds until a signal arrives; a running pipeline is stopped first."""
     from ops.supervisor import loop
 
-    loop.run(_begin(session), click.echo)
+    loop.run(_start_logging(session), click.echo)
 
 
 @supervisor.command("test-alert", short_help="Send one alert to ALERT_WEBHOOK_URL.")
 @click.pass_context
 def test_alert(ctx: click.Context) -> None:
-    """Send one alert that says it is a test to ALERT_WEBHOOK_URL. Exits with 1 when the webhook did not take it."""
+    """Send a test alert to ALERT_WEBHOOK_URL. Exits with 1 if the webhook does not accept it."""
     from ops.health.alerts import send_test
     from ops.host.exits import Exit
     from ops.journal.run import utc_now
 
-    if send_test(_begin(ctx.obj), utc_now()):
-        click.echo("the webhook took the test alert")
+    if send_test(_start_logging(ctx.obj), utc_now()):
+        click.echo("the webhook accepted the test alert")
         return
-    click.echo("the webhook did not take the test alert; the line above says why. Check ALERT_WEBHOOK_URL", err=True)
+    click.echo("the webhook did not accept the test alert (reason above); check ALERT_WEBHOOK_URL", err=True)
     ctx.exit(Exit.FAILED)
 
 
-@supervisor.command(short_help="Answer /health on loopback with what `materia status` says.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8470, show_default=True, help="0 takes a free one.")
+@supervisor.command(short_help="Serve the status as JSON at /health, on loopback.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8470, show_default=True, help="0: any free port.")
 @click.pass_obj
 def health(session: Any, port: int) -> None:
-    """Answer http://127.0.0.1:PORT/health with JSON: 200 when all is well, 503 when not."""
+    """Serve the status as JSON at http://127.0.0.1:PORT/health: 200 if all is well, 503 if not."""
     from ops.supervisor.health import health_server
 
-    settings = _begin(session)
+    settings = _start_logging(session)
     with health_server(settings, port) as server:
         click.echo(f"http://127.0.0.1:{server.server_address[1]}/health")
         server.serve_forever()
 
 
 @supervisor.command(short_help="Create the always-on machine if it is missing, and check what it runs.")
-@click.option("--commit", default="", help="The commit that must run there; default: the newest that it has fetched.")
+@click.option(
+    "--commit", default="", help="The commit that must run there. Default: the newest that the host has fetched."
+)
 @click.pass_obj
 def up(session: Any, commit: str) -> None:
     """Create the supervisor's machine at Hetzner if it is missing, and bootstrap it once.
 
-    Afterwards this only checks it, because the host updates itself: fails when the commit was refused, or when no tick
-    of it succeeds within half an hour.
+    Afterwards only check it, because the host updates itself: fails if the host refused the commit, or if no tick of
+    the commit succeeds within half an hour.
     """
     from ops.host.logs import log_to_terminal
     from ops.host.redact import Redactor
-    from ops.supervisor import up as coming_up
+    from ops.supervisor import up as deploy
     from ops.workers.settings import WorkerSettings, provider_of
 
     log_to_terminal(Redactor.from_environ(), debug=session.debug)
     workers = WorkerSettings.from_environ()
-    coming_up.up(provider_of("hetzner", workers), coming_up.plan_of(workers, commit=commit), click.echo)
+    deploy.up(provider_of("hetzner", workers), deploy.plan_of(workers, commit=commit), click.echo)
 
 
-def _begin(session: Any) -> Settings:
-    """The settings, with events logged to stderr and to `logs/supervisor.log`."""
+def _start_logging(session: Any) -> Settings:
+    """Start logging to stderr and `logs/supervisor.log`; return the settings."""
     from ops.host.logs import log_to_file, log_to_terminal
     from ops.host.redact import Redactor
 

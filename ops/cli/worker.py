@@ -1,4 +1,4 @@
-"""`materia worker`: machines that exist only while they work."""
+"""`materia worker`: list, create and destroy workers."""
 
 import logging
 from dataclasses import replace
@@ -24,16 +24,16 @@ _on = click.option(
     metavar="PROVIDER",
     envvar="MATERIA_RUN_ON",
     default=None,
-    help="Where; needed only when the credentials of several providers are set.",
+    help="The provider; needed only if the credentials of several providers are set.",
 )
 
 
-@click.group(short_help="List, create or destroy the machines that work for us.")
+@click.group(short_help="List, create or destroy workers.")
 @click.pass_context
 def worker(ctx: click.Context) -> None:
-    """List, create or destroy the machines that work for us.
+    """List, create or destroy workers: machines that exist only for a run.
 
-    `materia pipeline run NAME --on hetzner` needs none of this: it creates its worker and destroys it.
+    `materia pipeline run NAME --on hetzner` creates and destroys its worker by itself.
     """
     from ops.host.logs import log_to_terminal
     from ops.host.redact import Redactor
@@ -42,10 +42,10 @@ def worker(ctx: click.Context) -> None:
     ctx.call_on_close(partial(logging.getLogger().removeHandler, handler))
 
 
-@worker.command("list", short_help="List the machines that carry our label, and what they cost.")
+@worker.command("list", short_help="List the workers and what they cost.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_workers(as_json: bool) -> None:
-    """List the machines that carry our label, and what they cost."""
+    """List the machines with Materia's label, and what they cost."""
     from dataflows.errors import SettingsError
     from ops.journal.run import utc_now
     from ops.workers.settings import WorkerSettings, no_provider_reason
@@ -63,42 +63,44 @@ def list_workers(as_json: bool) -> None:
         click.echo(_text(found))
 
 
-@worker.command(short_help="Create a machine by hand; it is reaped when its time is up.")
+@worker.command(short_help="Create a worker by hand; it is destroyed when it expires.")
 @click.argument("name", default="by-hand")
-@click.option("--for", "pipeline", default="run-all", help="As large as this pipeline needs.")
+@click.option("--for", "pipeline", default="run-all", help="The pipeline that determines the machine's size.")
 @click.option(
     "--public-key",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
-    help="Who may log in: a public SSH key's file.",
+    help="Public SSH key file; its owner may log in.",
 )
 @_on
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def create(name: str, pipeline: str, public_key: Path, on: str | None, as_json: bool) -> None:
-    """Create a machine within the caps, and print the line that makes SSH know it.
+    """Create a machine within the spending caps, and print its line for `known_hosts`.
 
-    It costs money until `materia worker destroy`, or `materia worker reap` once its time is up.
+    It costs money until `materia worker destroy`, or until `materia worker reap` after it expired.
     """
     from ops.workers.keys import new_key
     from ops.workers.settings import WorkerSettings, chosen_provider
 
     workers = WorkerSettings.from_environ()
     hire = _hire(chosen_provider(workers, on), workers)
-    made = _created(hire, name, pipeline, public_key.read_text().strip(), host_key := new_key())
+    instance = _create(hire, name, pipeline, public_key.read_text().strip(), host_key := new_key())
     port = hire.workers.ssh_port
-    known = f"{made.ip if port == 22 else f'[{made.ip}]:{port}'} {host_key.public}"
+    known_hosts = f"{instance.ip if port == 22 else f'[{instance.ip}]:{port}'} {host_key.public}"
     if as_json:
-        print_json({"worker": made, "known_hosts": known})
+        print_json({"worker": instance, "known_hosts": known_hosts})
         return
-    click.echo(f"{made.name}: {made.type} at {made.location}, {made.ip}, {made.eur_per_hour:.4f} EUR/h")
-    click.echo(f"known_hosts: {known}")
+    click.echo(
+        f"{instance.name}: {instance.type} at {instance.location}, {instance.ip}, {instance.eur_per_hour:.4f} EUR/h"
+    )
+    click.echo(f"known_hosts: {known_hosts}")
 
 
-@worker.command(short_help="Destroy a machine that carries our label.")
+@worker.command(short_help="Destroy a worker.")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def destroy(name: str, as_json: bool) -> None:
-    """Destroy the machine NAME and what belongs to it; nothing that lacks our label is touched."""
+    """Destroy the machine NAME and its resources. Machines without Materia's label are not touched."""
     from contextlib import suppress
 
     from ops.workers import hiring
@@ -111,20 +113,23 @@ def destroy(name: str, as_json: bool) -> None:
         with suppress(WorkerError):
             names = {each.name for each in hire.provider.list_instances()}
             is_here = name in names | {each.name for each in hire.provider.list_belongings()}
-        # Also where it is not found: then its end is recorded.
+        # Also if it is not found: this records its end.
         hiring.destroy(hire, name, GONE_WITHIN_S if is_here or not found else 0)
         found |= is_here
     if as_json:
         print_json({"destroyed": [name] if found else []})
     else:
-        click.echo(f"{name} is gone" if found else f"there was no worker {name}")
+        click.echo(f"destroyed {name}" if found else f"there was no worker {name}")
 
 
-@worker.command(short_help="Destroy the machines whose time is up, or whose run is over.")
-@click.option("--if-possible", is_flag=True, help="Without any provider's credentials do nothing.")
+@worker.command(short_help="Destroy workers that have expired or whose run has ended.")
+@click.option("--if-possible", is_flag=True, help="Do nothing if no provider's credentials are set.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def reap(if_possible: bool, as_json: bool) -> None:
-    """Destroy what carries our label and outlived its time, and ours whose run is over; keys and firewalls too."""
+    """Destroy expired machines with Materia's label, and this host's workers whose run has ended.
+
+    Their keys and firewalls are deleted, too.
+    """
     from dataflows.errors import SettingsError
     from ops.health.memory import Reaping, recall, remember
     from ops.journal.journal import Journal
@@ -136,20 +141,20 @@ def reap(if_possible: bool, as_json: bool) -> None:
     if not present(workers):
         if not if_possible:
             raise SettingsError(no_provider_reason(workers))
-        click.echo("no provider's credentials are set, nothing to reap")
+        click.echo("nothing to reap: no provider's credentials are set")
         return
-    gone = hiring.reap_everywhere(workers, settings, Journal(settings.journal_path), utc_now())
+    destroyed = hiring.reap_everywhere(workers, settings, Journal(settings.journal_path), utc_now())
     memory = recall(settings.supervisor_dir)
     if memory.reaping is not None and memory.reaping.failing_since is not None:
         remember(settings.supervisor_dir, replace(memory, reaping=Reaping(utc_now())))
     if as_json:
-        print_json({"destroyed": gone})
+        print_json({"destroyed": destroyed})
     else:
-        click.echo("\n".join(f"destroyed {name}" for name in gone) or "nothing to reap")
+        click.echo("\n".join(f"destroyed {name}" for name in destroyed) or "nothing to reap")
 
 
 def _hires() -> "list[Hire]":
-    """With every provider whose credentials are set."""
+    """One hire for every provider whose credentials are set."""
     from dataflows.errors import SettingsError
     from ops.workers.settings import WorkerSettings, no_provider_reason, present
 
@@ -167,7 +172,7 @@ def _hire(name: str, workers: "WorkerSettings") -> "Hire":
     return hire_of(provider_of(name, workers), workers, Settings.from_environ())
 
 
-def _created(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: Any) -> Any:
+def _create(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: Any) -> Any:
     from dataflows.errors import SettingsError
     from ops.workers import hiring
     from ops.workers.labels import worker_name
@@ -175,9 +180,9 @@ def _created(hire: "Hire", name: str, pipeline: str, public_key: str, host_key: 
 
     full_name = worker_name(hire.owner, name)
     if pipeline not in SIZES:
-        raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(SIZES)}")
+        raise SettingsError(f"there is no pipeline {pipeline!r}; choose one of {', '.join(SIZES)}")
     if any(each.name == full_name for each in hire.provider.list_instances()):
-        raise SettingsError(f"there is a worker {full_name} already; choose another name, or destroy it")
+        raise SettingsError(f"worker {full_name} exists already; choose another name, or destroy it")
     try:
         return hiring.create(hire, full_name, SIZES[pipeline], None, public_key, host_key)
     except BaseException as error:
@@ -205,5 +210,5 @@ def _text(found: "Workers") -> str:
         for row in found.rows
     ]
     if not rows:
-        return "no worker, nothing is paid for"
+        return "no workers"
     return f"{table(_HEAD, rows, right=_NUMBERS)}\n\n{len(rows)} in all, {found.eur_per_h:.4f} EUR/h"

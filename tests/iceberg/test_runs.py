@@ -120,7 +120,7 @@ def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catche
 def test_the_commands_tell_and_bring_what_the_catalog_lacks_and_follow_a_rollback(lake: Lake, machine: Machine) -> None:
     before = machine.run("iceberg", "status")
     assert before.returncode == 3
-    assert "no table yet" in before.stdout and "generation 2 is served, and not yet in Iceberg" in before.stdout
+    assert "no table yet" in before.stdout and "the served generation 2 is not yet in Iceberg" in before.stdout
     done = machine.run("iceberg", "publish")
     assert (done.returncode, done.stdout.split(":")[0]) == (0, "generation 2 is in Iceberg")
     told = json.loads(machine.run("iceberg", "status", "--json").stdout)

@@ -57,7 +57,7 @@ def host(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         environ = environ_of(tmp_path_factory.mktemp("host"), archive, server.endpoint, BUCKET, WRITER)
         found = Host(environ, server, BUCKET, str(release.month))
         found.run("run-all", "--as-of", found.month)
-        assert "all as recorded" in found.run("scrub")
+        assert "all match their records" in found.run("scrub")
         yield found
 
 
@@ -79,7 +79,7 @@ def test_a_damaged_zip_in_the_bucket_is_found_and_restored(host: Host, has_local
     origin = "the local folder" if has_local_copy else "USDA's archive"
     assert f"restored from {origin}" in host.run("landing", "repair")
     assert host.problem("landing-damaged") is None
-    assert "all as recorded" in host.run("scrub")
+    assert "all match their records" in host.run("scrub")
 
 
 def test_a_damaged_local_zip_is_restored_from_the_bucket(host: Host) -> None:
@@ -88,7 +88,7 @@ def test_a_damaged_local_zip_is_restored_from_the_bucket(host: Host) -> None:
     path.write_bytes(flip(path.read_bytes()))
     host.run("scrub", exit_code=1)
     assert "restored from the bucket" in host.run("landing", "repair")
-    assert "all as recorded" in host.run("scrub")
+    assert "all match their records" in host.run("scrub")
 
 
 def test_a_damaged_generation_in_the_bucket_is_uploaded_again(host: Host) -> None:
@@ -99,7 +99,7 @@ def test_a_damaged_generation_in_the_bucket_is_uploaded_again(host: Host) -> Non
     assert next_step is not None and next_step.startswith("materia run-all")
     host.run("run-all", "--as-of", host.month)
     assert host.problem("bucket-damaged") is None
-    assert "all as recorded" in host.run("scrub")
+    assert "all match their records" in host.run("scrub")
 
 
 def test_a_bucket_that_does_not_answer_is_no_damage_and_no_proof(host: Host) -> None:

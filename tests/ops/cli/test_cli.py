@@ -108,7 +108,7 @@ def test_status_says_when_the_current_file_was_last_checked(filled: Path) -> Non
     landing.update_memory("psd_alldata", lambda memory: replace(memory, live=LiveCheck(date(2026, 11, 20), "other")))
     other = json.loads(materia(filled, "status", "--json").stdout)["current_file"]
     assert other == {"checked_on": "2026-11-20", "snapshot_key": "other", "is_served": False}
-    said = "current file last checked on 2026-11-20: it was other, another than what is served"
+    said = "current file last checked on 2026-11-20: it was other, which is not served"
     assert said in materia(filled, "status").stdout
 
 
@@ -158,8 +158,8 @@ def test_a_run_is_shown_with_steps_error_and_log(filled: Path) -> None:
     [
         (["runs", "show", "99"], Exit.USAGE, "error: there is no run 99"),
         (["runs", "show", "three"], Exit.USAGE, "Usage:"),
-        (["runs", "show", "2", "--log", "--json"], Exit.USAGE, "do not go together"),
-        (["runs", "show", "3", "--log"], Exit.FAILED, "error: run 3 kept no log"),
+        (["runs", "show", "2", "--log", "--json"], Exit.USAGE, "cannot be combined"),
+        (["runs", "show", "3", "--log"], Exit.FAILED, "error: run 3 has no log"),
         (["nonsense"], Exit.USAGE, "No such command"),
         (["status", "--nonsense"], Exit.USAGE, "No such option"),
         ([], Exit.USAGE, "Usage:"),

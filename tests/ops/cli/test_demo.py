@@ -54,7 +54,7 @@ def test_the_largest_revisions_are_among_those_of_the_last_release(served_demo: 
     for commodity, country, year, _, before, _, after, *_ in shown:
         fact = commodity, country, int(year), float(before.replace(",", "")), float(after.replace(",", ""))
         assert fact in revised
-    assert "restated is Coffee, Green" in served_demo.stdout
+    assert "restated: Coffee, Green" in served_demo.stdout
 
 
 def test_one_fact_is_shown_as_of_three_dates(served_demo: ServedDemo) -> None:

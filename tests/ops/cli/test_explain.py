@@ -16,7 +16,7 @@ from dataflows.landing.local import LocalLanding
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source.probe_memory import LiveCheck
 from ops.config.settings import Settings
-from ops.explain import Explanation, FactError, Shown, Span, Stand, Version, _reasons, explain
+from ops.explain import Explanation, FactError, FileEntry, ReleaseStand, Span, Version, _reasons, explain
 from ops.host.exits import Exit
 from tests.support.command_line import materia
 from tests.support.served_demo import ServedDemo
@@ -142,8 +142,8 @@ def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> N
     [
         ("", "write COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE"),
         ("Corn/US/2024", "such as 0440000/US/2024/028"),
-        ("Corn/US/now/Production", "names no fact"),
-        ("Corn/US/2024/028/08/x", "names no fact"),
+        ("Corn/US/now/Production", "invalid fact"),
+        ("Corn/US/2024/028/08/x", "invalid fact"),
         ("Korn/US/2024/028", "no commodity is called 'Korn'; near matches: Corn (0440000)"),
         ("Corn/United Sates/2024/028", "no country is called 'United Sates'; near matches: United States (US)"),
         ("Corn/US/2024/stocks", "near matches: Beginning Stocks (020), Ending Stocks (176)"),
@@ -168,7 +168,7 @@ def test_rows_that_are_not_here_are_a_notice(served_demo: ServedDemo, tmp_path: 
     found = explain(Settings.from_environ({"MATERIA_DATA_DIR": str(data_dir)}), FACT, date(2100, 1, 1))
     assert [each.snapshot_key for each in found.shown] == [each.key for each in others[:-1]]
     assert any(f"the rows of {first.key} " in notice for notice in found.notices)
-    assert any(f"made with {others[-1].key}, which is not landed" in notice for notice in found.notices)
+    assert any(f"contains {others[-1].key}, which is not landed" in notice for notice in found.notices)
 
 
 def test_the_command_prints_the_evidence_as_text_and_as_json(served_demo: ServedDemo) -> None:
@@ -188,16 +188,16 @@ def test_the_command_prints_the_evidence_as_text_and_as_json(served_demo: Served
     assert "near matches: Corn" in wrong.stderr
 
 
-def file_of(day: str, value: float | None, stamp: str | None) -> Shown:
-    return Shown(date.fromisoformat(day), day, "0" * 64, "psd.csv", 2, value, stamp, 1, True)
+def file_of(day: str, value: float | None, stamp: str | None) -> FileEntry:
+    return FileEntry(date.fromisoformat(day), day, "0" * 64, "psd.csv", 2, value, stamp, 1, True)
 
 
 VERSIONS = (Version(1, 5.0, date(2025, 6, 12), None, date(2025, 9, 12)),)
 JUNE = date(2025, 6, 12)
-CORN = Stand(JUNE, JUNE, date(2025, 7, 11), None)
-COFFEE = Stand(JUNE, JUNE, None, None)
-CHECKED = Stand(JUNE, JUNE, None, date(2025, 8, 1))
-LATE = Stand(JUNE, date(2025, 6, 20), date(2025, 7, 11), None)
+CORN = ReleaseStand(JUNE, JUNE, date(2025, 7, 11), None)
+COFFEE = ReleaseStand(JUNE, JUNE, None, None)
+CHECKED = ReleaseStand(JUNE, JUNE, None, date(2025, 8, 1))
+LATE = ReleaseStand(JUNE, date(2025, 6, 20), date(2025, 7, 11), None)
 OF_JUNE, OF_SEPTEMBER = ("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "2025-06")
 
 
@@ -208,27 +208,27 @@ OF_JUNE, OF_SEPTEMBER = ("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "202
         ("certain", "2025-07-10", CORN, [OF_JUNE], "with stamp 2025-06; USDA releases no other before 2025-07-11"),
         ("certain", "2025-07-31", CHECKED, [OF_JUNE], "USDA's current file was still that release on 2025-08-01"),
         ("certain", "2025-07-20", COFFEE, [OF_JUNE, OF_SEPTEMBER], "untouched: "),
-        ("certain", "2025-07-20", None, [OF_SEPTEMBER], "it has stood since 2025-06-30"),
+        ("certain", "2025-07-20", None, [OF_SEPTEMBER], "it is unchanged since 2025-06-30"),
         ("certain", "2025-06-20", COFFEE, [], "the evidence is not readable here"),
         (
             "uncertain",
             "2025-06-13",
             COFFEE,
             [OF_JUNE],
-            "until 2025-06-12 only, for USDA updates the commodity on any day",
+            "until 2025-06-12: USDA may update the commodity on any day",
         ),
-        ("uncertain", "2025-07-11", CORN, [OF_JUNE], "until 2025-07-10 only, when USDA's next release is due"),
-        ("uncertain", "2025-08-01", CHECKED, [OF_JUNE], "is sure to stand until 2025-07-31 only"),
-        ("uncertain", "2025-06-15", LATE, [OF_JUNE], "it is evidence from 2025-06-20 on"),
+        ("uncertain", "2025-07-11", CORN, [OF_JUNE], "until 2025-07-10: USDA's next release is due then"),
+        ("uncertain", "2025-08-01", CHECKED, [OF_JUNE], "is certainly current only until 2025-07-31"),
+        ("uncertain", "2025-06-15", LATE, [OF_JUNE], "it is evidence only from 2025-06-20 on"),
         ("uncertain", "2025-07-20", CORN, [OF_JUNE, ("2025-09-12", 5.0, "2025-09")], "changed back"),
         ("uncertain", "2025-07-20", CORN, [OF_JUNE, ("2025-09-12", 6.0, "2025-09")], "another value"),
         ("uncertain", "2025-07-20", CORN, [OF_JUNE], "is not landed"),
-        ("unknown", "2025-01-01", None, [OF_JUNE], "no landed file tells the value before 2025-06-12"),
+        ("unknown", "2025-01-01", None, [OF_JUNE], "no landed file shows the value before 2025-06-12"),
         ("absent", "2025-10-01", CORN, [("2025-09-30", None, None)], "release 2025-09-30 does not show it"),
     ],
 )
 def test_reasons_are_read_off_the_files_around_the_day(
-    standing: str, day: str, stand: Stand | None, files: list[tuple[str, float | None, str | None]], said: str
+    standing: str, day: str, stand: ReleaseStand | None, files: list[tuple[str, float | None, str | None]], said: str
 ) -> None:
     shown = [file_of(*each) for each in files]
     value = 5.0 if standing in ("certain", "uncertain") else None

@@ -75,7 +75,7 @@ def test_a_plan_is_shown_as_it_is_drawn(served_demo: ServedDemo) -> None:
         (["SELECT 1; SELECT 2"], Exit.FAILED, "2 statements"),
         (["FROM read_text('/etc/passwd')"], Exit.FAILED, "may not be called"),
         (["SELECT count(*) FROM range(1000000000000)", "--timeout", "0.3"], Exit.FAILED, "stopped after 0.3 s"),
-        (["SELECT 1", "--csv", "--json"], Exit.USAGE, "do not go together"),
+        (["SELECT 1", "--csv", "--json"], Exit.USAGE, "cannot be combined"),
         (["SELECT 1", "--limit", "0"], Exit.USAGE, "--limit"),
         ([], Exit.USAGE, "Missing argument"),
     ],

@@ -39,7 +39,7 @@ def test_generations_are_listed_newest_first_with_the_served_one_marked(served_d
 def test_a_rollback_is_recorded_and_holds_while_nothing_is_new(data_dir: Path) -> None:
     shown = materia(data_dir, "serving", "rollback")
     assert shown.returncode == Exit.DONE and shown.stdout.startswith("generation 2 serves again instead of 3")
-    assert "holds until a new release is landed" in shown.stdout
+    assert "stays until a new release is landed" in shown.stdout
     assert "generation 2, made" in materia(data_dir, "query", "SELECT 1").stdout
     with Journal(data_dir / "runs.sqlite") as journal:
         [run] = journal.runs(1)
@@ -80,7 +80,7 @@ def test_a_rollback_waits_for_no_writer(data_dir: Path) -> None:
 
 def test_a_whole_generation_is_verified(served_demo: ServedDemo) -> None:
     shown = materia(served_demo.data_dir, "serving", "verify")
-    assert shown.returncode == Exit.DONE and shown.stdout.startswith("generation 3 is whole: its sha256")
+    assert shown.returncode == Exit.DONE and shown.stdout.startswith("generation 3 is intact: its sha256")
     verified = json.loads(materia(served_demo.data_dir, "serving", "verify", "1", "--json").stdout)
     assert (verified["ok"], verified["generation"]["number"]) == (True, 1)
 

@@ -88,9 +88,9 @@ def test_a_test_alert_is_sent_or_said_to_have_failed(data_dir: Path, alarm: Alar
     missing = materia(data_dir, "supervisor", "test-alert")
     assert missing.returncode == 2 and "ALERT_WEBHOOK_URL is not set" in missing.stderr
     taken = materia(data_dir, "supervisor", "test-alert", ALERT_WEBHOOK_URL=alarm.url)
-    assert (taken.returncode, taken.stdout) == (0, "the webhook took the test alert\n")
+    assert (taken.returncode, taken.stdout) == (0, "the webhook accepted the test alert\n")
     (alert,) = alarm.received
     assert (alert["alert"], alert["severity"], alert["what"]) == ("test", "test", "this is a test alert")
     alarm.is_down = True
     refused = materia(data_dir, "supervisor", "test-alert", ALERT_WEBHOOK_URL=alarm.url)
-    assert refused.returncode == 1 and "did not take the test alert" in refused.stderr
+    assert refused.returncode == 1 and "did not accept the test alert" in refused.stderr
