@@ -131,7 +131,7 @@ def reap(if_possible: bool, as_json: bool) -> None:
     Their keys and firewalls are deleted, too.
     """
     from dataflows.errors import SettingsError
-    from ops.health.memory import Reaping, recall, remember
+    from ops.health.memory import Reaping, read_memory, write_memory
     from ops.journal.journal import Journal
     from ops.journal.run import utc_now
     from ops.workers import hiring
@@ -144,9 +144,9 @@ def reap(if_possible: bool, as_json: bool) -> None:
         click.echo("nothing to reap: no provider's credentials are set")
         return
     destroyed = hiring.reap_everywhere(workers, settings, Journal(settings.journal_path), utc_now())
-    memory = recall(settings.supervisor_dir)
+    memory = read_memory(settings.supervisor_dir)
     if memory.reaping is not None and memory.reaping.failing_since is not None:
-        remember(settings.supervisor_dir, replace(memory, reaping=Reaping(utc_now())))
+        write_memory(settings.supervisor_dir, replace(memory, reaping=Reaping(utc_now())))
     if as_json:
         print_json({"destroyed": destroyed})
     else:

@@ -1,7 +1,7 @@
 """Alerts: each problem of `materia status` is sent once, and once more when it is resolved.
 
-A log line always; a webhook where ALERT_WEBHOOK_URL names one, retried at the next ticks and then at growing pauses; a
-dead-man switch where ALERT_PING_URL names one. What is a problem is decided by `ops.health.status` alone.
+Each alert is a log line. ALERT_WEBHOOK_URL adds a webhook, retried at the next ticks and then with a growing backoff;
+ALERT_PING_URL adds a dead-man switch. `ops.health.status` alone decides what is a problem.
 """
 
 import json
@@ -16,89 +16,89 @@ from urllib.request import Request
 from dataflows.errors import SettingsError
 from ops.config.schedule import Backoff
 from ops.config.settings import Settings
-from ops.health.memory import Memory, Raised, Webhook
+from ops.health.memory import Alert, Memory, WebhookFailures
 from ops.health.status import Problem, Status
 from ops.host.redact import Redactor
 
 TIMEOUT_S = 10.0
-"""How long a webhook may take in all, also one that answers a byte at a time."""
-MOST_AT_ONCE = 10
-"""Webhook calls in a tick; the rest waits for the next."""
+"""Deadline of a whole webhook call, even if the answer arrives one byte at a time."""
+MAX_CALLS_PER_TICK = 10
+"""WebhookFailures calls in one tick; the next tick sends the rest."""
 QUICK_RETRIES = 5
-"""Failures in a row after which a webhook is no longer called in every tick."""
+"""Consecutive failures after which the webhook is no longer called in every tick."""
 BACKOFF = Backoff()
-MOST_KEPT = 200
-"""Resolved alerts that wait for a webhook; beyond it the oldest are dropped."""
+MAX_RESOLVED = 200
+"""Resolved alerts kept until the webhook accepts them; beyond this the oldest are dropped."""
 
 log = logging.getLogger(__name__)
 
 
-def tell(settings: Settings, status: Status, memory: Memory) -> Memory:
-    """Raise what is new, resolve what is over, and return the memory of it."""
+def send_alerts(settings: Settings, status: Status, memory: Memory) -> Memory:
+    """Raise new alerts, resolve those whose problem is gone, and return the updated memory."""
     problems = {problem.key or problem.what: problem for problem in status.problems}
     alerts = dict(memory.alerts)
     for key, problem in problems.items():
         if key not in alerts:
             alerts[key] = _raise(key, problem, status.checked_at)
         elif alerts[key].is_over:
-            # It came back before the webhook heard that it was over: for the webhook it never went.
+            # The problem returned before the webhook got the resolution: for the webhook it never ended.
             alerts[key] = replace(alerts[key], is_over=False)
     for key, alert in alerts.items():
         if key not in problems and not alert.is_over:
             log.info("resolved", extra={"alert": key, "what": alert.what})
             alerts[key] = replace(alert, is_over=True)
-    return _delivered(settings.supervision.alert_webhook_url, replace(memory, alerts=alerts), status.checked_at)
+    return _call_webhook(settings.supervision.alert_webhook_url, replace(memory, alerts=alerts), status.checked_at)
 
 
 def send_test(settings: Settings, now: datetime) -> bool:
-    """Send one alert to the webhook that says it is a test; whether it was taken. Raises SettingsError without one."""
+    """Send a test alert to the webhook and return whether it was accepted. Raises SettingsError without a webhook."""
     url = settings.supervision.alert_webhook_url
     if url is None:
-        raise SettingsError("ALERT_WEBHOOK_URL is not set, so no alert leaves this host; set it and try again")
-    return _post(url, "test", Raised("test", "this is a test alert", "nothing to do", now))
+        raise SettingsError("ALERT_WEBHOOK_URL is not set, so this host sends no alerts; set it and try again")
+    return _post(url, "test", Alert("test", "this is a test alert", "nothing to do", now))
 
 
-def _raise(key: str, problem: Problem, now: datetime) -> Raised:
+def _raise(key: str, problem: Problem, now: datetime) -> Alert:
     log.warning("alert", extra={"alert": key, "what": problem.what, "next": problem.next_step})
-    return Raised(str(problem.severity), problem.what, problem.next_step, problem.since or now)
+    return Alert(str(problem.severity), problem.what, problem.next_step, problem.since or now)
 
 
-def _delivered(url: str | None, memory: Memory, now: datetime) -> Memory:
-    """The memory after the webhook got what it does not know yet; alerts that it need not know more of are gone."""
+def _call_webhook(url: str | None, memory: Memory, now: datetime) -> Memory:
+    """Send pending alerts to the webhook; return the memory without resolved alerts that need no further call."""
     webhook = memory.webhook if url is not None else None
-    left = MOST_AT_ONCE if _may_call(webhook, now) else 0
+    left = MAX_CALLS_PER_TICK if _may_call(webhook, now) else 0
     remaining = {}
     for key, alert in memory.alerts.items():
-        wanted = alert.is_told if alert.is_over else not alert.is_told
-        if wanted and url is not None and left > 0:
-            took = _post(url, key, alert)
-            webhook = None if took else Webhook(webhook.failures + 1 if webhook else 1, now)
-            # One that does not answer must not hold the tick for each of them.
-            left = left - 1 if took else 0
-            wanted = not took
-        waits = wanted and url is not None
-        if alert.is_over and not waits:
+        is_pending = alert.is_sent if alert.is_over else not alert.is_sent
+        if is_pending and url is not None and left > 0:
+            is_accepted = _post(url, key, alert)
+            webhook = None if is_accepted else WebhookFailures(webhook.failures + 1 if webhook else 1, now)
+            # A webhook that does not answer must not delay the tick once for each alert.
+            left = left - 1 if is_accepted else 0
+            is_pending = not is_accepted
+        is_waiting = is_pending and url is not None
+        if alert.is_over and not is_waiting:
             continue
-        remaining[key] = replace(alert, is_told=alert.is_told or not waits)
-    return replace(memory, alerts=_bounded(remaining), webhook=webhook)
+        remaining[key] = replace(alert, is_sent=alert.is_sent or not is_waiting)
+    return replace(memory, alerts=_drop_oldest_resolved(remaining), webhook=webhook)
 
 
-def _may_call(webhook: Webhook | None, now: datetime) -> bool:
+def _may_call(webhook: WebhookFailures | None, now: datetime) -> bool:
     if webhook is None or webhook.failures < QUICK_RETRIES:
         return True
     return BACKOFF.is_over(webhook.failures - QUICK_RETRIES + 1, webhook.last_at, now)
 
 
-def _bounded(alerts: dict[str, Raised]) -> dict[str, Raised]:
+def _drop_oldest_resolved(alerts: dict[str, Alert]) -> dict[str, Alert]:
     resolved = sorted((key for key in alerts if alerts[key].is_over), key=lambda key: alerts[key].since)
-    dropped = set(resolved[: max(len(resolved) - MOST_KEPT, 0)])
+    dropped = set(resolved[: max(len(resolved) - MAX_RESOLVED, 0)])
     if dropped:
-        log.warning("resolved alerts that the webhook did not take are dropped", extra={"alerts": len(dropped)})
+        log.warning("dropped resolved alerts that the webhook did not accept", extra={"alerts": len(dropped)})
     return {key: alert for key, alert in alerts.items() if key not in dropped}
 
 
-def _post(url: str, key: str, alert: Raised) -> bool:
-    """Whether the webhook took it. `text` is what chat services show."""
+def _post(url: str, key: str, alert: Alert) -> bool:
+    """Send an alert and return whether the webhook accepted it. Chat services show `text`."""
     host = os.uname().nodename
     event = "resolved" if alert.is_over else "raised"
     mark = "resolved" if alert.is_over else alert.severity
@@ -114,30 +114,30 @@ def _post(url: str, key: str, alert: Raised) -> bool:
     }
     body = Redactor.from_environ()(json.dumps(record)).encode()
     request = Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - the settings allow http(s) only
-    return _answered("the alert webhook", request)
+    return _request_succeeds("the alert webhook", request)
 
 
 def ping(url: str | None) -> None:
-    """Tell the dead-man switch that the supervisor ticks; that it hears nothing is its alarm, not ours."""
+    """Notify the dead-man switch that the supervisor ticks; the switch raises the alarm when pings stop."""
     if url is not None:
-        _answered("the dead-man switch", Request(url))  # noqa: S310 - the settings allow http(s) only
+        _request_succeeds("the dead-man switch", Request(url))  # noqa: S310 - the settings allow http(s) only
 
 
-def _answered(whom: str, request: Request) -> bool:
-    """Whether it answered with success in time; if not, why is logged, without the address, which may hold a secret."""
+def _request_succeeds(target: str, request: Request) -> bool:
+    """Send a request with a deadline; log why it failed, without its address, which may contain a secret."""
     failures: list[str | None] = []
-    # A timeout of a socket begins again with each byte; that of a thread does not.
+    # A socket's timeout restarts with each byte; a thread's does not.
     call = Thread(target=lambda: failures.append(_failure_of(request)), daemon=True)
     call.start()
     call.join(TIMEOUT_S)
     why = failures[0] if failures else f"no answer within {TIMEOUT_S:g} s"
     if why is not None:
-        log.warning("%s did not take it, and is called again later", whom, extra={"error": why})
+        log.warning("%s failed and is called again later", target, extra={"error": why})
     return why is None
 
 
 def _failure_of(request: Request) -> str | None:
-    """Why a call failed; None when it was answered with success."""
+    """Why a call failed; None if it succeeded."""
     from http.client import HTTPException
     from urllib.request import urlopen
 

@@ -1,7 +1,7 @@
-"""The doctor: is this host fit to run Materia? One finding per question, each with what to do about it.
+"""The doctor: is this host fit to run Materia? One finding per check, each with a next step.
 
-`supervisor.sh` uses a new commit only when none of them has failed. So what a host may well lack for a while
-(a worker's provider, a reachable archive) is a warning, and only what a run cannot do without is a failure.
+`supervisor.sh` uses a new commit only if no check fails. Therefore anything that a host may lack for a while (a
+worker's provider, a reachable archive) is a warning, and only what a run needs is a failure.
 """
 
 import os
@@ -21,9 +21,9 @@ from ops.config.settings import IS_CHECKOUT, Settings
 from ops.config.table import PROVIDERS, Values, needed_by, unknown_names
 from ops.journal.run import utc_now
 
-CLOCK_MAY_DIFFER = timedelta(minutes=5)
-ANSWER_WITHIN_S = 10.0
-PROVIDER_ANSWERS_WITHIN_S = 30.0
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
+TIMEOUT_S = 10.0
+CLIENT_TIMEOUT_S = 30.0
 _PROVIDER_PAUSE_S = 0.2
 OLDEST_PYTHON = (3, 11)
 DUCKLAKE_STEP = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
@@ -38,7 +38,7 @@ ENTRY_POINTS = (
 
 
 class Verdict(StrEnum):
-    """`warning`: something does not work that a run can do without."""
+    """`warning`: something does not work that runs do not need."""
 
     OK = "ok"
     WARNING = "warning"
@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to one question: how it is, and what to do if it is not well."""
+    """The result of one check, and the next step if it is not ok."""
 
     name: str
     verdict: Verdict
@@ -56,11 +56,9 @@ class Finding:
 
 
 def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Every finding, one after the other as it is made. Writes nothing but what proves that it can be written."""
+    """Run all checks and yield each finding as it is known. Changes nothing on this host."""
     if wrong := list(_wrong_settings(environ)):
-        yield from (
-            Finding("settings", Verdict.FAILED, what, "fix the setting; nothing else was checked") for what in wrong
-        )
+        yield from (Finding("settings", Verdict.FAILED, what, "fix the setting; no other check ran") for what in wrong)
         return
     settings = Settings.from_environ(environ)
     yield Finding(
@@ -99,7 +97,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
 
 
 def _wrong_settings(environ: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with any setting there is, also of those that only a worker or `supervisor up` reads."""
+    """The errors of all settings, including those that only a worker or `supervisor up` reads."""
     from ops.workers.keys import client_key_of
     from ops.workers.settings import WorkerSettings
 
@@ -108,7 +106,7 @@ def _wrong_settings(environ: Mapping[str, str]) -> Iterator[str]:
     checks: tuple[Callable[[], object], ...] = (
         *(partial(values.__getitem__, name) for name in values.given),
         lambda: key and client_key_of(key),
-        # These also check settings against each other.
+        # These also check combinations of settings.
         lambda: Settings.from_environ(environ),
         lambda: WorkerSettings.from_environ(environ),
     )
@@ -122,7 +120,7 @@ def _wrong_settings(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _run_on(settings: Settings, environ: Mapping[str, str]) -> Finding | None:
-    """Where MATERIA_RUN_ON lets pipelines run: whether a run could ask for a machine there."""
+    """Whether pipelines can run where MATERIA_RUN_ON says."""
     where = Values.from_environ(environ)["MATERIA_RUN_ON"]
     if where == "local":
         return None
@@ -149,7 +147,7 @@ def _origin_of_data_dir(environ: Mapping[str, str]) -> str:
 
 
 def _versions(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    """Python and every package that Materia requires, against what it requires."""
+    """Whether Python and all required packages have the required versions."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     from packaging.requirements import Requirement
@@ -164,7 +162,7 @@ def _versions(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
         except PackageNotFoundError:
             found = ""
         if not found or not requirement.specifier.contains(found, prereleases=True):
-            wrong.append(f"{requirement.name} {found or 'is missing'} (wanted {requirement.specifier})")
+            wrong.append(f"{requirement.name} {found or 'is missing'} (required: {requirement.specifier})")
     python = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         wrong.insert(0, f"Python {python}")
@@ -175,7 +173,7 @@ def _versions(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _code(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    """Everything that a run imports can be imported, and the console."""
+    """Whether all modules of runs and of the console can be imported."""
     from importlib import import_module
 
     from ops.host.version import code_version
@@ -186,55 +184,55 @@ def _code(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _disk_space(settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    place = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
-    free_bytes, least_bytes = shutil.disk_usage(place).free, settings.supervision.min_free_bytes
-    what = f"{free_bytes / 1e6:,.0f} MB free at {place}, at least {least_bytes / 1e6:,.0f} MB wanted"
-    if free_bytes < least_bytes:
-        return Finding("disk space", Verdict.FAILED, what, "make room, or set MATERIA_MIN_FREE_MB")
+    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free_bytes, min_bytes = shutil.disk_usage(folder).free, settings.supervision.min_free_bytes
+    what = f"{free_bytes / 1e6:,.0f} MB free at {folder}, at least {min_bytes / 1e6:,.0f} MB required"
+    if free_bytes < min_bytes:
+        return Finding("disk space", Verdict.FAILED, what, "free some space, or lower MATERIA_MIN_FREE_MB")
     return Finding("disk space", Verdict.OK, what)
 
 
 def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    """The lakehouse opens; looked at only while no run is writing to it."""
+    """Whether the lakehouse opens; checked only while no run writes to it."""
     from ops.host.lock import writer_lock
 
     if settings.used_ducklake:
         return _ducklake(settings.used_ducklake)
     if not settings.lakehouse_path.exists():
-        return Finding("lakehouse", Verdict.OK, "not there yet: the first transform makes it")
+        return Finding("lakehouse", Verdict.OK, "does not exist yet: the first transform creates it")
     try:
         with writer_lock(settings.lock_path, "doctor"):
             tables = _tables(settings.lakehouse_path)
     except LockHeldError:
-        return Finding("lakehouse", Verdict.OK, "a run is writing to it, so it is not looked at")
+        return Finding("lakehouse", Verdict.OK, "not checked, because a run is writing to it")
     except _duckdb_error() as error:
         if locked := lock_conflict(str(error)):
             what, _, next_step = locked.partition("; ")
             return Finding("lakehouse", Verdict.WARNING, what, next_step)
-        # No failure: a run can do without, and a commit that repairs it must not be refused for it.
+        # A warning, because runs rebuild it, and a commit that repairs it must not be refused.
         return Finding("lakehouse", Verdict.WARNING, str(error), "materia run-all, which builds it again")
     return Finding("lakehouse", Verdict.OK, f"{settings.lakehouse_path} opens, {tables} tables and views")
 
 
 def _ducklake(lake: DuckLake) -> Finding:
-    """What it needs is installed, its catalog answers, its data can be reached; reading waits for no writer."""
+    """Whether its packages are installed, its catalog answers and its data is reachable; readers wait for no writer."""
     import duckdb
 
     from ops.host.lakehouse_lock import is_catalog_there
 
     if missing := lake.missing_packages():
         return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", DUCKLAKE_STEP)
-    _see_data(lake)
+    _check_data(lake)
     if not is_catalog_there(lake):
-        return Finding("lakehouse", Verdict.OK, f"{lake}: not there yet, the first transform makes it")
+        return Finding("lakehouse", Verdict.OK, f"{lake}: does not exist yet, the first transform creates it")
     with duckdb.connect() as connection:
         lake.attach(connection, read_only=True)
         (tables,) = connection.execute(f"SELECT COUNT(*) FROM ducklake_table_info('{CATALOG}')").fetchone() or (0,)
     return Finding("lakehouse", Verdict.OK, f"{lake}: opens, {tables} tables")
 
 
-def _see_data(lake: DuckLake) -> None:
-    """Raises what is wrong with the place of a DuckLake's files."""
+def _check_data(lake: DuckLake) -> None:
+    """Raise an error if the location of a DuckLake's files cannot be reached or written to."""
     if lake.bucket is not None:
         from dataflows.objects.store import ObjectStore
 
@@ -242,9 +240,9 @@ def _see_data(lake: DuckLake) -> None:
         next(iter(ObjectStore(lake.bucket).list(f"{prefix}/")), None)
         return
     folder = Path(lake.data)
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise SettingsError(f"{place} cannot be written to; chown it to {os.getuid()}, or set another DUCKLAKE_DATA")
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise SettingsError(f"cannot write to {existing}; chown it to {os.getuid()}, or set another DUCKLAKE_DATA")
 
 
 def _serving(settings: Settings, _environ: Mapping[str, str]) -> Finding:
@@ -285,9 +283,9 @@ def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     landing = landing_of(settings, remote_of(settings))
     snapshots = landing.snapshots()
     workspace = landing.workspace
-    place = next(path for path in (workspace, *workspace.parents) if path.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
-        return Finding("landing", Verdict.FAILED, f"{place} cannot be written to", f"chown it to {os.getuid()}")
+    existing = next(path for path in (workspace, *workspace.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Finding("landing", Verdict.FAILED, f"cannot write to {existing}", f"chown it to {os.getuid()}")
     damaged = [each for each in known_damage(settings) if each.kind in (Kind.ZIP, Kind.BUCKET_ZIP)]
     if damaged:
         what = (
@@ -298,7 +296,7 @@ def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _iceberg(settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    """The Iceberg catalog lets us in; a run can do without."""
+    """Whether the Iceberg catalog accepts the credentials; runs do not need it."""
     from dataflows.iceberg.catalog import open_catalog
 
     if settings.iceberg is None:
@@ -312,20 +310,20 @@ def _iceberg(settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _clock(settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    """Our clock against the archive's, which also tells whether the archive answers."""
+    """Compare this host's clock with the archive's; this also shows whether the archive answers."""
     import httpx
 
     try:
-        answer = httpx.head(settings.archive_url, timeout=ANSWER_WITHIN_S)
-        theirs = _date_of(answer.headers.get("Date", ""))
+        answer = httpx.head(settings.archive_url, timeout=TIMEOUT_S)
+        archive_time = _date_of(answer.headers.get("Date", ""))
     except httpx.HTTPError as error:
-        step = "see that PSD_ARCHIVE_URL can be reached; runs wait for it"
-        return Finding("clock", Verdict.WARNING, f"the archive gave no time: {error}", step)
-    if theirs is None:
-        return Finding("clock", Verdict.WARNING, "the archive does not say what time it is")
-    difference = utc_now() - theirs
-    what = f"{abs(difference.total_seconds()):.0f} s from the archive's"
-    if abs(difference) > CLOCK_MAY_DIFFER:
+        step = "check that PSD_ARCHIVE_URL is reachable; runs wait for it"
+        return Finding("clock", Verdict.WARNING, f"the archive does not answer: {error}", step)
+    if archive_time is None:
+        return Finding("clock", Verdict.WARNING, "the archive's answer has no valid Date header")
+    difference = utc_now() - archive_time
+    what = f"{abs(difference.total_seconds()):.0f} s difference to the archive's clock"
+    if abs(difference) > MAX_CLOCK_DIFFERENCE:
         return Finding("clock", Verdict.FAILED, what, "timedatectl set-ntp true")
     return Finding("clock", Verdict.OK, what)
 
@@ -371,19 +369,19 @@ def _provider(name: str, _settings: Settings, environ: Mapping[str, str]) -> Fin
         return None
     what = f"provider {name}"
     if missing:
-        return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all that it needs, or none")
+        return Finding(what, Verdict.WARNING, f"{', '.join(missing)} not set", "set all of its names, or none")
     from ops.workers.errors import RefusedError
 
-    failure = _asked_within(name, environ, PROVIDER_ANSWERS_WITHIN_S)
+    failure = _ask_provider(name, environ, CLIENT_TIMEOUT_S)
     if failure is None:
-        return Finding(what, Verdict.OK, f"{name} takes the credentials")
+        return Finding(what, Verdict.OK, f"{name} accepts the credentials")
     verdict = Verdict.FAILED if isinstance(failure, RefusedError | SettingsError) else Verdict.WARNING
-    said, _, next_step = str(failure).rpartition("; ")
-    return Finding(what, verdict, said, next_step)
+    reason, _, next_step = str(failure).rpartition("; ")
+    return Finding(what, verdict, reason, next_step)
 
 
-def _asked_within(name: str, environ: Mapping[str, str], seconds: float) -> MateriaError | None:
-    """What a provider says when it is asked for our workers, within that time; None when all is well."""
+def _ask_provider(name: str, environ: Mapping[str, str], seconds: float) -> MateriaError | None:
+    """List a provider's workers within a time limit; return the error, or None if it answered."""
     from threading import Thread
 
     from ops.workers.settings import WorkerSettings, provider_of

@@ -16,9 +16,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something an operator must look at, since when (UTC, where known), and what to do next.
+    """Something that needs the operator: what, since when (UTC, if known), and the next step.
 
-    The next step begins with a command that solves the problem, wherever a command can.
+    The next step begins with the command that solves the problem, if there is one.
     """
 
     severity: Severity
@@ -26,6 +26,6 @@ class Problem:
     since: datetime | None
     next_step: str
     run_id: int | None = None
-    """The run that tells more, where there is one."""
+    """The run with the details, if any."""
     key: str = ""
-    """Which problem it is, whatever its details: the same for as long as it lasts."""
+    """Identifies the problem for as long as it lasts, while its details may change."""

@@ -1,7 +1,6 @@
-"""The state of everything in one frozen snapshot, for `materia status` and the console.
+"""The status of everything as one frozen value, for `materia status` and the console.
 
-Cheap to take: it reads the journal, descriptions, and the beginning and end of each stored file; no database is
-imported.
+Cheap: reads the journal, sidecars, and the beginning and end of each stored file; imports no database.
 """
 
 import re
@@ -21,7 +20,7 @@ from dataflows.source.release_dates import last_listed_month, next_release_due, 
 from ops.config.settings import Settings
 from ops.health.damage import damage_problems
 from ops.health.heartbeat import read_heartbeat
-from ops.health.memory import Memory, Reaping, recall
+from ops.health.memory import Memory, Reaping, read_memory
 from ops.health.problem import Problem, Severity
 from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus
@@ -40,12 +39,12 @@ _COMMANDS = {
     "repair": "landing repair",
     "demo": "demo",
 }
-"""How a pipeline is run whose command is not `pipeline run`."""
+"""Pipelines whose command is not `pipeline run`."""
 
 
 @dataclass(frozen=True)
 class PipelineState:
-    """How a pipeline last ran, and when it last succeeded; both None when it never has."""
+    """A pipeline's last run and last success; None if there is none."""
 
     pipeline: str
     last: Run | None
@@ -54,7 +53,7 @@ class PipelineState:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything as it stood at `checked_at` (UTC)."""
+    """The status at `checked_at` (UTC)."""
 
     checked_at: datetime
     generation: Generation | None
@@ -62,11 +61,11 @@ class Status:
     pipelines: tuple[PipelineState, ...]
     problems: tuple[Problem, ...]
     gateway: str = "duckdb"
-    """Where transforms write: `duckdb`, a file of this data directory, or `ducklake`."""
+    """Where transforms write: `duckdb` (a file in the data directory) or `ducklake`."""
     lakehouse: str = ""
-    """What and where it is; shows no secret."""
+    """The lakehouse's type and location, without secrets."""
     current_file: CurrentFile | None = None
-    """The last check of USDA's current file that this machine knows."""
+    """The last known check of USDA's current file."""
 
     @property
     def ok(self) -> bool:
@@ -74,14 +73,14 @@ class Status:
 
     @property
     def is_fresh(self) -> bool | None:
-        """Whether no later release than the served one was due; None when what is served does not say."""
+        """Whether the served release is the newest one due; None if the served release is unknown."""
         if self.generation is None or self.generation.newest_released_on is None:
             return None
         return missed_release(self.generation, self.current_file, self.checked_at) is None
 
 
 def take_status(settings: Settings, now: datetime) -> Status:
-    """Look at the journal and at what is served; a broken one of them is a problem, not an error."""
+    """Read the journal and the served generation; if one of them is broken, that is a problem, not an error."""
     problems: list[Problem] = []
     generation, checked = None, None
     try:
@@ -97,7 +96,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
         pipelines = _pipelines(journal)
         problems.extend(_failures(journal))
         problems.extend(_iceberg_problems(settings, generation, journal))
-        # Where extract fails, that says why it is stale.
+        # If extract fails, that explains why it is stale.
         if not {"failed-extract", "failed-run-all"} & {problem.key for problem in problems}:
             problems.extend(_extract_problems(journal, generation, now, settings.supervision.stale_after))
     except JournalError as error:
@@ -105,16 +104,16 @@ def take_status(settings: Settings, now: datetime) -> Status:
     problems.extend(damage_problems(settings))
     problems.extend(_lakehouse_problems(settings))
     problems.extend(_disk_problems(settings))
-    left = tuple(_worker_problems(settings, now))
-    problems.extend(left)
-    problems.extend(_supervisor_problems(settings, now, {problem.what for problem in left}))
+    worker_problems = tuple(_worker_problems(settings, now))
+    problems.extend(worker_problems)
+    problems.extend(_supervisor_problems(settings, now, {problem.what for problem in worker_problems}))
     lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
     expected = expected_release(now)
     return Status(now, generation, expected, pipelines, tuple(problems), settings.gateway, lakehouse, checked)
 
 
 def served_release(settings: Settings) -> Month | None:
-    """The month of the newest release that is served; None when it is unknown."""
+    """The month of the newest served release; None if it is unknown."""
     try:
         generation = ServingStore(settings.serving_path).served()
     except ServingError:
@@ -123,9 +122,9 @@ def served_release(settings: Settings) -> Month | None:
 
 
 def expected_release(now: datetime) -> Month:
-    """The newest release that must have been posted by `now`: its last day is over, in UTC.
+    """The newest release that USDA must have posted by `now`: the last day for it is over, in UTC.
 
-    A month that the calendar leaves out has no release.
+    A month that is missing from the calendar has no release.
     """
     today = now.astimezone(UTC).date()
     month = Month.of(today)
@@ -135,7 +134,7 @@ def expected_release(now: datetime) -> Month:
 
 
 def _last_day(month: Month) -> date | None:
-    """The day on which a month's release is posted at the latest; None when the calendar has none."""
+    """The last day on which USDA posts a month's release; None if the calendar has none for it."""
     if days := usda_release_days(month):
         return days[0]
     return None if month <= last_listed_month() else date(month.year, month.month, LAST_USUAL_RELEASE_DAY)
@@ -143,11 +142,11 @@ def _last_day(month: Month) -> date | None:
 
 @dataclass(frozen=True)
 class MissedRelease:
-    """A release that may be out and is not served: due on a day that is over, with no check that found it absent."""
+    """A release that USDA may have posted and that is not served: its due day is over, and no check found it absent."""
 
     due_on: date
     must_be_out: Month | None
-    """The newest month that is out by USDA's calendar or habit; None on the days on which it may be out or not."""
+    """The newest month that USDA has posted by its calendar or habit; None on days on which it may or may not have."""
 
     def __str__(self) -> str:
         if self.must_be_out:
@@ -156,11 +155,11 @@ class MissedRelease:
 
 
 def missed_release(generation: Generation, checked: CurrentFile | None, now: datetime) -> MissedRelease | None:
-    """What makes the served generation stale at `now`, None when nothing does.
+    """The release that makes the served generation stale at `now`; None if it is fresh.
 
-    It is fresh for as long as the as-of macros call its newest release certain, apart from the due day itself: until
-    `next_release_due`, and later where a check of the current file, of today or yesterday, found that very release.
-    A check does not excuse a month that must be out.
+    It is fresh as long as the as-of macros call its newest release certain: until `next_release_due` inclusive, and
+    later if a check of today or yesterday found that release in the current file. A check does not make up for a month
+    that USDA must have posted.
     """
     released_on, today = generation.newest_released_on, now.astimezone(UTC).date()
     if released_on is None or (due_on := next_release_due(released_on)) >= today:
@@ -178,20 +177,20 @@ def _generation_problems(
     if generation is None:
         yield Problem(Severity.MISSING, "nothing is served yet", None, "materia run-all", key="serving-missing")
     elif generation.newest_released_on is None:
-        what = "the served file does not say which release it holds"
+        what = "the release of the served generation is unknown"
         yield Problem(Severity.STALE, what, generation.created_at, "materia run-all", key="release-unknown")
     elif missed := missed_release(generation, checked, now):
         due = datetime.combine(missed.due_on, time(), UTC) + timedelta(days=1)
         what = f"the newest served release is of {generation.newest_released_on}, {missed}"
         next_step = "materia run-all; if USDA has not posted it, wait"
         if newer := _rolled_back_from(store, generation):
-            what = f"generation {generation.number} serves by a rollback, {newer.number} has {newer.newest_released_on}"
-            next_step = f"materia serving rollback {newer.number}, if it is good; a new release ends the rollback, too"
+            what = f"rolled back to generation {generation.number}; {newer.number} has {newer.newest_released_on}"
+            next_step = f"materia serving rollback {newer.number}, if it is good; a new release also ends the rollback"
         yield Problem(Severity.STALE, what, due, next_step, key="release-stale")
 
 
 def _rolled_back_from(store: ServingStore, served: Generation) -> Generation | None:
-    """The newest kept generation, if it holds a later release than the served one: a run would find nothing new."""
+    """The newest kept generation if its release is newer than the served one; then a run finds nothing new."""
     newest = max(store.generations(), key=lambda each: each.number, default=served)
     if newest.number <= served.number or not newest.newest_released_on or not served.newest_released_on:
         return None
@@ -203,19 +202,19 @@ def _failures(journal: Journal) -> Iterator[Problem]:
     succeeded = journal.last_success_by_pipeline()
     for pipeline, failure in journal.last_failure_by_pipeline().items():
         repaired = pipeline in succeeded and succeeded[pipeline].id > failure.id
-        if pipeline != iceberg.PIPELINE and not repaired and not _told_by_child(journal, failure):
+        if pipeline != iceberg.PIPELINE and not repaired and not _is_caused_by_child(journal, failure):
             yield Problem(
                 Severity.FAILED,
                 f"{pipeline} {failure.status} (run {failure.id}): {failure.error or 'no reason recorded'}",
                 failure.ended_at or failure.started_at,
-                f"{_again(failure)}; `materia runs show {failure.id}` tells why it failed",
+                f"{_retry_command(failure)}; `materia runs show {failure.id}` shows the error",
                 failure.id,
                 key=f"failed-{pipeline}",
             )
 
 
 def _iceberg_problems(settings: Settings, generation: Generation | None, journal: Journal) -> Iterator[Problem]:
-    """That the Iceberg catalog lacks what is served, and why."""
+    """The problem that the Iceberg catalog does not hold the served generation, and why."""
     lag = iceberg.lag_of(settings.iceberg, generation, journal) if settings.iceberg else None
     if lag is None:
         return
@@ -226,19 +225,19 @@ def _iceberg_problems(settings: Settings, generation: Generation | None, journal
     else:
         failure = lag.failure
         what = f"{what}; run {failure.id} {failure.status}: {failure.error or 'no reason recorded'}"
-        next_step = f"materia iceberg publish; materia runs show {failure.id} tells more"
+        next_step = f"materia iceberg publish; materia runs show {failure.id} shows details"
         since = failure.ended_at or failure.started_at
         yield Problem(Severity.FAILED, what, since, next_step, failure.id, key="iceberg-behind")
 
 
-def _again(failure: Run) -> str:
-    """The command that does what a failed run was to do."""
+def _retry_command(failure: Run) -> str:
+    """The command that repeats a failed run."""
     command = _COMMANDS.get(failure.pipeline, f"pipeline run {failure.pipeline}")
     return shlex.join(["materia", *command.split(), *failure.arguments])
 
 
-def _told_by_child(journal: Journal, failure: Run) -> bool:
-    """Whether a run failed only because one inside it did, which then tells what is wrong, and until when."""
+def _is_caused_by_child(journal: Journal, failure: Run) -> bool:
+    """Whether a run failed because of a child run, which is then reported instead."""
     return any(child.status in (RunStatus.FAILED, RunStatus.DIED) for child in journal.children(failure.id))
 
 
@@ -251,12 +250,12 @@ def _extract_problems(
     elif success is not None and now - (success.ended_at or success.started_at) > stale_after:
         hours = stale_after // timedelta(hours=1)
         what = f"extract has not succeeded for more than {hours} h"
-        next_step = "materia run-all, and see that it is scheduled"
+        next_step = "materia run-all; check that it is scheduled"
         yield Problem(Severity.STALE, what, success.ended_at, next_step, key="extract-stale")
 
 
 def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
-    """What a DuckLake lacks, as far as a look at this machine tells; `materia doctor` asks catalog and bucket."""
+    """What a DuckLake lacks on this machine; `materia doctor` also checks its catalog and bucket."""
     lake = settings.used_ducklake
     if lake is None:
         return
@@ -264,41 +263,41 @@ def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
         what = f"the gateway is ducklake, and {', '.join(missing)} is not installed"
         next_step = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
         yield Problem(Severity.MISSING, what, None, next_step, key="ducklake-packages")
-    is_made = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()
-    if is_made and lake.data_dir is not None and not lake.data_dir.is_dir():
-        what = f"the DuckLake's catalog is there and its data is not: {lake.data_dir}"
-        yield Problem(Severity.MISSING, what, None, "mount or restore it, or see DUCKLAKE_DATA", key="ducklake-data")
+    has_catalog = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()
+    if has_catalog and lake.data_dir is not None and not lake.data_dir.is_dir():
+        what = f"the DuckLake's catalog exists, but its data directory does not: {lake.data_dir}"
+        yield Problem(Severity.MISSING, what, None, "mount or restore it, or fix DUCKLAKE_DATA", key="ducklake-data")
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:
-    least_bytes = settings.supervision.min_free_bytes
-    place = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
-    free_bytes = shutil.disk_usage(place).free
-    if free_bytes < least_bytes:
-        what = f"{place} has {free_bytes / 1e6:,.0f} MB free, less than {least_bytes / 1e6:,.0f} MB"
+    min_bytes = settings.supervision.min_free_bytes
+    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < min_bytes:
+        what = f"{folder} has {free_bytes / 1e6:,.0f} MB free, less than {min_bytes / 1e6:,.0f} MB"
         yield Problem(
             Severity.FAILED,
             what,
             None,
-            "free some space, or lower MATERIA_MIN_FREE_MB; no scheduled run begins before",
+            "free some space, or lower MATERIA_MIN_FREE_MB; until then no scheduled run starts",
             key="disk-full",
         )
 
 
 def _worker_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
-    """Workers that may still cost money although their work is over; as recorded here, without asking a provider."""
+    """Workers that may still cost money after their run, according to the local ledger; no provider is asked."""
     try:
-        left = Ledger(settings.data_dir / LEDGER_NAME).unconfirmed(now)
+        entries = Ledger(settings.data_dir / LEDGER_NAME).unconfirmed(now)
     except WorkerError as error:
         yield _problem_of(error, "workers-unknown")
         return
-    for entry in left:
+    for entry in entries:
         next_step, since = f"materia worker destroy {entry.name}", entry.left_at or entry.due_at
         yield Problem(Severity.FAILED, entry.warning(), since, next_step, key=f"worker-left-{entry.name}")
 
 
-def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str]) -> Iterator[Problem]:
-    """What the supervisor left behind, unless `said` has it already; nothing where none has ever run."""
+def _supervisor_problems(settings: Settings, now: datetime, reported: Collection[str]) -> Iterator[Problem]:
+    """Problems that the supervisor recorded, except those in `reported`; none if no supervisor has ever run."""
     try:
         heartbeat = read_heartbeat(settings.supervisor_dir)
     except JournalError as error:
@@ -306,25 +305,27 @@ def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str
         heartbeat = None
     if heartbeat is not None and heartbeat.is_failing:
         succeeded = (
-            f"the last good one was at {heartbeat.succeeded_at:%Y-%m-%d %H:%M} UTC"
+            f"the last success was at {heartbeat.succeeded_at:%Y-%m-%d %H:%M} UTC"
             if heartbeat.succeeded_at
             else "none has succeeded yet"
         )
         what = f"{heartbeat.error}: {heartbeat.failures} ticks of the supervisor failed in a row, {succeeded}"
         next_step = (
-            f"see {settings.log_dir / 'supervisor.log'} on {heartbeat.host}; fix the cause, the next tick tries again"
+            f"see {settings.log_dir / 'supervisor.log'} on {heartbeat.host}; fix the cause, the next tick retries"
         )
         yield Problem(Severity.FAILED, what, heartbeat.failing_since, next_step, key="supervisor-failing")
     elif heartbeat is not None and heartbeat.is_late(now):
-        next_step = (
-            f"on {heartbeat.host}: systemctl restart materia-supervisor; journalctl -u materia-supervisor tells why"
-        )
+        next_step = f"on {heartbeat.host}: systemctl restart materia-supervisor; see journalctl -u materia-supervisor"
         what = f"the supervisor does not respond (last heartbeat: {heartbeat.doing})"
         yield Problem(Severity.STALE, what, heartbeat.at, next_step, key="supervisor-late")
-    memory = recall(settings.supervisor_dir)
-    if memory.reaping is not None and memory.reaping.failing_since is not None and not _is_said(memory.reaping, said):
-        what = f"workers could not be reaped, and may cost money: {memory.reaping.said}"
-        next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; it is tried again"
+    memory = read_memory(settings.supervisor_dir)
+    if (
+        memory.reaping is not None
+        and memory.reaping.failing_since is not None
+        and not _is_reported(memory.reaping, reported)
+    ):
+        what = f"workers could not be reaped, and may cost money: {memory.reaping.error}"
+        next_step = f"materia worker reap; see {settings.log_dir / 'scheduled-reap.log'}; the supervisor retries"
         since = memory.reaping.failing_since
         yield Problem(Severity.FAILED, what, since, next_step, key="workers-not-reaped")
     yield from _unrecorded_problems(settings, memory)
@@ -332,7 +333,7 @@ def _supervisor_problems(settings: Settings, now: datetime, said: Collection[str
 
 
 def _unrecorded_problems(settings: Settings, memory: Memory) -> Iterator[Problem]:
-    """Scheduled runs that ended before the journal had them: a problem per cause, whatever it stopped."""
+    """Scheduled runs that ended before the journal recorded them: one problem per cause."""
     causes: dict[str, list[str]] = {}
     for pipeline, attempts in memory.attempts.items():
         if attempts.unrecorded is not None:
@@ -340,17 +341,17 @@ def _unrecorded_problems(settings: Settings, memory: Memory) -> Iterator[Problem
     for cause, pipelines in causes.items():
         first = memory.attempts[pipelines[0]]
         what = f"{cause}: {' and '.join(pipelines)} could not be run for {first.trigger}"
-        next_step = f"see {settings.log_dir / f'scheduled-{pipelines[0]}.log'}; a later tick tries again"
+        next_step = f"see {settings.log_dir / f'scheduled-{pipelines[0]}.log'}; a later tick retries"
         yield Problem(Severity.FAILED, what, first.last_at, next_step, key=f"unrecorded-{pipelines[0]}")
 
 
-def _is_said(reaping: Reaping, said: Collection[str]) -> bool:
-    """Whether each worker that the reaper could not destroy is a problem of its own already."""
-    return any(what in reaping.said for what in said)
+def _is_reported(reaping: Reaping, reported: Collection[str]) -> bool:
+    """Whether a worker that the reaper could not destroy is already a problem of its own."""
+    return any(what in reaping.error for what in reported)
 
 
 def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
-    """What `supervisor.sh` left behind: the commit it refused and why, and when it last reached the remote."""
+    """Problems that `supervisor.sh` recorded: the refused commit and why, and the last successful fetch."""
     refused, fetched = settings.supervisor_dir / "refused", settings.supervisor_dir / "fetched"
     if refused.is_file():
         commit, _, why = refused.read_text(errors="replace").strip()[:500].partition(": ")
@@ -359,7 +360,7 @@ def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
         yield Problem(Severity.FAILED, what, _modified_at(refused), next_step, key="update-refused")
     if fetched.is_file() and now - _modified_at(fetched) > FETCH_STALE_AFTER:
         what = "no new code could be fetched for a day"
-        next_step = "see that the remote can be reached and GITLAB_READ_TOKEN is valid"
+        next_step = "check that the remote is reachable and GITLAB_READ_TOKEN is valid"
         yield Problem(Severity.STALE, what, _modified_at(fetched), next_step, key="fetch-stale")
 
 
@@ -368,13 +369,13 @@ def _modified_at(path: Path) -> datetime:
 
 
 def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
-    """The pipelines of the main job first, then whatever else has run."""
+    """The pipelines of the main job first, then all others that have run."""
     last, succeeded = journal.last_by_pipeline(), journal.last_success_by_pipeline()
     names = (*PIPELINES, *sorted(last.keys() - set(PIPELINES)))
     return tuple(PipelineState(name, last.get(name), succeeded.get(name)) for name in names)
 
 
 def _problem_of(error: MateriaError, key: str) -> Problem:
-    """An error as a problem; a next step such as "run `materia run-all`, which …" begins with the command here, too."""
+    """An error as a problem; the next step begins with the command: "run `materia run-all`, …" loses its "run"."""
     what, _, next_step = str(error).partition("; ")
     return Problem(Severity.FAILED, what, None, re.sub(r"^run `([^`]+)`", r"\1", next_step), key=key)

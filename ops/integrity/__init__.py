@@ -1,1 +1,1 @@
-"""What is damaged, by a cheap look or by the last scrub, and what is done with damaged files."""
+"""Finds damaged files, by a cheap check or a full scrub, and quarantines them."""

@@ -1,4 +1,4 @@
-"""All known damage: what a cheap check finds now, and what the last scrub found and is not repaired."""
+"""All known damage: what a cheap check finds now, and what the last scrub found and no repair has fixed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +17,13 @@ _IN_BUCKET = (Kind.BUCKET_ZIP, Kind.BUCKET_GENERATION)
 
 
 def known_damage(settings: Settings) -> tuple[Damage, ...]:
-    """Every damaged file that is known, each once. Reads a few kilobytes of each file and imports nothing heavy."""
-    found = {each.where: each for each in (*_recorded(settings), *look(settings))}
+    """Every known damaged file, once. Reads a few kilobytes of each stored file; imports nothing heavy."""
+    found = {each.where: each for each in (*_recorded(settings), *find_visible_damage(settings))}
     return tuple(found.values())
 
 
-def look(settings: Settings) -> Iterator[Damage]:
-    """What a cheap look finds: sizes, beginnings and ends, and the checksums where DuckDB begins to read."""
+def find_visible_damage(settings: Settings) -> Iterator[Damage]:
+    """Check sizes, the beginning and end of each file, and the checksums of DuckDB's headers."""
     try:
         yield from _serving(settings)
     except OSError as error:
@@ -38,7 +38,7 @@ def look(settings: Settings) -> Iterator[Damage]:
 
 
 def lakehouse_damage(settings: Settings) -> Iterator[Damage]:
-    """The lakehouse and SQLMesh's state; a DuckLake is not looked at, nor a file that does not exist."""
+    """Damage of the lakehouse file and SQLMesh's state. A DuckLake is not checked; a missing file is no damage here."""
     if settings.used_ducklake:
         return
     for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):
@@ -47,9 +47,9 @@ def lakehouse_damage(settings: Settings) -> Iterator[Damage]:
 
 
 def lost_half(settings: Settings) -> Damage | None:
-    """The lakehouse or SQLMesh's state when only the other is there: each is of no use alone.
+    """The missing one of lakehouse and SQLMesh's state if only the other exists: neither is usable alone.
 
-    While no run writes, that is damage; a run that builds the lakehouse makes one of them before the other.
+    This is damage only while no run writes: a run that builds the lakehouse creates one before the other.
     """
     if settings.used_ducklake:
         return None
@@ -57,15 +57,15 @@ def lost_half(settings: Settings) -> Damage | None:
     if lakehouse == state:
         return None
     gone = (Kind.LAKEHOUSE, settings.lakehouse_path) if state else (Kind.STATE, settings.sqlmesh_state_path)
-    return Damage(gone[0], str(gone[1]), "it is gone")
+    return Damage(gone[0], str(gone[1]), "it is missing")
 
 
 def generation_fault(path: Path, generation: Generation, *, is_served: bool) -> str | None:
-    """Why the file of a generation cannot be what was published; None when a cheap look finds nothing."""
+    """Why the file of a generation cannot be the published one; None if a cheap check finds no difference."""
     try:
         size_bytes = path.stat().st_size
     except FileNotFoundError:
-        return "it is gone"
+        return "it is missing"
     if generation.number != FOREIGN_NUMBER and size_bytes != generation.size_bytes:
         return f"it has {size_bytes:,} bytes instead of {generation.size_bytes:,}"
     return _fault(path, with_catalog=is_served)
@@ -76,7 +76,7 @@ def _serving(settings: Settings) -> Iterator[Damage]:
     try:
         served = store.served()
     except ServingError:
-        served = None  # a problem of its own
+        served = None  # `status` reports this separately
     if served is not None:
         path = store.served_path()
         if why := generation_fault(path, served, is_served=True):
@@ -95,7 +95,7 @@ def _serving(settings: Settings) -> Iterator[Damage]:
 
 
 def _is_older_than_served(settings: Settings) -> bool:
-    """Whether what is left of the lakehouse was there when the served generation was published, so no run builds it."""
+    """Whether the remaining half is older than the served generation; if so, no run is building the lakehouse."""
     try:
         served = ServingStore(settings.serving_path).served()
         left = settings.lakehouse_path if settings.lakehouse_path.exists() else settings.sqlmesh_state_path
@@ -105,7 +105,7 @@ def _is_older_than_served(settings: Settings) -> bool:
 
 
 def _recorded(settings: Settings) -> Iterator[Damage]:
-    """What the last scrub found; a file that has gone since is no longer damaged, but missing."""
+    """What the last scrub found, without files that are missing now."""
     for each in read_record(settings).damage:
         if each.kind in _IN_BUCKET or Path(each.where).exists():
             yield each

@@ -1,4 +1,4 @@
-"""Quarantine: damaged files are moved aside under their date, for somebody to look at; few of them are kept."""
+"""Quarantine: damaged files are moved to a folder, named with their date, for later inspection; few are kept."""
 
 import logging
 from datetime import datetime
@@ -7,21 +7,21 @@ from pathlib import Path
 from dataflows.files import sync
 
 FOLDER = "quarantine"
-MOST_FILES = 10
-MOST_BYTES = 2_000_000_000
+MAX_FILES = 10
+MAX_BYTES = 2_000_000_000
 
 log = logging.getLogger(__name__)
 
 
 def set_aside(path: Path, now: datetime, folder: Path | None = None) -> Path | None:
-    """Move a file and what SQLite or DuckDB keeps beside it into `folder`, by default the one beside it.
+    """Move a file and its SQLite or DuckDB log files into `folder`, by default `quarantine` beside it.
 
-    Returns its new place; None when there was no file. The oldest go beyond 10 files or 2 GB, also one that alone
-    is larger: a full disk is worse than no evidence of damage.
+    Returns the new path; None if there was no file. Beyond 10 files or 2 GB the oldest are deleted, even a single one
+    that is larger: a full disk is worse than lost evidence of damage.
     """
     target_folder = folder or path.parent / FOLDER
     moved = None
-    for suffix in (".wal", "-wal", "-shm", ""):  # the file last: a log without it would be taken for a new one's
+    for suffix in (".wal", "-wal", "-shm", ""):  # the file last: a new file must not get its log
         source = path.with_name(path.name + suffix)
         if source.is_file() or source.is_symlink():
             target_folder.mkdir(parents=True, exist_ok=True)
@@ -31,16 +31,16 @@ def set_aside(path: Path, now: datetime, folder: Path | None = None) -> Path | N
     if target_folder.is_dir():
         sync(target_folder)
         sync(path.parent)
-        _bound(target_folder)
+        _delete_oldest(target_folder)
     if moved:
-        log.warning("a damaged file was set aside", extra={"file": str(path), "quarantine": str(moved)})
+        log.warning("moved a damaged file to the quarantine", extra={"file": str(path), "quarantine": str(moved)})
     return moved
 
 
-def _bound(folder: Path) -> None:
+def _delete_oldest(folder: Path) -> None:
     kept_bytes = 0
     files = sorted((path for path in folder.iterdir() if path.is_file()), key=lambda path: path.name, reverse=True)
     for number, path in enumerate(files):
         kept_bytes += path.stat().st_size
-        if number >= MOST_FILES or kept_bytes > MOST_BYTES:
+        if number >= MAX_FILES or kept_bytes > MAX_BYTES:
             path.unlink(missing_ok=True)

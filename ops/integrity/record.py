@@ -1,4 +1,4 @@
-"""What the last scrub found: a small file in the data directory, which `status` reads and what repairs corrects."""
+"""The record of the last scrub: a small file in the data directory, read by `status` and updated by repairs."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class Kind(StrEnum):
-    """What a damaged file is, which decides how it is repaired."""
+    """The kind of a damaged file, which determines its repair."""
 
     SERVED = "served generation"
     GENERATION = "kept generation"
@@ -41,19 +41,19 @@ class Damage:
 
     @property
     def name(self) -> str:
-        """Short, but enough to find the file."""
+        """A short name that identifies the file."""
         return self.where.rsplit("/", 1)[-1] if self.kind is not Kind.ROWS else f"{self.key}'s rows.parquet"
 
 
 @dataclass(frozen=True)
 class ScrubRecord:
-    """When everything was verified, and what was found then and is not repaired yet."""
+    """When the last scrubs ran, and the damage that they found and that is not repaired yet."""
 
     verified_at: datetime | None = None
-    """The end of the last scrub that read everything."""
+    """When the last scrub that read everything ran."""
     attempted_at: datetime | None = None
     error: str = ""
-    """Why the last attempt could not read everything; empty when it did."""
+    """Why the last attempt could not read everything; empty if it did."""
     damage: tuple[Damage, ...] = ()
 
 
@@ -62,7 +62,7 @@ def record_path(settings: Settings) -> Path:
 
 
 def read_record(settings: Settings) -> ScrubRecord:
-    """What the last scrub found; an empty record, with a warning, when the file is damaged: then a scrub is due."""
+    """Read the record; if the file is damaged, log a warning and return an empty record, so that a scrub is due."""
     try:
         record = json.loads(record_path(settings).read_text())
         return ScrubRecord(
@@ -84,7 +84,7 @@ def write_record(settings: Settings, record: ScrubRecord) -> None:
 
 
 def forget(settings: Settings, is_repaired: Callable[[Damage], bool]) -> None:
-    """Drop from the record what was repaired and verified."""
+    """Remove repaired files from the record."""
     record = read_record(settings)
     left = tuple(each for each in record.damage if not is_repaired(each))
     if left != record.damage:

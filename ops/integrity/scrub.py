@@ -1,8 +1,8 @@
-"""The scrub: every stored byte is read and compared with what was recorded of it, here and in the bucket.
+"""The scrub: read every stored file and compare it with its recorded hash, here and in the bucket.
 
-Landed zips and generations by their sha256, the lakehouse and SQLMesh's state by DuckDB's checksums, unpacked rows by
-reading them. What is damaged is recorded for `status`; what could not be read for another reason is an error, and
-proves nothing.
+Landed zips and generations are verified by their sha256, the lakehouse and SQLMesh's state by DuckDB's checksums,
+unpacked rows by reading them. Damage is recorded for `status`. A file that cannot be read for another reason is an
+error and proves nothing.
 """
 
 import logging
@@ -25,7 +25,7 @@ from dataflows.landing.local import LocalLanding
 from dataflows.serving.store import ServingStore
 from ops.config.settings import Settings
 from ops.host.lock import writer_lock
-from ops.integrity.damage import look
+from ops.integrity.damage import find_visible_damage
 from ops.integrity.record import Damage, Kind, read_record, write_record
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checked:
-    """A stored file that was read: what it is, where, and what is wrong with it, if anything."""
+    """A file that the scrub has read, and its damage, if any."""
 
     kind: Kind
     where: str
@@ -47,10 +47,10 @@ class Checked:
 def scrub(
     settings: Settings, bucket: "R2Landing | None", generations: "RemoteGenerations | None", now: datetime
 ) -> Iterator[Checked]:
-    """Read everything, yield each file as it is checked, and record what is damaged.
+    """Read everything, yield each file after its check, and record the damage.
 
-    Raises LockHeldError while a run writes here, and whatever keeps the scrub from reading everything; that is
-    recorded as well, and what was known before stays known.
+    Raises LockHeldError while a run writes here, and any error that prevents the scrub from reading everything. Such an
+    error is recorded, too, and earlier damage stays in the record.
     """
     before = read_record(settings)
     found: dict[str, Damage] = {}
@@ -75,7 +75,7 @@ def _check_all(
         yield from _lakehouse(settings)
         yield from _generations(settings)
         yield from _local_landing(settings)
-    for each in look(settings):  # what is gone, or cannot be opened, was passed over above
+    for each in find_visible_damage(settings):  # files that are missing or cannot be opened were skipped above
         yield Checked(each.kind, each.where, each)
     if bucket is not None:
         yield from _bucket_landing(bucket)
@@ -104,7 +104,7 @@ def _generations(settings: Settings) -> Iterator[Checked]:
         except ServingBrokenError:
             damage = Damage(kind, path, "its sha256 is not the published one", str(number))
         except ServingMissingError:
-            continue  # the sidecar is a problem of its own
+            continue  # `find_visible_damage` reports a missing sidecar
         yield Checked(kind, path, damage)
 
 
@@ -116,7 +116,7 @@ def _local_landing(settings: Settings) -> Iterator[Checked]:
         try:
             snapshot = local.find(marker.stem)
         except LandingError:
-            continue  # `look` names it
+            continue  # `find_visible_damage` reports it
         if snapshot is None:
             continue
         for kind, path, check in (
@@ -159,7 +159,7 @@ def _newest_in_bucket(generations: "RemoteGenerations", settings: Settings) -> I
 
 
 def _brief(error: Exception) -> str:
-    return "it is gone" if isinstance(error, ObjectMissingError) else "its sha256 is not the recorded one"
+    return "it is missing" if isinstance(error, ObjectMissingError) else "its sha256 is not the recorded one"
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -167,6 +167,6 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def is_anything_stored(settings: Settings) -> bool:
-    """Whether there is anything to read."""
+    """Whether there is any stored file to read."""
     has_landing = next(iter(settings.landing_dir.glob("psd/*.json")), None) is not None
     return has_landing or settings.r2 is not None or bool(ServingStore(settings.serving_path).numbers())

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Turns a Debian host into a supervisor. May be run at any time: it changes only what differs.
+# Sets up a Debian host as the supervisor. Safe to run at any time: it changes only what differs.
 #
 #   ssh root@host 'MATERIA_REMOTE=https://gitlab.example/materia.git bash -s' < bootstrap_supervisor.sh
 #   { echo "GITLAB_READ_TOKEN=…"; cat bootstrap_supervisor.sh; } | ssh root@host 'MATERIA_REMOTE=… bash -s'
@@ -7,8 +7,8 @@
 # MATERIA_REMOTE      the git repository to follow; needed the first time, afterwards read from materia.env
 # MATERIA_BRANCH      the branch to follow (main)
 # GITLAB_READ_TOKEN   reads a private repository; give it over stdin as above, never as an argument
-# MATERIA_PREFIX      lay everything out under this directory (absolute) and leave the host itself alone: no
-#                     package, user or service is touched (for a look, and for tests)
+# MATERIA_PREFIX      install everything under this directory (absolute) and do not change the host itself: no
+#                     package, user or service (for inspection and tests)
 set -euo pipefail
 
 prefix=${MATERIA_PREFIX:-}
@@ -21,7 +21,7 @@ cd /
 
 say() { echo "bootstrap: $*"; }
 
-# What changes the host beyond the files laid out; and what is done as the service's user.
+# on_host: skipped under a prefix. as_materia: runs as the service's user.
 on_host() { [ -n "$prefix" ] || "$@"; }
 as_materia() { if [ -n "$prefix" ]; then "$@"; else runuser -u materia -- env HOME=/opt/materia "$@"; fi; }
 
@@ -46,7 +46,7 @@ make_directories() {
     chmod 0750 "$home" "$data" "$(dirname "$env_file")"
 }
 
-# The uv that the newest commit names, with its hashes.
+# Installs the uv version that the newest commit pins, with its hashes.
 install_uv() {
     local lock=$home/uv/requirements-uv.lock draft
     draft=$(mktemp)
@@ -62,7 +62,7 @@ install_uv() {
     ln -sfn ../uv/bin/uv "$home/bin/uv"
 }
 
-# Sets NAME=VALUE in the settings of this host, which only root reads, unless it is so already.
+# Sets NAME=VALUE in this host's settings file, which only root can read, unless it is set already.
 set_in_env_file() {
     local name=$1 value=$2 line
     case $value in *$'\n'*) say "$name has more than one line" >&2; exit 2 ;; esac
@@ -86,10 +86,10 @@ write_env_file() {
     remote=$(read_env_file MATERIA_REMOTE)
     branch=$(read_env_file MATERIA_BRANCH)
     token=$(read_env_file GITLAB_READ_TOKEN)
-    [ -n "$remote" ] || { say "MATERIA_REMOTE is not set: which git repository is to be followed?" >&2; exit 2; }
+    [ -n "$remote" ] || { say "MATERIA_REMOTE is not set; set it to the git repository to follow" >&2; exit 2; }
 }
 
-# The token goes to git through its environment and an askpass that prints it: no argument, no file holds it.
+# git gets the token through the environment and an askpass script: no argument and no file contains it.
 fetch() {
     local askpass=$home/bin/askpass
     cat > "$askpass.new" <<'END'
@@ -109,7 +109,7 @@ fetch_into() {
         as_materia git --git-dir="$1" cat-file blob refs/materia/newest:ops/supervisor/supervisor.sh > /dev/null
 }
 
-# As in supervisor.sh: the repository is a cache, and a damaged one is fetched again.
+# As in supervisor.sh: the repository is a cache; if it is damaged, it is fetched again.
 renew() {
     as_materia rm -rf "$repo.new" "$repo.old"
     fetch_into "$repo.new" || { say "cannot fetch ${branch:-main} of $remote" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""A run as a process of its own, with everything it starts, and an end to it at its deadline."""
+"""Runs a command in a process group of its own, which is ended at a deadline."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GRACE_S = 20.0
-"""How long a run may take to end by itself after SIGTERM, before SIGKILL."""
+"""Time between SIGTERM and SIGKILL."""
 
 _TAIL_BYTES = 4096
 
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a child ended: its exit code (negative: the signal), whether at its deadline, and its last line."""
+class ChildResult:
+    """The result of a child process: exit code (negative: a signal), whether it hit its deadline, and its last line."""
 
     exit_code: int
     timed_out: bool
@@ -34,14 +34,14 @@ def run_child(
     environ: Mapping[str, str],
     output_path: Path,
     deadline_s: float,
-    alive: Callable[[], None],
+    on_alive: Callable[[], None],
     alive_every_s: float,
     held_fds: Sequence[int] = (),
-) -> Ended:
-    """Run a command in a session of its own until it ends or `deadline_s` is over; nothing of it survives.
+) -> ChildResult:
+    """Run a command in a session of its own until it ends or `deadline_s` is over; no process of it survives.
 
-    Its output replaces `output_path`. `alive` is called every `alive_every_s` while it runs; whatever that
-    raises, or a signal, ends the child too. Raises OSError when the command cannot be started.
+    Its output replaces `output_path`. `on_alive` is called every `alive_every_s` while it runs; an exception from it
+    or a signal ends the child, too. Raises OSError if the command cannot be started.
     """
     with output_path.open("wb") as output:
         child = subprocess.Popen(
@@ -55,30 +55,30 @@ def run_child(
             start_new_session=True,
         )
     try:
-        timed_out = not _wait(child, time.monotonic() + deadline_s, alive, alive_every_s)
+        timed_out = not _wait(child, time.monotonic() + deadline_s, on_alive, alive_every_s)
     finally:
         end_group(child)
-    return Ended(child.returncode, timed_out, _last_line(output_path))
+    return ChildResult(child.returncode, timed_out, _last_line(output_path))
 
 
-def _wait(child: "subprocess.Popen[bytes]", deadline: float, alive: Callable[[], None], every_s: float) -> bool:
+def _wait(child: "subprocess.Popen[bytes]", deadline: float, on_alive: Callable[[], None], every_s: float) -> bool:
     """Whether the child ended before its deadline."""
     while (left_s := deadline - time.monotonic()) > 0:
         with suppress(subprocess.TimeoutExpired):
             child.wait(min(left_s, every_s))
             return True
-        alive()
+        on_alive()
     return False
 
 
 def end_group(child: "subprocess.Popen[bytes]") -> None:
-    """End a child and all that it started: asked first, then made to."""
+    """End a child and its process group: SIGTERM first, then SIGKILL."""
     if child.poll() is None:
         log.warning("ending a run", extra={"pid": child.pid})
         signal_group(child.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_S)
-        # `just` may be gone before the run under it has written down that it was interrupted.
+        # `just` may end before the run under it has recorded that it was interrupted.
         end = time.monotonic() + GRACE_S
         while _group_exists(child.pid) and time.monotonic() < end:
             time.sleep(0.05)
@@ -95,7 +95,7 @@ def _group_exists(group: int) -> bool:
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send a signal to a process group, if there still is one and it is not our own."""
+    """Send a signal to a process group, if it still exists and is not our own."""
     if group != os.getpgrp():
         with suppress(ProcessLookupError):
             os.killpg(group, number)
@@ -105,6 +105,6 @@ def _last_line(path: Path) -> str:
     with path.open("rb") as output:
         output.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
         lines = output.read().decode(errors="replace").splitlines()
-    # `just` repeats in words of its own that what it ran has failed.
-    said = (line.strip() for line in reversed(lines) if not line.startswith("error: recipe `"))
-    return next(filter(None, said), "")
+    # `just` adds a line of its own about the failed command.
+    texts = (line.strip() for line in reversed(lines) if not line.startswith("error: recipe `"))
+    return next(filter(None, texts), "")

@@ -9,9 +9,9 @@ from pathlib import Path
 from ops.config.schedule import Slot
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.heartbeat import BEAT_EVERY_S
-from ops.supervisor.child import Ended, run_child
+from ops.supervisor.child import ChildResult, run_child
 
-_FOR_THE_SUPERVISOR_ONLY = ("GITLAB_READ_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_SUPERVISOR_ONLY = ("GITLAB_READ_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 def command_of(slot: Slot, settings: Settings) -> list[str]:
@@ -29,13 +29,13 @@ def command_of(slot: Slot, settings: Settings) -> list[str]:
 
 
 def reaping_command(settings: Settings) -> list[str]:
-    """The command that destroys what workers left behind; it does nothing where no provider's credentials are set."""
+    """The command that destroys leftover workers; it does nothing if no provider's credentials are set."""
     materia = str(Path(sys.executable).parent / "materia")
     return [*_with_secrets(settings), materia, "worker", "reap", "--if-possible"]
 
 
 def scrub_command(settings: Settings) -> list[str]:
-    """The command that verifies everything that is stored, the bucket's copies with the keys that a run has."""
+    """The command that verifies all stored files, with the secrets of a run, so that it can read the bucket."""
     return [*_with_secrets(settings), str(Path(sys.executable).parent / "materia"), "scrub"]
 
 
@@ -45,10 +45,10 @@ def _with_secrets(settings: Settings) -> list[str]:
 
 
 def environ_of(settings: Settings) -> Mapping[str, str]:
-    """The environment of a run: this very installation first, without what only the supervisor may know."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _FOR_THE_SUPERVISOR_ONLY}
+    """The environment of a run: this installation first in PATH, without the supervisor's own secrets."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _SUPERVISOR_ONLY}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # With these the justfile runs `materia` as it is, instead of having uv look at the environment again.
+    # With these the justfile runs `materia` directly and uv does not check the environment again.
     return inherited | {
         "PATH": path,
         "VIRTUAL_ENV": str(PROJECT_DIR / ".venv"),
@@ -57,8 +57,8 @@ def environ_of(settings: Settings) -> Mapping[str, str]:
 
 
 def run_logged(
-    settings: Settings, name: str, command: Sequence[str], deadline_s: float, alive: Callable[[], None]
-) -> Ended:
+    settings: Settings, name: str, command: Sequence[str], deadline_s: float, on_alive: Callable[[], None]
+) -> ChildResult:
     """Run a command with its output in `scheduled-NAME.log`; one that cannot start counts as ended."""
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,8 +68,8 @@ def run_logged(
             environ=environ_of(settings),
             output_path=settings.log_dir / f"scheduled-{name}.log",
             deadline_s=deadline_s,
-            alive=alive,
+            on_alive=on_alive,
             alive_every_s=BEAT_EVERY_S,
         )
     except OSError as error:
-        return Ended(-1, False, str(error))
+        return ChildResult(-1, False, str(error))

@@ -1,6 +1,6 @@
 """The child process that maintains a DuckLake: `python -m ops.supervisor.ducklake_maintenance`.
 
-It reads its order from standard input. The supervisor, which runs for months, so never loads DuckDB.
+It reads its request from standard input. The supervisor runs for months and therefore never loads DuckDB.
 """
 
 import json
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 1800.0
 
 
-def care_in_a_process(
+def run_maintenance(
     lake: DuckLake, now: datetime, kept_for: timedelta, inherited_fds: tuple[int, ...] = ()
 ) -> "CleanupResult":
-    """Look after a DuckLake whose lock is held through `inherited_fds`; raises LakehouseError."""
+    """Maintain a DuckLake whose lock is held through `inherited_fds`; raises LakehouseError."""
     from dataflows.lakehouse.maintenance import CleanupResult
 
-    order = {"settings": environ_of(lake), "now": now.isoformat(), "kept_for_s": kept_for.total_seconds()}
+    request = {"settings": environ_of(lake), "now": now.isoformat(), "kept_for_s": kept_for.total_seconds()}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ops.supervisor.ducklake_maintenance"],
-            input=json.dumps(order),
+            input=json.dumps(request),
             env={"PYTHONUTF8": "1"},
             capture_output=True,
             text=True,
@@ -38,26 +38,27 @@ def care_in_a_process(
             pass_fds=inherited_fds,
         )
     except subprocess.TimeoutExpired as error:
-        raise LakehouseError(f"{lake} could not be looked after within {_TIMEOUT_S:g} s; it is tried again") from error
+        message = f"timeout: maintenance of {lake} did not end within {_TIMEOUT_S:g} s; the supervisor retries it"
+        raise LakehouseError(message) from error
     if done.returncode != 0:
-        raise LakehouseError(done.stderr.strip()[-2000:] or f"looking after {lake} ended with {done.returncode}")
+        raise LakehouseError(done.stderr.strip()[-2000:] or f"exit code {done.returncode}: maintenance of {lake}")
     return CleanupResult(**json.loads(done.stdout))
 
 
 def main() -> int:
-    """Do what is ordered and print what was done as JSON, or say on standard error what went wrong."""
+    """Run the requested maintenance and print its result as JSON, or the error on standard error."""
     from dataflows.lakehouse.maintenance import clean_up
     from ops.config.settings import Settings
 
-    order = json.loads(sys.stdin.read())
+    request = json.loads(sys.stdin.read())
     try:
-        lake = Settings.from_environ(order["settings"]).ducklake
+        lake = Settings.from_environ(request["settings"]).ducklake
         assert lake is not None
-        cared = clean_up(lake, datetime.fromisoformat(order["now"]), timedelta(seconds=order["kept_for_s"]))
+        result = clean_up(lake, datetime.fromisoformat(request["now"]), timedelta(seconds=request["kept_for_s"]))
     except MateriaError as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(asdict(cared)))
+    print(json.dumps(asdict(result)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`/health` for uptime monitors: what `materia status` says, as JSON over HTTP, on loopback only."""
+"""`/health` for uptime monitors: the result of `materia status` as JSON over HTTP, on loopback only."""
 
 import json
 import logging
@@ -15,16 +15,16 @@ from ops.health.status import Status, take_status
 from ops.journal.run import utc_now
 
 LOOPBACK = "127.0.0.1"
-SILENCE_S = 10.0
-"""How long a client may say nothing."""
+CLIENT_TIMEOUT_S = 10.0
+"""Idle timeout of a client."""
 
 log = logging.getLogger(__name__)
 
 
 def health_server(settings: Settings, port: int) -> ThreadingHTTPServer:
-    """A server on loopback that answers `/health`: 200 when all is well, 503 when not, each with the status.
+    """A server on loopback that answers `/health` with the status as JSON: 200 if all is well, 503 if not.
 
-    Port 0 takes a free one. The caller serves and closes it. Raises OSError when the port is taken.
+    Port 0 means any free port. The caller serves and closes it. Raises OSError if the port is in use.
     """
     handler = type("Handler", (_Handler,), {"settings": settings})
     server = ThreadingHTTPServer((LOOPBACK, port), handler)
@@ -33,7 +33,7 @@ def health_server(settings: Settings, port: int) -> ThreadingHTTPServer:
 
 
 def health(settings: Settings, now: datetime) -> tuple[HTTPStatus, dict[str, Any]]:
-    """The answer and its HTTP status."""
+    """The HTTP status and the JSON record of `/health`."""
     status = take_status(settings, now)
     return (HTTPStatus.OK if status.ok else HTTPStatus.SERVICE_UNAVAILABLE), _record(settings, status)
 
@@ -43,7 +43,7 @@ def _record(settings: Settings, status: Status) -> dict[str, Any]:
     try:
         heartbeat = read_heartbeat(settings.supervisor_dir)
     except MateriaError:
-        heartbeat = None  # one of the problems says so
+        heartbeat = None  # the problems contain this error
     return {
         "ok": status.ok,
         "checked_at": status.checked_at,
@@ -56,11 +56,11 @@ def _record(settings: Settings, status: Status) -> dict[str, Any]:
 
 class _Handler(BaseHTTPRequestHandler):
     settings: ClassVar[Settings]
-    timeout = SILENCE_S
+    timeout = CLIENT_TIMEOUT_S
 
     def do_GET(self) -> None:
         if self.path.partition("?")[0] != "/health":
-            self.send_error(HTTPStatus.NOT_FOUND, "there is /health")
+            self.send_error(HTTPStatus.NOT_FOUND, "use /health")
             return
         code, record = health(self.settings, utc_now())
         body = json.dumps(record, default=_plain).encode()

@@ -1,4 +1,4 @@
-"""Housekeeping: generations, logs, the journal and caches stay bounded. What USDA served is never touched."""
+"""Housekeeping: bound the size of generations, logs, the journal and caches. Snapshots are never deleted."""
 
 import logging
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 from dataflows.errors import JournalError, LockHeldError, MateriaError
 from dataflows.serving.store import ServingStore
 from ops.config.settings import PROJECT_DIR, Settings
-from ops.health.memory import recall, remember
+from ops.health.memory import read_memory, write_memory
 from ops.host.lakehouse_lock import lakehouse_lock
 from ops.host.lock import writer_lock
 from ops.journal.journal import Journal
-from ops.supervisor.ducklake_maintenance import care_in_a_process
+from ops.supervisor.ducklake_maintenance import run_maintenance
 
 SQLMESH_DIR = PROJECT_DIR / "transform" / "sqlmesh_materia"
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """What is kept at most."""
+    """Upper bounds of what is kept."""
 
     every: timedelta = timedelta(hours=6)
     generations: int = 5
@@ -36,31 +36,33 @@ class Limits:
     cache_bytes: int = 200_000_000
     sqlmesh_logs: int = 20
     supervisor_log_bytes: int = 50_000_000
-    """Twice that is kept; on a host with logrotate it never gets there."""
+    """The log is rotated beyond this size; at most twice this is kept. With logrotate it stays below."""
     uv_cache_bytes: int = 3_000_000_000
-    """Of the supervisor's host: some five installations with every extra."""
+    """On the supervisor's host: about five installations with all extras."""
 
 
-def keep_house(settings: Settings, now: datetime, limits: Limits = Limits(), sqlmesh_dir: Path = SQLMESH_DIR) -> None:
-    """Clean up if it is time to, or if the disk is nearly full, and no other run writes here now."""
-    memory = recall(settings.supervisor_dir)
-    is_tight = shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes
+def clean_up_if_due(
+    settings: Settings, now: datetime, limits: Limits = Limits(), sqlmesh_dir: Path = SQLMESH_DIR
+) -> None:
+    """Clean up if it is due or the disk is nearly full, unless a run is writing here."""
+    memory = read_memory(settings.supervisor_dir)
+    is_disk_low = shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes
     waited = now - memory.cleaned_at if memory.cleaned_at else limits.every
-    if timedelta(0) <= waited < limits.every and not is_tight:
+    if timedelta(0) <= waited < limits.every and not is_disk_low:
         return
     try:
         with writer_lock(settings.lock_path, "housekeeping"):
             removed = clean(settings, now, limits, sqlmesh_dir)
-            look_after_ducklake(settings, now)
+            maintain_ducklake(settings, now)
     except LockHeldError:
         return
     if removed:
         log.info("cleaned up", extra={"removed": removed})
-    remember(settings.supervisor_dir, replace(recall(settings.supervisor_dir), cleaned_at=now))
+    write_memory(settings.supervisor_dir, replace(read_memory(settings.supervisor_dir), cleaned_at=now))
 
 
 def clean(settings: Settings, now: datetime, limits: Limits, sqlmesh_dir: Path) -> int:
-    """Remove what is beyond the limits and return how many files and runs that were; the writer's lock is held."""
+    """Remove everything beyond the limits and return the number of removed files and runs; needs the writer lock."""
     removed = len(ServingStore(settings.serving_path).prune(limits.generations))
     removed += _remove(_old_logs(settings.log_dir, now, limits))
     removed += _remove(_beyond(list((sqlmesh_dir / "logs").glob("*.log")), limits.sqlmesh_logs))
@@ -74,31 +76,31 @@ def clean(settings: Settings, now: datetime, limits: Limits, sqlmesh_dir: Path) 
         with Journal(settings.journal_path) as journal:
             removed += journal.forget(limits.runs) if settings.journal_path.exists() else 0
     except JournalError as error:
-        log.warning("the journal stays as it is", extra={"error": str(error)})
+        log.warning("could not delete old runs from the journal", extra={"error": str(error)})
     return removed
 
 
-def look_after_ducklake(settings: Settings, now: datetime) -> None:
-    """Where a DuckLake is the gateway: merge small files, forget old snapshots, remove what nothing needs any more.
+def maintain_ducklake(settings: Settings, now: datetime) -> None:
+    """If the gateway is a DuckLake: merge small files, expire old snapshots, delete unreferenced files.
 
-    Left for the next time while another machine works on it; what goes wrong is logged, and tried again then.
+    Skipped while another machine works on it. Errors are logged; the next housekeeping retries.
     """
     lake = settings.used_ducklake
     if lake is None:
         return
     try:
         with lakehouse_lock(lake, "housekeeping") as handles:
-            cared = care_in_a_process(lake, now, settings.ducklake_kept_for, handles)
-    except LockHeldError as held:
-        log.info("the DuckLake is looked after another time", extra={"reason": str(held)})
+            result = run_maintenance(lake, now, settings.ducklake_kept_for, handles)
+    except LockHeldError as error:
+        log.info("DuckLake maintenance skipped", extra={"reason": str(error)})
     except MateriaError as error:
-        log.warning("the DuckLake could not be looked after", extra={"error": str(error)})
+        log.warning("DuckLake maintenance failed", extra={"error": str(error)})
     else:
-        log.info("looked after the DuckLake", extra=asdict(cared))
+        log.info("DuckLake maintenance done", extra=asdict(result))
 
 
 def _old_logs(log_dir: Path, now: datetime, limits: Limits) -> Iterator[Path]:
-    """Run logs beyond the number, the age or the size that are kept; the newest always stays."""
+    """Run logs beyond the limits of number, age or size; never the newest."""
     kept_bytes = 0
     for index, path in enumerate(_newest_first(list(log_dir.glob("run-*.log")))):
         kept_bytes += path.stat().st_size
@@ -108,12 +110,12 @@ def _old_logs(log_dir: Path, now: datetime, limits: Limits) -> Iterator[Path]:
 
 
 def _remove_uv_cache(limits: Limits, environ: Mapping[str, str]) -> int:
-    """Remove the supervisor's own uv cache when it is too large: installed trees keep what they need of it."""
+    """Delete the supervisor's own uv cache if it is too large; installed trees keep their files."""
     home, cache = environ.get("MATERIA_HOME"), Path(environ.get("UV_CACHE_DIR") or "/")
     if not home or not cache.resolve().is_relative_to(Path(home).resolve()):
         return 0
     files = _files(cache)
-    # Files that are linked into a tree count, too: they are all that remains once that tree is gone.
+    # Files that are hard-linked into a tree count, too: they remain when the tree is deleted.
     if sum(path.lstat().st_size for path in files) <= limits.uv_cache_bytes:
         return 0
     shutil.rmtree(cache)
@@ -144,7 +146,7 @@ def _age(path: Path, now: datetime) -> timedelta:
 
 
 def _remove(paths: Iterator[Path] | Sequence[Path]) -> int:
-    gone = list(paths)
-    for path in gone:
+    files = list(paths)
+    for path in files:
         path.unlink(missing_ok=True)
-    return len(gone)
+    return len(files)

@@ -1,6 +1,6 @@
-"""`materia supervisor run`: tick, sleep, and again, in one process; a signal ends it at once.
+"""`materia supervisor run`: tick and sleep in one process until a signal arrives.
 
-`supervisor.sh` does the same with a process per tick, so that each tick runs the newest good commit.
+`supervisor.sh` does the same with one process per tick, so that each tick runs the newest good commit.
 """
 
 import logging
@@ -15,15 +15,15 @@ from types import FrameType
 from dataflows.errors import LockHeldError
 from ops.config.settings import Settings
 from ops.health import alerts
-from ops.health.heartbeat import tick_failed, tick_stopped
-from ops.health.memory import recall, remember
+from ops.health.heartbeat import record_tick_failure, record_tick_stop
+from ops.health.memory import read_memory, write_memory
 from ops.health.status import take_status
 from ops.host.redact import Redactor
 from ops.journal.recorder import Terminated
 from ops.journal.run import utc_now
 from ops.supervisor.command import command_of
 from ops.supervisor.notify import notify
-from ops.supervisor.tick import Command, Ticked, tick
+from ops.supervisor.tick import Command, TickResult, tick
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ def once(
     command: Command = command_of,
     *,
     is_supervised: bool | None = None,
-) -> Ticked:
-    """Tick once; a signal ends a run that is under way first. Without `is_supervised` the parent process decides.
+) -> TickResult:
+    """Tick once; a signal stops a running pipeline first. Without `is_supervised` the parent process decides.
 
-    Raises whatever the tick raises, after the heartbeat and the alerts have it.
+    Raises any exception of the tick, after recording it in the heartbeat and the alerts.
     """
     signal.signal(signal.SIGTERM, _terminate)
     supervised = _is_child_of_loop() if is_supervised is None else is_supervised
@@ -46,16 +46,16 @@ def once(
 
 def run(
     settings: Settings,
-    report: Callable[[Ticked], None],
+    report: Callable[[TickResult], None],
     *,
     ticks: int | None = None,
     clock: Callable[[], datetime] = utc_now,
     command: Command = command_of,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Tick until a signal comes, or `ticks` times; a tick that fails is logged, and the next one comes.
+    """Tick until a signal arrives, or `ticks` times; a failed tick is logged and does not end the loop.
 
-    SIGTERM raises Terminated, a KeyboardInterrupt, once a run that is under way was ended.
+    SIGTERM raises Terminated, a KeyboardInterrupt, after a running pipeline was stopped.
     """
     signal.signal(signal.SIGTERM, _terminate)
     notify("READY=1")
@@ -70,14 +70,16 @@ def run(
             sleep(settings.supervision.tick_s)
 
 
-def _tick(settings: Settings, clock: Callable[[], datetime], command: Command, *, is_supervised: bool = True) -> Ticked:
+def _tick(
+    settings: Settings, clock: Callable[[], datetime], command: Command, *, is_supervised: bool = True
+) -> TickResult:
     try:
         return tick(settings, clock, command, is_supervised=is_supervised)
     except LockHeldError:
-        raise  # another supervisor works here, and the heartbeat is its own
+        raise  # another supervisor runs here and owns the heartbeat
     except KeyboardInterrupt:
         if is_supervised:
-            tick_stopped(settings.supervisor_dir, clock())
+            record_tick_stop(settings.supervisor_dir, clock())
         raise
     except Exception as error:
         if is_supervised:
@@ -86,15 +88,17 @@ def _tick(settings: Settings, clock: Callable[[], datetime], command: Command, *
 
 
 def _report_failure(settings: Settings, now: datetime, error: Exception) -> None:
-    """Record a failed tick and alert, as far as what failed allows it."""
-    said = Redactor.from_environ()(" ".join(f"{type(error).__name__}: {error}".split()))
+    """Record a failed tick and send alerts, as far as possible."""
+    reason = Redactor.from_environ()(" ".join(f"{type(error).__name__}: {error}".split()))
     try:
         settings.supervisor_dir.mkdir(parents=True, exist_ok=True)
-        tick_failed(settings.supervisor_dir, now, said, settings.supervision.tick_s)
+        record_tick_failure(settings.supervisor_dir, now, reason, settings.supervision.tick_s)
         status = take_status(settings, now)
-        remember(settings.supervisor_dir, alerts.tell(settings, status, recall(settings.supervisor_dir)))
+        write_memory(
+            settings.supervisor_dir, alerts.send_alerts(settings, status, read_memory(settings.supervisor_dir))
+        )
     except Exception as second:
-        log.error("a failed tick could not be reported", extra={"failed": said, "error": str(second)})
+        log.error("a failed tick could not be reported", extra={"failed": reason, "error": str(second)})
 
 
 def _is_child_of_loop() -> bool:
@@ -106,6 +110,6 @@ def _is_child_of_loop() -> bool:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    # A second one must not interrupt how the run under way is ended.
+    # A second signal must not interrupt stopping the pipeline.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated("SIGTERM")

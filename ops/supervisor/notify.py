@@ -1,4 +1,4 @@
-"""Signs of life for systemd's watchdog (sd_notify(3)); nothing happens where systemd does not listen."""
+"""Notifications for systemd's watchdog (sd_notify(3)); without systemd they do nothing."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def notify(state: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Tell systemd `state`, such as `WATCHDOG=1`. A missing listener is none of the supervisor's problems."""
+    """Send `state`, such as `WATCHDOG=1`, to systemd. A missing listener is ignored."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return

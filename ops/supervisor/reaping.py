@@ -1,7 +1,7 @@
-"""Reaping: each tick destroys the workers that a run or a machine left behind.
+"""Reaping: ticks destroy the workers that a run or a machine left behind.
 
-In a process of its own, with a deadline, and with the secrets that a run has: a provider that hangs or is down holds
-no tick, and its client's memory is not kept for weeks. What went wrong is a problem of `materia status`.
+It runs in a process of its own, with a deadline and the secrets of a run: a provider that hangs does not block the
+tick, and the memory of its client is freed. `materia status` reports failures.
 """
 
 import logging
@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 
 from ops.config.settings import Settings
 from ops.config.table import complete_providers
-from ops.health.memory import Reaping, recall, remember
+from ops.health.memory import Reaping, read_memory, write_memory
 from ops.host.redact import Redactor
-from ops.supervisor.child import Ended
+from ops.supervisor.child import ChildResult
 from ops.supervisor.command import reaping_command, run_logged
 
 EVERY = timedelta(minutes=5)
@@ -26,31 +26,32 @@ log = logging.getLogger(__name__)
 def reap(
     settings: Settings,
     now: datetime,
-    alive: Callable[[], None],
+    on_alive: Callable[[], None],
     command: Callable[[Settings], Sequence[str]] = reaping_command,
     deadline_s: float = DEADLINE_S,
 ) -> None:
-    """Reap, if it is time to and any provider's credentials may be had; never raises for what a provider does."""
-    memory = recall(settings.supervisor_dir)
+    """Reap if it is due and credentials of a provider are available; never raises an error of a provider."""
+    memory = read_memory(settings.supervisor_dir)
     if not complete_providers(os.environ) and settings.supervision.esc_environment is None:
         if memory.reaping is not None:
-            remember(settings.supervisor_dir, replace(memory, reaping=None))
+            write_memory(settings.supervisor_dir, replace(memory, reaping=None))
         return
     waited = now - memory.reaping.at if memory.reaping else EVERY
     if timedelta(0) <= waited < EVERY:
         return
-    ended = run_logged(settings, "reap", command(settings), deadline_s, alive)
-    remember(
-        settings.supervisor_dir, replace(recall(settings.supervisor_dir), reaping=_outcome(ended, now, memory.reaping))
+    result = run_logged(settings, "reap", command(settings), deadline_s, on_alive)
+    write_memory(
+        settings.supervisor_dir,
+        replace(read_memory(settings.supervisor_dir), reaping=_outcome(result, now, memory.reaping)),
     )
 
 
-def _outcome(ended: Ended, now: datetime, before: Reaping | None) -> Reaping:
-    said = Redactor.from_environ()(ended.last_line)
-    if ended.exit_code == 0 and not ended.timed_out:
-        log.info("workers reaped", extra={"said": said})
+def _outcome(result: ChildResult, now: datetime, before: Reaping | None) -> Reaping:
+    last_line = Redactor.from_environ()(result.last_line)
+    if result.exit_code == 0 and not result.timed_out:
+        log.info("workers reaped", extra={"output": last_line})
         return Reaping(now)
-    said = "it took too long" if ended.timed_out else said or f"exit code {ended.exit_code}"
-    log.warning("workers could not be reaped; it is tried again", extra={"said": said})
+    error = "it took too long" if result.timed_out else last_line or f"exit code {result.exit_code}"
+    log.warning("workers could not be reaped; the supervisor retries", extra={"error": error})
     since = before.failing_since if before else None
-    return Reaping(now, since or now, said)
+    return Reaping(now, since or now, error)

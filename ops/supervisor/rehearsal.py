@@ -1,6 +1,6 @@
 """`materia supervisor tick --dry-run`: a tick that changes nothing on this host, for a commit that is not yet in use.
 
-What is due and what is wrong is read from the real data directory. The tick itself, with housekeeping, a child process,
+Due slots and problems are read from the real data directory. The tick itself, with housekeeping, a child process,
 heartbeat, memory and alerts, runs in a scratch directory with a command that does nothing.
 """
 
@@ -22,8 +22,8 @@ from ops.supervisor.tick import Command, ready_slots, tick
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """What a tick would run now, each with its command, and how many problems `status` finds."""
+class DryRun:
+    """The slots that a tick would run now, with their commands, and the number of problems that `status` finds."""
 
     due: tuple[tuple[Slot, Sequence[str]], ...]
     problems: int
@@ -33,23 +33,21 @@ class Rehearsed:
         return f"dry run: {f'would run {due}' if due else 'nothing is due'}; {self.problems} problems"
 
 
-def rehearse(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> Rehearsed:
-    """Tick in a scratch directory; returns what a real tick would do. Raises whatever the tick raises."""
-    with tempfile.TemporaryDirectory(prefix="materia-tick-") as scratch, _quiet():
+def rehearse(settings: Settings, clock: Callable[[], datetime] = utc_now, command: Command = command_of) -> DryRun:
+    """Tick in a scratch directory and return what a real tick would do. Raises any exception of the tick."""
+    with tempfile.TemporaryDirectory(prefix="materia-tick-") as scratch, _disable_logging():
         environ = {"MATERIA_DATA_DIR": scratch, "MATERIA_MIN_FREE_MB": "0"}
         tick(Settings.from_environ(environ), clock, lambda slot, settings: ["true"], is_rehearsal=True)
     try:
         due = ready_slots(settings, clock(), Journal(settings.journal_path))
     except JournalError:
-        due = ()  # a damaged journal is a problem of the host, not of the commit; `take_status` counts it
-    return Rehearsed(
-        tuple((slot, command(slot, settings)) for slot in due), len(take_status(settings, clock()).problems)
-    )
+        due = ()  # the host's problem, not the commit's; `take_status` counts it
+    return DryRun(tuple((slot, command(slot, settings)) for slot in due), len(take_status(settings, clock()).problems))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Log nothing: what is wrong in the scratch directory is not wrong on this host."""
+def _disable_logging() -> Iterator[None]:
+    """Log nothing: problems of the scratch directory are not problems of this host."""
     logging.disable(logging.WARNING)
     try:
         yield

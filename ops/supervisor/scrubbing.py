@@ -1,4 +1,4 @@
-"""The weekly scrub, in a process of its own while nothing else is due; `materia status` names what it finds."""
+"""The weekly scrub, in a process of its own while no run is due; `materia status` reports what it finds."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from ops.supervisor.command import run_logged, scrub_command
 
 EVERY = timedelta(days=7)
 RETRY_EVERY = timedelta(hours=6)
-LEAST = timedelta(minutes=10)
-"""How much time must be left before a slot is due; the scrub is ended when it is over."""
-MOST = timedelta(hours=1)
+MIN_DURATION = timedelta(minutes=10)
+"""A scrub starts only if no slot becomes due within this time; it is ended when one does."""
+MAX_DURATION = timedelta(hours=1)
 
 log = logging.getLogger(__name__)
 
@@ -26,24 +26,24 @@ log = logging.getLogger(__name__)
 def scrub(
     settings: Settings,
     now: datetime,
-    alive: Callable[[], None],
+    on_alive: Callable[[], None],
     command: Callable[[Settings], Sequence[str]] = scrub_command,
 ) -> None:
-    """Scrub if it is time to and no run is due soon; never raises for what the scrub finds."""
+    """Scrub if it is due and no run is due soon; never raises an error of the scrub."""
     record = read_record(settings)
     if not _is_due(record.verified_at, EVERY, now) or not _is_due(record.attempted_at, RETRY_EVERY, now):
         return
     due_at = next_due(settings.supervision.schedule, now, "run-all", served_release(settings))
-    left = min(due_at - now, MOST) if due_at else MOST
-    if left < LEAST or not is_anything_stored(settings):
+    time_left = min(due_at - now, MAX_DURATION) if due_at else MAX_DURATION
+    if time_left < MIN_DURATION or not is_anything_stored(settings):
         return
-    ended = run_logged(settings, "scrub", command(settings), left.total_seconds(), alive)
+    result = run_logged(settings, "scrub", command(settings), time_left.total_seconds(), on_alive)
     after = read_record(settings)
-    if after.attempted_at == record.attempted_at and ended.exit_code != Exit.LOCKED:
-        said = Redactor.from_environ()(ended.last_line) or f"exit code {ended.exit_code}"
-        why = f"it was not done within {left.total_seconds():.0f} s" if ended.timed_out else said
+    if after.attempted_at == record.attempted_at and result.exit_code != Exit.LOCKED:
+        reason = Redactor.from_environ()(result.last_line) or f"exit code {result.exit_code}"
+        why = f"timeout after {time_left.total_seconds():.0f} s" if result.timed_out else reason
         write_record(settings, replace(after, attempted_at=now, error=why))
-    log.info("scrubbed", extra={"said": ended.last_line})
+    log.info("scrub ended", extra={"output": result.last_line})
 
 
 def _is_due(last: datetime | None, every: timedelta, now: datetime) -> bool:

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Keeps this host on the newest commit that works, and runs its ticks. May be copied by hand and never needs an
+# Keeps this host on the newest commit that works, and runs its ticks. Can be copied by hand and never needs an
 # update: all policy is in `materia doctor`, `materia status` and `materia supervisor tick` of the commit. This loop
-# only counts: after three ticks in a row that failed it refuses the commit and returns to the one before.
+# only counts: after three consecutive failed ticks it refuses the commit and returns to the previous one.
 #
-#   $MATERIA_HOME/current -> trees/COMMIT   what runs; replaced only by a commit that passed its smoke test
-#   $MATERIA_HOME/pin                       if there: the commit to use instead of the branch's newest
+#   $MATERIA_HOME/current -> trees/COMMIT   the commit in use; replaced only by a commit that passed its smoke test
+#   $MATERIA_HOME/pin                       optional: the commit to use instead of the branch's newest
 set -u
 
-# git asks this very script for name and password, so that the token is in no argument, file or log.
+# git calls this script for user name and password, so that no argument, file or log contains the token.
 case ${1-} in
     Username*) echo oauth2; exit ;;
     Password*) printf '%s\n' "${GITLAB_READ_TOKEN-}"; exit ;;
@@ -15,7 +15,7 @@ esac
 
 home=${MATERIA_HOME:-/opt/materia}
 data=${MATERIA_DATA_DIR:-/data/materia}
-remote=${MATERIA_REMOTE:?names no git repository to follow}
+remote=${MATERIA_REMOTE:?is not set to a git repository}
 branch=${MATERIA_BRANCH:-main}
 self=$(realpath "$0")
 repo=$home/repo.git
@@ -23,16 +23,16 @@ current=$home/current
 state=$data/supervisor
 export MATERIA_HOME="$home" MATERIA_DATA_DIR="$data"
 
-# Only one supervisor works in a home; a restart waits for what a killed one left running for a moment.
+# One supervisor per home. A restart waits briefly for processes that a killed supervisor left running.
 mkdir -p "$home/trees" "$state" && cd "$home" || exit 1
 exec 9>"$home/supervisor.lock"
-flock -w 5 9 || { echo "another supervisor, or a tick of it, works in $home" >&2; exit 4; }
-# Only this script writes to the repository: a lock file in it was left by a git that was killed.
+flock -w 5 9 || { echo "another supervisor or tick is running in $home" >&2; exit 4; }
+# Only this script writes to the repository, so a lock file in it is left over from a killed git.
 [ ! -d "$repo" ] || find "$repo" -name '*.lock' -delete
 
 say() { echo "supervisor.sh: $*" >&2; }
 
-# In the background and waited for: so a signal is handled at once, not when the command ends.
+# Runs a command in the background and waits, so that a signal is handled immediately.
 child=
 run() {
     "$@" &
@@ -52,13 +52,13 @@ trap stop TERM INT HUP
 
 fetch_into() {
     [ -d "$1" ] || git init --quiet --bare "$1" || return
-    # No redirect is followed: it could lead the token to another host.
+    # Redirects are not followed: they could send the token to another host.
     run env GIT_ASKPASS="$self" GIT_TERMINAL_PROMPT=0 timeout -k 5 120 \
         git --git-dir="$1" -c http.followRedirects=false -c credential.helper= -c gc.autoDetach=false \
         fetch --quiet --no-tags "$remote" "+refs/heads/$branch:refs/materia/newest"
 }
 
-# repo.git is a cache. If it fails and a new one can be fetched, the old one was damaged. The trees stay registered.
+# repo.git is a cache. If using it fails and a fresh one can be fetched, the old one was damaged. Trees stay registered.
 renew() {
     rm -rf "$repo.new" "$repo.old"
     fetch_into "$repo.new" || return
@@ -76,7 +76,7 @@ checkout() {
 install() { run env -u GITLAB_READ_TOKEN timeout -k 5 900 "$1/ops/install.sh"; }
 materia() { run env -u GITLAB_READ_TOKEN timeout -k 5 300 "$tree/.venv/bin/materia" "$@"; }
 
-# Check out a commit beside the others, install it and test it; `step` is the last step that began.
+# Checks out a commit beside the others, installs and tests it; `step` is the last step started.
 prepare() {
     tree=$home/trees/$1
     ! is_ready "$tree" || return 0
@@ -93,7 +93,7 @@ prepare() {
     touch "$tree/.good"
 }
 
-# The writer's lock is free exactly when no pipeline is running, and held for the moment of the switch.
+# The writer lock is free only while no pipeline runs; it is held during the switch.
 switch() {
     old=$(readlink "$current")
     ln -sfn "trees/$1" "$current.new" && flock -n "$data/writer.lock" mv -T "$current.new" "$current" || return
@@ -103,7 +103,7 @@ switch() {
     say "now at $1"
 }
 
-# Only the commit in use and the one before it are kept.
+# Keeps only the commit in use and the previous one.
 remove_trees() {
     for each in "$home"/trees/*; do
         case trees/${each##*/} in
@@ -123,17 +123,17 @@ update() {
     if fetch_into "$repo" || renew; then
         touch "$state/fetched"
     else
-        say "cannot fetch $branch; working on with what is here"
+        say "cannot fetch $branch; continuing with the commit in use"
     fi
     pin=$(cat "$home/pin" 2>/dev/null)
     commit=$(git --git-dir="$repo" rev-parse --verify --quiet "${pin:-refs/materia/newest}^{commit}") ||
         { say "${pin:-$branch} names no commit in repo.git"; return; }
     if [ "trees/$commit" = "$(readlink "$current")" ] && is_ready "$current"; then
-        # Its own refusal ends with its first tick that succeeds.
+        # Its own refusal is removed by its first successful tick.
         grep -qs "^$commit" "$state/refused" || rm -f "$state/refused"
         return
     fi
-    # A refused commit is tried again after an hour: the reason may have been this host, or the network.
+    # A refused commit is retried after an hour, because this host or the network may have been the cause.
     if grep -qs "^$commit" "$state/refused" && [ -n "$(find "$state/refused" -mmin -60 ! -newermt now)" ]; then return; fi
     if prepare "$commit" > "$home/update.log" 2>&1; then
         switch "$commit"
@@ -143,7 +143,7 @@ update() {
     fi
 }
 
-# One tick of the commit in use. It is counted before it runs, so that one that is killed counts as failed.
+# Runs one tick of the commit in use. It is counted before it runs, so that a killed tick counts as failed.
 tick() {
     [ -L "$current" ] || return
     tree=$(readlink -m "$current")
@@ -163,16 +163,16 @@ tick() {
     esac
 }
 
-# Return to the commit before; if there is none, install this one again.
+# Returns to the previous commit; if there is none, installs this one again.
 leave() {
     previous=$(readlink "$home/previous")
     if [ "$previous" != "trees/$1" ] && is_ready "$home/$previous"; then
-        # While a pipeline runs nothing is switched: the next failed tick tries again.
+        # While a pipeline runs nothing is switched; the next failed tick retries.
         switch "${previous#trees/}" || return
         rm -f "$home/trees/$1/.good"
         refuse "$1" "materia supervisor tick failed three times: $2"
     else
-        say "$1: materia supervisor tick failed three times, and no commit is ready to return to: $2"
+        say "$1: materia supervisor tick failed three times, and no previous commit is ready: $2"
         rm -f "$state/failing"
         [ ! -x "$tree/ops/install.sh" ] || install "$tree"
     fi

@@ -1,8 +1,8 @@
-"""`materia supervisor up`: one small machine that is always on, created if it is missing, bootstrapped once.
+"""`materia supervisor up`: create one small always-on machine if it is missing, and bootstrap it once.
 
-Afterwards the host updates itself, and this only checks that it runs the wanted commit and that a tick succeeded.
-Nothing is kept here in between: the provider knows the machine by its name, and its host key follows from our own SSH
-key, so that the deploy job, which gets that key from Pulumi ESC, knows the one host key to accept.
+Afterwards the host updates itself, and this only checks that it runs the wanted commit and that a tick succeeded. No
+state is kept here: the provider finds the machine by its name, and its host key is derived from our own SSH key, so
+that the deploy job, which gets that key from Pulumi ESC, knows the only host key to accept.
 """
 
 import os
@@ -34,16 +34,16 @@ HOURS_A_MONTH = 730
 BOOTSTRAP = Path(__file__).with_name("bootstrap_supervisor.sh")
 
 ALWAYS_ON = timedelta(days=36_500)
-"""A time to live that never ends: nothing that reaps workers takes the supervisor for one that was forgotten."""
+"""A time to live that never ends, so that the reaper never takes the supervisor for a leftover worker."""
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
-"""The same in every label, so that two deploy jobs at once order one and the same machine."""
+"""The same in every label, so that two concurrent deploy jobs order the same machine."""
 
-_ANSWERS_WITHIN_S = 300.0
-_BOOTSTRAP_S = 900.0
-_LOOK_S = 60.0
+_SSH_TIMEOUT_S = 300.0
+_BOOTSTRAP_TIMEOUT_S = 900.0
+_STATE_TIMEOUT_S = 60.0
 
-_LOOK = """
+_STATE_SCRIPT = """
 home=$MATERIA_PREFIX/opt/materia
 state=$MATERIA_PREFIX/data/materia/supervisor
 # The service's user owns the repository, and this runs as root.
@@ -67,7 +67,7 @@ echo "pin=$(head -n 1 "$home/pin" 2>/dev/null || true)"
 [ -z "$(find "$state/heartbeat.json" -mmin -15 2>/dev/null || true)" ] ||
     echo "heartbeat=$(tr -d '\\n' < "$state/heartbeat.json")"
 """
-"""Prints facts about the host, NAME=VALUE; without WANTED it is the newest commit that the host has fetched."""
+"""Prints the host's state as NAME=VALUE lines; without WANTED, the wanted commit is the newest one fetched."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the host says of itself: what `supervisor.sh` left there, and the last heartbeat of 15 minutes."""
+class HostState:
+    """The host's state: what `supervisor.sh` recorded, and the last heartbeat if it is younger than 15 minutes."""
 
     service: str
     current: str
     wanted: str
     is_superseded: bool
-    """Whether the commit in use contains the wanted one: a newer one was pushed meanwhile."""
+    """Whether the commit in use contains the wanted one, because a newer one was pushed meanwhile."""
     switched_at: int
     refused: str
     pin: str
@@ -105,7 +105,7 @@ class Look:
 
     @property
     def refusal(self) -> str | None:
-        """Why the wanted commit is not used and will not be without a change; None when it may still come."""
+        """Why the host will not use the wanted commit without a change; None if it still may."""
         if self.current == self.wanted or self.is_superseded or not self.wanted:
             return None
         commit, _, why = self.refused.partition(": ")
@@ -116,8 +116,8 @@ class Look:
         return None
 
     @property
-    def lack(self) -> str | None:
-        """What is still missing to say that the wanted commit works there; None when a tick of it succeeded."""
+    def not_ready_reason(self) -> str | None:
+        """Why the wanted commit does not work there yet; None after a tick of it succeeded."""
         if self.service:
             return self.service
         if self.heartbeat is None:
@@ -126,12 +126,13 @@ class Look:
             return f"at {self.current or 'no commit'}, not at {self.wanted or 'any that it has fetched'}"
         succeeded_at = self.heartbeat.succeeded_at
         if succeeded_at is None or succeeded_at.timestamp() < self.switched_at:
-            return f"at {self.current}, of which no tick has succeeded: {self.heartbeat.error or self.heartbeat.doing}"
+            reason = self.heartbeat.error or self.heartbeat.doing
+            return f"at {self.current}, no tick of which has succeeded: {reason}"
         return f"failing: {self.heartbeat.error}" if self.heartbeat.is_failing else None
 
 
 def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ, commit: str = "") -> Plan:
-    """As the environment says; raises SettingsError naming what is missing or wrong."""
+    """Read the plan from the environment; raises SettingsError naming what is missing or wrong."""
     values = Values.from_environ(environ)
     given = values.given
     if missing := [name for name in ("MATERIA_REMOTE", "MATERIA_SUPERVISOR_SSH_PRIVATE_KEY") if name not in given]:
@@ -152,8 +153,8 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ, co
 def up(provider: Provider, plan: Plan, report: Callable[[str], None]) -> str:
     """Create, bootstrap or only check the supervisor's host; returns the commit that it uses.
 
-    Raises WorkerError when no machine is available, when the wanted commit was refused, or when no tick of it succeeds
-    in time. Costs nothing where the host is there.
+    Raises WorkerError if no machine is available, if the host refused the wanted commit, or if no tick of it succeeds
+    in time. Costs nothing if the host exists.
     """
     host_key = host_key_of(plan.client_key)
     instance = next((each for each in provider.list_instances() if each.name == NAME), None)
@@ -166,20 +167,20 @@ def up(provider: Provider, plan: Plan, report: Callable[[str], None]) -> str:
             f"{NAME} was created with another MATERIA_SUPERVISOR_SSH_PRIVATE_KEY; give that one, or destroy the machine"
         )
     if instance.ip is None:
-        raise WorkerError(f"{NAME} has no address; look into the provider's console")
+        raise WorkerError(f"{NAME} has no address; check the provider's console")
     access = Access(instance.ip, plan.ssh_port, provider.user, plan.client_key, host_key.public)
-    connection = wait_for_ssh(access, _ANSWERS_WITHIN_S)
+    connection = wait_for_ssh(access, _SSH_TIMEOUT_S)
     try:
-        if service := _look(connection, plan).service:
+        if service := _read_state(connection, plan).service:
             report(f"the supervisor is {service}: bootstrapping {instance.ip}")
             _bootstrap(connection, plan, report)
-        return _alive(connection, plan, report)
+        return _wait_until_ready(connection, plan, report)
     finally:
         connection.close()
 
 
 def host_key_of(client_key: KeyPair) -> KeyPair:
-    """The host key that follows from our own key (HKDF): always the same, and of no use to find ours from."""
+    """Derive the host key from our own key (HKDF): always the same, and our key cannot be computed from it."""
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -208,15 +209,15 @@ def _create(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
     raise NoCapacityError(f"no capacity: all {len(refusals)} offers failed (last: {refusals[-1]}); try again later")
 
 
-def _look(connection: "Connection", plan: Plan) -> Look:
+def _read_state(connection: "Connection", plan: Plan) -> HostState:
     lines: list[bytes] = []
-    script = f"MATERIA_PREFIX={shlex.quote(plan.prefix)}\nWANTED={shlex.quote(plan.commit)}\n{_LOOK}"
-    ended = run_script(connection, script, timeout_s=_LOOK_S, on_line=lines.append)
+    script = f"MATERIA_PREFIX={shlex.quote(plan.prefix)}\nWANTED={shlex.quote(plan.commit)}\n{_STATE_SCRIPT}"
+    ended = run_script(connection, script, timeout_s=_STATE_TIMEOUT_S, on_line=lines.append)
     facts = dict(line.decode(errors="replace").rstrip("\n").split("=", 1) for line in lines if b"=" in line)
     if ended.exit_code != 0 or "current" not in facts:
         raise WorkerError(f"could not read the state of {NAME}: {ended.complaint or 'no output'}; try again")
     switched_at = facts.get("switched_at", "")
-    return Look(
+    return HostState(
         service=facts.get("service", ""),
         current=facts["current"],
         wanted=facts.get("wanted", ""),
@@ -229,7 +230,7 @@ def _look(connection: "Connection", plan: Plan) -> Look:
 
 
 def _bootstrap(connection: "Connection", plan: Plan, report: Callable[[str], None]) -> None:
-    """Everything travels over the channel's stdin: the token is in no argument, on neither side."""
+    """Bootstrap the host. All input goes through the channel's stdin, so that no argument contains the token."""
     given = {
         "MATERIA_REMOTE": plan.remote,
         "MATERIA_BRANCH": plan.branch,
@@ -240,24 +241,24 @@ def _bootstrap(connection: "Connection", plan: Plan, report: Callable[[str], Non
     ended = run_script(
         connection,
         assignments + BOOTSTRAP.read_text(),
-        timeout_s=_BOOTSTRAP_S,
+        timeout_s=_BOOTSTRAP_TIMEOUT_S,
         on_line=lambda line: report(line.decode(errors="replace")),
     )
     if ended.exit_code != 0:
-        raise WorkerError(f"the bootstrap of {NAME} failed: {ended.complaint or 'without a word'}; it may be repeated")
+        raise WorkerError(f"the bootstrap of {NAME} failed: {ended.complaint or 'no output'}; run the command again")
 
 
-def _alive(connection: "Connection", plan: Plan, report: Callable[[str], None]) -> str:
-    """Wait until a tick of the wanted commit succeeded, which takes a new host some minutes."""
+def _wait_until_ready(connection: "Connection", plan: Plan, report: Callable[[str], None]) -> str:
+    """Wait until a tick of the wanted commit has succeeded; on a new host this takes some minutes."""
     deadline = time.monotonic() + plan.alive_within_s
     step = "log in and read /opt/materia/update.log and `journalctl -u materia-supervisor`"
-    while (lack := (look := _look(connection, plan)).lack) is not None:
-        if look.refusal:
+    while (not_ready_reason := (state := _read_state(connection, plan)).not_ready_reason) is not None:
+        if state.refusal:
             raise WorkerError(
-                f"{NAME} does not use the commit that was pushed: {look.refusal}; fix it and push; {step}"
+                f"{NAME} does not use the commit that was pushed: {state.refusal}; fix it and push; {step}"
             )
         if time.monotonic() > deadline:
-            raise WorkerError(f"{NAME} is {lack}, after {plan.alive_within_s:.0f} s; {step}")
+            raise WorkerError(f"{NAME} is {not_ready_reason}, after {plan.alive_within_s:.0f} s; {step}")
         time.sleep(plan.pause_s)
-    report(f"{NAME} is alive, at {look.current}")
-    return look.current
+    report(f"{NAME} is alive, at {state.current}")
+    return state.current

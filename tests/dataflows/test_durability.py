@@ -9,7 +9,7 @@ import pytest
 from dataflows.landing.local import LocalLanding
 from dataflows.source.archive import Archive
 from dataflows.source.release import release_of
-from ops.health.memory import Memory, remember
+from ops.health.memory import Memory, write_memory
 from ops.workers.caps import Caps, Entry, Ledger
 from tests.dataflows.conftest import HASTE, MONTH, POSTED_AT
 from tests.dataflows.serving.building import publish, published_store
@@ -112,7 +112,7 @@ def test_the_validators_of_a_download_are_flushed_before_its_first_byte(coffee, 
 
 def test_the_supervisors_memory_is_flushed(tmp_path: Path) -> None:
     with recorded() as seen:
-        remember(tmp_path, Memory())
+        write_memory(tmp_path, Memory())
     seen.check()
     assert len(seen.renames) == 1
 

@@ -108,6 +108,6 @@ def test_a_bucket_that_does_not_answer_is_no_damage_and_no_proof(host: Host) -> 
     assert materia(refused, "scrub").returncode == 1
     record = read_record(Settings.from_environ(host.environ))
     assert (record.damage, record.verified_at) == ((), verified_at) and "no-such-bucket" in record.error
-    assert host.problem("scrub-failed") == "materia scrub; it is tried again"
+    assert host.problem("scrub-failed") == "materia scrub; the supervisor retries it"
     host.run("scrub")
     assert host.problem("scrub-failed") is None

@@ -22,8 +22,8 @@ from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.doctor import Verdict, examine
-from ops.health.heartbeat import FAILING_AFTER, beat, heartbeat_path, tick_failed
-from ops.health.memory import Attempts, Memory, remember
+from ops.health.heartbeat import FAILING_AFTER, beat, heartbeat_path, record_tick_failure
+from ops.health.memory import Attempts, Memory, write_memory
 from ops.health.problem import Problem
 from ops.health.status import expected_release, take_status
 from ops.integrity.record import ScrubRecord, write_record
@@ -167,7 +167,7 @@ def stop_the_supervisor(host: Host) -> None:
 
 def fail_ticks(host: Host) -> None:
     for _ in range(FAILING_AFTER):
-        tick_failed(a_folder(host), utc_now(), "OSError: no luck", 60)
+        record_tick_failure(a_folder(host), utc_now(), "OSError: no luck", 60)
 
 
 def damage_a_kept_generation(host: Host) -> None:
@@ -176,7 +176,7 @@ def damage_a_kept_generation(host: Host) -> None:
 
 def leave_a_run_unrecorded(host: Host) -> None:
     attempts = Attempts("schedule:2026-11-21T02:00Z", 1, utc_now() - timedelta(hours=3), "it could not be started")
-    remember(a_folder(host), Memory(attempts={"run-all": attempts}))
+    write_memory(a_folder(host), Memory(attempts={"run-all": attempts}))
 
 
 def fail_a_scrub(host: Host) -> None:
@@ -203,7 +203,7 @@ def run_the_supervisor(host: Host, next_step: str) -> None:
 
 def wait_for_a_tick(host: Host, next_step: str) -> None:
     """The loop's next tick succeeds where the cause is gone."""
-    assert "the next tick tries again" in next_step
+    assert "the next tick retries" in next_step
     command = [BIN / "materia", "supervisor", "run"]
     with subprocess.Popen(command, env={**os.environ, **host.settings_environ}, stderr=subprocess.DEVNULL) as loop:
         try:
@@ -224,7 +224,7 @@ def remove_the_line(host: Host, next_step: str) -> None:
 
 
 def tick_later(host: Host, next_step: str) -> None:
-    assert "a later tick tries again" in next_step
+    assert "a later tick retries" in next_step
     tick(host.settings, lambda: utc_now() + timedelta(hours=2), quick)
 
 
@@ -290,9 +290,9 @@ def reported_keys() -> Iterator[str]:
                 continue
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             given = [keyword.value for keyword in node.keywords if keyword.arg == "key"]
-            if name in ("_problem_of", "problem_of", "_of"):
+            if name in ("_problem_of", "problem_of", "_damage_problem"):
                 given = [each for each in node.args[1:2] if not isinstance(each, ast.Name)]
-            if name in ("Problem", "_problem_of", "problem_of", "_of"):
+            if name in ("Problem", "_problem_of", "problem_of", "_damage_problem"):
                 yield from filter(None, map(literal, given))
 
 

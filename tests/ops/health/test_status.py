@@ -148,7 +148,7 @@ def test_after_a_rollback_the_way_forward_is_named_and_not_a_run_that_finds_noth
     serve(settings.serving_path, 3, released_on=date(2026, 10, 9))
     now = datetime(2026, 11, 22, 12, tzinfo=UTC)
     [stale] = [p for p in take_status(settings, now).problems if p.key == "release-stale"]
-    assert stale.what == "generation 3 serves by a rollback, 4 has 2026-11-10"
+    assert stale.what == "rolled back to generation 3; 4 has 2026-11-10"
     assert stale.next_step.startswith("materia serving rollback 4")
     serve(settings.serving_path, 4, released_on=date(2026, 11, 10))
     assert not [p for p in take_status(settings, now).problems if p.key == "release-stale"]
@@ -180,7 +180,7 @@ def test_a_failure_is_a_problem_until_the_pipeline_succeeds(settings: Settings, 
     _record(journal, "transform", RunStatus.INTERRUPTED)
     [problem] = take_status(settings, utc_now()).problems
     assert problem.severity is Severity.FAILED and problem.run_id == failed
-    assert problem.next_step == f"materia pipeline run transform; `materia runs show {failed}` tells why it failed"
+    assert problem.next_step == f"materia pipeline run transform; `materia runs show {failed}` shows the error"
     assert problem.what == f"transform failed (run {failed}): no luck"
     _record(journal, "transform", RunStatus.DONE)
     assert _problems(settings) == []

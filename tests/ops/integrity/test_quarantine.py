@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops.integrity import quarantine
-from ops.integrity.quarantine import MOST_FILES, set_aside
+from ops.integrity.quarantine import MAX_FILES, set_aside
 
 NOW = datetime(2026, 11, 28, 7, 30, tzinfo=UTC)
 
@@ -35,8 +35,8 @@ def test_the_oldest_go_beyond_the_number_and_the_bytes_that_are_kept(
             set_aside(path, NOW + timedelta(seconds=number))
         return sorted(each.name for each in (tmp_path / "quarantine").iterdir())
 
-    names = kept(10, MOST_FILES + 3)
-    assert len(names) == MOST_FILES and names[0].startswith("20261128T073003")
-    monkeypatch.setattr(quarantine, "MOST_BYTES", 100)
+    names = kept(10, MAX_FILES + 3)
+    assert len(names) == MAX_FILES and names[0].startswith("20261128T073003")
+    monkeypatch.setattr(quarantine, "MAX_BYTES", 100)
     assert len(kept(40, 13)) == 2
     assert kept(101, 14) == []

@@ -12,7 +12,7 @@ import pytest
 
 from dataflows.source.release import Month
 from ops.health import alerts
-from ops.health.memory import Memory, Raised, recall
+from ops.health.memory import Alert, Memory, read_memory
 from ops.health.status import Problem, Severity, Status, take_status
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
@@ -37,14 +37,14 @@ def test_each_problem_is_told_once_and_once_more_when_it_is_over(data_dir: Path,
     record(data_dir, "transform", RunStatus.FAILED)
     memory = Memory()
     for _ in range(3):
-        memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+        memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     record(data_dir, "transform", RunStatus.FAILED)  # another run, the same problem
-    memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+    memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     assert events(alarm) == [("raised", "failed-transform")]
     assert "no luck" in alarm.received[0]["text"] and "`materia runs show" in alarm.received[0]["next_step"]
     record(data_dir, "transform", RunStatus.DONE)
     for _ in range(2):
-        memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+        memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     assert events(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")]
     assert memory.alerts == {}
 
@@ -53,7 +53,7 @@ def test_absence_is_told_too(data_dir: Path, alarm: Alarm) -> None:
     settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url, MATERIA_STALE_AFTER_H="5")
     record(data_dir, "extract", RunStatus.DONE)
     serve(data_dir / "serving.duckdb", 8, released_on=utc_now().date() - timedelta(days=90))
-    alerts.tell(settings, take_status(settings, utc_now() + timedelta(hours=6)), Memory())
+    alerts.send_alerts(settings, take_status(settings, utc_now() + timedelta(hours=6)), Memory())
     assert {key for _, key in events(alarm)} == {"release-stale", "extract-stale"}
 
 
@@ -62,16 +62,16 @@ def test_a_webhook_that_was_down_is_told_later_once(data_dir: Path, alarm: Alarm
     record(data_dir, "extract", RunStatus.DONE)
     record(data_dir, "transform", RunStatus.FAILED)
     alarm.is_down = True
-    memory = alerts.tell(settings, take_status(settings, utc_now()), Memory())
-    memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+    memory = alerts.send_alerts(settings, take_status(settings, utc_now()), Memory())
+    memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     alarm.is_down = False
     for _ in range(2):
-        memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+        memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     record(data_dir, "transform", RunStatus.DONE)
     alarm.is_down = True
-    memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+    memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     alarm.is_down = False
-    memory = alerts.tell(settings, take_status(settings, utc_now()), memory)
+    memory = alerts.send_alerts(settings, take_status(settings, utc_now()), memory)
     assert events(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")] and memory.alerts == {}
 
 
@@ -80,10 +80,10 @@ def test_what_was_over_before_the_webhook_heard_of_it_is_not_told(data_dir: Path
     record(data_dir, "extract", RunStatus.DONE)
     record(data_dir, "transform", RunStatus.FAILED)
     alarm.is_down = True
-    memory = alerts.tell(settings, take_status(settings, utc_now()), Memory())
+    memory = alerts.send_alerts(settings, take_status(settings, utc_now()), Memory())
     alarm.is_down = False
     record(data_dir, "transform", RunStatus.DONE)
-    assert alerts.tell(settings, take_status(settings, utc_now()), memory).alerts == {} and alarm.received == []
+    assert alerts.send_alerts(settings, take_status(settings, utc_now()), memory).alerts == {} and alarm.received == []
 
 
 def test_a_restart_between_two_ticks_repeats_nothing(data_dir: Path, clock: Clock, alarm: Alarm) -> None:
@@ -94,7 +94,7 @@ def test_a_restart_between_two_ticks_repeats_nothing(data_dir: Path, clock: Cloc
         clock.forward(minutes=6)
     assert len(events(alarm)) == len(set(events(alarm))) and ("raised", "failed-run-all") in events(alarm)
     assert alarm.pings == 3
-    assert all(each.is_told for each in recall(settings.supervisor_dir).alerts.values())
+    assert all(each.is_sent for each in read_memory(settings.supervisor_dir).alerts.values())
 
 
 def test_no_address_is_written_anywhere(data_dir: Path, clock: Clock, alarm: Alarm, caplog, monkeypatch) -> None:
@@ -104,7 +104,7 @@ def test_no_address_is_written_anywhere(data_dir: Path, clock: Clock, alarm: Ala
     alarm.is_down = True
     (data_dir / "mode").write_text("failing")
     tick(settings, clock, quick)
-    assert "did not take it" in caplog.text
+    assert "failed and is called again later" in caplog.text
     written = [path.read_bytes() for path in data_dir.rglob("*") if path.is_file()]
     for secret in ("s3cret-path", "p1ng-secret"):
         assert secret not in caplog.text and secret not in repr(settings)
@@ -129,7 +129,7 @@ def url_of(alarm: Alarm, tmp_path: Path):
 
 def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: Path, alarm: Alarm) -> None:
     settings, host = url_of(alarm, tmp_path), os.uname().nodename
-    memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+    memory = alerts.send_alerts(settings, status_with(problem("disk")), Memory())
     raised = {
         "text": f"materia on {host}: failed: disk broke (next: repair disk)",
         "event": "raised",
@@ -141,49 +141,51 @@ def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: P
         "host": host,
     }
     assert alarm.received == [raised]
-    assert memory.alerts == {"disk": Raised("failed", "disk broke", "repair disk", SINCE, is_told=True)}
-    assert alerts.tell(settings, status_with(), memory).alerts == {}
+    assert memory.alerts == {"disk": Alert("failed", "disk broke", "repair disk", SINCE, is_sent=True)}
+    assert alerts.send_alerts(settings, status_with(), memory).alerts == {}
     assert alarm.received[1] == raised | {"event": "resolved", "text": f"materia on {host}: resolved: disk broke"}
 
 
 def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_told(tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.INFO)
     settings = settings_of(tmp_path)
-    memory = alerts.tell(settings, status_with(problem("disk", since=None)), Memory())
-    assert memory.alerts["disk"] == Raised("failed", "disk broke", "repair disk", CHECKED_AT, is_told=True)
-    memory = alerts.tell(settings, status_with(problem("disk", since=None)), memory)
+    memory = alerts.send_alerts(settings, status_with(problem("disk", since=None)), Memory())
+    assert memory.alerts["disk"] == Alert("failed", "disk broke", "repair disk", CHECKED_AT, is_sent=True)
+    memory = alerts.send_alerts(settings, status_with(problem("disk", since=None)), memory)
     assert [record.message for record in caplog.records] == ["alert"]
-    memory = alerts.tell(settings, status_with(), memory)
+    memory = alerts.send_alerts(settings, status_with(), memory)
     assert memory.alerts == {}
     assert [record.message for record in caplog.records] == ["alert", "resolved"]
-    alerts.tell(settings, status_with(), memory)
+    alerts.send_alerts(settings, status_with(), memory)
     assert len(caplog.records) == 2
 
 
 def test_problems_without_a_key_are_told_apart_by_their_words(tmp_path: Path, alarm: Alarm) -> None:
-    memory = alerts.tell(url_of(alarm, tmp_path), status_with(problem("a", key=""), problem("b", key="")), Memory())
+    memory = alerts.send_alerts(
+        url_of(alarm, tmp_path), status_with(problem("a", key=""), problem("b", key="")), Memory()
+    )
     assert sorted(memory.alerts) == ["a broke", "b broke"]
 
 
 def test_ten_alerts_are_told_in_a_tick_and_the_rest_in_the_next(tmp_path: Path, alarm: Alarm) -> None:
     settings, status = url_of(alarm, tmp_path), status_with(*(problem(f"p{number:02}") for number in range(12)))
-    memory = alerts.tell(settings, status, Memory())
+    memory = alerts.send_alerts(settings, status, Memory())
     assert [key for _, key in events(alarm)] == [f"p{number:02}" for number in range(10)]
-    memory = alerts.tell(settings, status, memory)
+    memory = alerts.send_alerts(settings, status, memory)
     assert [key for _, key in events(alarm)] == [f"p{number:02}" for number in range(12)]
-    alerts.tell(settings, status, memory)
+    alerts.send_alerts(settings, status, memory)
     assert len(alarm.received) == 12
 
 
 def test_a_webhook_that_refuses_is_asked_once_a_tick(tmp_path: Path, alarm: Alarm, caplog) -> None:
     alarm.is_down = True
     settings, status = url_of(alarm, tmp_path), status_with(problem("a"), problem("b"))
-    memory = alerts.tell(settings, status, Memory())
-    refusals = [record for record in caplog.records if "did not take it" in record.message]
+    memory = alerts.send_alerts(settings, status, Memory())
+    refusals = [record for record in caplog.records if "failed and is called again later" in record.message]
     assert [(record.message.partition(" did")[0], record.error) for record in refusals] == [
         ("the alert webhook", "HTTP 500")
     ]
-    assert [each.is_told for each in memory.alerts.values()] == [False, False]
+    assert [each.is_sent for each in memory.alerts.values()] == [False, False]
 
 
 def test_a_webhook_that_is_down_for_weeks_is_called_once_an_hour(tmp_path: Path, alarm: Alarm, caplog) -> None:
@@ -191,19 +193,23 @@ def test_a_webhook_that_is_down_for_weeks_is_called_once_an_hour(tmp_path: Path,
     settings, status, memory = url_of(alarm, tmp_path), status_with(problem("a")), Memory()
     minutes = 2 * 24 * 60
     for minute in range(0, minutes, 5):
-        memory = alerts.tell(settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minute)), memory)
-    calls = [record for record in caplog.records if "did not take it" in record.message]
+        memory = alerts.send_alerts(
+            settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minute)), memory
+        )
+    calls = [record for record in caplog.records if "failed and is called again later" in record.message]
     assert 45 <= len(calls) <= 60 and memory.webhook is not None
     alarm.is_down = False
-    memory = alerts.tell(settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minutes + 60)), memory)
+    memory = alerts.send_alerts(
+        settings, replace(status, checked_at=CHECKED_AT + timedelta(minutes=minutes + 60)), memory
+    )
     assert events(alarm) == [("raised", "a")] and memory.webhook is None
 
 
 def test_resolved_alerts_that_no_webhook_takes_are_bounded(tmp_path: Path, alarm: Alarm) -> None:
     alarm.is_down = True
-    over = {f"w{n}": Raised("failed", "w", "x", SINCE + timedelta(minutes=n), True, True) for n in range(300)}
-    memory = alerts.tell(url_of(alarm, tmp_path), status_with(problem("disk")), Memory(alerts=over))
-    assert len(memory.alerts) == alerts.MOST_KEPT + 1 and {"disk", "w299"} <= memory.alerts.keys()
+    over = {f"w{n}": Alert("failed", "w", "x", SINCE + timedelta(minutes=n), True, True) for n in range(300)}
+    memory = alerts.send_alerts(url_of(alarm, tmp_path), status_with(problem("disk")), Memory(alerts=over))
+    assert len(memory.alerts) == alerts.MAX_RESOLVED + 1 and {"disk", "w299"} <= memory.alerts.keys()
 
 
 def test_a_webhook_that_answers_a_byte_at_a_time_holds_no_tick(tmp_path: Path, caplog, monkeypatch) -> None:
@@ -224,44 +230,44 @@ def test_a_webhook_that_answers_a_byte_at_a_time_holds_no_tick(tmp_path: Path, c
         serving.start()
         settings = settings_of(tmp_path, ALERT_WEBHOOK_URL=f"http://127.0.0.1:{listener.getsockname()[1]}/hook")
         began = time.monotonic()
-        memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+        memory = alerts.send_alerts(settings, status_with(problem("disk")), Memory())
         took_s = time.monotonic() - began
         ended.set()
         serving.join(10)
-    assert took_s < 5 and not memory.alerts["disk"].is_told
+    assert took_s < 5 and not memory.alerts["disk"].is_sent
     assert "no answer within 0.5 s" in [getattr(record, "error", "") for record in caplog.records]
 
 
 def test_what_came_back_before_the_webhook_heard_of_its_end_is_not_told_again(tmp_path: Path, alarm: Alarm) -> None:
     settings = url_of(alarm, tmp_path)
-    memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+    memory = alerts.send_alerts(settings, status_with(problem("disk")), Memory())
     alarm.is_down = True
-    memory = alerts.tell(settings, status_with(), memory)
-    assert memory.alerts["disk"].is_over and memory.alerts["disk"].is_told
+    memory = alerts.send_alerts(settings, status_with(), memory)
+    assert memory.alerts["disk"].is_over and memory.alerts["disk"].is_sent
     alarm.is_down = False
-    memory = alerts.tell(settings, status_with(problem("disk")), memory)
+    memory = alerts.send_alerts(settings, status_with(problem("disk")), memory)
     assert events(alarm) == [("raised", "disk")]
-    assert memory.alerts["disk"].is_told and not memory.alerts["disk"].is_over
-    alerts.tell(settings, status_with(), memory)
+    assert memory.alerts["disk"].is_sent and not memory.alerts["disk"].is_over
+    alerts.send_alerts(settings, status_with(), memory)
     assert events(alarm) == [("raised", "disk"), ("resolved", "disk")]
 
 
 def test_an_alert_that_is_over_leaves_the_others_raised(tmp_path: Path, alarm: Alarm) -> None:
     settings = url_of(alarm, tmp_path)
-    memory = alerts.tell(settings, status_with(problem("disk"), problem("memory")), Memory())
-    memory = alerts.tell(settings, status_with(problem("memory")), memory)
+    memory = alerts.send_alerts(settings, status_with(problem("disk"), problem("memory")), Memory())
+    memory = alerts.send_alerts(settings, status_with(problem("memory")), memory)
     assert list(memory.alerts) == ["memory"]
     assert events(alarm) == [("raised", "disk"), ("raised", "memory"), ("resolved", "disk")]
 
 
 def test_the_rest_of_the_memory_stays(tmp_path: Path) -> None:
     before = Memory(cleaned_at=SINCE)
-    assert alerts.tell(settings_of(tmp_path), status_with(problem("disk")), before).cleaned_at == SINCE
+    assert alerts.send_alerts(settings_of(tmp_path), status_with(problem("disk")), before).cleaned_at == SINCE
 
 
 def test_a_secret_in_a_problem_does_not_reach_the_webhook(tmp_path: Path, alarm: Alarm, monkeypatch) -> None:
     monkeypatch.setenv("HETZNER_TOKEN", "t0ken-value")
-    alerts.tell(url_of(alarm, tmp_path), status_with(problem("disk", what="refused t0ken-value")), Memory())
+    alerts.send_alerts(url_of(alarm, tmp_path), status_with(problem("disk", what="refused t0ken-value")), Memory())
     assert alarm.received[0]["what"] == "refused ***"
 
 
@@ -287,16 +293,16 @@ def test_a_webhook_that_answers_nonsense_or_not_at_all_ends_no_tick(
         serving = Thread(target=serve_once)
         serving.start()
         settings = settings_of(tmp_path, ALERT_WEBHOOK_URL=f"http://127.0.0.1:{listener.getsockname()[1]}/hook")
-        memory = alerts.tell(settings, status_with(problem("disk")), Memory())
+        memory = alerts.send_alerts(settings, status_with(problem("disk")), Memory())
         serving.join(10)
-    assert not memory.alerts["disk"].is_told
-    assert "the alert webhook did not take it" in caplog.text
+    assert not memory.alerts["disk"].is_sent
+    assert "the alert webhook failed and is called again later" in caplog.text
 
 
 def test_the_dead_mans_switch_is_asked_where_there_is_one(alarm: Alarm, caplog) -> None:
     alerts.ping(None)
     alerts.ping(alarm.url)
-    assert alarm.pings == 1 and "did not take it" not in caplog.text
+    assert alarm.pings == 1 and "failed and is called again later" not in caplog.text
     alarm.is_down = True
     alerts.ping(alarm.url)
-    assert "the dead-man switch did not take it" in caplog.text
+    assert "the dead-man switch failed and is called again later" in caplog.text

@@ -19,8 +19,8 @@ from ops.health.doctor import Finding, Verdict, examine
 from ops.health.status import Severity, take_status
 from ops.host.lakehouse_lock import lakehouse_lock
 from ops.journal.run import utc_now
-from ops.supervisor.ducklake_maintenance import care_in_a_process
-from ops.supervisor.housekeeping import look_after_ducklake
+from ops.supervisor.ducklake_maintenance import run_maintenance
+from ops.supervisor.housekeeping import maintain_ducklake
 from ops.workers.secrets import check, for_worker
 from tests.support.command_line import HEAVY, materia, modules_of
 from tests.support.postgres_server import PASSWORD, PostgresServer
@@ -102,13 +102,13 @@ def lake_finding(environ: Mapping[str, str]) -> Finding:
 
 def test_the_doctor_looks_at_catalog_and_data(tmp_path: Path, postgres: PostgresServer) -> None:
     environ = sqlite_in(tmp_path)
-    assert "not there yet" in lake_finding(environ).what
+    assert "does not exist yet" in lake_finding(environ).what
     filled(Settings.from_environ(environ).ducklake)
     assert "opens, 1 tables" in lake_finding(environ).what
 
     catalog = postgres.new_catalog()
     served = {**environ, "DUCKLAKE_CATALOG": str(catalog), "DUCKLAKE_PASSWORD": PASSWORD}
-    assert "not there yet" in lake_finding(served).what
+    assert "does not exist yet" in lake_finding(served).what
     wrong = lake_finding({**served, "DUCKLAKE_PASSWORD": "wrong-Passw0rd"})
     assert wrong.verdict is Verdict.FAILED and "DUCKLAKE_PASSWORD" in wrong.next_step
     gone = lake_finding({**served, "DUCKLAKE_CATALOG": str(catalog).replace(str(catalog.port), "9")})
@@ -162,15 +162,15 @@ def test_housekeeping_takes_nothing_from_a_running_reader(tmp_path: Path) -> Non
         lake.attach(reader, read_only=True)
         reader.execute("BEGIN")
         seen = numbers(reader)
-        first = care_in_a_process(lake, now, settings.ducklake_kept_for)
+        first = run_maintenance(lake, now, settings.ducklake_kept_for)
         assert first.files_merged > 1 and first.snapshots_expired == first.files_removed == 0
         assert files(lake) > many
         assert numbers(reader) == seen
         # Whatever the time of day, what is to be kept for a day is there almost a day later.
         almost = timedelta(minutes=1)
-        assert care_in_a_process(lake, now + FILES_KEPT_FOR - almost, settings.ducklake_kept_for).files_removed == 0
+        assert run_maintenance(lake, now + FILES_KEPT_FOR - almost, settings.ducklake_kept_for).files_removed == 0
         assert numbers(reader) == seen
-    week_later = care_in_a_process(lake, now + settings.ducklake_kept_for - almost, settings.ducklake_kept_for)
+    week_later = run_maintenance(lake, now + settings.ducklake_kept_for - almost, settings.ducklake_kept_for)
     assert week_later.files_removed > 0 == week_later.snapshots_expired
     with duckdb.connect() as connection:
         lake.attach(connection, read_only=False)
@@ -185,8 +185,8 @@ def test_what_was_replaced_long_ago_goes_and_the_tables_stay(tmp_path: Path, cap
     a_day = timedelta(days=1)
     later = utc_now() + settings.ducklake_kept_for + a_day
     for moment in (utc_now(), later, later + FILES_KEPT_FOR + a_day):
-        look_after_ducklake(settings, moment)
-    assert len([record for record in caplog.records if record.getMessage() == "looked after the DuckLake"]) == 3
+        maintain_ducklake(settings, moment)
+    assert len([record for record in caplog.records if record.getMessage() == "DuckLake maintenance done"]) == 3
     with duckdb.connect() as connection:
         lake.attach(connection, read_only=True)
         assert numbers(connection) == (900, sum(range(100, 1000)))
@@ -199,5 +199,5 @@ def test_housekeeping_leaves_a_lake_alone_that_is_written_to(tmp_path: Path, cap
     settings = Settings.from_environ(sqlite_in(tmp_path))
     caplog.set_level(logging.INFO)
     with lakehouse_lock(settings.used_ducklake, "transform"):
-        look_after_ducklake(settings, utc_now())
-    assert [record.getMessage() for record in caplog.records] == ["the DuckLake is looked after another time"]
+        maintain_ducklake(settings, utc_now())
+    assert [record.getMessage() for record in caplog.records] == ["DuckLake maintenance skipped"]

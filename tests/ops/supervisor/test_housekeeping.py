@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ops.config.settings import Settings
-from ops.health.memory import recall
+from ops.health.memory import read_memory
 from ops.host.lock import writer_lock
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
-from ops.supervisor.housekeeping import Limits, clean, keep_house
+from ops.supervisor.housekeeping import Limits, clean, clean_up_if_due
 from tests.ops.conftest import serve
 
 
@@ -114,17 +114,17 @@ def test_the_journal_forgets_old_runs_and_keeps_what_status_asks_for(settings: S
 def test_nothing_is_cleaned_while_a_run_writes(settings: Settings, tmp_path: Path) -> None:
     old = write(settings.landing_dir / ".partial" / "etag.zip", age_days=30)
     with writer_lock(settings.lock_path, "run-all"):
-        keep_house(settings, utc_now(), sqlmesh_dir=tmp_path)
-    assert old.exists() and recall(settings.supervisor_dir).cleaned_at is None
-    keep_house(settings, utc_now(), sqlmesh_dir=tmp_path)
-    assert not old.exists() and recall(settings.supervisor_dir).cleaned_at is not None
+        clean_up_if_due(settings, utc_now(), sqlmesh_dir=tmp_path)
+    assert old.exists() and read_memory(settings.supervisor_dir).cleaned_at is None
+    clean_up_if_due(settings, utc_now(), sqlmesh_dir=tmp_path)
+    assert not old.exists() and read_memory(settings.supervisor_dir).cleaned_at is not None
 
 
 def test_the_house_is_kept_every_few_hours_and_not_at_every_tick(settings: Settings, tmp_path: Path) -> None:
     now = utc_now()
-    keep_house(settings, now, sqlmesh_dir=tmp_path)
+    clean_up_if_due(settings, now, sqlmesh_dir=tmp_path)
     old = write(settings.landing_dir / ".partial" / "etag.zip", age_days=30)
-    keep_house(settings, now + timedelta(hours=1), sqlmesh_dir=tmp_path)
+    clean_up_if_due(settings, now + timedelta(hours=1), sqlmesh_dir=tmp_path)
     assert old.exists()
-    keep_house(settings, now + timedelta(hours=7), sqlmesh_dir=tmp_path)
+    clean_up_if_due(settings, now + timedelta(hours=7), sqlmesh_dir=tmp_path)
     assert not old.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.health.memory import recall
+from ops.health.memory import read_memory
 from ops.health.status import take_status
 from ops.supervisor import reaping
 from ops.supervisor.tick import tick
@@ -83,5 +83,5 @@ def test_without_credentials_nobody_is_asked(data_dir: Path, clock: Clock, monke
     monkeypatch.delenv("HETZNER_TOKEN", raising=False)
     settings = settings_of(data_dir)
     tick(settings, clock, quick)
-    assert recall(settings.supervisor_dir).reaping is None
+    assert read_memory(settings.supervisor_dir).reaping is None
     assert not (settings.log_dir / "scheduled-reap.log").exists()

@@ -99,7 +99,7 @@ def test_ticks_that_fail_for_a_while_without_a_commit_before_cost_nothing(host: 
     host.start()
     host.reaches(only)
     (host.data / "ticks-fail").touch()
-    until(lambda: "no commit is ready to return to" in host.said, "three ticks failed")
+    until(lambda: "no previous commit is ready" in host.said, "three ticks failed")
     (host.data / "ticks-fail").unlink()
     host.ticks_on()
     assert host.current == only and host.refused == ""

@@ -23,7 +23,7 @@ from dataflows.errors import LockHeldError
 from ops.config.schedule import TRIGGER_PREFIX, Slot
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.heartbeat import read_heartbeat
-from ops.health.memory import Attempts, Memory, memory_path, recall, remember
+from ops.health.memory import Attempts, Memory, memory_path, read_memory, write_memory
 from ops.health.status import take_status
 from ops.host.lock import writer_lock
 from ops.host.version import code_version
@@ -106,7 +106,7 @@ def test_a_failing_run_is_tried_again_later_and_alerted_once(data_dir: Path, clo
     clock.forward(hours=1)
     assert [outcome for _, outcome in tick(settings, clock, quick).ran] == ["done", "done"]
     assert {record.alert for record in caplog.records if record.message == "resolved"} >= {"failed-run-all"}
-    assert recall(settings.supervisor_dir).attempts == {}
+    assert read_memory(settings.supervisor_dir).attempts == {}
 
 
 def test_a_run_that_never_reaches_the_journal_is_a_problem_too(data_dir: Path, clock: Clock) -> None:
@@ -132,7 +132,7 @@ def test_while_somebody_else_writes_the_slot_waits_without_counting_as_failed(da
     with writer_lock(settings.lock_path, "backfill"):
         ticked = tick(settings, clock, quick)
     assert all(outcome.startswith("another run is writing") for _, outcome in ticked.ran)
-    assert recall(settings.supervisor_dir).attempts == {} and scheduled(data_dir) == []
+    assert read_memory(settings.supervisor_dir).attempts == {} and scheduled(data_dir) == []
     assert [outcome for _, outcome in tick(settings, clock, quick).ran] == ["done", "done"]
 
 
@@ -142,7 +142,7 @@ def test_a_stuck_run_and_what_it_started_are_ended_at_the_deadline(data_dir: Pat
     (data_dir / "mode").write_text("stuck")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     ticked = tick(settings, clock, quick)
-    assert {outcome for _, outcome in ticked.ran} == {"stuck: it was ended at its deadline"}
+    assert {outcome for _, outcome in ticked.ran} == {"timeout: ended at its deadline"}
     assert {child.pid for child in psutil.Process().children(recursive=True)} == before
     assert {status for *_, status in scheduled(data_dir)} <= {"interrupted", "died"}
     assert {problem.key for problem in take_status(settings, clock.now).problems} >= {"unrecorded-run-all"}
@@ -155,7 +155,7 @@ def test_a_signal_ends_the_run_and_does_not_count_as_its_failure(data_dir: Path,
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert [status for *_, status in scheduled(data_dir)] == ["interrupted"]
-    assert recall(settings_of(data_dir).supervisor_dir).attempts == {}
+    assert read_memory(settings_of(data_dir).supervisor_dir).attempts == {}
     (data_dir / "mode").write_text("done")
     assert len(tick(settings_of(data_dir), clock, quick).ran) == 2
 
@@ -197,7 +197,7 @@ def test_a_run_that_outlives_its_supervisor_and_ends_well_is_no_problem(data_dir
     until(lambda: not is_running(data_dir), "the run has ended")
     (data_dir / "mode").write_text("done")
     until(lambda: len(tick(settings, clock, quick).ran) == 1, "the other slot runs")
-    assert recall(settings.supervisor_dir).attempts == {}
+    assert read_memory(settings.supervisor_dir).attempts == {}
     assert not any(problem.key.startswith("unrecorded") for problem in take_status(settings, clock.now).problems)
 
 
@@ -206,7 +206,7 @@ def test_a_run_killed_with_its_supervisor_before_it_was_recorded_is_a_problem(da
     slot = Slot(clock.now.replace(hour=2), "run-all")
     attempts = Attempts(slot.trigger, 1, clock.now, after_run=0, code_version=code_version())
     settings.supervisor_dir.mkdir()
-    remember(settings.supervisor_dir, Memory().attempted("run-all", attempts))
+    write_memory(settings.supervisor_dir, Memory().with_attempts("run-all", attempts))
     tick(settings, clock, quick)
     problems = {problem.key: problem.what for problem in take_status(settings, clock.now).problems}
     assert problems["unrecorded-run-all"].startswith("the supervisor was killed before the run was recorded: run-all")
@@ -225,12 +225,12 @@ def test_other_code_does_not_wait_for_what_failed_before_it(data_dir: Path, cloc
     (data_dir / "mode").write_text("failing")
     tick(settings, clock, quick)
     assert tick(settings, clock, quick).ran == (), "the same code waits"
-    memory = recall(settings.supervisor_dir)
+    memory = read_memory(settings.supervisor_dir)
     for pipeline, attempts in memory.attempts.items():
-        memory = memory.attempted(pipeline, replace(attempts, code_version="0" * 12, failures=7))
-    remember(settings.supervisor_dir, memory)
+        memory = memory.with_attempts(pipeline, replace(attempts, code_version="0" * 12, failures=7))
+    write_memory(settings.supervisor_dir, memory)
     assert len(tick(settings, clock, quick).ran) == 2
-    assert {each.failures for each in recall(settings.supervisor_dir).attempts.values()} == {1}
+    assert {each.failures for each in read_memory(settings.supervisor_dir).attempts.values()} == {1}
 
 
 def raising(slot: Slot, settings: Settings) -> list[str]:
@@ -317,7 +317,7 @@ def test_a_rehearsal_says_what_is_due_and_changes_nothing(data_dir: Path, clock:
 def test_a_rehearsal_fails_where_a_tick_would(data_dir: Path, clock: Clock, monkeypatch) -> None:
     with pytest.raises(TypeError):
         rehearse(settings_of(data_dir), clock, raising)
-    monkeypatch.setattr("ops.supervisor.housekeeping.keep_house", raising)
+    monkeypatch.setattr("ops.supervisor.housekeeping.clean_up_if_due", raising)
     with pytest.raises(TypeError):
         rehearse(settings_of(data_dir), clock)
 
@@ -364,7 +364,7 @@ def test_killed_anywhere_every_slot_has_exactly_one_success(data_dir: Path, cloc
 def test_nothing_begins_without_free_space(data_dir: Path, clock: Clock) -> None:
     settings = settings_of(data_dir, MATERIA_MIN_FREE_MB=str(10**9))
     ticked = tick(settings, clock, quick)
-    assert {outcome for _, outcome in ticked.ran} == {"not begun: too little free disk space"}
+    assert {outcome for _, outcome in ticked.ran} == {"not started: too little free disk space"}
     assert scheduled(data_dir) == []
     assert "disk-full" in {problem.key for problem in take_status(settings, clock.now).problems}
 
@@ -374,7 +374,7 @@ def test_without_a_journal_nothing_runs_and_somebody_is_told(data_dir: Path, clo
         journal.execute("PRAGMA user_version = 1000")  # of a newer Materia: intact, and not ours to remove
     settings = settings_of(data_dir)
     assert tick(settings, clock, quick).ran == ()
-    assert "journal-broken" in recall(settings.supervisor_dir).alerts
+    assert "journal-broken" in read_memory(settings.supervisor_dir).alerts
 
 
 def test_a_damaged_journal_is_set_aside_and_what_is_due_runs(data_dir: Path, clock: Clock) -> None:

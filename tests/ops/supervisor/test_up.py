@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
-from ops.health.heartbeat import tick_failed, tick_succeeded
+from ops.health.heartbeat import record_tick_failure, record_tick_success
 from ops.journal.journal import Journal
 from ops.journal.run import utc_now
 from ops.supervisor.up import NAME, Plan, client_key_of, host_key_of, plan_of, up
@@ -67,7 +67,7 @@ def lay(plan: Plan, commit: str, **state: str) -> None:
         ((home if name == "pin" else data) / name).unlink(missing_ok=True)
     for name, text in state.items():
         ((home if name == "pin" else data) / name).write_text(text)
-    tick_succeeded(data, utc_now() + timedelta(seconds=1), 60.0)
+    record_tick_success(data, utc_now() + timedelta(seconds=1), 60.0)
 
 
 def newest(plan: Plan) -> str:
@@ -154,7 +154,7 @@ def test_it_fails_while_the_commit_that_was_pushed_does_not_work_there(world, pl
     assert f"not at {'1' * 40}" in failure("1" * 40)
     state = Path(plan.prefix) / "data/materia/supervisor"
     for _ in range(2):
-        tick_failed(state, utc_now(), "TypeError: an argument too many", 60.0)
+        record_tick_failure(state, utc_now(), "TypeError: an argument too many", 60.0)
     assert "failing: TypeError: an argument too many" in failure()
     # The commit in use contains the one that was pushed: a newer one overtook it.
     newer = ["git", "-C", plan.remote, "commit", "--quiet", "--allow-empty", "-m", "two"]
@@ -168,8 +168,8 @@ def test_it_fails_while_the_commit_that_was_pushed_does_not_work_there(world, pl
 def test_a_tick_of_the_commit_before_does_not_count_for_a_new_one(world, plan, lives) -> None:
     up(provider(world), plan, lambda line: None)
     state = Path(plan.prefix) / "data/materia/supervisor"
-    tick_succeeded(state, utc_now() - timedelta(hours=1), 60.0)
-    with pytest.raises(WorkerError, match="no tick has succeeded"):
+    record_tick_success(state, utc_now() - timedelta(hours=1), 60.0)
+    with pytest.raises(WorkerError, match="no tick of which has succeeded"):
         up(provider(world), replace(plan, alive_within_s=0.1), lambda line: None)
 
 

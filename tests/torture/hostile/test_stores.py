@@ -20,7 +20,7 @@ from dataflows.serving import ServingReader
 from dataflows.serving.generation import read_sidecar, sidecar_of
 from dataflows.serving.store import ServingStore
 from ops.health.heartbeat import beat, heartbeat_path, read_heartbeat
-from ops.health.memory import memory_path, recall
+from ops.health.memory import memory_path, read_memory
 from ops.host.exits import Exit
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
@@ -131,7 +131,7 @@ def test_damaged_signs_of_life_ledgers_and_pointers_are_named_or_sound(tmp_path:
     if not isinstance(found, MateriaError):
         assert found.pause_s + (NOW - found.at).total_seconds() is not None
     memory_path(tmp_path).write_bytes(data.draw(damaged({"attempts": {}, "alerts": {}, "cleaned_at": None})))
-    outcome(lambda: recall(tmp_path))
+    outcome(lambda: read_memory(tmp_path))
     entry = {"name": "w", "eur_per_hour": 0.1, "begun_at": NOW.isoformat(), "due_at": NOW.isoformat(), "ended_at": None}
     ledger = Ledger(tmp_path / "workers.jsonl")
     ledger.path.write_bytes(data.draw(damaged(entry)) + b"\n" + json.dumps(entry).encode() + b"\n")
