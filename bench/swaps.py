@@ -27,9 +27,9 @@ from typing import Any
 import duckdb
 
 from bench.reader import Publisher
-from dataflows.export import GENERATIONS_KEPT
 from dataflows.serving import ServingReader
 from dataflows.serving.generation import FOREIGN_NUMBER
+from dataflows.serving.store import GENERATIONS_KEPT
 
 QUERY = "SELECT min(value), max(value) FROM serving.fct_psd"
 STREAM = "SELECT value FROM serving.fct_psd, range(500)"

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +23,21 @@ def execute(
     """
     built = build(dataflow, adapters)
     return built.execute([wanted], inputs=dict(inputs), overrides=dict(overrides or {}))[wanted]
+
+
+def on_result(node: str, call: Callable[[Any], None]) -> Any:
+    """An adapter that calls `call` with a node's result as soon as it is known, while other nodes are still to run."""
+    from hamilton.lifecycle import NodeExecutionHook
+
+    class OnResult(NodeExecutionHook):
+        def run_before_node_execution(self, **_: Any) -> None:
+            """Hamilton requires it."""
+
+        def run_after_node_execution(self, *, node_name: str, success: bool, result: Any, **_: Any) -> None:
+            if success and node_name == node:
+                call(result)
+
+    return OnResult()
 
 
 def build(dataflow: ModuleType, adapters: Sequence[Any] = ()) -> Any:

@@ -1,31 +1,65 @@
 """The export dataflow: from landed snapshots to a served generation.
 
-    landed → transformed → audited → built → verified → gated → generation
+    landed ──────────┬▶ transformed ─▶ audited ─▶ lakehouse_pushed ─▶ built
+    lakehouse_pulled ┘
 
-Whatever fails, the old generation stays served.
+    built ─┬▶ verified ────┬▶ generation ─▶ generations_synced
+           └▶ gate_faults ─┘
+
+If a node fails, the old generation stays served. Sync with object storage does nothing where none is configured.
 """
 
 import logging
+import socket
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from dataflows.errors import GateError, LandingError
 from dataflows.lakehouse import transform
+from dataflows.lakehouse.sync import LakehouseHandover as LakehouseSync
+from dataflows.lakehouse.sync import Version
 from dataflows.lakehouse.transform import Lakehouse, Transformed, models_digest
 from dataflows.landing.local import Landing
 from dataflows.landing.snapshot import Snapshot, releases_digest
 from dataflows.serving.build import build_generation, row_counts
 from dataflows.serving.gate import Gate, faults_against, is_redated
 from dataflows.serving.generation import Generation, GenerationFacts
-from dataflows.serving.store import ServingStore
-from dataflows.serving.verify import verify_in_fresh_process
+from dataflows.serving.remote import RemoteGenerations
+from dataflows.serving.store import GENERATIONS_KEPT, ServingStore
+from dataflows.serving.sync import sync_generations
+from dataflows.serving.verify import Verification, verify_in_fresh_process
 
 log = logging.getLogger(__name__)
 
-GENERATIONS_KEPT = 5
-
 _VERIFY_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Every blocking audit passed on the current tables."""
+
+    ran_again: bool
+    """Whether all audits ran now, because the transform had computed nothing and therefore audited nothing."""
+
+    @property
+    def step_detail(self) -> str:
+        return "all audits ran again" if self.ran_again else "passed with the transform"
+
+
+@dataclass(frozen=True)
+class ReadyLakehouse:
+    """A lakehouse that holds every landed release and passed its audits."""
+
+    landed: tuple[Snapshot, ...]
+    releases_processed: int
+    models_changed: bool
+    pushed: Version | None
+    """The version in the bucket; None without object storage."""
+
+    @property
+    def step_detail(self) -> str:
+        return f"version {self.pushed.number}" if self.pushed else "no object storage"
 
 
 @dataclass(frozen=True)
@@ -34,6 +68,14 @@ class Built:
 
     path: Path
     facts: GenerationFacts
+
+
+@dataclass(frozen=True)
+class Published:
+    """A generation that is served, and what its sync with object storage did."""
+
+    generation: Generation
+    step_detail: str
 
 
 def landed(landing: Landing, lakehouse: Lakehouse) -> tuple[Snapshot, ...]:
@@ -48,19 +90,38 @@ def landed(landing: Landing, lakehouse: Lakehouse) -> tuple[Snapshot, ...]:
     return ours
 
 
-def transformed(landed: tuple[Snapshot, ...], lakehouse: Lakehouse) -> Transformed:
-    """The lakehouse brought up to date by SQLMesh, in a process of its own."""
+def lakehouse_pulled(lakehouse_sync: LakehouseSync | None) -> Version | None:
+    """The lakehouse's newest version, downloaded from the bucket unless the local file comes from it."""
+    return lakehouse_sync.pull() if lakehouse_sync else None
+
+
+def transformed(landed: tuple[Snapshot, ...], lakehouse_pulled: Version | None, lakehouse: Lakehouse) -> Transformed:
+    """The lakehouse brought up to date by SQLMesh, in a child process."""
     return transform.run("transform", lakehouse, landed)
 
 
-def audited(transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: Lakehouse) -> Transformed:
-    """The same lakehouse after every audit passed: those that ran with the transform, or all of them now."""
-    return transformed if transformed.audited else transform.run("audit", lakehouse, landed)
+def audited(transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: Lakehouse) -> Audited:
+    """The audits of every model: those that passed with the transform, or all of them now."""
+    if not transformed.audited:
+        transform.run("audit", lakehouse, landed)
+    return Audited(ran_again=not transformed.audited)
+
+
+def lakehouse_pushed(
+    landed: tuple[Snapshot, ...],
+    transformed: Transformed,
+    audited: Audited,
+    lakehouse_sync: LakehouseSync | None,
+    code_version: str,
+    created_at: datetime,
+) -> ReadyLakehouse:
+    """The finished lakehouse, uploaded to the bucket. Raises LostRaceError if another host pushed one meanwhile."""
+    pushed = lakehouse_sync.push(f"{socket.gethostname()} ({code_version})", created_at) if lakehouse_sync else None
+    return ReadyLakehouse(landed, transformed.releases_processed, transformed.models_changed, pushed)
 
 
 def built(
-    audited: Transformed,
-    landed: tuple[Snapshot, ...],
+    lakehouse_pushed: ReadyLakehouse,
     lakehouse: Lakehouse,
     serving: ServingStore,
     gate: Gate,
@@ -70,6 +131,7 @@ def built(
     """The serving tables in a file of their own, with the as-of macros and `serving.generation`."""
     import duckdb
 
+    landed = lakehouse_pushed.landed
     number = serving.next_number()
     path = serving.building_path(number)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,33 +155,43 @@ def built(
     return Built(path=path, facts=facts)
 
 
-def verified(built: Built) -> Built:
-    """The same file after another process, with nothing cached, read every row of it."""
-    verify_in_fresh_process(built.path, built.facts.row_counts, _VERIFY_TIMEOUT_S)
-    return built
+def verified(built: Built) -> Verification:
+    """What a fresh process found when it read every row of the built file."""
+    return verify_in_fresh_process(built.path, built.facts.row_counts, _VERIFY_TIMEOUT_S)
 
 
-def gated(verified: Built, serving: ServingStore, gate: Gate) -> Built:
-    """The same file, found no worse than the served one. Raises GateError naming every reason."""
+def gate_faults(built: Built, serving: ServingStore, gate: Gate) -> tuple[str, ...]:
+    """Every way in which the built file is worse than the served generation; one is enough to refuse it."""
     served = serving.served()
     if served is None:
-        return verified
-    if is_redated(serving.served_path(), verified.path):
+        return ()
+    if is_redated(serving.served_path(), built.path):
         log.info("releases have other days than in the served generation: rows are not compared with it")
-        faults = faults_against(served, verified.facts, max_row_loss=1.0)
-    else:
-        faults = faults_against(served, verified.facts, gate.max_row_loss)
-    if faults and gate.forced_reason is None:
-        verified.path.unlink()
+        return faults_against(served, built.facts, max_row_loss=1.0)
+    return faults_against(served, built.facts, gate.max_row_loss)
+
+
+def generation(
+    built: Built, verified: Verification, gate_faults: tuple[str, ...], serving: ServingStore, gate: Gate
+) -> Generation:
+    """The generation, published; older ones beyond the kept number are removed. Raises GateError for faults."""
+    if gate_faults and gate.forced_reason is None:
+        built.path.unlink()
+        served = serving.served()
         raise GateError(
-            f"generation {verified.facts.number} was refused, generation {served.number} stays served: "
-            f"{'; '.join(faults)}. If that is right, run again with --force 'why'"
+            f"generation {built.facts.number} was refused, "
+            f"generation {served.number if served else 'none'} stays served: "
+            f"{'; '.join(gate_faults)}. If that is right, run again with --force 'why'"
         )
-    return verified
-
-
-def generation(gated: Built, serving: ServingStore) -> Generation:
-    """The generation, published; older ones beyond the kept number are removed."""
-    published = serving.publish(gated.path, gated.facts)
+    published = serving.publish(built.path, built.facts)
     serving.prune(GENERATIONS_KEPT)
     return published
+
+
+def generations_synced(
+    generation: Generation, serving: ServingStore, generation_sync: RemoteGenerations | None, gate: Gate
+) -> Published:
+    """The published generation, uploaded for other hosts unless the bucket holds a newer one."""
+    if generation_sync is None:
+        return Published(generation, "no object storage")
+    return Published(generation, sync_generations(generation_sync, serving, gate.max_row_loss))

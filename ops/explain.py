@@ -18,7 +18,7 @@ from dataflows.landing.snapshot import Snapshot
 from dataflows.sql_text import literal
 from ops.config.settings import Settings
 from ops.pipelines.current_file import checked_on
-from ops.pipelines.handover import landing_of, remote_of
+from ops.pipelines.remote import landing_of, remote_of
 
 if TYPE_CHECKING:
     from dataflows.serving import ServingReader

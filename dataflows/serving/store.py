@@ -26,6 +26,8 @@ from dataflows.serving.generation import (
     sidecar_of,
 )
 
+GENERATIONS_KEPT = 5
+
 GRACE_S = 60.0
 """Minimum time that a generation is kept after it was last served."""
 

@@ -21,7 +21,7 @@ def landing() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_landed(as_json: bool) -> None:
     """List the landed snapshots, oldest release first."""
-    from ops.pipelines.handover import landing_of, remote_of
+    from ops.pipelines.remote import landing_of, remote_of
 
     settings = Settings.from_environ()
     found = landing_of(settings, remote_of(settings)).snapshots()
@@ -52,7 +52,7 @@ def verify_landed(ctx: click.Context, as_json: bool) -> None:
     from dataflows.landing.local import LocalLanding
     from dataflows.landing.verify import verify
     from ops.host.lock import writer_lock
-    from ops.pipelines.handover import landing_of, remote_of
+    from ops.pipelines.remote import landing_of, remote_of
 
     settings = Settings.from_environ()
     verdicts = []
@@ -93,7 +93,7 @@ def sync_landings(as_json: bool) -> None:
     from dataflows.landing.local import LocalLanding
     from dataflows.landing.verify import sync
     from ops.host.lock import writer_lock
-    from ops.pipelines.handover import required_remote
+    from ops.pipelines.remote import required_remote
 
     settings = Settings.from_environ()
     remote = required_remote(settings)

@@ -18,7 +18,7 @@ def scrub(ctx: click.Context, as_json: bool) -> None:
     """
     from ops.integrity.scrub import scrub as scrub_all
     from ops.journal.run import utc_now
-    from ops.pipelines.handover import remote_of
+    from ops.pipelines.remote import remote_of
 
     settings = Settings.from_environ()
     remote = remote_of(settings)

@@ -23,7 +23,7 @@ def push(number: int | None, as_json: bool) -> None:
     """
     from dataflows.errors import ServingMissingError
     from dataflows.serving.store import ServingStore
-    from ops.pipelines.handover import required_remote
+    from ops.pipelines.remote import required_remote
 
     settings = Settings.from_environ()
     remote, serving = required_remote(settings), ServingStore(settings.serving_path)
@@ -50,8 +50,9 @@ def pull(number: int | None, force: bool, as_json: bool) -> None:
     from dataflows.errors import ServingMissingError
     from dataflows.serving.remote import copy_of
     from dataflows.serving.store import ServingStore
+    from dataflows.serving.sync import pull_checked
     from ops.host.lock import writer_lock
-    from ops.pipelines.handover import pull_checked, required_remote
+    from ops.pipelines.remote import required_remote
 
     settings = Settings.from_environ()
     remote, serving = required_remote(settings), ServingStore(settings.serving_path)
@@ -65,7 +66,7 @@ def pull(number: int | None, force: bool, as_json: bool) -> None:
         return
     settings.serving_path.parent.mkdir(parents=True, exist_ok=True)
     with writer_lock(settings.lock_path, "serving pull"):
-        pulled = pull_checked(remote, serving, wanted, settings.max_row_loss, forced=force)
+        pulled = pull_checked(remote.generations, serving, wanted, settings.max_row_loss, forced=force)
     _print_result(as_json, f"generation {wanted.number} of the bucket is served as generation {pulled.number}", pulled)
 
 

@@ -278,7 +278,7 @@ def _duckdb_error() -> type[Exception]:
 def _landing(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     from ops.integrity.damage import known_damage
     from ops.integrity.record import Kind
-    from ops.pipelines.handover import landing_of, remote_of
+    from ops.pipelines.remote import landing_of, remote_of
 
     landing = landing_of(settings, remote_of(settings))
     snapshots = landing.snapshots()

@@ -4,9 +4,7 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from ops.host.logs import step_log
-from ops.journal.recorder import Recorder
-from ops.journal.run import Step
+from ops.journal.recorder import Recorder, StepNote
 
 if TYPE_CHECKING:
     from hamilton.lifecycle import NodeExecutionHook
@@ -15,20 +13,18 @@ if TYPE_CHECKING:
 def step_recorder(recorder: Recorder) -> "NodeExecutionHook":
     """A Hamilton adapter that writes every executed node as a step, whether it succeeds or not.
 
-    A step's detail is the kind of result (its type, and its length where it has one) or the error; never a
-    value that a node was given or returned.
+    A step's detail is the error or what the result says in its `step_detail`, else the result's type and length;
+    never another value that a node was given or returned.
     """
     from hamilton.lifecycle import NodeExecutionHook
 
     class StepRecorder(NodeExecutionHook):
         def __init__(self) -> None:
-            self._begun: dict[tuple[str | None, str], tuple[Step, AbstractContextManager[None]]] = {}
+            self._open: dict[tuple[str | None, str], tuple[AbstractContextManager[StepNote], StepNote]] = {}
 
         def run_before_node_execution(self, *, node_name: str, task_id: str | None, **_: Any) -> None:
-            stamp = step_log(node_name)
-            step = recorder.journal.begin_step(recorder.run.id, node_name)
-            self._begun[task_id, node_name] = step, stamp
-            stamp.__enter__()
+            step = recorder.step(node_name)
+            self._open[task_id, node_name] = step, step.__enter__()
 
         def run_after_node_execution(
             self,
@@ -39,16 +35,21 @@ def step_recorder(recorder: Recorder) -> "NodeExecutionHook":
             error: Exception | None,
             **_: Any,
         ) -> None:
-            step, stamp = self._begun.pop((task_id, node_name))
-            stamp.__exit__(None, None, None)
+            step, note = self._open.pop((task_id, node_name))
             # Hamilton knows only of an Exception; an interruption it takes for a success without a result.
             in_flight = sys.exc_info()[1]
             cause = error or (in_flight if isinstance(in_flight, KeyboardInterrupt) else None)
-            recorder.end_step(step, "" if cause else _kind(result), cause)
+            if cause is None:
+                note.detail = _detail(result)
+                step.__exit__(None, None, None)
+            else:
+                step.__exit__(type(cause), cause, cause.__traceback__)
 
     return StepRecorder()
 
 
-def _kind(result: Any) -> str:
+def _detail(result: Any) -> str:
+    if detail := getattr(result, "step_detail", None):
+        return str(detail)
     name = type(result).__name__
     return f"{name} of {len(result)}" if hasattr(result, "__len__") else name

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from dataflows.files import disk_refusal
@@ -21,8 +22,7 @@ from ops.host.redact import Redactor
 from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
 from ops.journal.recorder import Recorder, run_recorded
-from ops.pipelines import handover
-from ops.pipelines.handover import Remote
+from ops.pipelines.remote import Remote, landing_of, remote_of
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,20 @@ class Job:
     """The lock of a lakehouse that other machines share, while it is held."""
 
     def execute(
-        self, dataflow: Any, wanted: str, inputs: Mapping[str, Any], given: Mapping[str, Any] | None = None
+        self,
+        dataflow: ModuleType,
+        wanted: str,
+        inputs: Mapping[str, Any],
+        given: Mapping[str, Any] | None = None,
+        adapters: Sequence[Any] = (),
     ) -> Any:
-        """Compute a node of a dataflow, its nodes recorded as steps."""
+        """Compute a node of a dataflow, its nodes recorded as steps; values in `given` replace nodes."""
         from dataflows import driver
         from ops.journal.steps import step_recorder
 
-        return driver.execute(dataflow, wanted, inputs, overrides=given, adapters=[step_recorder(self.recorder)])
+        return driver.execute(
+            dataflow, wanted, inputs, overrides=given, adapters=[step_recorder(self.recorder), *adapters]
+        )
 
     @contextmanager
     def inside(self, pipeline: str, arguments: Sequence[str] | None = None) -> Iterator["Job"]:
@@ -121,13 +128,13 @@ def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence
             log.warning(
                 "%s is not a setting and has no effect%s", name, f"; did you mean {nearest}?" if nearest else ""
             )
-        remote = handover.remote_of(settings)
+        remote = remote_of(settings)
         yield Job(
             settings=settings,
             request=request,
             recorder=recorder,
             lock=lock,
-            landing=handover.landing_of(settings, remote),
+            landing=landing_of(settings, remote),
             serving=ServingStore(settings.serving_path),
             remote=remote,
         )

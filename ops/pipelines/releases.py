@@ -9,8 +9,8 @@ from dataflows.landing.snapshot import Snapshot
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from ops.config.settings import Settings
-from ops.pipelines.handover import landing_of, remote_of
 from ops.pipelines.release_changes import Release, releases
+from ops.pipelines.remote import landing_of, remote_of
 
 
 class Standing(StrEnum):

@@ -3,12 +3,13 @@
 import logging
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import LakehouseError, LakehouseLockedError, SettingsError, TransformError
 from dataflows.lakehouse.ducklake import DuckLake
-from dataflows.lakehouse.transform import models_digest
+from dataflows.lakehouse.transform import Lakehouse, models_digest, warm_up
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source.archive import Archive
 from dataflows.source.release import Month
@@ -17,12 +18,12 @@ from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
 from ops.host.redact import is_secret
 from ops.host.version import code_version
 from ops.journal.run import utc_now
-from ops.pipelines import handover, iceberg
-from ops.pipelines.handover import Remote
+from ops.pipelines import iceberg
 from ops.pipelines.job import Job, Request, job
 from ops.pipelines.repair import is_lakehouse_lost, repair, set_aside_lakehouse_if_damaged
 
 if TYPE_CHECKING:
+    from dataflows.export import ReadyLakehouse
     from dataflows.extract import Extracted
     from dataflows.lakehouse.transform import Lakehouse
 
@@ -62,14 +63,16 @@ def upgrade_landing(job: Job) -> None:
         log.info("landing upgraded: %s", note.detail)
 
 
-def _extract(job: Job) -> None:
-    """Land what is new. Markers of the old form are read and stay as they are: what an extract compares are addresses,
+def _extract(job: Job, on_probed: Callable[[Snapshot | None], None] = lambda _: None) -> None:
+    """Land what is new; `on_probed` gets the snapshot that the newest posted file was landed as before, before the
+    download. Markers of the old form are read and stay as they are: what an extract compares are addresses,
     validators and bytes, which they hold; `upgrade_landing` belongs to the runs that put releases in order."""
-    from dataflows import extract
+    from dataflows import driver, extract
 
     archive = Archive(job.request.retry_policy, job.settings.user_agent, job.request.progress)
     try:
-        found = job.execute(extract, "snapshot", _extract_inputs(job, archive))
+        after_probing = driver.on_result("landed_already", on_probed)
+        found = job.execute(extract, "snapshot", _extract_inputs(job, archive), adapters=[after_probing])
     finally:
         archive.close()
     job.recorder.snapshots = tuple(dict.fromkeys(each.snapshot.key for each in found.landed))
@@ -131,44 +134,53 @@ def _transform(job: Job) -> None:
     if _is_current(job) and not is_lakehouse_lost(job):
         return
     with job.holding_lakehouse() as holding:
-        _transformed(holding)
+        _execute_transform(holding)
 
 
 def _export_serving(job: Job) -> None:
     if not _is_current(job) or job.request.forced_reason is not None:
         with job.holding_lakehouse() as holding:
-            _publish(holding, _transformed(holding))
+            _execute_export(holding)
     iceberg.keep_up(job)
 
 
 def _run_all(job: Job) -> None:
-    with job.inside("extract") as extracting:
-        _extract(extracting)
-    job.recorder.snapshots = extracting.recorder.snapshots
-    if not _brought_up_to_date(job):
-        job.recorder.result = extracting.recorder.result
+    with ExitStack() as children:
+        started: list[Lakehouse] = []
+
+        def start_child(landed_already: Snapshot | None) -> None:
+            """Let SQLMesh's imports, which take seconds, overlap the download of a new release."""
+            # A DuckLake's lock is taken later, and a child can only inherit it at its start.
+            if landed_already is None and job.settings.used_ducklake is None:
+                started.append(children.enter_context(warm_up(lakehouse_of(job, None))))
+
+        with job.inside("extract") as extracting:
+            _extract(extracting, start_child)
+        job.recorder.snapshots = extracting.recorder.snapshots
+        if not _bring_up_to_date(job, started[0] if started else None):
+            job.recorder.result = extracting.recorder.result
     iceberg.keep_up(job)
 
 
 def bring_up_to_date(job: Job) -> None:
     """Transform and publish what is landed, as runs inside this one, unless it is served already; then Iceberg."""
-    _brought_up_to_date(job)
+    _bring_up_to_date(job)
     iceberg.keep_up(job)
 
 
-def _brought_up_to_date(job: Job) -> bool:
-    """Whether there was anything to transform and publish, as runs inside this one."""
+def _bring_up_to_date(job: Job, lakehouse: "Lakehouse | None" = None) -> bool:
+    """Whether there was anything to transform and publish, as runs inside this one; in `lakehouse` where it waits."""
     is_wanted = not _is_current(job) or job.request.forced_reason is not None
     if not is_wanted and not is_lakehouse_lost(job):
         return False
     with job.holding_lakehouse() as holding:
         with holding.inside("transform") as transforming:
-            given = _transformed(transforming)
+            ready = _execute_transform(transforming, lakehouse)
         if not is_wanted:
             job.recorder.result = f"{NOTHING_NEW}; the lakehouse was built again: {transforming.recorder.result}"
             return True
         with holding.inside("export_serving") as exporting:
-            _publish(exporting, given)
+            _execute_export(exporting, ready)
     job.recorder.result = exporting.recorder.result
     return True
 
@@ -178,7 +190,7 @@ def _is_current(job: Job) -> bool:
     from dataflows.serving.gate import is_current
 
     upgrade_landing(job)
-    handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder)
+    sync_generations(job)
     current = is_current(job.serving, job.landing.snapshots(), job.settings.dataset)
     if current:
         job.recorder.result = NOTHING_NEW
@@ -186,50 +198,44 @@ def _is_current(job: Job) -> bool:
     return current
 
 
-def _transformed(job: Job) -> Mapping[str, Any]:
-    """Bring the lakehouse up to date, built again once if damage made it fail; the nodes that an export reuses."""
-    try:
-        return _transformed_once(job)
-    except LakehouseLockedError:
-        raise
-    except (TransformError, LakehouseError):
-        why = set_aside_lakehouse_if_damaged(job)
-        if why is None:
-            raise
-        log.warning("%s; it was set aside and is built again from the landing", why)
-        return _transformed_once(job)
+def sync_generations(job: Job) -> None:
+    """Serve the bucket's newest generation, or bring it ours if that is newer, as a step; nothing without a bucket."""
+    if job.remote is None:
+        return
+    from dataflows.serving import sync
+
+    with job.recorder.step("generations_synced") as note:
+        note.detail = sync.sync_generations(job.remote.generations, job.serving, job.settings.max_row_loss)
 
 
-def _transformed_once(job: Job) -> Mapping[str, Any]:
+def _execute_transform(job: Job, lakehouse: "Lakehouse | None" = None) -> "ReadyLakehouse":
+    """Bring the lakehouse up to date."""
     from dataflows import export
-    from dataflows.lakehouse.transform import warm_up
 
-    inputs = _export_inputs(job)
-    # The child's imports take seconds; what this process has to import and fetch goes on meanwhile.
-    with (
-        warm_up(inputs["lakehouse"]) as lakehouse,
-        handover.lakehouse_handed_over(_file_handed_over(job), job.recorder),
-    ):
-        inputs = {**inputs, "lakehouse": lakehouse}
-        landed = job.execute(export, "landed", inputs)
-        audited = job.execute(export, "audited", inputs, {"landed": landed})
-    releases = audited.releases_processed
-    job.recorder.snapshots = tuple(snapshot.key for snapshot in landed)
+    ready = _rebuilding_if_damaged(job, lambda: _execute_with_child(job, "lakehouse_pushed", lakehouse))
+    assert isinstance(ready, export.ReadyLakehouse)
+    releases = ready.releases_processed
+    job.recorder.snapshots = tuple(snapshot.key for snapshot in ready.landed)
     job.recorder.result = (
         f"{releases} release{'' if releases == 1 else 's'} compared"
         if releases
         else "models deployed"
-        if audited.models_changed
+        if ready.models_changed
         else "up to date, audits passed"
     )
-    return {"landed": landed, "transformed": audited, "audited": audited}
+    return ready
 
 
-def _publish(job: Job, given: Mapping[str, Any]) -> None:
+def _execute_export(job: Job, ready: "ReadyLakehouse | None" = None) -> None:
+    """Publish a generation of the lakehouse, which is brought up to date first unless it is `ready`."""
     from dataflows import export
 
-    generation = job.execute(export, "generation", _export_inputs(job), given)
-    handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder)
+    if ready is not None:
+        given = {"lakehouse_pushed": ready}
+        published = job.execute(export, "generations_synced", _export_inputs(job), given)
+    else:
+        published = _rebuilding_if_damaged(job, lambda: _execute_with_child(job, "generations_synced"))
+    generation = published.generation
     job.recorder.snapshots = generation.snapshots
     job.recorder.result = (
         f"generation {generation.number} serves releases to {generation.newest_released_on}"
@@ -237,13 +243,40 @@ def _publish(job: Job, given: Mapping[str, Any]) -> None:
     )
 
 
+def _execute_with_child(job: Job, wanted: str, lakehouse: "Lakehouse | None" = None) -> Any:
+    """Execute the export dataflow while SQLMesh's child process already imports, unless `lakehouse` has one."""
+    inputs = _export_inputs(job)
+    with nullcontext(lakehouse) if lakehouse else warm_up(inputs["lakehouse"]) as waiting:
+        from dataflows import export
+
+        return job.execute(export, wanted, {**inputs, "lakehouse": waiting})
+
+
+def _rebuilding_if_damaged(job: Job, execute: Callable[[], Any]) -> Any:
+    """Execute once more, on a lakehouse built from the landing, if damage made the first one fail."""
+    try:
+        return execute()
+    except LakehouseLockedError:
+        raise
+    except (TransformError, LakehouseError):
+        why = set_aside_lakehouse_if_damaged(job)
+        if why is None:
+            raise
+        log.warning("%s; it was set aside and is built again from the landing", why)
+        return execute()
+
+
 def _export_inputs(job: Job) -> Mapping[str, Any]:
     from dataflows.serving.gate import Gate
 
+    # A DuckLake is shared as it is; a lakehouse file travels through the bucket.
+    file_sync = job.remote.lakehouse if job.remote and not job.settings.used_ducklake else None
     return {
         "landing": job.landing,
         "lakehouse": lakehouse_of(job, job.settings.used_ducklake),
+        "lakehouse_sync": file_sync,
         "serving": job.serving,
+        "generation_sync": job.remote.generations if job.remote else None,
         "gate": Gate(job.settings.max_row_loss, job.request.forced_reason),
         "code_version": code_version(),
         "created_at": utc_now(),
@@ -262,11 +295,6 @@ def lakehouse_of(job: Job, lake: DuckLake | None) -> "Lakehouse":
         inherited_fds=(job.lock.fileno(), *job.shared_lock_fds),
         ducklake=lake,
     )
-
-
-def _file_handed_over(job: Job) -> Remote | None:
-    """The bucket through which a lakehouse's file travels; a DuckLake is shared as it is."""
-    return None if job.settings.used_ducklake else job.remote
 
 
 def _child_environ(settings: Settings) -> Mapping[str, str]:

@@ -16,9 +16,9 @@ from ops.host.redact import Redactor
 from ops.journal.journal import Journal
 from ops.journal.recorder import Recorder, run_recorded
 from ops.journal.run import utc_now
-from ops.pipelines import handover
 from ops.pipelines.job import Job, Request
-from ops.pipelines.run import PIPELINES, has_work
+from ops.pipelines.remote import landing_of, remote_of
+from ops.pipelines.run import PIPELINES, has_work, sync_generations
 from ops.workers import scripts
 from ops.workers.code import Code, committed_code
 from ops.workers.errors import RemoteFailedError, UnreachableError, WorkerError, WorkerLeftError
@@ -85,13 +85,13 @@ def run_on(
         with recorded as recorder:
             lock.name_run(recorder.run.id)
             _reap(hire, journal)
-            remote = handover.remote_of(settings)
+            remote = remote_of(settings)
             job = Job(
                 settings=settings,
                 request=request,
                 recorder=recorder,
                 lock=lock,
-                landing=handover.landing_of(settings, remote),
+                landing=landing_of(settings, remote),
                 serving=ServingStore(settings.serving_path),
                 remote=remote,
             )
@@ -104,7 +104,7 @@ def run_on(
             mirror = Mirror(recorder, redact)
             _work(hire, name, pipeline, recorder, mirror, code, _extras(settings), order, patience or Patience())
             # What the worker published lies in the bucket, and is served here from now on.
-            handover.share_generations(remote, job.serving, settings.max_row_loss, recorder)
+            sync_generations(job)
             return recorder.result or "done"
 
 

@@ -113,16 +113,17 @@ class Workshop:
     def export(self) -> Generation:
         """The whole export dataflow, node by node."""
         landed = export.landed(self.landing, self.lakehouse)
-        transformed = export.transformed(landed, self.lakehouse)
+        transformed = export.transformed(landed, None, self.lakehouse)
         export.audited(transformed, landed, self.lakehouse)
         return self.publish()
 
     def publish(self, gate: Gate = CAREFUL) -> Generation:
         """Publish the lakehouse as it stands."""
         landed = export.landed(self.landing, self.lakehouse)
-        audited = Transformed(releases_processed=0, models_changed=False, audited=True)
-        built = export.built(audited, landed, self.lakehouse, self.serving, gate, "test", LANDED_AT)
-        return export.generation(export.gated(export.verified(built), self.serving, gate), self.serving)
+        ready = export.ReadyLakehouse(landed, releases_processed=0, models_changed=False, pushed=None)
+        built = export.built(ready, self.lakehouse, self.serving, gate, "test", LANDED_AT)
+        faults = export.gate_faults(built, self.serving, gate)
+        return export.generation(built, export.verified(built), faults, self.serving, gate)
 
     def query(self, sql: str, *parameters: Any) -> list[tuple]:
         """Rows from the lakehouse, read-only, under the name that its views spell out."""

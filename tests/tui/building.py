@@ -18,7 +18,18 @@ from tui.shell.context import ConsoleContext, create_context
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SERVED_BYTES = 43_123_456
 EXTRACT_NODES = ("candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot")
-EXPORT_NODES = ("landed", "transformed", "audited", "built", "verified", "gated", "generation")
+EXPORT_NODES = (
+    "landed",
+    "lakehouse_pulled",
+    "transformed",
+    "audited",
+    "lakehouse_pushed",
+    "built",
+    "verified",
+    "gate_faults",
+    "generation",
+    "generations_synced",
+)
 WORKER = WorkerRow(
     id="materia-7",
     provider="hetzner",
@@ -171,10 +182,21 @@ def failing(folder: Path) -> Path:
         timedelta(hours=3) - timedelta(seconds=2),
         16.0,
         parent_id=parent,
-        steps={"landed": 0.2, "transformed": 11.0, "audited": 0.4, "built": 2.6, "verified": 1.2, "gated": 0.1},
-        broken_step="gated",
+        steps={
+            "landed": 0.2,
+            "lakehouse_pulled": 0.0,
+            "transformed": 11.0,
+            "audited": 0.4,
+            "lakehouse_pushed": 0.0,
+            "built": 2.6,
+            "verified": 1.2,
+            "gate_faults": 0.1,
+            "generation": 0.0,
+        },
+        broken_step="generation",
         error=error,
-        error_detail='Traceback (most recent call last):\n  File "export.py", line 123, in gated\nGateError: refused',
+        error_detail='Traceback (most recent call last):\n  File "export.py", line 123, in generation\n'
+        "GateError: refused",
         log="".join(_log_lines(8)),
     )
     past.close()
@@ -212,8 +234,8 @@ def _log_lines(run_id: int) -> list[str]:
     return [
         f"2026-11-21T09:00:00.000Z INFO run={run_id} run began pipeline=export_serving trigger=timer\n",
         f"2026-11-21T09:00:11.200Z INFO run={run_id} step=transformed 1 release compared\n",
-        f"2026-11-21T09:00:15.000Z WARNING run={run_id} step=gated fewer rows than before\n",
-        f"2026-11-21T09:00:16.000Z ERROR run={run_id} step=gated run failed\n",
+        f"2026-11-21T09:00:15.000Z WARNING run={run_id} step=generation fewer rows than before\n",
+        f"2026-11-21T09:00:16.000Z ERROR run={run_id} step=generation run failed\n",
         "    Traceback (most recent call last):\n",
         "    GateError: generation 13 was refused\n",
     ]

@@ -18,7 +18,7 @@ from tui.widgets.table import Row, Table
 _LOG_LINES = 12
 _DAGS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
     "extract": (("extract", None),),
-    "transform": (("export", "audited"),),
+    "transform": (("export", "lakehouse_pushed"),),
     "export_serving": (("export", None),),
     "run-all": (("extract", None), ("export", None)),
     "backfill": (("export", None),),

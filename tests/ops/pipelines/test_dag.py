@@ -43,7 +43,20 @@ def test_every_function_comes_after_what_it_needs() -> None:
     assert download.needs == ("newest_posted", "landed_already") and download.takes == ("archive", "landing")
     assert download.returns == "Download | None" and download.summary.startswith("The zip in the landing's workspace")
     export = [node.name for node in pictures.dag_of("export").nodes]
-    assert export == ["landed", "transformed", "audited", "built", "verified", "gated", "generation"]
+    assert export == [
+        "landed",
+        "lakehouse_pulled",
+        "transformed",
+        "audited",
+        "lakehouse_pushed",
+        "built",
+        "verified",
+        "gate_faults",
+        "generation",
+        "generations_synced",
+    ]
+    generation = next(node for node in pictures.dag_of("export").nodes if node.name == "generation")
+    assert {"verified", "gate_faults"} <= set(generation.needs)
 
 
 @pytest.mark.parametrize("name", list(pictures.DATAFLOWS))
@@ -55,7 +68,8 @@ def test_the_dataflow_read_from_its_source_is_hamiltons(name: str) -> None:
 
 
 def test_a_dataflow_stops_at_the_node_that_is_named() -> None:
-    assert [node.name for node in pictures.dag_of("export", "audited").nodes] == ["landed", "transformed", "audited"]
+    nodes = [node.name for node in pictures.dag_of("export", "audited").nodes]
+    assert nodes == ["landed", "lakehouse_pulled", "transformed", "audited"]
 
 
 @pytest.mark.parametrize("name", list(pictures.DATAFLOWS))

@@ -24,7 +24,7 @@ from tests.support.object_server import CANARY
 from tests.support.seen_secrets import secrets_in_processes
 from tests.support.worker_world import WorkerWorld
 
-STEPS = ["has_work", "worker_created", "worker_reached", "code_sent", "generations_shared"]
+STEPS = ["has_work", "worker_created", "worker_reached", "code_sent", "generations_synced"]
 PATIENCE = Patience(boot_s=5, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=10, stop_s=3, losses=3)
 
 

@@ -16,7 +16,6 @@ from ops.config.settings import Settings
 from ops.journal import run
 from ops.journal.journal import Journal
 from ops.journal.recorder import run_recorded
-from ops.pipelines import handover
 from ops.pipelines import run as pipelines
 from ops.pipelines.job import Job, Request, job
 
@@ -41,26 +40,34 @@ def publish() -> int:
     def work(job: Job) -> None:
         if pipelines._is_current(job):
             return
-        ready = Transformed(releases_processed=0, models_changed=False, audited=True)
         landed = export.landed(job.landing, pipelines._export_inputs(job)["lakehouse"])
-        pipelines._publish(job, {"landed": landed, "transformed": ready, "audited": ready})
+        ready = export.ReadyLakehouse(landed, releases_processed=0, models_changed=False, pushed=None)
+        pipelines._execute_export(job, ready)
 
     return _recorded("publish", work)
 
 
-def hand_over() -> int:
-    """What every transform does around SQLMesh: fetch the bucket's lakehouse, work on it, bring it back."""
+def sync_lakehouse() -> int:
+    """What every transform does around SQLMesh: fetch the bucket's lakehouse, work on it, push it."""
 
     def work(job: Job) -> None:
         import duckdb
 
-        with handover.lakehouse_handed_over(job.remote, job.recorder):
-            try:
-                with duckdb.connect(str(job.settings.lakehouse_path)) as lakehouse:
-                    lakehouse.execute("CREATE SCHEMA IF NOT EXISTS work")
-                    lakehouse.execute("CREATE OR REPLACE TABLE work.done AS SELECT range AS n FROM range(1000)")
-            except duckdb.Error as error:  # SQLMesh's process would tell it so
-                raise TransformError(str(error)) from error
+        inputs = pipelines._export_inputs(job)
+        with job.recorder.step("lakehouse_pulled"):
+            export.lakehouse_pulled(inputs["lakehouse_sync"])
+        try:
+            with duckdb.connect(str(job.settings.lakehouse_path)) as lakehouse:
+                lakehouse.execute("CREATE SCHEMA IF NOT EXISTS work")
+                lakehouse.execute("CREATE OR REPLACE TABLE work.done AS SELECT range AS n FROM range(1000)")
+        except duckdb.Error as error:  # SQLMesh's process would tell it so
+            raise TransformError(str(error)) from error
+        finished = Transformed(releases_processed=0, models_changed=False, audited=True)
+        audited = export.Audited(ran_again=False)
+        with job.recorder.step("lakehouse_pushed"):
+            export.lakehouse_pushed(
+                (), finished, audited, inputs["lakehouse_sync"], inputs["code_version"], inputs["created_at"]
+            )
 
     return _recorded("transform", work)
 
@@ -69,7 +76,7 @@ def share() -> int:
     """What every export does before and after: the bucket's newest generation here, or ours there."""
     return _recorded(
         "share",
-        lambda job: handover.share_generations(job.remote, job.serving, job.settings.max_row_loss, job.recorder),
+        pipelines.sync_generations,
     )
 
 

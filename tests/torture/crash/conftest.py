@@ -96,7 +96,10 @@ def buckets(world: World, states: States, tmp_path_factory: pytest.TempPathFacto
     """Buckets as another machine left them: with nothing, with its lakehouse, with its generations."""
     with ObjectServer(tmp_path_factory.mktemp("weed")) as server:
         made = Buckets(server)
-        for bucket, state, name in (("handed-over", "transformed", "hand_over"), ("shelved", "published", "share")):
+        for bucket, state, name in (
+            ("handed-over", "transformed", "sync_lakehouse"),
+            ("shelved", "published", "share"),
+        ):
             environ = made.new(bucket).environ
             world.play(copy(getattr(states, state), world.folder / bucket), name=name, **environ)
         made.new("bare")

@@ -77,7 +77,7 @@ SCENES = (
     Scene("rollback", "published", _materia("serving", "rollback", "1"), 3, 30),
     Scene("journal", "empty", lambda world, to: world.act(to, str(to / "logs"), name="remember"), 3, 40),
     Scene("extract-to-bucket", "empty", _materia(*EXTRACT), 2, 30, ("all", "sent"), bucket="bare"),
-    Scene("hand-over", "empty", _part("hand_over"), 2, 32, ("all", "sent"), bucket="handed-over"),
+    Scene("sync-lakehouse", "empty", _part("sync_lakehouse"), 2, 32, ("all", "sent"), bucket="handed-over"),
     Scene("bring-generation", "published", _part("share"), 1, 16, ("all", "sent"), bucket="bare"),
     Scene("fetch-generation", "empty", _part("share"), 1, 30, ("all", "sent"), bucket="shelved"),
     Scene("transform", "pending", _materia("pipeline", "run", "transform"), 0, 12, ("main", "child", "all")),

@@ -249,7 +249,7 @@ async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> N
         assert "generation 13 was refused" in app.query_one("#error").visual.plain
         assert "✗ 09:00:16 run=" in app.query_one("#log-tail").visual.plain
         steps = [row.cells[1].text.strip() for row in app.query_one("#steps", Table).rows]
-        assert steps[0] == "extract" and steps[-1] == "gated"
+        assert steps[0] == "extract" and steps[-1] == "generation"
         await pilot.press("down")
         await until(pilot, lambda: app.query_one("#facts-panel", Panel).border_title == "Run 4")
         assert not app.query_one("#error-panel").display
@@ -282,7 +282,7 @@ async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: 
 
 def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
     log = settings_in(failing_dir).log_dir / "run-8.log"
-    assert find_step_line(log, "gated", failed=True) == 4
+    assert find_step_line(log, "generation", failed=True) == 4
     assert find_step_line(log, "transformed", failed=False) == 2
     assert find_step_line(log, "landed", failed=False) is None
     assert find_step_line(log, "landed", failed=True) == 4
@@ -330,9 +330,9 @@ def test_edges_to_the_next_node_go_straight_and_others_in_lanes() -> None:
 def test_nodes_are_drawn_in_the_state_of_their_steps(failing_dir: Path) -> None:
     story = read_detail(Journal(settings_in(failing_dir).journal_path), 6).story
     states = node_states(story, NOW)
-    assert states["gated"].status is RunStatus.FAILED and states["probes"].status is RunStatus.DONE
+    assert states["generation"].status is RunStatus.FAILED and states["probes"].status is RunStatus.DONE
     text = graph_text(dags_of("run-all"), states)
-    assert "✗ gated" in text and "● probes" in text and "○ generation" in text
+    assert "✗ generation" in text and "● probes" in text and "○ generations_synced" in text
 
 
 async def test_the_dataflow_takes_the_place_of_the_steps(failing_dir: Path) -> None:

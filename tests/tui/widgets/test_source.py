@@ -29,11 +29,11 @@ def test_a_model_or_an_audit_leads_to_its_sql(line: str, path: str) -> None:
 
 def test_a_traceback_leads_to_its_line_and_a_step_to_its_function() -> None:
     export = PROJECT / "dataflows" / "export.py"
-    assert find_place(f'  File "{export}", line 12, in gated') == Place(export, 12)
+    assert find_place(f'  File "{export}", line 12, in generation') == Place(export, 12)
     assert find_place("dataflows/export.py:7: no") == Place(export, 7)
-    gated = find_place("INFO run=3 step=gated refused")
-    assert gated == find_step("gated")
-    assert gated is not None and export.read_text().splitlines()[gated.line - 1].startswith("def gated(")
+    node = find_place("INFO run=3 step=generation refused")
+    assert node == find_step("generation")
+    assert node is not None and export.read_text().splitlines()[node.line - 1].startswith("def generation(")
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ async def test_a_failed_step_leads_to_its_log_line_and_on_to_its_function(failin
         await pilot.press("enter", "o")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         await pilot.press("escape", "enter")
-        await until(pilot, lambda: "step=gated run failed" in app.query_one(LogView).copied_line())
+        await until(pilot, lambda: "step=generation run failed" in app.query_one(LogView).copied_line())
         await pilot.press("o")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         shown = app.screen.query_one(Static).visual.plain
-        assert any(line.startswith("▶") and "def gated(" in line for line in shown.splitlines())
+        assert any(line.startswith("▶") and "def generation(" in line for line in shown.splitlines())
         await pilot.press("escape", "down", "down", "o")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         assert "GateError" in app.query_one(LogView).copied_line()
