@@ -103,14 +103,6 @@ class ObjectStoreError(MateriaError):
     """An object storage operation failed."""
 
 
-class ObjectAccessError(ObjectStoreError):
-    """Object storage refused: wrong keys, missing permission, unknown bucket, or wrong clock."""
-
-
-class ObjectUnavailableError(ObjectStoreError):
-    """Object storage failed to answer correctly after all retries."""
-
-
 class ObjectMissingError(ObjectStoreError):
     """The object is missing."""
 

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from dataflows.errors import GateError, LandingError
 from dataflows.lakehouse import transform
-from dataflows.lakehouse.sync import LakehouseHandover as LakehouseSync
-from dataflows.lakehouse.sync import Version
+from dataflows.lakehouse.sync import LakehouseSync, Version
 from dataflows.lakehouse.transform import Lakehouse, Transformed, models_digest
 from dataflows.landing.local import Landing
 from dataflows.landing.snapshot import Snapshot, releases_digest

@@ -3,10 +3,10 @@
     psd/{key}.zip                                                evidence; never changes
     psd/{key}.json                                               the commit marker, written last
     raw/{dataset}/released_on=YYYY-MM-DD/key={key}/{sha256}.parquet   the rows; the name is their digest
-    probes/{dataset}.json                                        what probes found out, see `probe_memory`
+    probes/{dataset}.json                                        what earlier probes found, see `probe_memory`
 
-The local folder is a cache: the same layout as a local landing, without the zips. For a dataset that is
-transformed it mirrors the bucket; a zip that lies only here is evidence, and is never dropped silently.
+The local folder is a cache: the same layout as a local landing, without the zips. For a dataset that is transformed it
+mirrors the bucket. A zip that exists only in the local folder is evidence, and is never deleted silently.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,13 +24,13 @@ from dataflows.errors import LandingError, LostRaceError
 from dataflows.files import write_durably
 from dataflows.landing.local import Landing, LocalLanding
 from dataflows.landing.snapshot import Snapshot
-from dataflows.objects import download as object_download
-from dataflows.objects import upload as object_upload
 from dataflows.objects.store import ObjectStore, StoredObject
+from dataflows.objects.transfer import download, upload
+from dataflows.objects.versions import commit
 from dataflows.source.probe_memory import ProbeMemory
 
 LEFTOVER_AFTER = timedelta(hours=1)
-"""Age after which a zip without a marker counts as abandoned, not as a running landing."""
+"""Age after which a zip without a marker belongs to no running landing and is replaced."""
 
 _AT_A_TIME = 4
 _MARKER_KEY = re.compile(r"psd/([^/]+)\.json")
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class R2Landing(Landing):
-    """The landing in a bucket. May be used from several threads and several machines at once."""
+    """The landing in a bucket. Safe for several threads and several machines."""
 
     def __init__(self, store: ObjectStore, cache: LocalLanding) -> None:
         self.store = store
@@ -65,7 +65,7 @@ class R2Landing(Landing):
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
-        """Upload the zip, the rows, then the marker. Concurrent landings of the same file succeed, too.
+        """Upload the zip, the rows, then the marker. Two machines that land the same file both succeed.
 
         Raises LandingError, and changes nothing, when another file is landed under this key.
         """
@@ -76,18 +76,25 @@ class R2Landing(Landing):
     def add(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
         """Land a snapshot and leave the local files where they are."""
         self._refuse_another(snapshot, self.find(snapshot.key))
-        object_upload.clean_unfinished(self.store, "psd/")
-        self._put_zip(snapshot, zip_path)
-        object_upload.upload(self.store, rows_path, _rows_key(snapshot, _sha256(rows_path)))
-        if not self.store.put_if_absent(marker_key(snapshot.key), snapshot.to_json().encode()):
-            self._refuse_another(snapshot, self.find(snapshot.key))
-        self._known.setdefault(snapshot.key, snapshot)
+        files = {zip_key(snapshot.key): zip_path, _rows_key(snapshot, _sha256(rows_path)): rows_path}
+        marker = snapshot.to_json().encode()
+        try:
+            found = commit(self.store, files, marker_key(snapshot.key), marker)
+        except LostRaceError:
+            if not self._is_abandoned(snapshot.key):
+                raise
+            log.warning("replacing a zip that was never committed", extra={"key": snapshot.key})
+            self.store.delete(zip_key(snapshot.key))
+            found = commit(self.store, files, marker_key(snapshot.key), marker)
+        landed = self._parsed(snapshot.key, found)
+        self._refuse_another(snapshot, landed)
+        self._known[snapshot.key] = landed
 
     def ready_rows(self, dataset: str) -> None:
         """Make the cache mirror the bucket: rows first, then the markers that make the transform look for them.
 
-        Raises LandingError when a zip lies here that the bucket does not have, ObjectDamagedError when an object
-        is not what its marker says.
+        Raises LandingError when a zip exists only in the local folder, ObjectDamagedError when an object differs from
+        its marker.
         """
         landed = [snapshot for snapshot in self.snapshots() if snapshot.dataset == dataset]
         self._forget_unlanded(dataset, {snapshot.key for snapshot in landed})
@@ -102,13 +109,7 @@ class R2Landing(Landing):
                 self.cache.write_marker(snapshot)
 
     def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
-        key = zip_key(snapshot.key)
-        wanted = f"bytes={start_bytes}-{start_bytes + count - 1}"
-        with self.store.translate_errors("read", key):
-            answer = self.store.client.get_object(Bucket=self.store.bucket.name, Key=key, Range=wanted)
-            with closing(answer["Body"]) as body:
-                data: bytes = body.read(count)
-        return data
+        return self.store.read_range(zip_key(snapshot.key), start_bytes, count)
 
     def memory(self, dataset: str) -> ProbeMemory:
         found = self.store.read(_memory_key(dataset))
@@ -117,7 +118,7 @@ class R2Landing(Landing):
     def update_memory(self, dataset: str, change: Callable[[ProbeMemory], ProbeMemory]) -> None:
         """Save the memory. A concurrent write of another machine wins; the lost entries cost one probe a few bytes.
 
-        The local copy is for `materia status` and the console, which ask no bucket; probes read the bucket.
+        `materia status` and the console read the local copy, because they send no requests; probes read the bucket.
         """
         key = _memory_key(dataset)
         with self._memory_lock:
@@ -132,7 +133,7 @@ class R2Landing(Landing):
                     else:
                         self.store.replace(key, data, found.etag)
                 except LostRaceError as error:
-                    log.info("another machine wrote what its probe found: %s", error)
+                    log.info("another machine saved the results of its probe first: %s", error)
             self.cache.update_memory(dataset, lambda _: after)
 
     def rows_file(self, snapshot: Snapshot, zip_path: Path) -> Path:
@@ -147,12 +148,12 @@ class R2Landing(Landing):
         for rows in old:
             sha256 = _sha256_of(rows.key)
             path = self.workspace / f"{dated.key}.rows"
-            object_download.download(self.store, rows.key, path, size_bytes=rows.size_bytes, sha256=sha256)
-            object_upload.upload(self.store, path, _rows_key(dated, sha256))
+            download(self.store, rows.key, path, size_bytes=rows.size_bytes, sha256=sha256)
+            upload(self.store, path, _rows_key(dated, sha256))
             path.unlink()
         there = self.store.read(marker_key(dated.key))
         if there is None:
-            raise LandingError(f"{self.store.bucket.url(marker_key(dated.key))} was removed meanwhile; run again")
+            raise LandingError(f"marker deleted meanwhile: {self.store.bucket.url(marker_key(dated.key))}; run again")
         self.store.replace(marker_key(dated.key), dated.to_json().encode(), there.etag)
         self._known[dated.key] = dated
         for rows in old:
@@ -160,7 +161,7 @@ class R2Landing(Landing):
 
     @contextmanager
     def zip_file(self, snapshot: Snapshot) -> Iterator[Path]:
-        """The zip fetched and verified; removed afterwards. Raises ObjectMissingError or ObjectDamagedError."""
+        """Download and verify the zip; delete it afterwards. Raises ObjectMissingError or ObjectDamagedError."""
         path = self.workspace / f"{snapshot.key}.zip"
         self.fetch_zip(snapshot, path)
         try:
@@ -169,13 +170,12 @@ class R2Landing(Landing):
             path.unlink(missing_ok=True)
 
     def fetch_zip(self, snapshot: Snapshot, path: Path) -> None:
-        """Fetch a landed zip to `path`, where it appears whole and verified."""
-        object_download.download(
-            self.store, zip_key(snapshot.key), path, size_bytes=snapshot.size_bytes, sha256=snapshot.sha256
-        )
+        """Download a landed zip to `path`, where it appears complete and verified."""
+        key = zip_key(snapshot.key)
+        download(self.store, key, path, size_bytes=snapshot.size_bytes, sha256=snapshot.sha256)
 
     def _marker(self, key: str, listed: StoredObject) -> Snapshot:
-        """A listed marker: from memory, from the local copy if that is the same, else from the bucket."""
+        """A listed marker: from memory, from the local copy if its MD5 is the listed one, else from the bucket."""
         if key in self._known:
             return self._known[key]
         copy = self.cache.root / ".markers" / f"{key}.json"
@@ -183,7 +183,7 @@ class R2Landing(Landing):
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != listed.content_md5:
             found = self.store.read(listed.key)
             if found is None:
-                raise LandingError(f"{self.store.bucket.url(listed.key)} was removed while it was read; run again")
+                raise LandingError(f"marker deleted meanwhile: {self.store.bucket.url(listed.key)}; run again")
             data = found.data
             copy.parent.mkdir(parents=True, exist_ok=True)
             write_durably(copy, data.decode(errors="replace"))
@@ -200,18 +200,10 @@ class R2Landing(Landing):
                 f"{snapshot.url} has now; evidence never changes, so this file was not landed"
             )
 
-    def _put_zip(self, snapshot: Snapshot, zip_path: Path) -> None:
-        """Upload the zip; replace an abandoned one that has no marker."""
-        key = zip_key(snapshot.key)
-        try:
-            object_upload.upload(self.store, zip_path, key)
-        except LostRaceError:
-            there = self.store.head(key)
-            if there is None or datetime.now(UTC) - there.modified_at < LEFTOVER_AFTER or self.find(snapshot.key):
-                raise
-            log.warning("replacing a zip that was never committed", extra={"object": self.store.bucket.url(key)})
-            self.store.delete(key)
-            object_upload.upload(self.store, zip_path, key)
+    def _is_abandoned(self, key: str) -> bool:
+        """Whether a zip has no marker and is too old to belong to a running landing."""
+        there = self.store.head(zip_key(key))
+        return there is not None and datetime.now(UTC) - there.modified_at >= LEFTOVER_AFTER and self.find(key) is None
 
     def _row_copies(self, dataset: str) -> dict[str, tuple[StoredObject, ...]]:
         copies: dict[str, tuple[StoredObject, ...]] = {}
@@ -221,19 +213,18 @@ class R2Landing(Landing):
         return copies
 
     def _fetch_rows(self, snapshot: Snapshot, copies: Sequence[StoredObject]) -> None:
-        """The rows' copy where the bucket has one, else the zip: unpacking that takes ten times as long."""
+        """Download the rows or, where the bucket has none, the zip and unpack it, which takes ten times as long."""
         if not copies:
             with self.zip_file(snapshot) as zip_path:
                 self.cache.rebuild_rows(snapshot, zip_path)
             return
         path = self.workspace / f"{snapshot.key}.rows"
-        # A copy is named after its digest.
-        sha256 = Path(copies[0].key).stem
-        object_download.download(self.store, copies[0].key, path, size_bytes=copies[0].size_bytes, sha256=sha256)
+        sha256 = _sha256_of(copies[0].key)
+        download(self.store, copies[0].key, path, size_bytes=copies[0].size_bytes, sha256=sha256)
         self.cache.keep_rows(snapshot, path)
 
     def _forget_unlanded(self, dataset: str, landed: set[str]) -> None:
-        """Drop cached markers that the bucket does not have, each only when the bucket itself says so.
+        """Delete cached markers that the bucket does not have: not listed, and missing when read.
 
         Raises LandingError for one whose zip is here too, and when the bucket lists none or not all of its snapshots.
         """
@@ -255,7 +246,7 @@ class R2Landing(Landing):
                 raise LandingError(
                     f"{place} does not list {snapshot.key}, which is there; nothing was removed, run again"
                 )
-            log.warning("forgetting a snapshot that the bucket does not have", extra={"key": snapshot.key})
+            log.warning("removing a cached snapshot that the bucket does not have", extra={"key": snapshot.key})
             self.cache.marker_path(snapshot.key).unlink()
             shutil.rmtree(self.cache.rows_path(snapshot).parent, ignore_errors=True)
 
@@ -278,7 +269,7 @@ def _rows_key(snapshot: Snapshot, sha256: str) -> str:
 
 def _sha256_of(rows_key: str) -> str:
     match = _ROWS_KEY.fullmatch(rows_key)
-    assert match is not None  # _is_elsewhere accepts no other key
+    assert match is not None  # the callers pass keys that match
     return match[2]
 
 

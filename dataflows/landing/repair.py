@@ -13,7 +13,7 @@ from dataflows.files import move_durably
 from dataflows.landing.bucket import R2Landing, zip_key
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.snapshot import Snapshot, content_key
-from dataflows.objects import upload as object_upload
+from dataflows.objects.transfer import upload
 from dataflows.source import psd_zip
 from dataflows.source.archive import Archive
 from dataflows.source.release import Month, Release, release_of
@@ -33,7 +33,7 @@ def restore_zip(
         if in_bucket:
             assert bucket is not None
             bucket.store.delete(zip_key(snapshot.key))
-            object_upload.upload(bucket.store, copy, zip_key(snapshot.key))
+            upload(bucket.store, copy, zip_key(snapshot.key))
         else:
             target = local.zip_path(snapshot.key)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Object storage: conditional writes, listings, whole files, typed errors."""
+"""Object storage: conditional writes, listings, whole files, versions, typed errors."""

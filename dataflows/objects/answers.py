@@ -10,31 +10,24 @@ from typing import Any
 FOREIGN = "NotAnObjectStorageAnswer"
 """Error code of an answer that cannot come from object storage."""
 
-_ROOT_OF = {
-    "ListObjectsV2": "ListBucketResult",
-    "ListMultipartUploads": "ListMultipartUploadsResult",
-    "ListParts": "ListPartsResult",
-    "CreateMultipartUpload": "InitiateMultipartUploadResult",
-    "CompleteMultipartUpload": "CompleteMultipartUploadResult",
-}
-"""Root element of the answer. Botocore does not look at it and reads any other document as an empty answer."""
+_ROOT_OF = {"ListObjectsV2": "ListBucketResult"}
+"""Root element of the answer. botocore does not check it and reads any other document as an empty answer."""
 
 _HEADERS_OF = {
     "GetObject": ("etag", "content-length"),
     "HeadObject": ("etag", "content-length", "last-modified"),
     "PutObject": ("etag",),
-    "UploadPart": ("etag",),
 }
 _ROOT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?(\w+)[\s/>]", re.DOTALL)
 _ERROR = b"<Error><Code>%s</Code><Message>%s</Message></Error>"
 _CONFLICT = 409
-"""Another request for the same object is under way, try again. That another object is there is 412."""
+"""Another request for the same object is running; retry. (412 means that another object is there.)"""
 _BAD_GATEWAY = 502
 _UNAVAILABLE = 503
 
 
 def check_answers(client: Any) -> None:
-    """Have an S3 client check each answer before it is parsed."""
+    """Register the check of each answer with an S3 client."""
     client.meta.events.register("before-parse.s3", _check)
 
 
@@ -65,7 +58,7 @@ def _explain_foreign_answer(operation: str, answer: dict[str, Any]) -> str | Non
 
 
 def _root_element(body: bytes) -> str | None:
-    """The name of an XML document's root element; None when there is no document, `text` when it is none."""
+    """The name of an XML document's root element; None for an empty body, `text` for one that is not XML."""
     if not body.strip():
         return None
     found = _ROOT.match(body)

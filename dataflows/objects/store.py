@@ -1,8 +1,8 @@
-"""Object storage: small objects, conditions on writing them, listings, and errors that say where to look.
+"""Object storage client: small objects, conditional writes, listings, typed errors.
 
-A thin layer on boto3 for Cloudflare R2 and whatever else speaks S3. Whole files travel in `object_transfer`.
-Retries (connection errors, 409, 429, 5xx, and answers from a proxy instead of object storage) are botocore's, few and
-bounded. boto3 is imported when a store is created.
+A thin layer on boto3 for Cloudflare R2 and other S3 services. `objects.transfer` uploads and downloads files. botocore
+retries each request a few times: after connection errors, 409, 429, 5xx, and answers of a proxy instead of object
+storage. boto3 is imported when a store is created.
 """
 
 import base64
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BufferedReader, BytesIO
 from typing import Any
 
 from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectStoreError, SettingsError
@@ -19,12 +20,12 @@ from dataflows.objects.answers import check_answers
 from dataflows.objects.failures import translate_errors
 
 MAX_DOCUMENT_BYTES = 1 << 20
-"""Markers and pointers are a kilobyte; anything longer is not one."""
+"""The largest small object. Markers, sidecars and records have about a kilobyte."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket and the right to use it. Its `repr` shows no secret."""
+    """A bucket and its credentials. The `repr` contains no secret."""
 
     endpoint: str
     name: str
@@ -37,21 +38,18 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, how often, how much at once."""
+    """Retries, timeouts and page size of a client."""
 
     attempts: int = 5
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
-    part_bytes: int = 8 << 20
-    """R2 wants parts of equal size, of at least 5 MiB."""
-    parallel: int = 8
-    """Parts under way at a time; each holds at most one part in memory."""
+    """Timeout for the next bytes."""
     page_size: int = 1000
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as the store describes it."""
+    """An object in a listing."""
 
     key: str
     size_bytes: int
@@ -60,20 +58,20 @@ class StoredObject:
 
     @property
     def content_md5(self) -> str | None:
-        """The MD5 of its bytes, where the ETag tells: not for an object that was uploaded in parts."""
+        """The MD5 of its bytes; None for an object that was uploaded in parts, whose ETag is another digest."""
         return None if "-" in self.etag else self.etag
 
 
 @dataclass(frozen=True)
 class Document:
-    """A small object, whole."""
+    """The bytes and the ETag of a small object."""
 
     data: bytes = field(repr=False)
     etag: str
 
 
 class ObjectStore:
-    """One bucket. May be used from several threads."""
+    """Client of one bucket. Safe for several threads."""
 
     def __init__(self, bucket: Bucket, limits: Limits | None = None) -> None:
         self.bucket = bucket
@@ -81,7 +79,7 @@ class ObjectStore:
         self.client = _client(bucket, self.limits)
 
     def read(self, key: str) -> Document | None:
-        """A small object; None when there is none."""
+        """Read a small object; None when there is none."""
         with self.translate_errors("read", key):
             try:
                 answer = self.client.get_object(Bucket=self.bucket.name, Key=key)
@@ -90,16 +88,17 @@ class ObjectStore:
             with closing(answer["Body"]) as body:
                 data = body.read(MAX_DOCUMENT_BYTES + 1)
         if len(data) > MAX_DOCUMENT_BYTES:
-            raise ObjectStoreError(f"{self.bucket.url(key)} is longer than any of Materia's documents; move it away")
+            raise ObjectStoreError(f"{self.bucket.url(key)} is longer than {MAX_DOCUMENT_BYTES:,} bytes; move it away")
         document = Document(data, _plain(answer["ETag"]))
-        if document.etag != _md5(data).hex():
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if document.etag != md5:
             raise ObjectDamagedError(
-                f"{self.bucket.url(key)} has the MD5 {_md5(data).hex()}, and its ETag says {document.etag}; run again"
+                f"the MD5 is {md5} and the ETag is {document.etag}: {self.bucket.url(key)}; run again"
             )
         return document
 
     def head(self, key: str) -> StoredObject | None:
-        """What is known of an object; None when there is none."""
+        """Size, ETag and date of an object; None when there is none."""
         with self.translate_errors("look at", key):
             try:
                 answer = self.client.head_object(Bucket=self.bucket.name, Key=key)
@@ -108,13 +107,13 @@ class ObjectStore:
                     return None
                 if not error.response["Error"]["Code"].isdigit():
                     raise
-                # An answer to HEAD has no body to say what is wrong; the same question as GET does.
+                # An answer to HEAD has no body that names the error; the answer to GET has one.
                 self.client.get_object(Bucket=self.bucket.name, Key=key, Range="bytes=0-0")["Body"].close()
                 raise
         return StoredObject(key, answer["ContentLength"], _plain(answer["ETag"]), answer["LastModified"])
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Every object whose key begins with `prefix`, in the order of keys, fetched page by page."""
+        """Yield every object whose key begins with `prefix`, ordered by key, page by page."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket.name, Prefix=prefix, PaginationConfig={"PageSize": self.limits.page_size}
         )
@@ -123,52 +122,58 @@ class ObjectStore:
                 for entry in page.get("Contents", ()):
                     yield StoredObject(entry["Key"], entry["Size"], _plain(entry["ETag"]), entry["LastModified"])
 
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write a small object unless there is one; False when there is, whatever it holds.
+    def read_range(self, key: str, start_bytes: int, count: int) -> bytes:
+        """Read up to `count` bytes of an object from `start_bytes` on."""
+        with self.translate_errors("read", key):
+            part = f"bytes={start_bytes}-{start_bytes + count - 1}"
+            answer = self.client.get_object(Bucket=self.bucket.name, Key=key, Range=part)
+            with closing(answer["Body"]) as body:
+                data: bytes = body.read(count)
+        return data
 
-        A retry whose first attempt arrived unnoticed meets itself: compare before calling it another's.
+    def put_if_absent(self, key: str, data: bytes | BufferedReader) -> bool:
+        """Write an object unless there is one; False when there is one, also one with the same bytes.
+
+        False does not mean that another machine wrote it: the answer of a first attempt may have been lost.
         """
         try:
-            self._put(key, data, IfNoneMatch="*")
+            self._put(key, BytesIO(data) if isinstance(data, bytes) else data, IfNoneMatch="*")
         except LostRaceError:
             return False
         return True
 
     def replace(self, key: str, data: bytes, etag: str) -> None:
-        """Write a small object in the place of the one with this ETag; LostRaceError when that has changed."""
+        """Replace the small object that has this ETag. Raises LostRaceError when it has changed."""
         try:
-            self._put(key, data, IfMatch=f'"{etag}"')
+            self._put(key, BytesIO(data), IfMatch=f'"{etag}"')
         except LostRaceError:
             there = self.read(key)
             if there is None or there.data != data:
                 raise
 
     def delete(self, key: str) -> None:
-        """Remove an object; it is no error when there is none."""
+        """Delete an object, if there is one."""
         with self.translate_errors("delete", key):
             self.client.delete_object(Bucket=self.bucket.name, Key=key)
 
     @contextmanager
     def translate_errors(self, action: str, key: str) -> Iterator[None]:
-        """Turn what boto3 raises into our errors, which name the object and the setting to look at."""
+        """Raise boto3 errors of the enclosed block as our own, which name the object and the setting to check."""
         with translate_errors(action, self.bucket.url(key), self.bucket.endpoint, self.limits.attempts):
             yield
 
-    def _put(self, key: str, data: bytes, **condition: str) -> None:
-        md5 = _md5(data)
+    def _put(self, key: str, data: BufferedReader | BytesIO, **condition: str) -> None:
+        md5 = hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).digest()
+        data.seek(0)
         with self.translate_errors("write", key):
             answer = self.client.put_object(
                 Bucket=self.bucket.name, Key=key, Body=data, ContentMD5=base64.b64encode(md5).decode(), **condition
             )
         if _plain(answer["ETag"]) != md5.hex():
             raise ObjectDamagedError(
-                f"{self.bucket.url(key)} arrived as {_plain(answer['ETag'])} instead of {md5.hex()}; "
+                f"the object has the MD5 {_plain(answer['ETag'])}, not {md5.hex()}: {self.bucket.url(key)}; "
                 "delete it and run again"
             )
-
-
-def _md5(data: bytes) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
 
 
 def _plain(etag: str) -> str:
@@ -180,7 +185,7 @@ def _client(bucket: Bucket, limits: Limits) -> Any:
     from botocore.config import Config
     from botocore.session import Session
 
-    # What this machine's AWS profile or configuration says is meant for something else.
+    # Ignore this machine's AWS profile and configuration: they belong to something else.
     files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
     session = boto3.Session(botocore_session=Session(session_vars={"profile": (None, None, None, None), **files}))
     config = Config(
@@ -188,7 +193,6 @@ def _client(bucket: Bucket, limits: Limits) -> Any:
         connect_timeout=limits.connect_timeout_s,
         read_timeout=limits.read_timeout_s,
         retries={"mode": "standard", "total_max_attempts": limits.attempts},
-        max_pool_connections=limits.parallel * 2 + 2,
         # R2 has no trailing checksums; our own Content-MD5, ETags and sha256 check every byte.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -204,6 +208,6 @@ def _client(bucket: Bucket, limits: Limits) -> Any:
             config=config,
         )
     except ValueError as error:
-        raise SettingsError(f"R2_ENDPOINT={bucket.endpoint!r} is not an address ({error})") from error
+        raise SettingsError(f"R2_ENDPOINT is not a URL: {bucket.endpoint!r} ({error})") from error
     check_answers(client)
     return client

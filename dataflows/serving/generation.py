@@ -75,7 +75,7 @@ class Generation(GenerationFacts):
             raise ValueError("created_at names no time zone")
 
     @classmethod
-    def from_json(cls, text: str | bytes, origin: Path) -> "Generation":
+    def from_json(cls, text: str | bytes, origin: Path | str) -> "Generation":
         """Read a sidecar; raises ServingBrokenError naming `origin` when it isn't one."""
         try:
             record = json.loads(text)

@@ -8,7 +8,7 @@ from dataflows.landing.local import Landing, LocalLanding
 from ops.config.settings import Settings
 
 if TYPE_CHECKING:
-    from dataflows.lakehouse.sync import LakehouseHandover
+    from dataflows.lakehouse.sync import LakehouseSync
     from dataflows.landing.bucket import R2Landing
     from dataflows.serving.remote import RemoteGenerations
 
@@ -18,7 +18,7 @@ class Remote:
     """What lies in the bucket."""
 
     landing: "R2Landing"
-    lakehouse: "LakehouseHandover"
+    lakehouse: "LakehouseSync"
     generations: "RemoteGenerations"
 
 
@@ -26,7 +26,7 @@ def remote_of(settings: Settings) -> Remote | None:
     """The bucket's side of everything; None when all four R2 settings are missing. Asks the bucket nothing."""
     if settings.r2 is None:
         return None
-    from dataflows.lakehouse.sync import LakehouseHandover
+    from dataflows.lakehouse.sync import LakehouseSync
     from dataflows.landing.bucket import R2Landing
     from dataflows.objects.store import Bucket, ObjectStore
     from dataflows.serving.remote import RemoteGenerations
@@ -35,7 +35,7 @@ def remote_of(settings: Settings) -> Remote | None:
     store = ObjectStore(Bucket(given.endpoint, given.bucket, given.access_key, given.secret_key))
     return Remote(
         R2Landing(store, LocalLanding(settings.landing_dir)),
-        LakehouseHandover(store, settings.dataset, settings.lakehouse_path, settings.sqlmesh_state_path),
+        LakehouseSync(store, settings.dataset, settings.lakehouse_path, settings.sqlmesh_state_path),
         RemoteGenerations(store, settings.dataset),
     )
 

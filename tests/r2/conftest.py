@@ -3,7 +3,6 @@
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,7 @@ from dataflows.objects.store import Limits, ObjectStore
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.object_server import ObjectServer
 
-PART_BYTES = 5 << 20
-"""The least that S3, R2 and this server take."""
-QUICK = Limits(attempts=2, connect_timeout_s=3, read_timeout_s=10, part_bytes=PART_BYTES, parallel=1, page_size=3)
+QUICK = Limits(attempts=2, connect_timeout_s=3, read_timeout_s=10, page_size=3)
 
 _numbers = itertools.count(1)
 
@@ -41,12 +38,12 @@ def store(server: ObjectServer, proxy: FaultyProxy, bucket_name: str) -> ObjectS
 @pytest.fixture
 def other_store(server: ObjectServer, bucket_name: str) -> ObjectStore:
     """The same bucket as another machine reaches it: directly."""
-    return ObjectStore(server.bucket(name=bucket_name), replace(QUICK, parallel=3))
+    return ObjectStore(server.bucket(name=bucket_name), QUICK)
 
 
 @pytest.fixture
 def big_file(tmp_path: Path) -> Path:
-    """Two parts and a bit, never twice the same bytes."""
+    """Ten chunks and a bit of random bytes."""
     path = tmp_path / "big"
-    path.write_bytes(random.Random(5).randbytes(2 * PART_BYTES + 12345))
+    path.write_bytes(random.Random(5).randbytes(10_498_105))
     return path

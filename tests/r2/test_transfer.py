@@ -1,4 +1,4 @@
-"""Files to and from object storage, over lines that break and in processes that are killed."""
+"""Files to and from object storage, through connections that break and from processes that are killed."""
 
 import hashlib
 import os
@@ -6,30 +6,27 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectMissingError, ObjectUnavailableError
-from dataflows.objects.download import download
+from dataflows.errors import LostRaceError, ObjectDamagedError, ObjectMissingError, ObjectStoreError
+from dataflows.objects import transfer
 from dataflows.objects.store import ObjectStore
-from dataflows.objects.upload import clean_unfinished, file_etag, upload
-from tests.r2.conftest import PART_BYTES
+from dataflows.objects.transfer import download, upload
 from tests.support.faulty_proxy import Fault, FaultyProxy
+from tests.support.object_server import ObjectServer
 
-PARTS = 3
 HELD_TIMEOUT_S = 60
 
 TRANSFER = """
 import sys
 from pathlib import Path
-from dataflows.objects.store import Bucket, Limits, ObjectStore
-from dataflows.objects.download import download
-from dataflows.objects.upload import upload
+from dataflows.objects.store import Bucket, ObjectStore
+from dataflows.objects.transfer import download, upload
 what, endpoint, name, path, size, sha256 = sys.argv[1:]
 access_key, secret_key = sys.stdin.read().split()
-store = ObjectStore(Bucket(endpoint, name, access_key, secret_key), Limits(part_bytes=5 << 20, parallel=1))
+store = ObjectStore(Bucket(endpoint, name, access_key, secret_key))
 if what == "upload":
     upload(store, Path(path), "big")
 else:
@@ -41,11 +38,15 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def md5_of(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
 def fetch(store: ObjectStore, source: Path, target: Path) -> None:
     download(store, "big", target, size_bytes=source.stat().st_size, sha256=sha256_of(source))
 
 
-def killed_while(what: str, store: ObjectStore, path: Path, source: Path, fault: Fault) -> None:
+def kill_while(what: str, store: ObjectStore, path: Path, source: Path, fault: Fault) -> None:
     """Run a transfer in a process of its own and kill it with SIGKILL where the proxy holds it."""
     size, sha256 = str(source.stat().st_size), sha256_of(source)
     command = [sys.executable, "-c", TRANSFER, what, store.bucket.endpoint, store.bucket.name, str(path), size, sha256]
@@ -59,16 +60,19 @@ def killed_while(what: str, store: ObjectStore, path: Path, source: Path, fault:
         assert process.wait() == -signal.SIGKILL
 
 
-def unfinished(store: ObjectStore) -> int:
-    return len(store.client.list_multipart_uploads(Bucket=store.bucket.name).get("Uploads", ()))
-
-
-def test_a_file_comes_back_as_it_went(store: ObjectStore, big_file: Path, tmp_path: Path) -> None:
+def test_a_file_comes_back_as_it_was(store: ObjectStore, big_file: Path, tmp_path: Path) -> None:
     assert upload(store, big_file, "big") is True
-    assert store.head("big").etag == file_etag(big_file, PART_BYTES)
+    assert store.head("big").content_md5 == md5_of(big_file)
     fetch(store, big_file, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == big_file.read_bytes()
     assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_an_empty_file_comes_back(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert upload(store, tmp_path / "empty", "big") is True
+    fetch(store, tmp_path / "empty", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == b""
 
 
 def test_the_same_file_is_not_sent_twice(store: ObjectStore, proxy: FaultyProxy, big_file: Path) -> None:
@@ -78,7 +82,7 @@ def test_the_same_file_is_not_sent_twice(store: ObjectStore, proxy: FaultyProxy,
     assert len(proxy.requests("PUT")) == sent
 
 
-@pytest.mark.parametrize("size_bytes", [10, 2 * PART_BYTES])
+@pytest.mark.parametrize("size_bytes", [10, 10_000_000])
 def test_another_file_is_never_overwritten(store: ObjectStore, tmp_path: Path, size_bytes: int) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"1" * size_bytes)
@@ -86,8 +90,21 @@ def test_another_file_is_never_overwritten(store: ObjectStore, tmp_path: Path, s
     upload(store, first, "file")
     with pytest.raises(LostRaceError, match=f"s3://{store.bucket.name}/file"):
         upload(store, second, "file")
-    assert store.head("file").etag == file_etag(first, PART_BYTES)
-    assert unfinished(store) == 0
+    assert store.head("file").content_md5 == md5_of(first)
+
+
+def test_a_file_that_another_machine_writes_meanwhile_is_not_overwritten(
+    store: ObjectStore, other_store: ObjectStore, proxy: FaultyProxy, big_file: Path
+) -> None:
+    held = proxy.misbehave(Fault("PUT", "/big", hold=True))
+    with ThreadPoolExecutor(1) as pool:
+        uploading = pool.submit(upload, store, big_file, "big")
+        assert held.held.wait(HELD_TIMEOUT_S)
+        other_store.put_if_absent("big", b"another machine's")
+        held.released.set()
+        with pytest.raises(LostRaceError, match=f"s3://{store.bucket.name}/big"):
+            uploading.result()
+    assert store.read("big").data == b"another machine's"
 
 
 def test_two_uploads_of_one_file_make_one_object_and_both_succeed(
@@ -95,138 +112,119 @@ def test_two_uploads_of_one_file_make_one_object_and_both_succeed(
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda each: upload(each, big_file, "big"), [store, other_store]))
-    assert any(both), "whoever comes second may find it there already, but somebody has sent it"
-    assert store.head("big").etag == file_etag(big_file, PART_BYTES)
+    assert any(both), "the second one may find the object there already, but one of them has written it"
+    assert store.head("big").content_md5 == md5_of(big_file)
     assert [each.key for each in store.list("")] == ["big"]
 
 
-def test_an_upload_killed_midway_is_invisible_and_resumed(
-    store: ObjectStore, other_store: ObjectStore, proxy: FaultyProxy, big_file: Path
+def test_an_object_that_another_tool_uploaded_in_parts_is_compared_by_its_bytes(
+    server: ObjectServer, store: ObjectStore, big_file: Path
 ) -> None:
-    held = proxy.misbehave(Fault("PUT", "partNumber=", skip=2, hold=True))
-    killed_while("upload", store, big_file, big_file, held)
-    assert list(other_store.list("")) == []
-    assert unfinished(other_store) == 1
-    proxy.behave()
-    before = len(proxy.requests("PUT", "partNumber="))
-    assert upload(store, big_file, "big") is True
-    # Two parts were there; the third that was held may have gone through when the proxy let go of it.
-    assert len(proxy.requests("PUT", "partNumber=")) - before <= PARTS - 2
-    assert store.head("big").etag == file_etag(big_file, PART_BYTES)
-    assert unfinished(store) == 0
-
-
-def test_parts_that_nobody_takes_up_again_are_cleaned_up(
-    store: ObjectStore, proxy: FaultyProxy, big_file: Path
-) -> None:
-    proxy.misbehave(Fault("PUT", "partNumber=3", times=None, status=503))
-    with pytest.raises(ObjectUnavailableError):
-        upload(store, big_file, "big")
-    assert clean_unfinished(store, "") == 0, "young ones may be at work"
-    assert clean_unfinished(store, "", older_than=timedelta(0)) == 1
-    assert unfinished(store) == 0
-
-
-def test_parts_of_another_file_are_not_joined(store: ObjectStore, proxy: FaultyProxy, big_file: Path) -> None:
-    proxy.misbehave(Fault("PUT", "partNumber=2", times=None, status=503))
-    with pytest.raises(ObjectUnavailableError):
-        upload(store, big_file, "big")
-    proxy.behave()
+    """Its ETag is not the MD5 of its bytes."""
+    server.client.upload_file(str(big_file), store.bucket.name, "big")
+    assert store.head("big").content_md5 is None
+    assert upload(store, big_file, "big") is False
     big_file.write_bytes(big_file.read_bytes()[::-1])
+    with pytest.raises(LostRaceError):
+        upload(store, big_file, "big")
+
+
+def test_an_upload_killed_midway_leaves_nothing_and_the_next_one_succeeds(
+    server: ObjectServer, store: ObjectStore, other_store: ObjectStore, proxy: FaultyProxy, big_file: Path
+) -> None:
+    held = proxy.misbehave(Fault("PUT", "/big", hold=True, cut_request_after_bytes=1_000_000))
+    kill_while("upload", store, big_file, big_file, held)
+    proxy.behave()
+    assert list(other_store.list("")) == []
+    assert not server.client.list_multipart_uploads(Bucket=store.bucket.name).get("Uploads")
     assert upload(store, big_file, "big") is True
-    assert store.head("big").etag == file_etag(big_file, PART_BYTES)
+    assert store.head("big").content_md5 == md5_of(big_file)
 
 
 def test_an_upload_survives_a_disconnect_and_slow_down(store: ObjectStore, proxy: FaultyProxy, big_file: Path) -> None:
-    proxy.misbehave(Fault("PUT", "partNumber=2", cut_request_after_bytes=100_000))
-    proxy.misbehave(Fault("PUT", "partNumber=3", status=503))
-    assert upload(store, big_file, "big") is True
-    assert store.head("big").etag == file_etag(big_file, PART_BYTES)
+    for fault in (Fault("PUT", "/big", cut_request_after_bytes=100_000), Fault("PUT", "/big", status=503)):
+        proxy.misbehave(fault)
+        assert upload(store, big_file, "big") is True
+        assert store.head("big").content_md5 == md5_of(big_file)
+        store.delete("big")
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_an_answer_lost_on_the_way_is_no_lost_race(
-    store: ObjectStore, proxy: FaultyProxy, big_file: Path, tmp_path: Path, method: str
+def test_a_lost_answer_is_no_lost_race(store: ObjectStore, proxy: FaultyProxy, big_file: Path) -> None:
+    proxy.misbehave(Fault("PUT", "/big", lose_answer=True))
+    upload(store, big_file, "big")
+    assert store.head("big").content_md5 == md5_of(big_file)
+
+
+def test_a_file_too_large_for_one_request_is_refused_before_it_is_sent(
+    store: ObjectStore, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
-    small = tmp_path / "small"
-    small.write_bytes(b"small")
-    source = small if method == "PUT" else big_file
-    proxy.misbehave(Fault(method, "/big" if method == "PUT" else "uploadId=", lose_answer=True))
-    upload(store, source, "big")
-    assert store.head("big").etag == file_etag(source, PART_BYTES)
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(transfer.MAX_UPLOAD_BYTES + 1)
+    with pytest.raises(ObjectStoreError, match=r"5,363,466,241 bytes .*MATERIA_GATEWAY=ducklake"):
+        upload(store, huge, "huge")
+    assert proxy.seen == []
 
 
-def test_a_download_survives_disconnects_and_slow_down(
+def test_a_download_continues_after_a_disconnect(
     store: ObjectStore, proxy: FaultyProxy, big_file: Path, tmp_path: Path
 ) -> None:
     upload(store, big_file, "big")
-    proxy.misbehave(Fault("GET", "/big", cut_answer_after_bytes=1_000_000))
     proxy.misbehave(Fault("GET", "/big", status=503))
+    proxy.misbehave(Fault("GET", "/big", cut_answer_after_bytes=4_000_000))
+    ranges = watch_ranges(store)
     fetch(store, big_file, tmp_path / "back")
     assert sha256_of(tmp_path / "back") == sha256_of(big_file)
+    (continued,) = {each for each in ranges if each}
+    assert 0 < int(continued.removeprefix("bytes=").removesuffix("-")) <= 4_000_000
 
 
-def test_a_download_killed_midway_shows_nothing_and_is_resumed(
+def watch_ranges(store: ObjectStore) -> list[str | None]:
+    """The Range of each GetObject that the client sends from now on."""
+    ranges: list[str | None] = []
+
+    def note(params: dict[str, str], **_: object) -> None:
+        ranges.append(params.get("Range"))
+
+    store.client.meta.events.register("before-parameter-build.s3.GetObject", note)
+    return ranges
+
+
+def test_a_download_killed_midway_shows_nothing_and_the_next_one_succeeds(
     store: ObjectStore, proxy: FaultyProxy, big_file: Path, tmp_path: Path
 ) -> None:
     upload(store, big_file, "big")
     target = tmp_path / "back"
-    held = proxy.misbehave(Fault("GET", "/big", skip=2, hold=True))
-    killed_while("download", store, target, big_file, held)
+    proxy.misbehave(Fault("GET", "/big", cut_answer_after_bytes=4_000_000))
+    held = proxy.misbehave(Fault("GET", "/big", hold=True))
+    kill_while("download", store, target, big_file, held)
     assert not target.exists()
+    assert [path.name for path in tmp_path.glob(".*")] == [".back.arriving"]
     proxy.behave()
-    before = len(proxy.requests("GET", "/big"))
     fetch(store, big_file, target)
-    assert len(proxy.requests("GET", "/big")) - before == PARTS - 2
     assert sha256_of(target) == sha256_of(big_file)
+    assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_line_that_stays_down_is_told_and_what_arrived_is_kept(
+def test_a_connection_that_keeps_breaking_is_an_error_that_names_the_object(
     store: ObjectStore, proxy: FaultyProxy, big_file: Path, tmp_path: Path
 ) -> None:
     upload(store, big_file, "big")
-    proxy.misbehave(Fault("GET", "/big", skip=1, times=None, cut_answer_after_bytes=10))
-    with pytest.raises(ObjectUnavailableError, match=r"s3://.*/big.*R2_ENDPOINT"):
+    proxy.misbehave(Fault("GET", "/big", times=None, cut_answer_after_bytes=10))
+    with pytest.raises(ObjectStoreError, match=r"IncompleteReadError, 2 attempts.*s3://.*/big.*R2_ENDPOINT"):
         fetch(store, big_file, tmp_path / "back")
-    proxy.behave()
-    before = len(proxy.requests("GET", "/big"))
-    fetch(store, big_file, tmp_path / "back")
-    assert len(proxy.requests("GET", "/big")) - before == PARTS - 1
+    assert len(proxy.requests("GET", "/big")) == store.limits.attempts
+    assert [path.name for path in tmp_path.iterdir()] == ["big"]
 
 
-def test_parts_of_an_older_version_are_forgotten(
-    store: ObjectStore, proxy: FaultyProxy, big_file: Path, tmp_path: Path
-) -> None:
-    upload(store, big_file, "big")
-    proxy.misbehave(Fault("GET", "/big", skip=1, times=None, status=503))
-    with pytest.raises(ObjectUnavailableError):
-        fetch(store, big_file, tmp_path / "back")
-    proxy.behave()
-    store.delete("big")
-    big_file.write_bytes(big_file.read_bytes()[::-1])
-    upload(store, big_file, "big")
-    fetch(store, big_file, tmp_path / "back")
-    assert sha256_of(tmp_path / "back") == sha256_of(big_file)
-    assert list(tmp_path.glob(".back*")) == []
-
-
-def test_other_bytes_than_promised_are_never_shown(store: ObjectStore, big_file: Path, tmp_path: Path) -> None:
+def test_other_bytes_than_recorded_are_never_shown(store: ObjectStore, big_file: Path, tmp_path: Path) -> None:
     upload(store, big_file, "big")
     target, size_bytes = tmp_path / "back", big_file.stat().st_size
     with pytest.raises(ObjectDamagedError, match=f"s3://{store.bucket.name}/big"):
         download(store, "big", target, size_bytes=size_bytes, sha256="0" * 64)
-    with pytest.raises(ObjectDamagedError):
-        download(store, "big", target, size_bytes=size_bytes + 10 * PART_BYTES, sha256=sha256_of(big_file))
+    for wrong_bytes in (size_bytes + 1, size_bytes - 1):
+        with pytest.raises(ObjectDamagedError, match=f"not the recorded {wrong_bytes:,}"):
+            download(store, "big", target, size_bytes=wrong_bytes, sha256=sha256_of(big_file))
     with pytest.raises(ObjectMissingError):
         download(store, "none", target, size_bytes=10, sha256="0" * 64)
-    assert not target.exists()
-
-
-def test_parts_lost_in_a_power_cut_are_fetched_again(store: ObjectStore, big_file: Path, tmp_path: Path) -> None:
-    upload(store, big_file, "big")
-    name = f".back.{sha256_of(big_file)[:16]}"
-    with (tmp_path / f"{name}.part").open("wb") as part:
-        part.truncate(big_file.stat().st_size)
-    (tmp_path / f"{name}.have").write_bytes(b"\1" + b"\0" * 2)
-    fetch(store, big_file, tmp_path / "back")
-    assert sha256_of(tmp_path / "back") == sha256_of(big_file)
+    assert [path.name for path in tmp_path.iterdir()] == ["big"]
