@@ -7,8 +7,9 @@ HEAD or Range, or send odd headers, are handled here.
 import json
 import re
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,16 +17,16 @@ import httpx
 
 from dataflows.errors import ArchiveError
 from dataflows.files import disk_errors, require_space, write_durably
-from dataflows.source.http import HttpClient, RetryPolicy, Transient
+from dataflows.source.http import HttpClient, RetryPolicy
 from dataflows.source.release import USER_AGENT, Release
 
 MAX_ZIP_BYTES = 1 << 30
-"""Sixty times the largest release known; an answer longer than that is not one."""
+"""Sixty times the largest known release; a longer answer is no release."""
 
 _NOT_POSTED = (404, 410)
 _REFUSED = (401, 403)
 _NO_RANGE = (400, 401, 403, 405, 406, 416, 501)
-"""Answers by which firewalls and servers refuse a Range; the same request without one tells more."""
+"""Answers by which firewalls and servers refuse a Range; the request is repeated without one."""
 _NO_ENCODING = ("", "identity", "none", "binary", "utf-8", "utf8")
 """Values of Content-Encoding that servers send for bytes that are not encoded."""
 _ZIP_START = b"PK\x03\x04"
@@ -37,7 +38,7 @@ class Verdict(StrEnum):
     POSTED = "posted"
     NOT_POSTED = "not posted"
     REFUSED = "refused"
-    """401 or 403: some servers answer so for what is not posted, others block a client."""
+    """401 or 403: some servers answer so for a file that is not posted, others block a client."""
     UNKNOWN = "could not be asked"
 
 
@@ -48,6 +49,13 @@ class Identity:
     etag: str | None = None
     last_modified: str | None = None
     size_bytes: int | None = None
+
+    @property
+    def if_range(self) -> str | None:
+        """A value for `If-Range`: a strong ETag, else the date, else nothing (RFC 9110, 13.1.5)."""
+        if self.etag is None:
+            return self.last_modified
+        return self.etag if self.etag.isascii() and not self.etag.startswith("W/") else None
 
     def agrees_with(self, other: "Identity") -> bool:
         """Whether two answers of one server are surely about one version: same size, and same date or ETag.
@@ -62,7 +70,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the archive says of a release without sending it."""
+    """The result of asking for a release without downloading it."""
 
     release: Release
     verdict: Verdict
@@ -71,7 +79,7 @@ class Probe:
     method: str = "HEAD"
     identity: Identity = Identity()
     is_zip: bool | None = None
-    """Whether its first bytes are a zip's; None when they were not seen."""
+    """Whether the file starts like a zip; None when its first bytes were not read."""
 
     @property
     def posted(self) -> bool:
@@ -101,30 +109,6 @@ class Download:
         return Identity(self.etag, self.last_modified, self.size_bytes)
 
 
-@dataclass(frozen=True)
-class Validators:
-    """What ties the bytes of a broken download to the file they came from."""
-
-    url: str
-    etag: str | None
-    last_modified: str | None
-
-    @property
-    def if_range(self) -> str | None:
-        """A value for `If-Range`: a strong ETag, else the date, else nothing (RFC 9110, 13.1.5)."""
-        if self.etag is None:
-            return self.last_modified
-        return self.etag if self.etag.isascii() and not self.etag.startswith("W/") else None
-
-
-@dataclass(frozen=True)
-class _Extent:
-    """Where in the file an answer starts, and how long the file is."""
-
-    start_bytes: int
-    total_bytes: int | None
-
-
 @dataclass
 class Archive:
     """A client of one archive. Safe for several threads; close it when done."""
@@ -147,12 +131,12 @@ class Archive:
     def probe(self, release: Release, *, by_get: bool = False) -> Probe:
         """Ask whether a release is posted, by HEAD and, where that is refused, by a GET of its first bytes.
 
-        `by_get` leaves HEAD out. Raises ArchiveError when the archive can't be asked.
+        `by_get` skips HEAD. Raises ArchiveError when the archive gives no usable answer.
         """
         return self._http.retry(release.url, lambda: self._probe(release, by_get))
 
     def sniffed(self, probe: Probe) -> Probe:
-        """The same probe after a look at the first bytes: an error page sent as 200 is not a release."""
+        """The same probe after reading the first bytes: an error page with status 200 is not a release."""
         if not probe.posted or probe.is_zip is not None:
             return probe
         piece = self.piece(probe.release, 0, len(_ZIP_START))
@@ -161,17 +145,17 @@ class Archive:
         return _with_start(probe, piece.data)
 
     def piece(self, release: Release, start_bytes: int, count: int) -> Piece | None:
-        """`count` bytes of a posted file from `start_bytes` on; from its beginning where the server refuses Range.
+        """Read `count` bytes of a posted file from `start_bytes` on; from its beginning where Range is refused.
 
-        None when the file is not posted or ends before. Raises ArchiveError.
+        None when the file is not posted. Raises ArchiveError.
         """
         return self._http.retry(release.url, lambda: self._piece(release.url, start_bytes, count))
 
     def download(self, release: Release, path: Path) -> Download:
-        """Download a release to `path`, resuming a failed attempt or a killed run.
+        """Download a release to `path`; continue a failed attempt or a killed run.
 
-        Raises ArchiveError, and DiskSpaceError or LandingError for the disk; then what was received so far stays
-        for the next try, unless it is known to be worthless.
+        Raises ArchiveError, and DiskSpaceError or LandingError for the disk. Then the received bytes are kept for the
+        next attempt, unless they belong to another version of the file.
         """
         deadline = time.monotonic() + self.retry_policy.download_s
         return self._http.retry(release.url, lambda: self._download(release.url, path, deadline))
@@ -181,25 +165,26 @@ class Archive:
             with self._http.open_response("HEAD", release.url, {}, self.retry_policy.probe_s) as response:
                 if response.status_code in (200, *_NOT_POSTED):
                     return _judge(release, response, "HEAD")
-        for headers in ({"Range": f"bytes=0-{len(_ZIP_START) - 1}"}, {}):
-            with self._http.open_response("GET", release.url, headers, self.retry_policy.probe_s) as response:
-                if headers and response.status_code in _NO_RANGE:
-                    continue
-                probe = _judge(release, response, "GET")
-                return _with_start(probe, _first(response, len(_ZIP_START))) if probe.posted else probe
-        raise AssertionError("the request without Range was judged")
+        with self._open_range(release.url, 0, len(_ZIP_START)) as response:
+            probe = _judge(release, response, "GET")
+            return _with_start(probe, _first(response, len(_ZIP_START))) if probe.posted else probe
 
     def _piece(self, url: str, start_bytes: int, count: int) -> Piece | None:
+        with self._open_range(url, start_bytes, count) as response:
+            if response.status_code in _NOT_POSTED:
+                return None
+            _require_body(url, response)
+            start = start_bytes if response.status_code == 206 else 0
+            return Piece(start, _first(response, count), _identity(response))
+
+    @contextmanager
+    def _open_range(self, url: str, start_bytes: int, count: int) -> Iterator[httpx.Response]:
+        """Yield the response to a GET of some bytes or, where the server refuses Range, of the whole file."""
         for headers in ({"Range": f"bytes={start_bytes}-{start_bytes + count - 1}"}, {}):
             with self._http.open_response("GET", url, headers, self.retry_policy.probe_s) as response:
-                if response.status_code in (*_NOT_POSTED, 416):
-                    return None
-                if headers and response.status_code in _NO_RANGE:
-                    continue
-                _require_body(url, response)
-                start = start_bytes if response.status_code == 206 else 0
-                return Piece(start, _first(response, count), _identity(response))
-        raise AssertionError("the request without Range was judged")
+                if not headers or response.status_code not in _NO_RANGE:
+                    yield response
+                    return
 
     def _download(self, url: str, path: Path, deadline: float) -> Download:
         have_bytes, held = _resumable(path, url)
@@ -207,34 +192,35 @@ class Archive:
         with self._http.open_response("GET", url, headers, deadline - time.monotonic()) as response:
             if held and _is_unfit(response, have_bytes, held):
                 path.unlink()
-                raise Transient("the rest of another file, or no rest at all, was sent")
+                raise httpx.RemoteProtocolError("the server sent no continuation of the partial download")
             _require_body(url, response)
-            extent = _extent(response, have_bytes, url)
-            _require_size(extent.total_bytes or 0, url)
-            if extent.start_bytes == 0 or held is None:
-                held = Validators(url, response.headers.get("ETag"), response.headers.get("Last-Modified"))
-                _begin(path, held)
-            rest_bytes = (extent.total_bytes or 0) - extent.start_bytes
-            require_space(path.parent, rest_bytes + (64 << 20), f"downloading {url}")
-            self._receive(response, path, extent)
-        size_bytes = path.stat().st_size
-        if extent.total_bytes not in (None, size_bytes):
-            raise Transient(f"the connection ended after {size_bytes} of {extent.total_bytes} bytes")
+            total_bytes = _identity(response).size_bytes
+            if response.status_code == 206:
+                _require_range(url, response, have_bytes, total_bytes)
+            _require_size(total_bytes or 0, url)
+            if held is None or response.status_code == 200:
+                have_bytes, held = 0, _identity(response)
+                _begin(path, url, held)
+            require_space(path.parent, (total_bytes or 0) - have_bytes + (64 << 20), f"downloading {url}")
+            size_bytes = self._receive(response, path, have_bytes, total_bytes)
+        if total_bytes not in (None, size_bytes):
+            raise httpx.RemoteProtocolError(f"the connection ended after {size_bytes} of {total_bytes} bytes")
         _validators_path(path).unlink(missing_ok=True)
         return Download(path, size_bytes, held.etag, held.last_modified)
 
-    def _receive(self, response: httpx.Response, path: Path, extent: _Extent) -> None:
-        received_bytes = extent.start_bytes
+    def _receive(self, response: httpx.Response, path: Path, received_bytes: int, total_bytes: int | None) -> int:
+        """Append the body to the file; return the size of the file."""
         with disk_errors(path), path.open("ab") as target:
-            # No chunk size: httpx would hold bytes back until it is reached, and a drip would look like silence.
+            # No chunk size: httpx would hold bytes back until it is reached, and a slow server would look silent.
             for chunk in response.iter_raw():
                 target.write(chunk)
                 received_bytes += len(chunk)
-                self.progress(received_bytes, extent.total_bytes)
+                self.progress(received_bytes, total_bytes)
                 if received_bytes > MAX_ZIP_BYTES:
                     path.unlink()
                     _validators_path(path).unlink()
                     _require_size(received_bytes, str(response.url))
+        return received_bytes
 
 
 def _judge(release: Release, response: httpx.Response, method: str) -> Probe:
@@ -249,7 +235,7 @@ def _judge(release: Release, response: httpx.Response, method: str) -> Probe:
 
 
 def _with_start(probe: Probe, start: bytes) -> Probe:
-    """The probe of a posted file after its first bytes were seen."""
+    """The probe of a posted file after its first bytes were read."""
     if start == _ZIP_START:
         return replace(probe, is_zip=True)
     what = "a web page in its place" if start.lstrip().startswith(b"<") else "no zip"
@@ -261,11 +247,12 @@ def _first(response: httpx.Response, count: int) -> bytes:
 
 
 def _identity(response: httpx.Response) -> Identity:
-    total = _length(response)
+    # httpx has refused any Content-Length that is not a number.
+    total = response.headers.get("Content-Length")
     if response.status_code == 206:
-        total_text = response.headers.get("Content-Range", "").rpartition("/")[2]
-        total = int(total_text) if re.fullmatch("[0-9]{1,19}", total_text) else None
-    return Identity(response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
+        total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    size_bytes = int(total) if re.fullmatch("[0-9]{1,19}", total or "") else None
+    return Identity(response.headers.get("ETag"), response.headers.get("Last-Modified"), size_bytes)
 
 
 def _weak(etag: str) -> str:
@@ -273,7 +260,7 @@ def _weak(etag: str) -> str:
 
 
 def _require_body(url: str, response: httpx.Response) -> None:
-    """Raise ArchiveError unless the answer carries the file's own bytes."""
+    """Raise ArchiveError unless the body is the file's own bytes."""
     if response.status_code not in (200, 206):
         raise ArchiveError(f"HTTP {response.status_code} ({url}); check PSD_ARCHIVE_URL, PSD_DATASET, PSD_USER_AGENT")
     encoding = response.headers.get("Content-Encoding", "")
@@ -283,51 +270,45 @@ def _require_body(url: str, response: httpx.Response) -> None:
 
 def _require_size(size_bytes: int, url: str) -> None:
     if size_bytes > MAX_ZIP_BYTES:
-        raise ArchiveError(f"it sends more than {MAX_ZIP_BYTES >> 20} MiB; that is no PSD release ({url})")
+        raise ArchiveError(f"the server sends more than {MAX_ZIP_BYTES >> 20} MiB; that is no PSD release ({url})")
 
 
-def _length(response: httpx.Response) -> int | None:
-    # httpx has refused any Content-Length that is not a number.
-    length = response.headers.get("Content-Length")
-    return None if length is None else int(length)
+def _require_range(url: str, response: httpx.Response, start_bytes: int, total_bytes: int | None) -> None:
+    """Raise ArchiveError unless a partial response starts at `start_bytes` and says how long the file is."""
+    content_range = response.headers.get("Content-Range", "")
+    if total_bytes is None or not content_range.startswith(f"bytes {start_bytes}-"):
+        raise ArchiveError(
+            f"Content-Range {content_range!r} for a request from byte {start_bytes} on ({url}); try again later"
+        )
 
 
 def _validators_path(path: Path) -> Path:
     return path.with_name(path.name + ".validators")
 
 
-def _begin(path: Path, validators: Validators) -> None:
-    """Start a download afresh: first without old bytes, lest they pass for the new file's when this is killed."""
+def _begin(path: Path, url: str, identity: Identity) -> None:
+    """Start a download from the beginning. Delete the old bytes first, so that no later run continues them."""
+    note = {"url": url, "etag": identity.etag, "last_modified": identity.last_modified}
     with disk_errors(path):
         path.unlink(missing_ok=True)
-        write_durably(_validators_path(path), json.dumps(asdict(validators)))
+        write_durably(_validators_path(path), json.dumps(note))
         path.touch()
 
 
-def _resumable(path: Path, url: str) -> tuple[int, Validators | None]:
-    """How many bytes of `url` lie at `path`, and of which version of it; no version means: begin afresh."""
+def _resumable(path: Path, url: str) -> tuple[int, Identity | None]:
+    """The number of bytes of `url` at `path`, and the version that they belong to; 0 and None to start over."""
     try:
-        held = Validators(**json.loads(_validators_path(path).read_text()))
+        note = json.loads(_validators_path(path).read_text())
+        held, is_same = Identity(note["etag"], note["last_modified"]), note["url"] == url
         have_bytes = path.stat().st_size
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return 0, None
-    return (have_bytes, held) if have_bytes and held.url == url and held.if_range else (0, None)
+    return (have_bytes, held) if have_bytes and is_same and held.if_range else (0, None)
 
 
-def _is_unfit(response: httpx.Response, have_bytes: int, held: Validators) -> bool:
-    """Whether the answer to a request for the rest neither continues what is held nor is the whole file."""
+def _is_unfit(response: httpx.Response, have_bytes: int, held: Identity) -> bool:
+    """Whether a response to a request for the rest is neither the rest nor the whole file."""
     if response.status_code != 206:
         return response.status_code in _NO_RANGE
     continues = response.headers.get("Content-Range", "").startswith(f"bytes {have_bytes}-")
     return not continues or response.headers.get("ETag", held.etag) != held.etag
-
-
-def _extent(response: httpx.Response, have_bytes: int, url: str) -> _Extent:
-    if response.status_code == 200:
-        return _Extent(0, _length(response))
-    content_range = response.headers.get("Content-Range", "")
-    total = content_range.rpartition("/")[2]
-    named = content_range.startswith(f"bytes {have_bytes}-") and re.fullmatch("[0-9]{1,19}", total)
-    if not named:
-        raise ArchiveError(f"{url} answered a request from byte {have_bytes} on with {content_range!r}")
-    return _Extent(have_bytes, int(total))

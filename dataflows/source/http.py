@@ -1,22 +1,20 @@
 """HTTP client with retries and a hard deadline per request.
 
-Transient failures (connection errors, 408, 429, 5xx) are retried with backoff and jitter, everything else is not.
-httpx limits each wait for bytes but not the whole request, so each request has its own connection, which a timer or
-`stop` can cut.
+Transient failures (connection errors, 408, 425, 429, 5xx) are retried with backoff and jitter, everything else is not.
+httpx limits each wait for bytes, but not the whole request. So each request has a connection of its own, which is shut
+down at the deadline or by `stop`.
 """
 
 import random
 import socket
-import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
 
 import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, stop_after_attempt
 
 from dataflows.errors import ArchiveError
 from dataflows.source.release import USER_AGENT
@@ -24,7 +22,6 @@ from dataflows.source.release import USER_AGENT
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _MAX_REDIRECTS = 3
 _MAX_CONNECTIONS = 8
-_PORTS = {"http": 80, "https": 443}
 
 _T = TypeVar("_T")
 
@@ -47,14 +44,6 @@ class RetryPolicy:
         """Return the jittered pause in seconds after failed attempt number `attempt` (from 0)."""
         backoff_s = self.first_pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
         return min(max(backoff_s, retry_after_s or 0.0), self.longest_pause_s)
-
-
-class Transient(Exception):
-    """A failure that may pass; the request is retried."""
-
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
 
 
 class Stopped(KeyboardInterrupt):
@@ -85,26 +74,22 @@ class HttpClient:
 
     def retry(self, url: str, attempt: Callable[[], _T]) -> _T:
         """Call `attempt` until it succeeds; raise ArchiveError when it fails for good or attempts run out."""
-        for number in range(self.retry_policy.attempts):
-            try:
-                return attempt()
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-                raise ArchiveError(f"{error} ({url}); check PSD_ARCHIVE_URL") from error
-            except (Transient, httpx.TransportError) as error:
-                failure = error
-                if _is_certificate_error(error):
-                    raise ArchiveError(
-                        f"certificate verification failed: {error} ({url}); check PSD_ARCHIVE_URL"
-                    ) from error
-                if number < self.retry_policy.attempts - 1:
-                    pause_s = self.retry_policy.pause_s(number, getattr(error, "retry_after_s", None))
-                    if self._stopped.wait(pause_s):
-                        raise Stopped from error
-        reason = str(failure) or type(failure).__name__
-        raise ArchiveError(
-            f"{reason}, {self.retry_policy.attempts} times in a row ({url}); try again later, "
-            "or set PSD_ARCHIVE_URL if the archive moved"
-        ) from failure
+        attempts = self.retry_policy.attempts
+        retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_attempt(attempts),
+            wait=self._pause_s,
+            sleep=sleep_using_event(self._stopped),
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason, next_step = str(error) or type(error).__name__, "check PSD_ARCHIVE_URL"
+            if _may_pass(error):
+                reason = f"{reason}, {attempts} times in a row"
+                next_step = "try again later, or set PSD_ARCHIVE_URL if the archive moved"
+            raise ArchiveError(f"{reason} ({url}); {next_step}") from error
 
     @contextmanager
     def open_response(
@@ -112,109 +97,98 @@ class HttpClient:
     ) -> Iterator[httpx.Response]:
         """Yield one response, after redirects within the host; its body must be read within `within_s`.
 
-        Raises Transient and httpx.TransportError for what may pass (see `retry`), else ArchiveError. HEAD raises
-        no Transient: servers refuse HEAD with any status, and the GET that follows shows the real one.
+        Raises httpx.HTTPError for a failure that may pass (see `retry`), else ArchiveError. The status of a HEAD is
+        never an error: servers refuse HEAD with any status, and the GET that follows shows the real one.
         """
-        current_url, deadline = url, time.monotonic() + within_s
-        for _ in range(_MAX_REDIRECTS + 1):
-            with (
-                self._cut_at_deadline(url, within_s, deadline) as trace,
-                self._client.stream(method, current_url, headers=headers, extensions={"trace": trace}) as response,
-            ):
-                if response.status_code in _TRANSIENT and method != "HEAD":
-                    raise Transient(f"HTTP {response.status_code}", _retry_after_s(response))
-                if not response.has_redirect_location:
-                    yield response
-                    return
-                current_url = _resolve_redirect(url, current_url, response.headers["Location"])
-        raise ArchiveError(f"{url} redirects more than {_MAX_REDIRECTS} times")
+        with self._cut_at_deadline(url, within_s) as trace:
+            request = self._client.build_request(method, url, headers=headers, extensions={"trace": trace})
+            for _ in range(_MAX_REDIRECTS + 1):
+                with closing(self._client.send(request, stream=True)) as response:
+                    if response.status_code in _TRANSIENT and method != "HEAD":
+                        raise httpx.HTTPStatusError(f"HTTP {response.status_code}", request=request, response=response)
+                    if response.next_request is None:
+                        yield response
+                        return
+                    _check_redirect(request.url, response.next_request.url, url)
+                    request = response.next_request
+        raise ArchiveError(f"redirected more than {_MAX_REDIRECTS} times ({url}); check PSD_ARCHIVE_URL")
 
     @contextmanager
-    def _cut_at_deadline(self, url: str, within_s: float, deadline: float) -> Iterator[Callable[[str, Any], None]]:
-        """Cut the enclosed request at its deadline; yield the trace callback for httpx."""
-        connection = _Connection()
-        timer = threading.Timer(max(deadline - time.monotonic(), 0), connection.cut)
+    def _cut_at_deadline(self, url: str, within_s: float) -> Iterator[Callable[[str, Any], None]]:
+        """Cut the enclosed request at its deadline or when the client is stopped; yield httpx's trace callback."""
+        connection, failure = _Connection(), None
+        timer = threading.Timer(max(within_s, 0), connection.cut)
         timer.daemon = True
         self._connections.add(connection)
         timer.start()
         try:
-            if self._stopped.is_set():
-                raise Stopped
-            try:
+            if not self._stopped.is_set():
                 yield connection.note
-            except httpx.TransportError as error:
-                self._explain_cut(connection, url, within_s, error)
-                raise
-            # A body without Content-Length looks complete when the connection was cut.
-            self._explain_cut(connection, url, within_s)
+        except httpx.HTTPError as error:
+            failure = error
         finally:
             timer.cancel()
             self._connections.discard(connection)
             connection.close()
-
-    def _explain_cut(
-        self, connection: "_Connection", url: str, within_s: float, error: Exception | None = None
-    ) -> None:
         if self._stopped.is_set():
-            raise Stopped from error
+            raise Stopped from failure
+        # Also without a failure: a body without Content-Length looks complete when the connection was cut.
         if connection.was_cut:
-            raise ArchiveError(f"{url} took longer than {within_s:,.0f} s; try again later") from error
+            raise ArchiveError(f"took longer than {within_s:,.0f} s ({url}); try again later") from failure
+        if failure is not None:
+            raise failure
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        failure = state.outcome and state.outcome.exception()
+        retry_after_s = _retry_after_s(failure.response) if isinstance(failure, httpx.HTTPStatusError) else None
+        return self.retry_policy.pause_s(state.attempt_number - 1, retry_after_s)
 
 
 class _Connection:
-    """The connection of one request; other threads can cut it."""
+    """The sockets of one request; other threads can cut them."""
 
     def __init__(self) -> None:
         self.was_cut = False
-        self._socket: socket.socket | None = None
+        self._sockets: list[socket.socket] = []
 
     def note(self, event: str, info: Any) -> None:
         """httpx calls this with each trace event; only the connect event matters."""
         if event == "connection.connect_tcp.complete":
             # A duplicate handle: TLS detaches the first one.
-            self._socket = info["return_value"].get_extra_info("socket").dup()
+            self._sockets.append(info["return_value"].get_extra_info("socket").dup())
             if self.was_cut:
                 self.cut()
 
     def cut(self) -> None:
-        """Shut the connection down; a pending read ends at once."""
+        """Shut the sockets down; a pending read ends at once."""
         self.was_cut = True
-        if self._socket is not None:
-            with suppress(OSError):  # it has ended already
-                self._socket.shutdown(socket.SHUT_RDWR)
+        for each in self._sockets:
+            with suppress(OSError):  # the connection has ended already
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        for each in self._sockets:
+            each.close()
 
 
-def _resolve_redirect(url: str, current_url: str, location: str) -> str:
-    try:
-        target_url = urljoin(current_url, location)
-        asked, target = urlsplit(url), urlsplit(target_url)
-        same_host = target.hostname == asked.hostname
-        port, asked_port = target.port or _PORTS.get(target.scheme), asked.port or _PORTS.get(asked.scheme)
-    except ValueError as error:
-        raise ArchiveError(f"{url} redirects to {location!r}, which is no address") from error
-    if not same_host:
-        raise ArchiveError(f"{url} redirects to another host, {target_url}; if the archive moved, set PSD_ARCHIVE_URL")
-    if target.scheme not in (asked.scheme, "https"):
-        raise ArchiveError(f"{url} redirects to {target_url}, which is less safe than {asked.scheme}")
-    if port not in (asked_port, _PORTS["https"]):
-        raise ArchiveError(f"{url} redirects to another port, {target_url}; if the archive moved, set PSD_ARCHIVE_URL")
-    return target_url
+def _may_pass(error: BaseException) -> bool:
+    """Whether a failed request may succeed when it is sent again."""
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError) or "CERTIFICATE_VERIFY" in str(error):
+        return False
+    return isinstance(error, httpx.TransportError | httpx.HTTPStatusError)
+
+
+def _check_redirect(source: httpx.URL, target: httpx.URL, url: str) -> None:
+    """Raise ArchiveError unless a redirect stays on its host and port, or goes to its https port."""
+    safe = ((source.scheme, source.port), ("https", source.port), ("https", None))
+    if target.host != source.host or (target.scheme, target.port) not in safe:
+        raise ArchiveError(
+            f"redirected to {target}, another host or port or a less safe scheme ({url}); if the archive moved, set "
+            "PSD_ARCHIVE_URL"
+        )
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds from the `Retry-After` header; None when it is absent or holds a date, which is rare."""
+    """Seconds from the `Retry-After` header; None when it is absent or contains a date, which is rare."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isascii() and value.isdigit() else None
-
-
-def _is_certificate_error(error: BaseException | None) -> bool:
-    """Whether a failed certificate check caused an error; a retry does not help."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -240,25 +240,26 @@ def test_a_redirect_within_the_host_is_followed(coffee, fetch):
 
 
 @pytest.mark.parametrize(
-    ("location", "said"),
+    "location",
     [
-        ("http://127.0.0.2:1/evil.zip", "redirects to another host"),
-        ("//example.com/evil.zip", "redirects to another host"),
-        ("ftp://127.0.0.1/evil.zip", "less safe"),
-        ("file:///etc/passwd", "another host"),
-        ("http://[", "no address"),
+        "http://127.0.0.2:1/evil.zip",
+        "//example.com/evil.zip",
+        "http://127.0.0.1:1/evil.zip",
+        "ftp://127.0.0.1/evil.zip",
+        "file:///etc/passwd",
+        "http://[",
     ],
 )
-def test_a_redirect_elsewhere_is_refused(coffee, fetch, location, said):
+def test_a_redirect_elsewhere_is_refused(coffee, fetch, location):
     coffee.misbehave(MONTH, Fault(redirect_to=location), times=None)
-    with pytest.raises(ArchiveError, match=said):
+    with pytest.raises(ArchiveError, match=r"redirected to .*, another host or port or a less safe scheme"):
         fetch()
     assert len(coffee.requests) == 1
 
 
 def test_a_redirect_in_circles_ends(coffee, fetch):
     coffee.misbehave(MONTH, Fault(redirect_to=coffee.path(MONTH)), times=None)
-    with pytest.raises(ArchiveError, match="more than 3 times"):
+    with pytest.raises(ArchiveError, match="redirected more than 3 times"):
         fetch()
     assert len(coffee.requests) == 4
 
