@@ -1,4 +1,4 @@
-"""Sync the lakehouse file between machines: whole versions in a bucket, each written only if nobody else was first.
+"""Sync the lakehouse file between machines: whole versions in a bucket, each written only if its number is free.
 
     lakehouse/{dataset}/000012-{sha256}.duckdb     a file of version 12: the lakehouse, or SQLMesh's state
     lakehouse/{dataset}/000012.json                the record of version 12

@@ -233,18 +233,18 @@ class R2Landing(Landing):
         for snapshot in unlisted:
             if self.cache.zip_path(snapshot.key).exists():
                 raise LandingError(
-                    f"{self.cache.zip_path(snapshot.key)} is landed here and not in {place}; "
-                    "run `materia landing sync` to bring it there"
+                    f"landed here and not in {place}: {self.cache.zip_path(snapshot.key)}; "
+                    "run `materia landing sync` to upload it"
                 )
         if unlisted and not landed:
             raise LandingError(
                 f"{place} lists no snapshot of {dataset}, and {len(unlisted)} are cached in {self.cache.root}; nothing "
-                f"was removed. Check R2_BUCKET; if they are gone for good, remove {self.cache.root} and run again"
+                f"was removed. Check R2_BUCKET; if they were deleted, remove {self.cache.root} and run again"
             )
         for snapshot in unlisted:
             if self.store.read(marker_key(snapshot.key)) is not None:
                 raise LandingError(
-                    f"{place} does not list {snapshot.key}, which is there; nothing was removed, run again"
+                    f"incomplete listing: {place} does not list {snapshot.key}, which exists; nothing was removed, run again"
                 )
             log.warning("removing a cached snapshot that the bucket does not have", extra={"key": snapshot.key})
             self.cache.marker_path(snapshot.key).unlink()

@@ -73,7 +73,7 @@ class HttpClient:
             connection.cut()
 
     def retry(self, url: str, attempt: Callable[[], _T]) -> _T:
-        """Call `attempt` until it succeeds; raise ArchiveError when it fails for good or attempts run out."""
+        """Call `attempt` until it succeeds; raise ArchiveError for a permanent failure or after the last attempt."""
         attempts = self.retry_policy.attempts
         retrying = Retrying(
             retry=retry_if_exception(_may_pass),

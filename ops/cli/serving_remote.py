@@ -19,7 +19,7 @@ from ops.config.settings import Settings
 def push(number: int | None, as_json: bool) -> None:
     """Make a generation of this host the newest of the bucket, for other hosts to pull.
 
-    Does nothing if it already is. The next push resumes an interrupted one.
+    Does nothing if it already is.
     """
     from dataflows.errors import ServingMissingError
     from dataflows.serving.store import ServingStore

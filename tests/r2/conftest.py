@@ -1,4 +1,4 @@
-"""A bucket of its own on the real object server for each of these tests."""
+"""A new bucket on the real object server for each test."""
 
 import itertools
 import random
@@ -37,7 +37,7 @@ def store(server: ObjectServer, proxy: FaultyProxy, bucket_name: str) -> ObjectS
 
 @pytest.fixture
 def other_store(server: ObjectServer, bucket_name: str) -> ObjectStore:
-    """The same bucket as another machine reaches it: directly."""
+    """The same bucket for another machine, without the proxy."""
     return ObjectStore(server.bucket(name=bucket_name), QUICK)
 
 

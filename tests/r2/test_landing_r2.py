@@ -1,4 +1,4 @@
-"""The landing in a bucket: committed once, found everywhere, mirrored, verified."""
+"""The landing in a bucket: committed once, found by every machine, cached, verified."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +47,9 @@ def files(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def test_what_one_machine_lands_another_finds(landing: R2Landing, other: R2Landing, releases: list[Prepared]) -> None:
+def test_a_snapshot_that_one_machine_lands_is_found_by_another(
+    landing: R2Landing, other: R2Landing, releases: list[Prepared]
+) -> None:
     land(landing, *reversed(releases))
     assert other.find(releases[1].snapshot.key) == releases[1].snapshot
     assert other.find("another") is None
@@ -59,7 +61,7 @@ def test_the_zip_is_not_kept_here(landing: R2Landing, releases: list[Prepared]) 
     assert [Path(name).name for name in files(landing.cache.root)] == ["rows.parquet"]
 
 
-def test_the_known_costs_one_request(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
+def test_a_known_snapshot_costs_one_request(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
     land(landing, releases[0])
     again = R2Landing(landing.store, landing.cache)
     before = len(proxy.seen)
@@ -98,7 +100,7 @@ def test_another_file_under_a_known_etag_is_refused(landing: R2Landing, releases
     assert [verdict.problem for verdict in verify(landing, landing.cache)] == [None]
 
 
-def test_half_a_landing_is_invisible_and_completed_by_the_next(
+def test_an_incomplete_landing_is_invisible_and_the_next_one_completes_it(
     landing: R2Landing, other: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
 ) -> None:
     proxy.misbehave(Fault("PUT", ".json", times=None, status=503))
@@ -110,7 +112,7 @@ def test_half_a_landing_is_invisible_and_completed_by_the_next(
     assert landing.snapshots() == (releases[0].snapshot,)
 
 
-def test_a_leftover_zip_gives_way_once_it_is_old(
+def test_an_abandoned_zip_is_replaced_once_it_is_old(
     landing: R2Landing, releases: list[Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     landing.store.put_if_absent(landing_r2.zip_key(releases[0].snapshot.key), b"what a dead landing left")
@@ -136,7 +138,7 @@ def test_the_cache_mirrors_the_bucket(
     assert not other.cache.rows_path(gone).exists()
 
 
-def test_rows_that_lie_here_are_not_fetched(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
+def test_cached_rows_are_not_downloaded(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
     land(landing, *releases[:2])
     landing.ready_rows(DATASET)
     assert proxy.requests("GET", ".parquet") == []
@@ -154,7 +156,7 @@ def test_without_a_copy_of_the_rows_the_zip_is_unpacked(
     assert [verdict.problem for verdict in verify(other, other.cache)] == [None]
 
 
-def test_evidence_that_only_lies_here_stops_a_transform(landing: R2Landing, releases: list[Prepared]) -> None:
+def test_a_zip_that_exists_only_locally_stops_a_transform(landing: R2Landing, releases: list[Prepared]) -> None:
     landing.cache.land(releases[0].snapshot, *releases[0].files(landing.workspace))
     with pytest.raises(LandingError, match="materia landing sync"):
         landing.ready_rows(DATASET)
@@ -172,9 +174,7 @@ def test_rows_damaged_in_the_bucket_are_not_used(
     assert other.cache.snapshots() == ()
 
 
-def test_sync_brings_each_side_what_the_other_has(
-    landing: R2Landing, other: R2Landing, releases: list[Prepared]
-) -> None:
+def test_sync_copies_what_one_side_lacks(landing: R2Landing, other: R2Landing, releases: list[Prepared]) -> None:
     local = landing.cache
     local.land(releases[0].snapshot, *releases[0].files(local.workspace))
     land(other, releases[1])
@@ -236,13 +236,13 @@ def flipped(data: bytes) -> bytes:
 
 
 def flip_a_byte(store: ObjectStore, key: str) -> None:
-    """Damage an object behind everybody's back."""
+    """Change one byte of an object."""
     data = store.client.get_object(Bucket=store.bucket.name, Key=key)["Body"].read()
     store.client.put_object(Bucket=store.bucket.name, Key=key, Body=flipped(data))
 
 
 def age(landing: R2Landing, prepared: Prepared, released_on: date) -> Snapshot:
-    """Put a release into the bucket as it lay there when headers dated releases."""
+    """Put a release into the bucket with a marker of form 1, dated by a header."""
     snapshot = replace(prepared.snapshot, released_on=released_on)
     landing.land(snapshot, *prepared.files(landing.workspace))
     marker = f"psd/{snapshot.key}.json"
@@ -274,7 +274,7 @@ def test_old_markers_in_the_bucket_are_upgraded_with_their_rows(
     assert upgrade(fresh) == ()
 
 
-def test_an_upgrade_in_the_bucket_that_died_halfway_is_continued(
+def test_the_next_run_completes_an_interrupted_upgrade_in_the_bucket(
     landing: R2Landing, releases: list[Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     age(landing, releases[0], date(2026, 5, 1))
@@ -295,7 +295,7 @@ def test_an_upgrade_in_the_bucket_that_died_halfway_is_continued(
     assert len(rows) == 1 and str(releases[0].snapshot.released_on) in rows[0]
 
 
-def test_what_probes_found_out_is_known_to_every_machine(landing: R2Landing, other: R2Landing) -> None:
+def test_every_machine_knows_the_results_of_probes(landing: R2Landing, other: R2Landing) -> None:
     def known(etag: str) -> Known:
         return Known("http://archive/2025/11/x.zip", "HEAD", etag, None, 9, "2025-11-0123456789abcdef")
 
@@ -308,7 +308,7 @@ def test_what_probes_found_out_is_known_to_every_machine(landing: R2Landing, oth
     assert landing.live_check(DATASET) == check
 
 
-def test_the_local_copy_has_the_last_check_for_readers_that_ask_no_bucket(landing: R2Landing, other: R2Landing) -> None:
+def test_the_local_copy_has_the_last_check(landing: R2Landing, other: R2Landing) -> None:
     check = LiveCheck(date(2025, 11, 20), "2025-11-0123456789abcdef")
     other.update_memory(DATASET, lambda memory: replace(memory, live=check))
     assert other.cache.live_check(DATASET) == check

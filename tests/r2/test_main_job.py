@@ -1,4 +1,4 @@
-"""The whole main job on object storage, over machines that exist only while they work; and no secret anywhere."""
+"""The main job on object storage, on machines that exist only while they work, and without leaking a secret."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def materia(environ: Mapping[str, str], *arguments: str) -> "subprocess.Complete
 
 @contextmanager
 def watched_process_list() -> Iterator[set[str]]:
-    """The command lines of everything that runs meanwhile."""
+    """Collect the command lines of all processes that run meanwhile."""
     seen: set[str] = set()
     done = threading.Event()
 
@@ -90,7 +90,7 @@ def watched_process_list() -> Iterator[set[str]]:
 
 
 def assert_no_secret_in(directory: Path) -> None:
-    """Look through logs, journals, markers and databases alike."""
+    """Search logs, journals, markers and databases."""
     looked_at = [path for path in directory.rglob("*") if path.is_file()]
     assert looked_at
     for path in looked_at:
@@ -99,7 +99,7 @@ def assert_no_secret_in(directory: Path) -> None:
         assert CANARY_ID.encode() not in data, path
 
 
-def test_the_main_job_over_machines_that_come_and_go(
+def test_the_main_job_runs_on_machines_that_are_deleted_afterwards(
     server: ObjectServer,
     bucket_name: str,
     proxy: FaultyProxy,
@@ -148,7 +148,7 @@ def test_the_main_job_over_machines_that_come_and_go(
 
 
 @pytest.mark.parametrize(
-    ("identity", "bucket", "told"),
+    ("identity", "bucket", "message"),
     [
         (WRONG_SECRET, None, "R2_SECRET_KEY"),
         (READER, None, "permission to read and write"),
@@ -165,18 +165,18 @@ def test_a_refused_run_says_why_and_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch,
     identity: Identity,
     bucket: str | None,
-    told: str,
+    message: str,
 ) -> None:
     environ = environ_of(tmp_path / "host", posted, server.endpoint, bucket or bucket_name, identity)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(MateriaError, match=told) as failure:
+    with pytest.raises(MateriaError, match=message) as failure:
         run("extract", Settings.from_environ(environ), Request(as_of=releases[0].month))
     assert f"s3://{bucket or bucket_name}/psd/" in str(failure.value)
     assert_no_secret_in(tmp_path / "host")
 
 
-def test_a_line_that_breaks_for_good_is_told_without_a_secret(
+def test_a_broken_connection_is_reported_without_a_secret(
     bucket_name: str, proxy: FaultyProxy, posted: FaultyArchive, releases: list[GeneratedRelease], tmp_path: Path
 ) -> None:
     environ = environ_of(tmp_path / "host", posted, proxy.url, bucket_name, WRITER)

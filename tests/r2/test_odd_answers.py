@@ -1,4 +1,4 @@
-"""Answers that object storage did not give, and conflicts that mean "try again", in front of a real server."""
+"""Answers of proxies instead of object storage, and conflicts that are retried, in front of a real server."""
 
 import hashlib
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def lakehouse(store: ObjectStore, folder: Path) -> LakehouseSync:
 
 @pytest.mark.parametrize("headers", [HTML, TEXT], ids=["html", "text"])
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_web_page_is_no_answer(
+def test_a_web_page_is_an_error_and_changes_nothing(
     store: ObjectStore,
     other_store: ObjectStore,
     proxy: FaultyProxy,
@@ -82,15 +82,13 @@ def test_a_web_page_is_no_answer(
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_web_page_that_passes_is_waited_out(
-    store: ObjectStore, proxy: FaultyProxy, tmp_path: Path, action: str
-) -> None:
+def test_a_transient_web_page_is_retried(store: ObjectStore, proxy: FaultyProxy, tmp_path: Path, action: str) -> None:
     store.put_if_absent("key", b"1")
     proxy.misbehave(Fault(page=PAGE))
     ACTIONS[action](store, tmp_path)
 
 
-def test_another_document_is_no_listing(store: ObjectStore, proxy: FaultyProxy) -> None:
+def test_another_document_is_not_a_listing(store: ObjectStore, proxy: FaultyProxy) -> None:
     store.put_if_absent("key", b"1")
     for page in (b"", b"<?xml version='1.0'?><Portal/>", b"<ListPartsResult></ListPartsResult>"):
         fault = proxy.misbehave(
@@ -102,7 +100,7 @@ def test_another_document_is_no_listing(store: ObjectStore, proxy: FaultyProxy) 
     assert [each.key for each in store.list("")] == ["key"]
 
 
-def test_bytes_that_are_not_those_of_their_etag_are_not_read(store: ObjectStore, proxy: FaultyProxy) -> None:
+def test_bytes_that_differ_from_their_etag_are_an_error(store: ObjectStore, proxy: FaultyProxy) -> None:
     store.put_if_absent("key", b"1")
     proxy.misbehave(Fault("GET", "/key", page=PAGE, headers=ETAG))
     with pytest.raises(ObjectDamagedError, match="the ETag is"):
@@ -113,7 +111,7 @@ def test_bytes_that_are_not_those_of_their_etag_are_not_read(store: ObjectStore,
 
 
 @pytest.mark.parametrize("good_listings", [0, 1])
-def test_a_page_instead_of_the_listing_leaves_the_cache(
+def test_a_web_page_instead_of_a_listing_keeps_the_cache(
     landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared], good_listings: int
 ) -> None:
     cached = filled(landing, releases)
@@ -124,7 +122,7 @@ def test_a_page_instead_of_the_listing_leaves_the_cache(
     assert files(landing) == cached
 
 
-def test_an_empty_listing_leaves_the_cache(
+def test_an_empty_listing_keeps_the_cache(
     landing: R2Landing, other_store: ObjectStore, releases: list[Prepared]
 ) -> None:
     cached = filled(landing, releases)
@@ -135,7 +133,7 @@ def test_an_empty_listing_leaves_the_cache(
     assert files(landing) == cached
 
 
-def test_a_listing_that_lacks_what_is_there_leaves_the_cache(
+def test_an_incomplete_listing_keeps_the_cache(
     landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
 ) -> None:
     cached = filled(landing, releases)
@@ -145,13 +143,13 @@ def test_a_listing_that_lacks_what_is_there_leaves_the_cache(
     dated = f"<LastModified>{kept['LastModified'].isoformat()}</LastModified>"
     page = f"<ListBucketResult><IsTruncated>false</IsTruncated><Contents>{entry}{dated}</Contents></ListBucketResult>"
     proxy.misbehave(Fault("GET", "prefix=psd", page=page.encode(), headers={"Content-Type": "application/xml"}))
-    with pytest.raises(LandingError, match="which is there; nothing was removed"):
+    with pytest.raises(LandingError, match=r"incomplete listing: .*; nothing was removed"):
         landing.ready_rows(DATASET)
     assert files(landing) == cached
 
 
 def filled(landing: R2Landing, releases: list[Prepared]) -> list[str]:
-    """Land the releases; returns the files of the cache."""
+    """Land the releases; return the files of the cache."""
     for each in releases:
         landing.land(each.snapshot, *each.files(landing.workspace))
     landing.ready_rows(DATASET)
@@ -165,7 +163,7 @@ def files(landing: R2Landing) -> list[str]:
 
 
 @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
-def test_a_conflict_that_passes_is_tried_again(
+def test_a_transient_conflict_is_retried(
     store: ObjectStore, proxy: FaultyProxy, tmp_path: Path, big_file: Path, code: str
 ) -> None:
     proxy.misbehave(Fault("PUT", "/new", status=409, code=code))
@@ -178,7 +176,7 @@ def test_a_conflict_that_passes_is_tried_again(
     assert store.head("big").size_bytes == big_file.stat().st_size
 
 
-def test_a_conflict_that_stays_does_not_mean_that_another_object_is_there(
+def test_a_lasting_conflict_is_not_reported_as_another_object(
     store: ObjectStore, proxy: FaultyProxy, tmp_path: Path
 ) -> None:
     proxy.misbehave(Fault("PUT", "/new", times=None, status=409, code="ConditionalRequestConflict"))

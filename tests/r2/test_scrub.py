@@ -1,4 +1,4 @@
-"""The scrub reads the bucket's copies, and what is damaged there is repaired from the other copy."""
+"""The scrub reads the objects in the bucket, and repairs restore damaged ones from the other copy."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Shared by all tests: each leaves it repaired, and shows that it did."""
+    """Shared by all tests: each repairs what it damages."""
     (release,) = generate(HistorySpec(dataset=DATASET, rows=500, releases=1))
     server.client.create_bucket(Bucket=BUCKET)
     with FaultyArchive() as archive:
@@ -102,7 +102,7 @@ def test_a_damaged_generation_in_the_bucket_is_uploaded_again(host: Host) -> Non
     assert "all match their records" in host.run("scrub")
 
 
-def test_a_bucket_that_does_not_answer_is_no_damage_and_no_proof(host: Host) -> None:
+def test_a_bucket_that_does_not_answer_is_neither_damaged_nor_verified(host: Host) -> None:
     verified_at = read_record(Settings.from_environ(host.environ)).verified_at
     refused = {**host.environ, "R2_BUCKET": "no-such-bucket"}
     assert materia(refused, "scrub").returncode == 1

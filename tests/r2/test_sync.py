@@ -22,7 +22,7 @@ DATASET = "psd_coffee"
 
 
 class Machine:
-    """A lakehouse as a transform leaves it, on a machine of its own."""
+    """The lakehouse of one machine."""
 
     def __init__(self, store: ObjectStore, directory: Path) -> None:
         directory.mkdir()
@@ -31,7 +31,7 @@ class Machine:
         self.sync = LakehouseSync(store, DATASET, self.lakehouse, self.state)
 
     def work(self, value: int) -> None:
-        """Write to both files and leave their logs beside them, as a process that is killed does."""
+        """Write to both files and leave their .wal files, as a killed process does."""
         for path in (self.lakehouse, self.state):
             with duckdb.connect(path) as connection:
                 connection.execute("PRAGMA disable_checkpoint_on_shutdown")
@@ -76,7 +76,7 @@ def test_one_machine_continues_where_the_other_stopped(a: Machine, b: Machine) -
     assert a.values() == (2, 2)
 
 
-def test_nothing_travels_when_nothing_changed(a: Machine, proxy: FaultyProxy) -> None:
+def test_nothing_is_transferred_when_nothing_changed(a: Machine, proxy: FaultyProxy) -> None:
     a.sync.pull()
     a.work(1)
     a.push()
@@ -210,7 +210,9 @@ def test_a_generation_is_served_elsewhere_under_its_number(generations: RemoteGe
     ]
 
 
-def test_a_number_that_is_taken_gives_way_on_either_side(generations: RemoteGenerations, tmp_path: Path) -> None:
+def test_a_used_number_is_replaced_by_the_next_free_one_on_either_side(
+    generations: RemoteGenerations, tmp_path: Path
+) -> None:
     here, there = ServingStore(tmp_path / "a" / "serving.duckdb"), published_store(tmp_path / "b", 2)
     publish(here, rows=70)
     publish(there, rows=50)
@@ -258,7 +260,9 @@ def test_an_interrupted_pull_serves_the_old_generation(
     assert there.served().sha256 == here.served().sha256
 
 
-def test_a_damaged_or_lying_generation_is_never_served(generations: RemoteGenerations, tmp_path: Path) -> None:
+def test_a_generation_that_differs_from_its_sidecar_is_never_served(
+    generations: RemoteGenerations, tmp_path: Path
+) -> None:
     here, there = published_store(tmp_path / "a", 2), published_store(tmp_path / "b")
     pushed(generations, here)
     with pytest.raises(ServingBrokenError, match="rows"):

@@ -28,7 +28,7 @@ OTHER_BODY = b"PK\x03\x04" + random.Random(2).randbytes(3_100_000)
 
 @pytest.fixture
 def fetch(coffee, tmp_path):
-    """Download the month from `coffee` to one place, with as many tries as said."""
+    """Download the month from `coffee` to `part.zip`."""
     coffee.post(MONTH, BODY, POSTED_AT, etag='"one"')
 
     def download(attempts: int = 4, retry_policy: RetryPolicy = HASTE, **options):
@@ -46,7 +46,7 @@ def sent(coffee) -> list[int]:
     return [request.body_bytes for request in coffee.requests if request.method == "GET"]
 
 
-def test_a_download_is_whole_and_says_what_the_archive_said(coffee, fetch, tmp_path):
+def test_a_download_is_complete_and_returns_the_headers(coffee, fetch, tmp_path):
     seen = []
     done = fetch(progress=lambda received, total: seen.append((received, total)))
     assert done.path.read_bytes() == BODY
@@ -55,7 +55,7 @@ def test_a_download_is_whole_and_says_what_the_archive_said(coffee, fetch, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["part.zip"]
 
 
-def test_a_broken_connection_is_resumed_where_it_broke(coffee, fetch):
+def test_a_broken_download_continues_where_it_broke(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000))
     assert fetch().path.read_bytes() == BODY
     first, second = coffee.requests
@@ -64,7 +64,7 @@ def test_a_broken_connection_is_resumed_where_it_broke(coffee, fetch):
     assert sent(coffee) == [1_000_000, len(BODY) - 1_000_000]
 
 
-def test_a_later_run_resumes_too(coffee, fetch):
+def test_a_later_run_continues_a_download(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000))
     with pytest.raises(ArchiveError, match="1 times in a row"):
         fetch(attempts=1)
@@ -72,7 +72,7 @@ def test_a_later_run_resumes_too(coffee, fetch):
     assert sent(coffee)[1] == len(BODY) - 1_000_000
 
 
-def test_a_file_replaced_in_between_is_fetched_whole(coffee, fetch):
+def test_a_file_replaced_meanwhile_is_downloaded_from_the_start(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000))
     with pytest.raises(ArchiveError):
         fetch(attempts=1)
@@ -82,7 +82,7 @@ def test_a_file_replaced_in_between_is_fetched_whole(coffee, fetch):
     assert coffee.requests[-1].status == 200
 
 
-def test_a_rest_of_another_file_is_not_joined(coffee, fetch, monkeypatch):
+def test_the_rest_of_another_file_is_not_appended(coffee, fetch, monkeypatch):
     """A server that honours Range and ignores If-Range."""
     from ops.demo import archive_answers
 
@@ -94,7 +94,7 @@ def test_a_rest_of_another_file_is_not_joined(coffee, fetch, monkeypatch):
     assert fetch().path.read_bytes() == OTHER_BODY
 
 
-def test_a_file_that_became_shorter_is_fetched_whole(coffee, fetch, monkeypatch):
+def test_a_file_that_became_shorter_is_downloaded_from_the_start(coffee, fetch, monkeypatch):
     from ops.demo import archive_answers
 
     monkeypatch.setattr(archive_answers, "_range_applies", lambda file, if_range: True)
@@ -116,7 +116,7 @@ def test_a_server_that_ignores_ranges_sends_it_all_again(coffee, fetch):
     ("etag", "last_modified", "resumes"),
     [('W/"weak"', None, False), ("", None, True), ("", "", False), ('"\xe9"', None, False), ('"a:b/c"', None, True)],
 )
-def test_only_what_surely_names_the_file_lets_a_download_resume(coffee, fetch, etag, last_modified, resumes):
+def test_only_a_strong_validator_lets_a_download_continue(coffee, fetch, etag, last_modified, resumes):
     spoiled = {"etag": etag, "last_modified": last_modified}
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, **spoiled))
     coffee.post(MONTH, BODY, POSTED_AT, etag=etag or '"hidden"')
@@ -125,7 +125,7 @@ def test_only_what_surely_names_the_file_lets_a_download_resume(coffee, fetch, e
     assert sent(coffee)[1] == (len(BODY) - 1_000_000 if resumes else len(BODY))
 
 
-def test_a_part_of_unknown_origin_is_not_resumed(coffee, fetch, tmp_path):
+def test_a_partial_file_of_unknown_origin_is_not_continued(coffee, fetch, tmp_path):
     (tmp_path / "part.zip").write_bytes(b"x" * 1000)
     assert fetch().path.read_bytes() == BODY
     for note in ("", "{}", "[]", '{"url": 1}', '{"url": "x", "etag": "y", "last_modified": null}'):
@@ -134,7 +134,7 @@ def test_a_part_of_unknown_origin_is_not_resumed(coffee, fetch, tmp_path):
         assert fetch().path.read_bytes() == BODY
 
 
-def test_a_restart_that_dies_leaves_no_old_bytes_under_a_new_name(coffee, fetch, tmp_path):
+def test_an_interrupted_restart_leaves_no_old_bytes_under_new_validators(coffee, fetch, tmp_path):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000))
     with pytest.raises(ArchiveError):
         fetch(attempts=1)
@@ -158,35 +158,35 @@ def test_a_restart_that_dies_leaves_no_old_bytes_under_a_new_name(coffee, fetch,
     ],
     ids=lambda fault: f"{fault.status} {fault.retry_after}",
 )
-def test_what_may_pass_is_tried_again(coffee, fetch, fault):
+def test_a_transient_failure_is_retried(coffee, fetch, fault):
     coffee.misbehave(MONTH, fault, times=2)
     assert fetch().path.read_bytes() == BODY
     assert len(coffee.requests) == 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 304])
-def test_what_does_not_pass_is_not_tried_again(coffee, fetch, status):
+def test_a_permanent_failure_is_not_retried(coffee, fetch, status):
     coffee.misbehave(MONTH, Fault(status=status), times=None)
     with pytest.raises(ArchiveError, match=f"HTTP {status}"):
         fetch()
     assert len(coffee.requests) == 1
 
 
-def test_tries_are_counted_and_named(coffee, fetch):
+def test_the_error_names_the_number_of_attempts(coffee, fetch):
     coffee.misbehave(MONTH, Fault(status=503), times=None)
     with pytest.raises(ArchiveError, match=r"HTTP 503, 4 times in a row \(.*\); try again later"):
         fetch()
     assert len(coffee.requests) == 4
 
 
-def test_a_pause_heeds_the_server_and_has_a_bound():
+def test_a_pause_respects_retry_after_up_to_a_limit():
     retry_policy = RetryPolicy(first_pause_s=1, longest_pause_s=8)
     assert 0.5 <= retry_policy.pause_s(0, None) <= 1.5
     assert retry_policy.pause_s(0, 5) == 5
     assert retry_policy.pause_s(0, 1e9) == retry_policy.pause_s(30, None) == 8
 
 
-def test_nobody_listening_is_an_archive_error(tmp_path):
+def test_a_refused_connection_is_an_archive_error(tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -197,19 +197,19 @@ def test_nobody_listening_is_an_archive_error(tmp_path):
 @pytest.mark.parametrize(
     "url", ["http://[", "http://", "ftp://127.0.0.1", "http://127.0.0.1:99999", "http://a b/", "http://\x7f/", "x"]
 )
-def test_an_address_that_is_none_is_an_archive_error(url):
+def test_an_invalid_address_is_an_archive_error(url):
     with pytest.raises(ArchiveError):
         Archive(HASTE).probe(release_of(url, DATASET, MONTH))
 
 
-def test_a_claim_of_too_much_fails_and_of_too_little_is_cut(coffee, fetch):
+def test_a_wrong_content_length_is_retried_or_limits_the_body(coffee, fetch):
     coffee.misbehave(MONTH, Fault(content_length=len(BODY) + 10), times=2)
     assert fetch().path.read_bytes() == BODY
     coffee.misbehave(MONTH, Fault(content_length=len(BODY) - 10))
     assert fetch().path.read_bytes() == BODY[:-10]
 
 
-def test_an_answer_shorter_than_its_content_range_is_not_taken_for_the_rest(coffee, fetch):
+def test_a_body_shorter_than_its_content_range_is_continued(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, method="GET"))
     # Its length is honest and its range is not: HTTP itself sees nothing wrong.
     coffee.misbehave(MONTH, Fault(content_length=500_000, method="GET"))
@@ -217,14 +217,14 @@ def test_an_answer_shorter_than_its_content_range_is_not_taken_for_the_rest(coff
     assert [each.headers.get("Range") for each in coffee.requests] == [None, "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_answers_that_stay_shorter_than_their_content_range_are_an_error_that_says_so(coffee, fetch):
+def test_bodies_that_stay_shorter_than_their_content_range_are_an_error(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, method="GET"))
     coffee.misbehave(MONTH, Fault(content_length=1000, method="GET"), times=None)
     with pytest.raises(ArchiveError, match=rf"ended after 1003000 of {len(BODY)} bytes, 4 times"):
         fetch()
 
 
-def test_a_server_without_head_is_asked_with_get(coffee, fetch):
+def test_a_refused_head_is_followed_by_a_get(coffee, fetch):
     for status in (400, 401, 403, 405, 500, 501, 503):
         coffee.misbehave(MONTH, Fault(status=status, method="HEAD"))
         probe = Archive(HASTE).probe(release_of(coffee.url, DATASET, MONTH))
@@ -257,14 +257,14 @@ def test_a_redirect_elsewhere_is_refused(coffee, fetch, location):
     assert len(coffee.requests) == 1
 
 
-def test_a_redirect_in_circles_ends(coffee, fetch):
+def test_a_redirect_loop_ends(coffee, fetch):
     coffee.misbehave(MONTH, Fault(redirect_to=coffee.path(MONTH)), times=None)
     with pytest.raises(ArchiveError, match="redirected more than 3 times"):
         fetch()
     assert len(coffee.requests) == 4
 
 
-def test_a_drip_is_ended_by_the_deadline_and_what_came_is_kept(coffee, fetch, tmp_path):
+def test_the_deadline_ends_a_slow_download_and_keeps_its_bytes(coffee, fetch, tmp_path):
     coffee.misbehave(MONTH, Fault(drip_bytes_per_s=20_000))
     with pytest.raises(ArchiveError, match="took longer than"):
         fetch(retry_policy=replace(HASTE, download_s=0.5))
@@ -274,7 +274,7 @@ def test_a_drip_is_ended_by_the_deadline_and_what_came_is_kept(coffee, fetch, tm
     assert len(BODY) - kept in sent(coffee)
 
 
-def test_a_drip_without_length_is_not_taken_for_whole(coffee, fetch):
+def test_a_slow_download_without_length_is_not_complete_at_the_deadline(coffee, fetch):
     coffee.misbehave(MONTH, Fault(drip_bytes_per_s=20_000, endless=True))
     with pytest.raises(ArchiveError, match="took longer than"):
         fetch(retry_policy=replace(HASTE, download_s=0.5))
@@ -282,11 +282,11 @@ def test_a_drip_without_length_is_not_taken_for_whole(coffee, fetch):
 
 @pytest.fixture
 def loris():
-    """A server that sends one byte of its headers now and then, for ever."""
+    """A server that sends its headers one byte at a time and never ends them."""
     listener = socket.create_server(("127.0.0.1", 0))
     closing = threading.Event()
 
-    def torment(connection: socket.socket) -> None:
+    def drip(connection: socket.socket) -> None:
         with connection:
             try:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
@@ -301,7 +301,7 @@ def loris():
                 connection, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=torment, args=(connection,), daemon=True).start()
+            threading.Thread(target=drip, args=(connection,), daemon=True).start()
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
@@ -312,13 +312,13 @@ def loris():
     thread.join(5)
 
 
-def test_headers_that_never_end_are_given_up(loris):
+def test_the_deadline_ends_headers_that_never_end(loris):
     with pytest.raises(ArchiveError, match="took longer than"):
         Archive(replace(HASTE, probe_s=0.4)).probe(release_of(loris, DATASET, MONTH))
 
 
 @pytest.mark.parametrize("kind", ["drip", "headers", "pause"])
-def test_stopping_interrupts_whatever_it_waits_for(coffee, loris, tmp_path, kind):
+def test_stop_interrupts_any_wait(coffee, loris, tmp_path, kind):
     coffee.post(MONTH, BODY, POSTED_AT)
     faults = {"drip": Fault(drip_bytes_per_s=1000), "pause": Fault(status=503)}
     if kind in faults:
@@ -349,12 +349,11 @@ import sys
 from pathlib import Path
 from dataflows.source.archive import Archive
 from dataflows.source.release import Month, release_of
-print("begun", flush=True)
 Archive().download(release_of(sys.argv[1], sys.argv[2], Month(2025, 11)), Path(sys.argv[3]))
 """
 
 
-def test_a_killed_download_is_resumed_by_the_next_run(coffee, fetch, tmp_path):
+def test_the_next_run_continues_a_killed_download(coffee, fetch, tmp_path):
     coffee.misbehave(MONTH, Fault(drip_bytes_per_s=2_000_000))
     part = tmp_path / "part.zip"
     child = subprocess.Popen([sys.executable, "-c", DOWNLOADING, coffee.url, DATASET, str(part)])
@@ -372,7 +371,7 @@ def test_a_killed_download_is_resumed_by_the_next_run(coffee, fetch, tmp_path):
     assert len(BODY) - kept in sent(coffee)
 
 
-def test_a_disk_that_refuses_while_downloading_is_a_typed_error(coffee, fetch, tmp_path):
+def test_a_disk_error_during_a_download_is_a_typed_error(coffee, fetch, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
@@ -384,7 +383,7 @@ def test_a_disk_that_refuses_while_downloading_is_a_typed_error(coffee, fetch, t
     assert fetch().path.read_bytes() == BODY
 
 
-def test_a_full_disk_is_called_that(tmp_path):
+def test_a_full_disk_is_named(tmp_path):
     with pytest.raises(DiskSpaceError, match="the disk is full"), disk_errors(tmp_path):
         Path("/dev/full").write_bytes(b"x")
     with pytest.raises(LandingError, match="missing"), disk_errors(tmp_path):

@@ -1,4 +1,4 @@
-"""What odd servers answer to probes: nothing is lost, and nothing unchanged is downloaded twice."""
+"""Probes of odd servers: no release is missed, and no unchanged file is downloaded twice."""
 
 import json
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from tests.support.faulty_archive import Fault, FaultyArchive
 from tests.support.psd_files import DATASET, csv, release_zip, row, rows, zipped
 
 FEW_BYTES = 256
-"""What a look at the end of a file may cost where its headers are new."""
+"""Limit for reading the end of a file whose headers are new."""
 
 
 def body_bytes(archive: FaultyArchive) -> int:
@@ -21,7 +21,7 @@ def body_bytes(archive: FaultyArchive) -> int:
 
 
 def extract_again(archive: FaultyArchive, extracted, runs: int = 2) -> int:
-    """Extract again; returns the most body bytes that one run has received."""
+    """Extract again; return the largest number of body bytes that one run received."""
     most = 0
     for _ in range(runs):
         archive.forget_requests()
@@ -48,17 +48,17 @@ def test_head_and_get_may_disagree_about_the_etag(coffee, extracted, landing, et
     assert len(landing.snapshots()) == 1
 
 
-def test_two_nodes_with_etags_of_their_own_are_both_remembered(coffee, extracted, landing):
+def test_the_etags_of_two_nodes_are_both_remembered(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     for number in range(8):
         coffee.misbehave(MONTH, Fault(etag=f'"node{number % 2}"', method="HEAD"))
     assert extracted().is_new
     assert extract_again(coffee, extracted) <= FEW_BYTES
-    # By now both are known, and cost not even a look.
+    # Now both are known, and no byte is read.
     assert extract_again(coffee, extracted) == 0
 
 
-def test_validators_that_are_new_each_time_cost_a_look_and_no_body(coffee, extracted, landing):
+def test_validators_that_always_change_cost_a_few_bytes_and_no_body(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     assert extracted().is_new
     for number in range(MAX_PER_ADDRESS + 4):
@@ -73,7 +73,7 @@ def test_validators_that_are_new_each_time_cost_a_look_and_no_body(coffee, extra
 
 
 def test_another_file_of_the_same_size_is_landed(coffee, extracted, landing):
-    """The end of the zip tells them apart, whatever the headers say."""
+    """The end of the zip differs."""
     first, second = (zipped(csv([row("BR", value)]), method=0) for value in ("12.5000", "13.5000"))
     assert len(first) == len(second)
     coffee.post(MONTH, first, POSTED_AT, etag='"a"')
@@ -84,7 +84,7 @@ def test_another_file_of_the_same_size_is_landed(coffee, extracted, landing):
 
 
 def test_a_node_that_is_behind_does_not_hide_a_correction(coffee, extracted):
-    """HEAD met the node that has the new file, GET the one that has the old."""
+    """HEAD is answered by a node with the new file, GET by one with the old file."""
     old, new = release_zip(rows(5)), release_zip(rows(6))
     coffee.post(MONTH, old, POSTED_AT, etag='"old"')
     extracted()
@@ -97,7 +97,7 @@ def test_a_node_that_is_behind_does_not_hide_a_correction(coffee, extracted):
 
 
 @pytest.mark.parametrize("encoding", ["", "none", "binary", "utf-8", "identity"])
-def test_an_encoding_that_means_nothing_is_ignored(coffee, extracted, encoding):
+def test_a_meaningless_content_encoding_is_ignored(coffee, extracted, encoding):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     coffee.misbehave(MONTH, Fault(content_encoding=encoding), times=None)
     assert extracted().snapshot.month == MONTH
@@ -110,7 +110,7 @@ def test_a_refused_range_is_followed_by_a_plain_get(coffee, extracted):
     assert extract_again(coffee, extracted) == 0
 
 
-def test_every_request_names_the_project_or_what_is_set(coffee):
+def test_every_request_sends_the_user_agent(coffee):
     from dataflows.source.release import release_of
 
     coffee.post(MONTH, release_zip(), POSTED_AT)
@@ -149,7 +149,7 @@ def test_the_current_file_that_is_the_archives_is_landed_once(coffee, extracted,
 
 
 @pytest.mark.parametrize("fault", [Fault(status=500), Fault(status=404), Fault(html=True), Fault(body=b"PK no zip")])
-def test_trouble_with_the_current_file_is_reported_and_stops_nothing(coffee, extracted, landing, fault):
+def test_a_failure_of_the_current_file_is_reported_and_stops_nothing(coffee, extracted, landing, fault):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     coffee.post(None, release_zip(rows(3)), POSTED_AT)
     coffee.misbehave(None, fault, times=None)
@@ -192,7 +192,7 @@ def test_memory_survives_its_json_and_forgets_what_an_address_no_longer_serves()
     assert memory.find("http://x/a.zip", "HEAD", Identity(None, None, 9)) is None
 
 
-def test_nothing_is_written_where_nothing_is_new(coffee, extracted, landing):
+def test_a_run_that_finds_nothing_new_writes_nothing(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     extracted()
     before = tree(landing.root)
