@@ -117,15 +117,3 @@ class LostRaceError(ObjectStoreError):
 
 class IcebergError(MateriaError):
     """An Iceberg catalog operation failed; the served generation is untouched."""
-
-
-class IcebergAccessError(IcebergError):
-    """The Iceberg catalog, or its object storage, refused: wrong token, missing permission, no such warehouse."""
-
-
-class IcebergUnavailableError(IcebergError):
-    """The Iceberg catalog, or its object storage, failed to answer correctly."""
-
-
-class IcebergConflictError(IcebergError):
-    """Another machine published meanwhile, or something newer; its work was not overwritten."""

@@ -1,37 +1,37 @@
-"""An Iceberg REST catalog: where it is, how to open it, and its failures as ours. pyiceberg is imported to open it.
+"""An Iceberg REST catalog: its address, how to open it, and its errors. Importing this does not import pyiceberg.
 
-The object storage behind it is reached with the credentials that the catalog vends per table; none of ours are used.
+The files are written with the credentials that the catalog vends per table. Keys of this machine are not used.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from dataflows.errors import (
-    IcebergAccessError,
-    IcebergConflictError,
-    IcebergError,
-    IcebergUnavailableError,
-    MissingToolError,
-)
+from dataflows.errors import IcebergError, MissingToolError
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.rest import RestCatalog
     from requests import Session
-    from requests.adapters import HTTPAdapter
 
-CONNECT_WITHIN_S = 10.0
-ANSWER_WITHIN_S = 60.0
+CONNECT_TIMEOUT_S = 10.0
+RESPONSE_TIMEOUT_S = 60.0
 
-_ACCESS = ("UnauthorizedError", "ForbiddenError", "OAuthError", "AuthorizationExpiredError")
-_UNAVAILABLE = ("ServerError", "ServiceUnavailableError", "TooManyRequestsError", "CommitStateUnknownException")
-_CONFLICT = ("CommitFailedException", "ValidationException")
+_CHECK_CREDENTIALS = "check that ICEBERG_TOKEN or ICEBERG_CREDENTIAL is valid and may write"
+_RETRY = "try again later"
+_NEXT_STEPS = {
+    "UnauthorizedError": _CHECK_CREDENTIALS,
+    "ForbiddenError": _CHECK_CREDENTIALS,
+    "OAuthError": _CHECK_CREDENTIALS,
+    "AuthorizationExpiredError": _CHECK_CREDENTIALS,
+    "UnsupportedPyArrowTypeException": "cast the column in its model to a type that Iceberg has",
+}
 
 
 @dataclass(frozen=True)
 class CatalogAddress:
-    """An Iceberg REST catalog, the namespace in it that is ours, and what opens it: a token or client credentials."""
+    """An Iceberg REST catalog, our namespace in it, and a token or client credentials."""
 
     uri: str
     warehouse: str
@@ -48,7 +48,7 @@ class CatalogAddress:
 
 
 def open_catalog(address: CatalogAddress) -> "RestCatalog":
-    """Open the catalog. Raises MissingToolError without pyiceberg, IcebergAccessError, IcebergUnavailableError."""
+    """Open the catalog. Raises MissingToolError without pyiceberg, IcebergError when the catalog refuses or fails."""
     try:
         from pyiceberg.catalog.rest import RestCatalog
     except ImportError as error:
@@ -56,96 +56,57 @@ def open_catalog(address: CatalogAddress) -> "RestCatalog":
             "publishing to Iceberg needs pyiceberg; install the extra: `uv sync --extra iceberg`, "
             "on the supervisor's host MATERIA_EXTRAS=iceberg"
         ) from error
+    from requests import Session
 
     class BoundedCatalog(RestCatalog):
-        """pyiceberg sets no timeout for its requests."""
+        # pyiceberg 0.12 sends requests without a timeout, and none of its properties sets one: a catalog that accepts
+        # a connection and never answers would block a run for ever. This private method is its only place to set one.
+        def _create_session(self) -> Session:
+            return _with_timeout(super()._create_session())
 
-        def _create_session(self) -> "Session":
-            session = super()._create_session()
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _bounded_adapter())
-            return session
-
+    oauth = {
+        "session": _with_timeout(Session()),
+        "auth_url": f"{address.uri}/v1/oauth/tokens",
+        "credential": address.credential,
+        "initial_token": address.token,
+        "optional_oauth_params": {"scope": "catalog"},
+    }
+    properties: dict[str, str] = {
+        "uri": address.uri,
+        "warehouse": address.warehouse,
+        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+        "s3.connect-timeout": str(CONNECT_TIMEOUT_S),
+        "s3.request-timeout": str(RESPONSE_TIMEOUT_S),
+    }
     with catalog_errors(f"the Iceberg catalog at {address.uri}"):
-        return BoundedCatalog(
-            "materia",
-            uri=address.uri,
-            warehouse=address.warehouse,
-            token=address.token or _granted_token(address),
-            **{
-                "oauth2-server-uri": f"{address.uri}/v1/oauth/tokens",  # never asked: the token is there
-                "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
-                "s3.connect-timeout": str(CONNECT_WITHIN_S),
-                "s3.request-timeout": str(ANSWER_WITHIN_S),
-            },
-        )
+        # The parameters are typed as texts; pyiceberg documents `auth` as a dictionary.
+        return BoundedCatalog("materia", **properties, auth={"type": "legacyoauth2", "legacyoauth2": oauth})  # type: ignore[arg-type]
 
 
-def _bounded_adapter() -> "HTTPAdapter":
-    from requests.adapters import HTTPAdapter
-
-    class BoundedAdapter(HTTPAdapter):
-        def send(self, *arguments: Any, **options: Any) -> Any:
-            options["timeout"] = (CONNECT_WITHIN_S, ANSWER_WITHIN_S)
-            return super().send(*arguments, **options)
-
-    return BoundedAdapter()
-
-
-def _granted_token(address: CatalogAddress) -> str:
-    """A token from the catalog's OAuth endpoint (Iceberg's REST specification, `/v1/oauth/tokens`)."""
-    import httpx
-
-    client_id, _, secret = (address.credential or "").partition(":")
-    url = f"{address.uri.rstrip('/')}/v1/oauth/tokens"
-    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret, "scope": "catalog"}
-    try:
-        answer = httpx.post(url, data=form, timeout=ANSWER_WITHIN_S)
-        token = answer.json().get("access_token") if answer.is_success else None
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise IcebergUnavailableError(f"{url} did not answer as it should: {error}; try again later") from error
-    if not isinstance(token, str):
-        kind = IcebergUnavailableError if answer.status_code >= 500 else IcebergAccessError
-        raise kind(f"{url} granted no token (HTTP {answer.status_code}); see that ICEBERG_CREDENTIAL is right")
-    return token
+def _with_timeout(session: "Session") -> "Session":
+    timeout = (CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S)
+    session.request = partial(session.request, timeout=timeout)  # type: ignore[method-assign]
+    return session
 
 
 @contextmanager
 def catalog_errors(what: str) -> Iterator[None]:
-    """Turn what pyiceberg, its HTTP client and its file system raise inside into IcebergError, naming `what`."""
+    """Raise what pyiceberg, its HTTP client and its file system raise as IcebergError that names `what`."""
     from pyarrow import ArrowException
     from pyiceberg import exceptions
     from requests import RequestException
 
-    ours = (*(getattr(exceptions, name) for name in dir(exceptions) if name.endswith(("Error", "Exception"))),)
+    pyiceberg_errors = [kind for name, kind in vars(exceptions).items() if name.endswith(("Error", "Exception"))]
     try:
         yield
-    except ours as error:
-        raise _typed(what, error) from error
-    except RequestException as error:
-        raise IcebergUnavailableError(f"{what} did not answer: {_brief(error)}; try again later") from error
-    except (OSError, ArrowException) as error:
-        denied = "ACCESS_DENIED" in str(error) or "403" in str(error)
-        kind, step = (
-            (IcebergAccessError, "see that the catalog vends credentials that may write there")
-            if denied
-            else (IcebergUnavailableError, "try again later")
-        )
-        raise kind(f"{what}: its object storage failed: {_brief(error)}; {step}") from error
-    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
-        raise IcebergError(f"{what}: {type(error).__name__}: {_brief(error)}") from error
+    except (*pyiceberg_errors, RequestException, ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        # requests wraps the operating system's error several times.
+        cause = _innermost(error) if isinstance(error, RequestException) else error
+        text = " ".join(f"{type(cause).__name__}: {cause}".split())[:400]
+        is_denied = "ACCESS_DENIED" in text  # by the object storage; pyarrow has no error type for it
+        next_step = _CHECK_CREDENTIALS if is_denied else _NEXT_STEPS.get(type(error).__name__, _RETRY)
+        raise IcebergError(f"{text} ({what}); {next_step}") from error
 
 
-def _typed(what: str, error: Exception) -> IcebergError:
-    name = type(error).__name__
-    if name in _ACCESS:
-        return IcebergAccessError(f"{what} refused: {_brief(error)}; see that ICEBERG_TOKEN is valid and may write")
-    if name in _UNAVAILABLE:
-        return IcebergUnavailableError(f"{what} failed: {_brief(error)}; try again later")
-    if name in _CONFLICT:
-        return IcebergConflictError(f"{what} was changed by another publisher meanwhile: {_brief(error)}")
-    return IcebergError(f"{what}: {name}: {_brief(error)}")
-
-
-def _brief(error: Any) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__
+def _innermost(error: BaseException) -> BaseException:
+    return _innermost(error.__context__) if error.__context__ else error

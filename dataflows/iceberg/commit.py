@@ -1,51 +1,37 @@
 """Bring a table of the catalog up to a generation, in one atomic commit."""
 
 import json
-import logging
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dataflows.errors import IcebergConflictError
-from dataflows.iceberg.catalog import CatalogAddress, catalog_errors
-from dataflows.iceberg.change import Change, apply_to_columns, change_of, iceberg_type
-from dataflows.iceberg.contents import SLICED_BY, WHOLE, Contents, write_slice
-from dataflows.iceberg.manifests import lean_overwrite
-from dataflows.iceberg.state import (
-    DATASET,
-    SLICES,
-    check_credentials,
-    check_forward,
-    check_ours,
-    published_of,
-    snapshot_properties,
-)
+from dataflows.iceberg.contents import Contents, read_slice
+from dataflows.iceberg.published import DATASET, SLICES, published_of, snapshot_properties
 from dataflows.serving.generation import Generation
+from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyiceberg.catalog.rest import RestCatalog
+    from pyiceberg.io import FileIO
     from pyiceberg.manifest import DataFile
+    from pyiceberg.schema import Schema
     from pyiceberg.table import Table, Transaction
+    from pyiceberg.table.update.schema import UpdateSchema
 
-ATTEMPTS = 3
-_UPLOAD_BYTES = 8 << 20
+MAX_MANIFESTS = 30
+"""With more manifests, a commit merges them into one."""
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Publication:
-    """The generation to publish, its dataset, and the work folder."""
-
-    generation: Generation
-    dataset: str
-    known: Collection[str]
-    """The sha256 of every generation that this host has."""
-    work_dir: Path
+_WRITE_PROPERTIES = {
+    # pyiceberg would repeat a rejected commit on top of the other one; the difference must be computed again.
+    "commit.retry.num-retries": "0",
+    "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "2",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+    "write.parquet.row-group-limit": "40960",  # small enough that readers skip most of a file
+}
 
 
 @dataclass(frozen=True)
@@ -69,197 +55,117 @@ class Committed:
         return f"{slices}, {self.rows:,} rows, {self.size_bytes:,} bytes{columns}"
 
 
-def publish_table(
-    catalog: "RestCatalog",
-    address: CatalogAddress,
-    connection: "DuckDBPyConnection",
-    contents: Contents,
-    publication: Publication,
-    table: "Table | None",
-) -> tuple["Table", Committed]:
-    """Bring one table up to the generation; return the table and the size of the commit.
-
-    `table` is the table as last loaded, None if it does not exist.
-
-    Raises IcebergConflictError when another machine was faster each time or published something later, IcebergError
-    for a table that is not ours, IcebergAccessError, IcebergUnavailableError. Then the table is as it was.
-    """
-    name = f"{address.namespace}.{contents.table}"
-    with catalog_errors(f"{name} of {address.warehouse}"):
-        table = table or _create_table_once(catalog, name, contents, publication.dataset)
-        for attempt in range(ATTEMPTS):
-            check_ours(table, publication.dataset)
-            check_credentials(table)
-            there = published_of(table)
-            check_forward(name, there, publication.generation, publication.known)
-            change = change_of(contents, table.schema(), there)
-            try:
-                return table, _commit_change(table, connection, contents, change, publication)
-            except IcebergConflictError:
-                if attempt == ATTEMPTS - 1:
-                    raise
-                log.info("another publisher was faster; looking again", extra={"table": name})
-                table = catalog.load_table(name)
-    raise AssertionError
-
-
-def _create_table_once(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
-    """Create the table, or load it when another publisher created it first."""
-    from pyiceberg.exceptions import TableAlreadyExistsError
-
-    try:
-        return _create_table(catalog, name, contents, dataset)
-    except TableAlreadyExistsError:
-        return catalog.load_table(name)
-
-
-def _create_table(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
+def create_table(catalog: "RestCatalog", name: str, contents: Contents, dataset: str) -> "Table":
+    """Create the table without rows, or load it when another publisher created it first."""
     from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
-    from pyiceberg.schema import Schema
     from pyiceberg.transforms import IdentityTransform
-    from pyiceberg.types import NestedField
 
-    fields = [
-        NestedField(field_id, column.name, iceberg_type(column.kind), required=False, doc=column.comment)
-        for field_id, column in enumerate(contents.columns, 1)
-    ]
     spec = UNPARTITIONED_PARTITION_SPEC
-    if (sliced_by := SLICED_BY.get(contents.table)) is not None:
-        source = next(field.field_id for field in fields if field.name == sliced_by)
-        spec = PartitionSpec(PartitionField(source, 1000, IdentityTransform(), sliced_by))
-    properties = {
-        DATASET: dataset,
-        "comment": contents.comment or "",
-        # No automatic retry on top of another commit: the change must be computed again.
-        "commit.retry.num-retries": "0",
-        "write.metadata.delete-after-commit.enabled": "true",
-        "write.metadata.previous-versions-max": "10",
-    }
-    return catalog.create_table(name, Schema(*fields), partition_spec=spec, properties=properties)
+    if contents.sliced_by:
+        source = contents.schema.find_field(contents.sliced_by).field_id
+        spec = PartitionSpec(PartitionField(source, 1000, IdentityTransform(), contents.sliced_by))
+    properties = {**_WRITE_PROPERTIES, DATASET: dataset, "comment": contents.comment}
+    return catalog.create_table_if_not_exists(name, contents.schema, partition_spec=spec, properties=properties)
 
 
-def _commit_change(
-    table: "Table",
-    connection: "DuckDBPyConnection",
-    contents: Contents,
-    change: Change,
-    publication: Publication,
+def commit_changes(
+    table: "Table", connection: "DuckDBPyConnection", contents: Contents, generation: Generation
 ) -> Committed:
-    """Commit the change, if any; delete the uploaded files when the commit is rejected."""
-    if not change.of_columns and not change.of_rows:
-        return Committed()
-    written: list[DataFile] = []
-    with _remove_files_if_lost(table, written):
-        transaction = table.transaction()
-        if change.of_columns:
-            with transaction.update_schema(allow_incompatible_changes=True) as update:
-                apply_to_columns(change, update)
-        if change.of_rows:
-            transaction.set_properties({SLICES: json.dumps(dict(contents.slices), sort_keys=True)})
-            for key in sorted(change.written_slices):
-                written.append(_upload_slice(transaction, connection, contents, key, publication))
-            properties = snapshot_properties(publication.generation, contents.digest)
-            with lean_overwrite(transaction, properties) as overwrite:
-                for gone in _files_of(table, change):
-                    overwrite.delete_data_file(gone)
-                for data_file in written:
-                    overwrite.append_data_file(data_file)
-        transaction.commit_transaction()
-    return Committed(
-        slices=len(change.written_slices | change.dropped_slices) or int(change.of_rows),
-        rows=sum(data_file.record_count for data_file in written),
-        size_bytes=sum(data_file.file_size_in_bytes for data_file in written),
-        columns_changed=change.of_columns,
-    )
+    """Write the changed slices and columns in one commit; return its size.
 
-
-@contextmanager
-def _remove_files_if_lost(table: "Table", written: list["DataFile"]) -> Iterator[None]:
-    """Delete the uploaded files when the catalog rejects the commit.
-
-    After any other failure the outcome is unknown: the files stay, and `maintenance` deletes unreferenced ones.
+    Raises pyiceberg's CommitFailedException or ValidationException when another publisher was faster. Then the table
+    is unchanged and the written files are deleted. After any other failure the outcome is unknown: the files stay, and
+    `maintenance` deletes unreferenced ones.
     """
     from pyiceberg.exceptions import CommitFailedException, ValidationException
 
+    published = published_of(table)
+    recorded = published.slices if published else None
+    known = recorded or {}
+    changed = {key for key in {*known, *contents.slices} if known.get(key) != contents.slices.get(key)}
+    columns_changed = _described(table.schema()) != _described(contents.schema)
+    rows_changed = recorded is None or bool(changed)
+    transaction = table.transaction()
+    written: list[DataFile] = []
     try:
-        yield
-    except (CommitFailedException, ValidationException) as error:
+        if columns_changed:
+            with transaction.update_schema(allow_incompatible_changes=True) as update:
+                _update_columns(update, table.schema(), contents.schema)
+        if rows_changed:
+            for key in sorted(changed & contents.slices.keys()):
+                written.extend(write_slice(transaction, table.io, connection, contents, key))
+            is_partial = contents.sliced_by and recorded is not None
+            scan = table.scan(f"{contents.sliced_by} IN ({', '.join(map(literal, changed))})" if is_partial else "true")
+            properties = snapshot_properties(generation, contents.slices)
+            transaction.set_properties({**_WRITE_PROPERTIES, SLICES: json.dumps(dict(contents.slices), sort_keys=True)})
+            # Not `Transaction.overwrite`: it stages two snapshots, and the first lacks the replaced rows. A catalog
+            # that keeps it in the table's history shows it to a query of that moment.
+            with transaction.update_snapshot(snapshot_properties=properties).overwrite() as overwrite:
+                for task in scan.plan_files():
+                    overwrite.delete_data_file(task.file)
+                for data_file in written:
+                    overwrite.append_data_file(data_file)
+            _merge_manifests(transaction, table.io, properties)
+        transaction.commit_transaction()
+    except (CommitFailedException, ValidationException):
         for data_file in written:
             table.io.delete(data_file.file_path)
-        raise IcebergConflictError(
-            f"{'.'.join(table.name())} was changed by another publisher meanwhile; "
-            "the next run publishes what is still missing, or now: materia iceberg publish"
-        ) from error
-
-
-def _files_of(table: "Table", change: Change) -> Iterator["DataFile"]:
-    """Yield the data files that the change drops."""
-    if table.current_snapshot() is None:
-        return
-    for task in table.scan().plan_files():
-        if change.everything or _slice_of(task.file, table) in change.dropped_slices:
-            yield task.file
-
-
-def _slice_of(data_file: "DataFile", table: "Table") -> str:
-    """Return the slice of a file: its partition value in DuckDB's notation."""
-    spec = table.specs()[data_file.spec_id]
-    if spec.is_unpartitioned():
-        return WHOLE
-    (field,) = spec.fields
-    kind = table.schema().find_type(field.source_id)
-    return str(field.transform.to_human_string(kind, data_file.partition[0]))
-
-
-def _upload_slice(
-    transaction: "Transaction",
-    connection: "DuckDBPyConnection",
-    contents: Contents,
-    key: str,
-    publication: Publication,
-) -> "DataFile":
-    """Write a slice to disk, upload it, and return its manifest entry."""
-    from pyiceberg.table.locations import load_location_provider
-
-    metadata, io = transaction.table_metadata, transaction._table.io
-    local = publication.work_dir / f"{contents.table}.parquet"
-    ids = {field.name: field.field_id for field in metadata.schema().fields}
-    write_slice(connection, contents, key, ids, local)
-    name = f"{publication.generation.number:06d}-{key}-{uuid.uuid4()}.parquet"
-    path = load_location_provider(metadata.location, metadata.properties).new_data_location(name)
-    described = _describe_file(local, path, metadata)
-    with local.open("rb") as source, io.new_output(path).create() as target:
-        while block := source.read(_UPLOAD_BYTES):
-            target.write(block)
-    local.unlink()
-    return described
-
-
-def _describe_file(local: Path, path: str, metadata: Any) -> "DataFile":
-    """Build the manifest entry of a Parquet file: partition, row count, column bounds."""
-    from pyarrow import parquet
-    from pyiceberg.io.pyarrow import (
-        compute_statistics_plan,
-        data_file_statistics_from_parquet_metadata,
-        parquet_path_to_id_mapping,
+        raise
+    return Committed(
+        slices=len(changed) or int(rows_changed),
+        rows=sum(data_file.record_count for data_file in written),
+        size_bytes=sum(data_file.file_size_in_bytes for data_file in written),
+        columns_changed=columns_changed,
     )
-    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
-    schema = metadata.schema()
-    statistics = data_file_statistics_from_parquet_metadata(
-        parquet_metadata=parquet.read_metadata(local),
-        stats_columns=compute_statistics_plan(schema, metadata.properties),
-        parquet_column_mapping=parquet_path_to_id_mapping(schema),
-    )
-    return DataFile.from_args(
-        content=DataFileContent.DATA,
-        file_path=path,
-        file_format=FileFormat.PARQUET,
-        partition=statistics.partition(metadata.spec(), schema),
-        file_size_in_bytes=local.stat().st_size,
-        sort_order_id=None,
-        spec_id=metadata.default_spec_id,
-        equality_ids=None,
-        key_metadata=None,
-        **statistics.to_serialized_dict(),
-    )
+
+def write_slice(
+    transaction: "Transaction", io: "FileIO", connection: "DuckDBPyConnection", contents: Contents, key: str
+) -> Iterator["DataFile"]:
+    """Upload the rows of a slice, a file per batch, so that memory stays bounded.
+
+    `Transaction.append` accepts no reader for a partitioned table, and a whole slice takes too much memory.
+    """
+    from pyiceberg.expressions import literals
+    from pyiceberg.io.pyarrow import pyarrow_to_schema, write_file
+    from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+    from pyiceberg.table import WriteTask
+
+    metadata = transaction.table_metadata
+    schema, spec = metadata.schema(), metadata.spec()
+    kinds = {column: schema.find_type(column.source_id) for column in spec.fields}
+    values = [PartitionFieldValue(column, literals.literal(key).to(kind).value) for column, kind in kinds.items()]
+    partition = PartitionKey(values, spec, schema) if values else None
+    batches = read_slice(connection, contents, key)
+    batch_schema = pyarrow_to_schema(batches.schema, schema.name_mapping)
+    write_id = uuid.uuid4()
+    for number, batch in enumerate(batches):
+        task = WriteTask(write_id, number, batch_schema, [batch], partition_key=partition)
+        yield from write_file(io, metadata, iter([task]))
+
+
+def _merge_manifests(transaction: "Transaction", io: "FileIO", properties: dict[str, str]) -> None:
+    """Stage a second snapshot of the same files with one manifest, when there are too many.
+
+    An overwrite keeps manifests that list only deleted files. An append, here of no rows, drops them and merges.
+    """
+    snapshot = transaction.table_metadata.current_snapshot()
+    if snapshot and len(snapshot.manifests(io)) > MAX_MANIFESTS:
+        transaction.update_snapshot(snapshot_properties=properties).merge_append().commit()
+
+
+def _described(schema: "Schema") -> dict[str, tuple[str, str]]:
+    return {field.name: (str(field.field_type), field.doc or "") for field in schema.fields}
+
+
+def _update_columns(update: "UpdateSchema", old: "Schema", new: "Schema") -> None:
+    """Bring the columns up to date. A column of another type is a new column with the same name."""
+    before, after = _described(old), _described(new)
+    kept = {name for name in before if name in after and before[name][0] == after[name][0]}
+    for name in before.keys() - kept:
+        update.delete_column(name)
+    for field in new.fields:
+        if field.name not in kept:
+            update.add_column(field.name, field.field_type, doc=field.doc)
+        elif before[field.name] != after[field.name]:
+            update.update_column(field.name, doc=field.doc or "")

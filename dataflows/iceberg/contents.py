@@ -1,8 +1,7 @@
-"""What a generation holds, as Iceberg needs to know it: columns, comments, and a fingerprint of every slice."""
+"""What a generation holds: columns, comments, a fingerprint per slice, and the rows of a slice."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,74 +14,47 @@ from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+    from pyarrow import RecordBatchReader
+    from pyiceberg.schema import Schema
 
 SLICED_BY: Mapping[str, str] = {"fct_psd": "last_seen_on", "fct_psd_revision": "released_on"}
-"""The column whose values part a large table; each value is a partition in Iceberg, and rewritten as a whole."""
+"""The partition column of each large table. A slice is the rows of one value."""
 
 WHOLE = "all"
-"""The one slice of a table that is not parted."""
+"""The one slice of a table without a partition column."""
 
-MEMORY_LIMIT = "512MB"
-ROW_GROUP_ROWS = 40_960
-"""What is held in memory before it is written; smaller than DuckDB's own, for a table of 178 columns."""
-
-_CARRIED = {
-    "BOOLEAN": ("boolean", "BOOLEAN"),
-    "TINYINT": ("int", "INTEGER"),
-    "SMALLINT": ("int", "INTEGER"),
-    "INTEGER": ("int", "INTEGER"),
-    "BIGINT": ("long", "BIGINT"),
-    "FLOAT": ("float", "FLOAT"),
-    "DOUBLE": ("double", "DOUBLE"),
-    "DATE": ("date", "DATE"),
-    "TIMESTAMP": ("timestamp", "TIMESTAMP"),
-    "VARCHAR": ("string", "VARCHAR"),
-}
-"""DuckDB's types, what Iceberg calls them, and as what they are written."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a served table; `kind` is Iceberg's name of its type, `written_as` DuckDB's of the one it gets."""
-
-    name: str
-    kind: str
-    written_as: str
-    comment: str | None
+CELLS_PER_BATCH = 8_000_000
+"""Values that are held in memory at a time; a batch becomes one data file."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A served table: what it is made of, and a fingerprint of each slice that has rows."""
+    """A serving table: its comment, its columns with types and comments, and a fingerprint of each slice with rows."""
 
     table: str
-    comment: str | None
-    columns: tuple[Column, ...]
+    comment: str
+    schema: "Schema" = field(hash=False)
     slices: Mapping[str, str] = field(hash=False)
 
     @property
     def sliced_by(self) -> str | None:
         return SLICED_BY.get(self.table)
 
-    @property
-    def digest(self) -> str:
-        return digest_of(self.slices)
-
 
 def digest_of(slices: Mapping[str, str]) -> str:
-    """One fingerprint of a whole table, from those of its slices."""
+    """Return one fingerprint of a table from those of its slices."""
     return hashlib.sha256(json.dumps(sorted(slices.items())).encode()).hexdigest()[:32]
 
 
 @contextmanager
-def opened(path: Path, spill_dir: Path) -> Iterator["DuckDBPyConnection"]:
-    """The generation at `path`, read-only, in a DuckDB that spills to `spill_dir` rather than take more memory."""
+def open_generation(path: Path) -> Iterator["DuckDBPyConnection"]:
+    """Open the generation at `path` read-only. Raises ServingBrokenError, or IcebergError for a failed query."""
     import duckdb
 
     config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY_LIMIT,
-        "threads": 1,  # each holds a row group of its own, and there is no hurry
-        "temp_directory": str(spill_dir),
+        "memory_limit": "512MB",
+        "threads": 1,  # keeps the order of rows, and one batch in memory
+        "temp_directory": "",
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
@@ -92,76 +64,71 @@ def opened(path: Path, spill_dir: Path) -> Iterator["DuckDBPyConnection"]:
         connection.execute("USE materia.serving")
         yield connection
     except duckdb.IOException as error:
-        raise ServingBrokenError(f"{path} cannot be read: {error}; `materia serving verify` tells more") from error
+        raise ServingBrokenError(f"{error} (reading {path}); next: materia serving verify") from error
     except duckdb.Error as error:
-        raise IcebergError(f"{path} could not be carried to Iceberg: {error}") from error
+        raise IcebergError(f"{error} (reading {path} for Iceberg); next: materia serving verify") from error
     finally:
         connection.close()
 
 
-def tables_of(connection: "DuckDBPyConnection") -> tuple[str, ...]:
-    """The served tables that this generation has; an older one may lack what was added since."""
-    there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    return tuple(table for table in SERVING_TABLES if table in there)
+def list_tables(connection: "DuckDBPyConnection") -> tuple[str, ...]:
+    """Return the serving tables of this generation; an old one may lack tables that were added since."""
+    found = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    return tuple(table for table in SERVING_TABLES if table in found)
 
 
-def contents_of(connection: "DuckDBPyConnection", table: str) -> Contents:
-    """Read a table's columns and compute its fingerprints. Raises IcebergError for a type that is not carried."""
-    found = connection.execute(
-        "SELECT column_name, data_type, comment FROM duckdb_columns() "
-        "WHERE database_name = 'materia' AND schema_name = 'serving' AND table_name = ? ORDER BY column_index",
-        [table],
-    ).fetchall()
-    columns = tuple(Column(name, *_carried(table, name, kind), comment) for name, kind, comment in found)
+def read_contents(connection: "DuckDBPyConnection", table: str) -> Contents:
+    """Read a table's columns and compute its fingerprints. Raises IcebergError for a NULL in the partition column."""
     (comment,) = connection.execute(
-        "SELECT comment FROM duckdb_tables() WHERE database_name = 'materia' AND schema_name = 'serving' "
-        "AND table_name = ?",
-        [table],
+        f"SELECT comment FROM duckdb_tables() WHERE database_name = 'materia' AND table_name = {literal(table)}"
     ).fetchone() or (None,)
-    return Contents(table, comment, columns, _fingerprints(connection, table, columns))
+    schema = _read_schema(connection, table)
+    return Contents(table, comment or "", schema, _fingerprints(connection, table, schema))
 
 
-def write_slice(
-    connection: "DuckDBPyConnection", contents: Contents, key: str, ids: Mapping[str, int], to: Path
-) -> None:
-    """Write the rows of a slice as Parquet, in the order the generation has them in, with Iceberg's field ids."""
-    select = ", ".join(f'"{column.name}"::{column.written_as} AS "{column.name}"' for column in contents.columns)
+def read_slice(connection: "DuckDBPyConnection", contents: Contents, key: str) -> "RecordBatchReader":
+    """Return the rows of a slice in the generation's order, in batches of bounded size."""
     where = f'WHERE "{contents.sliced_by}"::VARCHAR = {literal(key)}' if contents.sliced_by else ""
-    field_ids = ", ".join(f'"{name}": {ids[name]}' for name in ids)
-    connection.execute(
-        f'COPY (SELECT {select} FROM "{contents.table}" {where}) TO {literal(to)} '
-        f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, FIELD_IDS {{{field_ids}}})"
+    relation = connection.sql(f'FROM "{contents.table}" {where}')
+    return relation.to_arrow_reader(CELLS_PER_BATCH // len(contents.schema.fields))
+
+
+def _read_schema(connection: "DuckDBPyConnection", table: str) -> "Schema":
+    """Return the columns as Iceberg has them, numbered from 1."""
+    import pyarrow
+    from pyiceberg.io.pyarrow import pyarrow_to_schema
+
+    comments = dict(
+        connection.execute(
+            "SELECT column_name, comment FROM duckdb_columns() "
+            f"WHERE database_name = 'materia' AND comment IS NOT NULL AND table_name = {literal(table)}"
+        ).fetchall()
     )
+    fields = connection.sql(f'FROM "{table}" LIMIT 0').to_arrow_table().schema
+    described = [
+        column.with_metadata({"PARQUET:field_id": str(number), "doc": comments.get(column.name, "")})
+        for number, column in enumerate(fields, 1)
+    ]
+    return pyarrow_to_schema(pyarrow.schema(described))
 
 
-def _carried(table: str, column: str, kind: str) -> tuple[str, str]:
-    if re.fullmatch(r"DECIMAL\(\d+,\d+\)", kind):
-        return kind.lower().replace(",", ", "), kind
-    if kind not in _CARRIED:
-        raise IcebergError(
-            f"serving.{table}.{column} is {kind}, which is not carried to Iceberg; cast it in its model to one of "
-            f"{', '.join(_CARRIED)} or DECIMAL"
-        )
-    return _CARRIED[kind]
+def _fingerprints(connection: "DuckDBPyConnection", table: str, schema: "Schema") -> dict[str, str]:
+    """Return a fingerprint per slice that depends on rows, column names and types, not on their order.
 
-
-def _fingerprints(connection: "DuckDBPyConnection", table: str, columns: tuple[Column, ...]) -> dict[str, str]:
-    """Per slice, a fingerprint of its rows, whatever their order, and of the columns, whatever theirs.
-
-    DuckDB's `hash` takes a fiftieth of what MD5 takes, and is stable only within a version of DuckDB: after an
-    upgrade everything is rewritten once.
+    DuckDB's `hash` takes a fiftieth of the time of MD5 and is stable only within a version of DuckDB: after an
+    upgrade every slice is written once.
     """
     import duckdb
 
-    kinds = sorted((column.name, column.kind) for column in columns)
+    kinds = sorted((column.name, str(column.field_type)) for column in schema.fields)
     row = ", ".join(f'"{name}"' for name, _ in kinds)
     key = f'"{SLICED_BY[table]}"::VARCHAR' if table in SLICED_BY else f"'{WHOLE}'"
     found = connection.execute(
         f'SELECT {key} AS slice, count(*), sum(hash({row})) FROM "{table}" GROUP BY slice'
     ).fetchall()
     if any(slice_key is None for slice_key, _, _ in found):
-        raise IcebergError(f"serving.{table}.{SLICED_BY[table]} is NULL in some rows, which Iceberg's parts cannot be")
+        raise IcebergError(f"serving.{table}.{SLICED_BY[table]} is NULL in some rows; partitions need a value")
     return {
-        slice_key: hashlib.sha256(f"{duckdb.__version__} {kinds} {rows} {added}".encode()).hexdigest()[:16]
-        for slice_key, rows, added in found
+        slice_key: hashlib.sha256(f"{duckdb.__version__} {kinds} {rows} {hashes}".encode()).hexdigest()[:16]
+        for slice_key, rows, hashes in found
     }

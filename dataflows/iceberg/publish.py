@@ -1,30 +1,29 @@
-"""Publish a whole generation: every table, then a check that all tables are complete."""
+"""Publish a whole generation: every table, then a check that the catalog holds all of them."""
 
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from dataflows.errors import IcebergConflictError, IcebergError
-from dataflows.files import require_space
+from dataflows.errors import IcebergError
 from dataflows.iceberg.catalog import CatalogAddress, catalog_errors, open_catalog
-from dataflows.iceberg.commit import Committed, Publication, publish_table
-from dataflows.iceberg.contents import Contents, contents_of, opened, tables_of
+from dataflows.iceberg.commit import Committed, commit_changes, create_table
+from dataflows.iceberg.contents import Contents, list_tables, open_generation, read_contents
 from dataflows.iceberg.maintenance import remove_unneeded
-from dataflows.iceberg.state import Published, check_forward, check_ours, published_of
+from dataflows.iceberg.published import Published, check_replaceable, published_of
 from dataflows.serving.build import SERVING_TABLES
+from dataflows.serving.generation import Generation
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyiceberg.catalog.rest import RestCatalog
     from pyiceberg.table import Table
 
-ROUNDS = 3
-"""How often the catalog is checked again for tables that another publisher changed meanwhile."""
+ATTEMPTS = 3
+"""How often tables that another publisher changed meanwhile are read and written again."""
 
 log = logging.getLogger(__name__)
 
@@ -53,105 +52,102 @@ class Outcome:
         return f"generation {self.number} is in Iceberg: {written}"
 
 
-def publish(address: CatalogAddress, path: Path, publication: Publication, now: datetime, step: Step) -> Outcome:
+@dataclass(frozen=True)
+class Publication:
+    """What to publish, where, and when."""
+
+    address: CatalogAddress
+    generation: Generation
+    dataset: str
+    known: Collection[str]
+    """The sha256 of every generation that this host has."""
+    now: datetime
+
+    def name_of(self, table: str) -> str:
+        return f"{self.address.namespace}.{table}"
+
+
+def publish(publication: Publication, path: Path, step: Step) -> Outcome:
     """Bring every table of the catalog up to the generation at `path`, each in one atomic commit.
 
     May be called again after any failure: it publishes the missing tables. Raises MissingToolError without pyiceberg,
-    IcebergConflictError when another machine published something later, IcebergError and what is below it.
+    ServingBrokenError for a damaged generation, IcebergError for everything else.
     """
-    with _work_folder(publication.work_dir, path), opened(path, publication.work_dir) as connection:
-        with step("catalog_opened") as note:
+    address, committed = publication.address, dict[str, Committed]()
+    with open_generation(path) as connection:
+        with step("catalog_opened") as note, catalog_errors(str(address)):
             catalog = open_catalog(address)
-            there = _open_tables(catalog, address, publication)
+            catalog.create_namespace_if_not_exists(address.namespace)
+            existing = _load_ours(catalog, publication)
             note.detail = str(address)
-        done: dict[str, Committed] = {}
         wanted: dict[str, Contents] = {}
-        for name in tables_of(connection):
-            with step(name) as note:
-                wanted[name] = contents_of(connection, name)
-                table, done[name] = publish_table(
-                    catalog, address, connection, wanted[name], publication, there.get(name)
-                )
-                note.detail = str(done[name])
-                if done[name].changed:
-                    _clean_up(table, now, address)
-        with step("confirmed") as note:
-            note.detail = f"{len(there)} tables before, {len(wanted)} now"
-            _confirm(catalog, address, connection, wanted, publication)
-    return Outcome(publication.generation.number, done)
+        for name in list_tables(connection):
+            with step(name) as note, catalog_errors(publication.name_of(name)):
+                wanted[name] = read_contents(connection, name)
+                committed[name] = _publish_table(catalog, connection, wanted[name], publication, existing.get(name))
+                note.detail = str(committed[name])
+        with step("confirmed") as note, catalog_errors(str(address)):
+            note.detail = f"{len(existing)} tables before, {len(wanted)} now"
+            for _ in range(ATTEMPTS):
+                existing = _load_ours(catalog, publication)
+                behind = [name for name in wanted if not _is_current(existing.get(name), wanted[name])]
+                if not behind:
+                    return Outcome(publication.generation.number, committed)
+                for name in behind:
+                    committed[name] = _publish_table(catalog, connection, wanted[name], publication, existing.get(name))
+    raise IcebergError(f"another publisher keeps changing {address}; configure it on one host only")
 
 
 def published_tables(address: CatalogAddress) -> dict[str, Published | None]:
     """Return the published generation per table of our namespace; empty before the first publish."""
-    catalog = open_catalog(address)
-    return {name: published_of(table) for name, table in _tables(catalog, address).items()}
-
-
-def _open_tables(catalog: "RestCatalog", address: CatalogAddress, publication: Publication) -> dict[str, "Table"]:
-    """Return our existing tables, after checking owner and age; create the namespace if missing."""
     with catalog_errors(str(address)):
-        catalog.create_namespace_if_not_exists(address.namespace)
-    found = {name: table for name, table in _tables(catalog, address).items() if name in SERVING_TABLES}
-    for name, table in found.items():
-        check_ours(table, publication.dataset)
-        check_forward(f"{address.namespace}.{name}", published_of(table), publication.generation, publication.known)
+        return {name: published_of(table) for name, table in _load_tables(open_catalog(address), address.namespace)}
+
+
+def _load_tables(catalog: "RestCatalog", namespace: str) -> Iterator[tuple[str, "Table"]]:
+    if catalog.namespace_exists(namespace):
+        for name in sorted(catalog.list_tables(namespace)):
+            yield name[-1], catalog.load_table(name)
+
+
+def _load_ours(catalog: "RestCatalog", publication: Publication) -> dict[str, "Table"]:
+    """Return the existing tables after checking that each may be replaced."""
+    tables = _load_tables(catalog, publication.address.namespace)
+    found = {name: table for name, table in tables if name in SERVING_TABLES}
+    for table in found.values():
+        check_replaceable(table, publication.dataset, publication.generation, publication.known)
     return found
 
 
-def _tables(catalog: "RestCatalog", address: CatalogAddress) -> dict[str, "Table"]:
-    from pyiceberg.exceptions import NoSuchNamespaceError
-
-    with catalog_errors(str(address)):
-        try:
-            names = catalog.list_tables(address.namespace)
-        except NoSuchNamespaceError:
-            return {}
-        return {name[-1]: catalog.load_table(name) for name in sorted(names)}
+def _is_current(table: "Table | None", contents: Contents) -> bool:
+    """Return whether a table holds the rows; it does not after another publisher was faster, or overwrote them."""
+    published = published_of(table) if table else None
+    return published is not None and published.slices == contents.slices
 
 
-def _confirm(
+def _publish_table(
     catalog: "RestCatalog",
-    address: CatalogAddress,
     connection: "DuckDBPyConnection",
-    wanted: Mapping[str, Contents],
+    contents: Contents,
     publication: Publication,
-) -> None:
-    """Check every table again, and publish those that a slower publisher of an older generation overwrote."""
-    for _ in range(ROUNDS):
-        there = _open_tables(catalog, address, publication)
-        behind = [
-            contents
-            for name, contents in wanted.items()
-            if name not in there or _slices(there[name]) != dict(contents.slices)
-        ]
-        if not behind:
-            return
-        for contents in behind:
-            publish_table(catalog, address, connection, contents, publication, there.get(contents.table))
-    raise IcebergConflictError(f"another publisher keeps changing {address}; let only one host have its settings")
+    table: "Table | None",
+) -> Committed:
+    """Bring one table up to the generation. When another publisher was faster, the last step tries again."""
+    from pyiceberg.exceptions import CommitFailedException, ValidationException
 
-
-def _slices(table: "Table") -> dict[str, str] | None:
-    published = published_of(table)
-    return dict(published.slices) if published is not None and published.slices is not None else None
-
-
-def _clean_up(table: "Table", now: datetime, address: CatalogAddress) -> None:
-    """Clean up after a commit; a failure is logged and retried after the next commit."""
+    name = publication.name_of(contents.table)
+    if table is None:
+        table = create_table(catalog, name, contents, publication.dataset)
+        check_replaceable(table, publication.dataset, publication.generation, publication.known)
     try:
-        with catalog_errors(".".join(table.name())):
-            remove_unneeded(table, now, timedelta(days=address.keep_days))
-    except IcebergError as error:
-        log.warning("could not clean up", extra={"table": table.name()[-1], "error": str(error)})
-
-
-@contextmanager
-def _work_folder(work_dir: Path, path: Path) -> Iterator[None]:
-    """Create an empty work folder for written slices and DuckDB's spill files; delete it afterwards."""
-    shutil.rmtree(work_dir, ignore_errors=True)  # what a killed publisher left
-    work_dir.mkdir(parents=True)
-    require_space(work_dir, path.stat().st_size + (64 << 20), "publishing to Iceberg")
-    try:
-        yield
-    finally:
-        shutil.rmtree(work_dir, ignore_errors=True)
+        committed = commit_changes(table, connection, contents, publication.generation)
+    except (CommitFailedException, ValidationException) as error:
+        log.info("another publisher was faster", extra={"table": name, "error": str(error)})
+        return Committed()
+    if committed.changed:
+        try:
+            with catalog_errors(name):
+                remove_unneeded(table, publication.now, timedelta(days=publication.address.keep_days))
+        except IcebergError as error:
+            log.warning("cleanup failed; the next commit tries again", extra={"table": name, "error": str(error)})
+    return committed

@@ -10,7 +10,7 @@ from ops.host.exits import Exit
 from ops.journal.run import utc_now
 
 if TYPE_CHECKING:
-    from dataflows.iceberg.state import Published
+    from dataflows.iceberg.published import Published
     from dataflows.serving.generation import Generation
 
 

@@ -108,17 +108,17 @@ def required_generation(settings: Settings) -> Generation:
 
 
 def _publish(job: "Job", address: CatalogAddress, served: Generation) -> str:
-    from dataflows.iceberg.commit import Publication
-    from dataflows.iceberg.publish import publish
+    from dataflows.iceberg.publish import Publication, publish
 
     publication = Publication(
+        address=address,
         generation=served,
         dataset=job.settings.dataset,
         known=frozenset(each.sha256 for each in job.serving.generations()),
-        work_dir=job.settings.data_dir / "iceberg.work",
+        now=utc_now(),
     )
     try:
-        outcome = publish(address, job.serving.path(served.number), publication, utc_now(), job.recorder.step)
+        outcome = publish(publication, job.serving.path(served.number), job.recorder.step)
     except IcebergError as error:
         error.add_note("what is served is untouched; the next run tries again, or now: materia iceberg publish")
         raise

@@ -10,8 +10,7 @@ from pathlib import Path
 import duckdb
 
 from dataflows.iceberg.catalog import CatalogAddress
-from dataflows.iceberg.commit import Publication
-from dataflows.iceberg.publish import Outcome, publish
+from dataflows.iceberg.publish import Outcome, Publication, publish
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
 from dataflows.serving.store import ServingStore
@@ -38,10 +37,9 @@ class Host:
         return self.store.path(self.served().number)
 
     def publish(self, address: CatalogAddress, now: datetime | None = None, dataset: str = "psd_alldata") -> Outcome:
-        publication = Publication(
-            self.served(), dataset, {each.sha256 for each in self.store.generations()}, self.data_dir / "work"
-        )
-        return publish(address, self.path(), publication, now or datetime.now(UTC), _step)
+        known = {each.sha256 for each in self.store.generations()}
+        publication = Publication(address, self.served(), dataset, known, now or datetime.now(UTC))
+        return publish(publication, self.path(), _step)
 
 
 def host_with(data_dir: Path) -> Host:

@@ -1,15 +1,17 @@
 """Publishing generations to a real Iceberg REST catalog, read back by pyiceberg and by DuckDB."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 
-from dataflows.errors import IcebergAccessError, IcebergConflictError, IcebergError, IcebergUnavailableError
+from dataflows.errors import IcebergError
 from dataflows.iceberg import commit
 from dataflows.iceberg.publish import published_tables
 from dataflows.serving.build import SERVING_TABLES
@@ -31,8 +33,8 @@ def in_between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -
     """Let something happen once, when the first file of a publisher is written and not yet committed."""
     write_slice, waiting = commit.write_slice, [happens]
 
-    def interrupted(*arguments: object) -> None:
-        write_slice(*arguments)
+    def interrupted(*arguments: Any) -> Iterator[DataFile]:
+        yield from write_slice(*arguments)
         if waiting:
             waiting.pop()()
 
@@ -105,7 +107,7 @@ def test_an_older_generation_never_replaces_another_hosts_newer_one(lake: Lake, 
     next_generation(other, "UPDATE serving.dim_country SET country_name = 'Brasil' WHERE country_code = 'BR'")
     other.publish(lake.address)
     before = lake.heads()
-    with pytest.raises(IcebergConflictError, match=r"generation 2 of another host.*materia run-all"):
+    with pytest.raises(IcebergError, match=r"generation 2 of another host.*materia run-all"):
         host.publish(lake.address)
     assert lake.heads() == before
 
@@ -132,7 +134,7 @@ def test_of_two_publishers_at_once_the_newer_wins_and_the_loser_leaves_no_file(
     next_generation(host, change.format("Older"))
     next_generation(other, change.format("Newer"), days_later=2)
     in_between(monkeypatch, lambda: other.publish(lake.address))
-    with pytest.raises(IcebergConflictError, match="generation 2 of another host"):
+    with pytest.raises(IcebergError, match="generation 2 of another host"):
         host.publish(lake.address)
     assert countries(lake) == {"Newer", "United States"}
     table = lake.table("dim_country")
@@ -219,15 +221,14 @@ def test_refusals_and_silence_are_typed_and_tell_no_secret(lake: Lake, host: Hos
     reading = replace(lake.address, credential=f"{READER.access_key}:{READER.secret_key}")
     silent = replace(lake.address, uri="http://127.0.0.1:9")
     absent = replace(lake.address, warehouse="s3://no-such-warehouse")
-    for address, kind in (
-        (wrong, IcebergAccessError),
-        (refused, IcebergAccessError),
-        (reading, IcebergError),
-        (silent, IcebergUnavailableError),
-        (absent, IcebergError),
+    for address, message in (
+        (wrong, "OAuthError.*check that ICEBERG_TOKEN"),
+        (refused, "UnauthorizedError.*check that ICEBERG_TOKEN"),
+        (reading, "ForbiddenError.*check that ICEBERG_TOKEN"),
+        (silent, "Connection refused.*try again later"),
+        (absent, "no-such-warehouse"),
     ):
-        with pytest.raises(kind) as raised:
+        with pytest.raises(IcebergError, match=message) as raised:
             host.publish(address)
         assert CANARY not in f"{raised.value} {raised.value!r} {address!r}"
         assert READER.secret_key not in f"{raised.value} {address!r}"
-        assert not (host.data_dir / "work").exists()

@@ -95,7 +95,7 @@ def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catche
     assert "Iceberg is behind" in failed.stdout and "Iceberg is behind" in failed.stderr
     problem = machine.problems(ICEBERG_CATALOG_URI=DEAD)["iceberg-behind"]
     assert problem.severity is Severity.FAILED
-    assert f"{DEAD}/v1/oauth/tokens did not answer" in problem.what
+    assert f"Connection refused (the Iceberg catalog at {DEAD})" in problem.what
     assert problem.next_step.startswith("materia iceberg publish")
     journal = Journal(machine.data_dir / "runs.sqlite")
     tried = journal.last_by_pipeline()["publish_iceberg"]
@@ -133,7 +133,7 @@ def test_the_commands_tell_and_bring_what_the_catalog_lacks_and_follow_a_rollbac
 
     refused = machine.run("iceberg", "publish", ICEBERG_CREDENTIAL=f"nobody:{CANARY}")
     assert refused.returncode == 1
-    assert "granted no token (HTTP 401)" in refused.stderr and "materia iceberg publish" in refused.stderr
+    assert "Invalid client credentials" in refused.stderr and "materia iceberg publish" in refused.stderr
     machine.assert_no_secret()
 
 
@@ -156,7 +156,6 @@ def test_a_killed_publisher_leaves_every_table_whole_and_the_next_one_goes_on(la
     again = machine.run("iceberg", "publish")
     assert again.returncode == 0, again.stderr
     assert lake.differing(machine.data_dir / "serving-2.duckdb") == {}
-    assert not (machine.data_dir / "iceberg.work").exists()
 
 
 def changed_slices(before: Path, after: Path) -> set[date]:

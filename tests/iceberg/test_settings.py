@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dataflows.errors import IcebergUnavailableError, MissingToolError, SettingsError
+from dataflows.errors import IcebergError, MissingToolError, SettingsError
 from dataflows.iceberg import catalog
 from dataflows.iceberg.catalog import CatalogAddress, open_catalog
 from ops.config.settings import Settings
@@ -91,8 +91,8 @@ def test_settings_and_status_import_nothing_heavy():
 
 
 def test_a_catalog_that_accepts_and_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(catalog, "RESPONSE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(IcebergUnavailableError):
+        with pytest.raises(IcebergError):
             open_catalog(CatalogAddress(uri, "lake", token=CANARY))
