@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 RESPONSE_TIMEOUT_S = 60.0
 
+_OTHER_ERRORS = (ValueError, TypeError, KeyError, NotImplementedError)
+"""What pyiceberg raises for answers that it cannot read, and for HTTP status 501."""
+
 _CHECK_CREDENTIALS = "check that ICEBERG_TOKEN or ICEBERG_CREDENTIAL is valid and may write"
-_RETRY = "try again later"
-_NEXT_STEPS = {
-    "UnauthorizedError": _CHECK_CREDENTIALS,
-    "ForbiddenError": _CHECK_CREDENTIALS,
-    "OAuthError": _CHECK_CREDENTIALS,
-    "AuthorizationExpiredError": _CHECK_CREDENTIALS,
-    "UnsupportedPyArrowTypeException": "cast the column in its model to a type that Iceberg has",
-}
+_ACCESS_ERRORS = ("UnauthorizedError", "ForbiddenError", "OAuthError", "AuthorizationExpiredError")
 
 
 @dataclass(frozen=True)
@@ -99,13 +95,13 @@ def catalog_errors(what: str) -> Iterator[None]:
     pyiceberg_errors = [kind for name, kind in vars(exceptions).items() if name.endswith(("Error", "Exception"))]
     try:
         yield
-    except (*pyiceberg_errors, RequestException, ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+    except (*pyiceberg_errors, RequestException, ArrowException, OSError, *_OTHER_ERRORS) as error:
         # requests wraps the operating system's error several times.
         cause = _innermost(error) if isinstance(error, RequestException) else error
         text = " ".join(f"{type(cause).__name__}: {cause}".split())[:400]
-        is_denied = "ACCESS_DENIED" in text  # by the object storage; pyarrow has no error type for it
-        next_step = _CHECK_CREDENTIALS if is_denied else _NEXT_STEPS.get(type(error).__name__, _RETRY)
-        raise IcebergError(f"{text} ({what}); {next_step}") from error
+        # The object storage answers ACCESS_DENIED; pyarrow has no error type for it.
+        is_denied = type(error).__name__ in _ACCESS_ERRORS or "ACCESS_DENIED" in text
+        raise IcebergError(f"{text} ({what}); {_CHECK_CREDENTIALS if is_denied else 'try again later'}") from error
 
 
 def _innermost(error: BaseException) -> BaseException:

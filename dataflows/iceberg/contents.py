@@ -78,7 +78,10 @@ def list_tables(connection: "DuckDBPyConnection") -> tuple[str, ...]:
 
 
 def read_contents(connection: "DuckDBPyConnection", table: str) -> Contents:
-    """Read a table's columns and compute its fingerprints. Raises IcebergError for a NULL in the partition column."""
+    """Read a table's columns and compute its fingerprints.
+
+    Raises IcebergError for a type that Iceberg lacks, and for a NULL in the partition column.
+    """
     (comment,) = connection.execute(
         f"SELECT comment FROM duckdb_tables() WHERE database_name = 'materia' AND table_name = {literal(table)}"
     ).fetchone() or (None,)
@@ -96,7 +99,7 @@ def read_slice(connection: "DuckDBPyConnection", contents: Contents, key: str) -
 def _read_schema(connection: "DuckDBPyConnection", table: str) -> "Schema":
     """Return the columns as Iceberg has them, numbered from 1."""
     import pyarrow
-    from pyiceberg.io.pyarrow import pyarrow_to_schema
+    from pyiceberg.io.pyarrow import UnsupportedPyArrowTypeException, pyarrow_to_schema
 
     comments = dict(
         connection.execute(
@@ -109,7 +112,10 @@ def _read_schema(connection: "DuckDBPyConnection", table: str) -> "Schema":
         column.with_metadata({"PARQUET:field_id": str(number), "doc": comments.get(column.name, "")})
         for number, column in enumerate(fields, 1)
     ]
-    return pyarrow_to_schema(pyarrow.schema(described))
+    try:
+        return pyarrow_to_schema(pyarrow.schema(described))
+    except UnsupportedPyArrowTypeException as error:
+        raise IcebergError(f"{error} (serving.{table}); cast the column in its model to a type of Iceberg") from error
 
 
 def _fingerprints(connection: "DuckDBPyConnection", table: str, schema: "Schema") -> dict[str, str]:

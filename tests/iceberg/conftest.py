@@ -1,4 +1,4 @@
-"""A namespace of its own on the real Iceberg catalog for each of these tests."""
+"""A namespace on the real Iceberg catalog for each test."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What nobody needs any more goes, and nothing else."""
+"""Old snapshots and unreferenced files are deleted, and nothing else."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,13 +18,13 @@ def host(tmp_path: Path) -> Host:
     return host_with(tmp_path / "host")
 
 
-def test_replaced_snapshots_and_files_that_none_names_go_when_they_are_old(lake: Lake, host: Host) -> None:
+def test_old_snapshots_and_unreferenced_files_are_deleted(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     next_generation(host, RENAMED.format(2))
     host.publish(lake.address)
     table = lake.table("dim_country")
-    with table.io.new_output(f"{table.location()}/data/of-a-killed-publisher.parquet").create() as lost:
-        lost.write(b"never committed")
+    with table.io.new_output(f"{table.location()}/data/left-by-a-killed-publisher.parquet").create() as file:
+        file.write(b"never committed")
     before = lake.objects("dim_country/")
     now = datetime.now(UTC)
 
@@ -34,7 +34,7 @@ def test_replaced_snapshots_and_files_that_none_names_go_when_they_are_old(lake:
 
     removed = remove_unneeded(lake.table("dim_country"), now + timedelta(days=2), keep=timedelta(days=30))
     assert removed == (0, 1)
-    assert {Path(key).name for key in before - lake.objects("dim_country/")} == {"of-a-killed-publisher.parquet"}
+    assert {Path(key).name for key in before - lake.objects("dim_country/")} == {"left-by-a-killed-publisher.parquet"}
 
     removed = remove_unneeded(lake.table("dim_country"), now + timedelta(days=31), keep=timedelta(days=30))
     assert removed[0] == 1
@@ -42,15 +42,15 @@ def test_replaced_snapshots_and_files_that_none_names_go_when_they_are_old(lake:
     assert lake.differing(host.path()) == {}
 
 
-def test_publishing_cleans_up_behind_itself(lake: Lake, host: Host) -> None:
+def test_a_publish_expires_old_snapshots(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     next_generation(host, RENAMED.format(2))
     host.publish(lake.address, now=datetime.now(UTC) + timedelta(days=40))
     assert len(lake.table("dim_country").snapshots()) == 1
-    assert len(lake.table("dim_commodity").snapshots()) == 1
+    assert len(lake.table("dim_release").snapshots()) == 1
 
 
-def test_manifests_and_metadata_do_not_pile_up(lake: Lake, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifests_and_metadata_files_stay_bounded(lake: Lake, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "MAX_MANIFESTS", 2)
     host.publish(lake.address)
     for month in range(1, 4):

@@ -12,10 +12,9 @@ from pyiceberg.table.snapshots import Operation, Summary
 from pyiceberg.table.update import AddSnapshotUpdate, SetSnapshotRefUpdate
 
 from dataflows.errors import IcebergError
-from dataflows.iceberg import commit
+from dataflows.iceberg import commit, contents
 from dataflows.iceberg.publish import published_tables
-from dataflows.serving.build import SERVING_TABLES
-from tests.iceberg.publishing import Host, host_with, next_generation
+from tests.iceberg.publishing import TABLES, Host, host_with, next_generation
 from tests.support.lake import Lake, with_token
 from tests.support.object_server import CANARY, READER
 
@@ -30,7 +29,7 @@ def countries(lake: Lake) -> set[str]:
 
 
 def in_between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen once, when the first file of a publisher is written and not yet committed."""
+    """Call `happens` once, between the first upload of a publisher and its commit."""
     write_slice, waiting = commit.write_slice, [happens]
 
     def interrupted(*arguments: Any) -> Iterator[DataFile]:
@@ -41,7 +40,7 @@ def in_between(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -
     monkeypatch.setattr(commit, "write_slice", interrupted)
 
 
-def test_what_did_not_change_gets_no_commit(lake: Lake, host: Host) -> None:
+def test_unchanged_tables_get_no_commit(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     before = lake.heads()
     again = host.publish(lake.address)
@@ -53,11 +52,11 @@ def test_what_did_not_change_gets_no_commit(lake: Lake, host: Host) -> None:
     after = lake.heads()
     assert {name for name in after if after[name] != before[name]} == {"dim_country"}
     assert {name: each.number for name, each in published_tables(lake.address).items() if each} == {
-        name: 2 if name == "dim_country" else 1 for name in SERVING_TABLES
+        name: 2 if name == "dim_country" else 1 for name in TABLES
     }
 
 
-def test_a_release_rewrites_only_the_slices_that_it_touches(lake: Lake, host: Host) -> None:
+def test_a_release_writes_only_the_changed_slices(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     before = lake.files("fct_psd")
     next_generation(
@@ -68,13 +67,13 @@ def test_a_release_rewrites_only_the_slices_that_it_touches(lake: Lake, host: Ho
     )
     done = host.publish(lake.address).tables
     after = lake.files("fct_psd")
-    # Closed in June and July: two files that stay. What was current in August is current in September.
+    # The two files of facts closed in June and July stay. The file of current facts is replaced.
     assert (len(before), len(after), len(before & after)) == (3, 3, 2)
     assert done["fct_psd_revision"].rows == 1
     assert lake.differing(host.path()) == {}
 
 
-def test_columns_come_go_and_change_and_old_snapshots_stay_readable(lake: Lake, host: Host) -> None:
+def test_old_snapshots_stay_readable_after_column_changes(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     old = lake.table("agg_release_summary").current_snapshot().snapshot_id
     old_rows = lake.table("agg_release_summary").scan().to_arrow().sort_by("commodity_code").to_pylist()
@@ -82,7 +81,7 @@ def test_columns_come_go_and_change_and_old_snapshots_stay_readable(lake: Lake, 
         host,
         "ALTER TABLE serving.agg_release_summary ALTER facts_new TYPE INTEGER",
         "ALTER TABLE serving.dim_release ALTER row_count TYPE INTEGER",
-        "COMMENT ON COLUMN serving.dim_country.country_name IS 'As USDA cuts it'",
+        "COMMENT ON COLUMN serving.dim_country.country_name IS 'Cut to 15 letters'",
     )
     host.publish(lake.address)
     next_generation(
@@ -98,7 +97,7 @@ def test_columns_come_go_and_change_and_old_snapshots_stay_readable(lake: Lake, 
     kinds = {field.name: str(field.field_type) for field in summary.schema().fields}
     assert kinds["facts_removed"] == "string" and "facts_restated" not in kinds
     assert str(lake.table("dim_release").schema().find_type("row_count")) == "long"
-    assert lake.table("dim_country").schema().find_field("country_name").doc == "As USDA cuts it"
+    assert lake.table("dim_country").schema().find_field("country_name").doc == "Cut to 15 letters"
     assert summary.scan(snapshot_id=old).to_arrow().sort_by("commodity_code").to_pylist() == old_rows
 
 
@@ -123,10 +122,10 @@ def test_a_rollback_is_published_by_the_host_that_has_both(lake: Lake, host: Hos
     assert countries(lake) == {"Brasil", "United States"}
 
 
-def test_of_two_publishers_at_once_the_newer_wins_and_the_loser_leaves_no_file(
+def test_the_newer_of_two_publishers_wins_and_the_other_leaves_no_file(
     lake: Lake, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other host commits while ours has uploaded its file and not yet committed."""
+    """The other host commits between the upload and the commit of this one."""
     host.publish(lake.address)
     other = Host(host.store.serving_path.parent.rename(tmp_path / "other"))
     host = host_with(tmp_path / "host")
@@ -141,7 +140,7 @@ def test_of_two_publishers_at_once_the_newer_wins_and_the_loser_leaves_no_file(
     assert len(lake.objects("dim_country/data/")) == len(table.snapshots()) == 2
 
 
-def test_a_publisher_that_loses_to_an_older_one_tries_again_and_wins(
+def test_a_newer_generation_retries_after_an_older_one_committed_first(
     lake: Lake, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = host_with(tmp_path / "other")
@@ -153,7 +152,7 @@ def test_a_publisher_that_loses_to_an_older_one_tries_again_and_wins(
     assert countries(lake) == {"Newer", "United States"}
 
 
-def test_what_somebody_else_changed_in_a_table_is_put_right(lake: Lake, host: Host) -> None:
+def test_rows_of_another_writer_are_replaced(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     table = lake.table("fct_psd")
     table.append(table.scan().to_arrow().slice(0, 1))
@@ -163,7 +162,7 @@ def test_what_somebody_else_changed_in_a_table_is_put_right(lake: Lake, host: Ho
 
 
 def compact(table: Table) -> None:
-    """Commit a snapshot as a catalog's maintenance does: other files may be named, the rows are the same."""
+    """Commit a snapshot of the same rows, as a catalog's maintenance does; pyiceberg has no public call for it."""
     current = table.current_snapshot()
     assert current is not None
     snapshot_id = table.metadata.new_snapshot_id()
@@ -182,7 +181,7 @@ def compact(table: Table) -> None:
     )
 
 
-def test_a_catalogs_own_compaction_is_no_change(lake: Lake, host: Host) -> None:
+def test_a_compaction_by_the_catalog_is_not_a_change(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     compact(lake.table("fct_psd"))
     assert lake.table("fct_psd").current_snapshot().summary.operation is Operation.REPLACE
@@ -191,7 +190,29 @@ def test_a_catalogs_own_compaction_is_no_change(lake: Lake, host: Host) -> None:
     assert lake.heads() == before
 
 
-def test_tables_that_are_not_ours_are_left_alone(lake: Lake, host: Host) -> None:
+def test_a_slice_of_several_files_is_complete_and_replaced_as_a_whole(
+    lake: Lake, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents, "CELLS_PER_BATCH", 2048)
+    next_generation(host, "INSERT INTO serving.fct_psd SELECT fct_psd.* FROM serving.fct_psd, range(1000)")
+    host.publish(lake.address)
+    assert len(lake.files("fct_psd")) > 3
+    assert lake.differing(host.path()) == {}
+    monkeypatch.undo()
+    next_generation(host, "UPDATE serving.fct_psd SET value = value + 1")
+    host.publish(lake.address)
+    assert len(lake.files("fct_psd")) == 3
+    assert lake.differing(host.path()) == {}
+
+
+def test_a_column_type_that_iceberg_lacks_is_named(lake: Lake, host: Host) -> None:
+    next_generation(host, "ALTER TABLE serving.dim_release ADD COLUMN age INTERVAL")
+    with pytest.raises(IcebergError, match=r"'age' has an unsupported type.*dim_release.*cast the column"):
+        host.publish(lake.address)
+    assert set(lake.heads()) == {"dim_country"}
+
+
+def test_foreign_tables_are_not_changed(lake: Lake, host: Host) -> None:
     import pyarrow
 
     lake.catalog.create_namespace(lake.namespace)
@@ -202,7 +223,7 @@ def test_tables_that_are_not_ours_are_left_alone(lake: Lake, host: Host) -> None
     assert lake.heads() == before
 
 
-def test_another_datasets_tables_are_left_alone(lake: Lake, host: Host) -> None:
+def test_tables_of_another_dataset_are_not_changed(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     before = lake.heads()
     with pytest.raises(IcebergError, match="serves psd_alldata, not psd_coffee"):
@@ -210,12 +231,12 @@ def test_another_datasets_tables_are_left_alone(lake: Lake, host: Host) -> None:
     assert lake.heads() == before
 
 
-def test_a_token_that_was_granted_before_opens_the_catalog(lake: Lake, host: Host) -> None:
+def test_a_bearer_token_opens_the_catalog(lake: Lake, host: Host) -> None:
     host.publish(with_token(lake.address))
-    assert set(lake.heads()) == set(SERVING_TABLES)
+    assert set(lake.heads()) == set(TABLES)
 
 
-def test_refusals_and_silence_are_typed_and_tell_no_secret(lake: Lake, host: Host) -> None:
+def test_catalog_errors_contain_the_cause_and_no_secret(lake: Lake, host: Host) -> None:
     wrong = replace(lake.address, credential=f"nobody:{CANARY}")
     refused = replace(lake.address, credential=None, token=CANARY)
     reading = replace(lake.address, credential=f"{READER.access_key}:{READER.secret_key}")

@@ -1,4 +1,4 @@
-"""Publishing to Iceberg as runs do it: after serving, recorded, and tried again until the catalog has it."""
+"""Runs publish to Iceberg: after serving, with a record in the journal, and again until the catalog has it."""
 
 import json
 import os
@@ -31,7 +31,7 @@ TIMEOUT_S = 120
 
 
 class Machine:
-    """A machine that has the served demo and a catalog's settings, and no key of any object storage."""
+    """A data directory, and an environment with a catalog's settings and no key of an object storage."""
 
     def __init__(self, data_dir: Path, lake: Lake) -> None:
         self.data_dir = data_dir
@@ -51,7 +51,7 @@ class Machine:
         return done
 
     def problems(self, **change: str) -> dict[str, Problem]:
-        """What `materia status` finds wrong, by its key."""
+        """Return the problems that `materia status` finds, by key."""
         settings = Settings.from_environ({**self.environ, **change})
         return {each.key: each for each in take_status(settings, utc_now()).problems}
 
@@ -63,27 +63,29 @@ class Machine:
 
 @pytest.fixture
 def machine(lake: Lake, tmp_path: Path) -> Machine:
-    """Two generations of ten facts: the second differs in every table that has rows."""
+    """Two generations of ten facts that differ in every table."""
     host = host_with(tmp_path / "machine")
     next_generation(
         host,
-        "UPDATE serving.dim_commodity SET commodity_name = commodity_name || '.'",
+        "UPDATE serving.dim_country SET country_name = country_name || '.'",
+        "UPDATE serving.dim_release SET row_count = row_count + 1",
         "UPDATE serving.fct_psd SET value = value + 1",
-        "UPDATE serving.agg_world_balance SET value = value + 1",
-        "UPDATE serving.obt_commodity_metrics SET production = production + 1",
+        "UPDATE serving.fct_psd_revision SET value = value + 1",
+        "UPDATE serving.agg_release_summary SET facts_new = facts_new + 1",
     )
     return Machine(host.data_dir, lake)
 
 
 def post_landed(archive: FaultyArchive, data_dir: Path) -> None:
-    """Post what is landed, exactly as it was served."""
+    """Post the landed snapshots on the archive, with the same bytes and headers."""
     for marker in (data_dir / "landing" / "psd").glob("*.json"):
-        told = json.loads(marker.read_text())
-        month = Month(told["release_year"], told["release_month"])
-        archive.post(month, marker.with_suffix(".zip"), parsedate_to_datetime(told["last_modified"]), etag=told["etag"])
+        snapshot = json.loads(marker.read_text())
+        month = Month(snapshot["release_year"], snapshot["release_month"])
+        modified = parsedate_to_datetime(snapshot["last_modified"])
+        archive.post(month, marker.with_suffix(".zip"), modified, etag=snapshot["etag"])
 
 
-def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catches_up(
+def test_a_run_that_finds_nothing_new_retries_a_failed_publish(
     lake: Lake, served_demo: ServedDemo, archive: FaultyArchive, tmp_path: Path
 ) -> None:
     machine = Machine(served_demo.copy(tmp_path / "machine"), lake)
@@ -98,9 +100,9 @@ def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catche
     assert f"Connection refused (the Iceberg catalog at {DEAD})" in problem.what
     assert problem.next_step.startswith("materia iceberg publish")
     journal = Journal(machine.data_dir / "runs.sqlite")
-    tried = journal.last_by_pipeline()["publish_iceberg"]
-    outer = journal.run(tried.parent_id)
-    assert (tried.status, outer.pipeline, outer.status) == (RunStatus.FAILED, "export_serving", RunStatus.DONE)
+    failed_run = journal.last_by_pipeline()["publish_iceberg"]
+    outer = journal.run(failed_run.parent_id)
+    assert (failed_run.status, outer.pipeline, outer.status) == (RunStatus.FAILED, "export_serving", RunStatus.DONE)
 
     caught_up = machine.run("run-all", PSD_ARCHIVE_URL=archive.url)
     assert caught_up.returncode == 0 and "nothing new" in caught_up.stdout, caught_up.stderr
@@ -117,14 +119,14 @@ def test_a_failed_publish_blocks_nothing_and_a_run_that_finds_nothing_new_catche
     machine.assert_no_secret()
 
 
-def test_the_commands_tell_and_bring_what_the_catalog_lacks_and_follow_a_rollback(lake: Lake, machine: Machine) -> None:
+def test_the_commands_show_and_publish_what_is_missing_and_follow_a_rollback(lake: Lake, machine: Machine) -> None:
     before = machine.run("iceberg", "status")
     assert before.returncode == 3
     assert "no table yet" in before.stdout and "the served generation 2 is not yet in Iceberg" in before.stdout
     done = machine.run("iceberg", "publish")
     assert (done.returncode, done.stdout.split(":")[0]) == (0, "generation 2 is in Iceberg")
-    told = json.loads(machine.run("iceberg", "status", "--json").stdout)
-    assert told["ok"] and {each["generation"] for each in told["tables"]} == {2}
+    status = json.loads(machine.run("iceberg", "status", "--json").stdout)
+    assert status["ok"] and {each["generation"] for each in status["tables"]} == {2}
 
     rolled_back = machine.run("serving", "rollback", "1")
     assert rolled_back.returncode == 0, rolled_back.stderr
@@ -137,7 +139,7 @@ def test_the_commands_tell_and_bring_what_the_catalog_lacks_and_follow_a_rollbac
     machine.assert_no_secret()
 
 
-def test_a_killed_publisher_leaves_every_table_whole_and_the_next_one_goes_on(lake: Lake, machine: Machine) -> None:
+def test_after_a_kill_every_table_is_complete_and_the_next_publish_finishes(lake: Lake, machine: Machine) -> None:
     Host(machine.data_dir).store.rollback(1)
     Host(machine.data_dir).publish(lake.address)
     first = lake.heads()
@@ -150,7 +152,7 @@ def test_a_killed_publisher_leaves_every_table_whole_and_the_next_one_goes_on(la
     finally:
         publisher.send_signal(signal.SIGKILL)
         publisher.wait()
-    # What was not yet brought is as it was: no table is between the two generations.
+    # No table is between the two generations.
     behind = set(lake.differing(machine.data_dir / "serving-2.duckdb"))
     assert behind & set(lake.differing(machine.data_dir / "serving-1.duckdb")) == set()
     again = machine.run("iceberg", "publish")
@@ -159,7 +161,7 @@ def test_a_killed_publisher_leaves_every_table_whole_and_the_next_one_goes_on(la
 
 
 def changed_slices(before: Path, after: Path) -> set[date]:
-    """The releases that were the last to show some version of a fact in `before` that is another in `after`."""
+    """Return the `last_seen_on` of facts in `before` that differ in `after`."""
     with duckdb.connect() as connection:
         for name, path in (("before", before), ("after", after)):
             connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
@@ -169,7 +171,7 @@ def changed_slices(before: Path, after: Path) -> set[date]:
     return {day for (day,) in rows}
 
 
-def test_every_generation_reads_the_same_in_pyiceberg_and_duckdb(
+def test_every_generation_equals_the_catalog_in_pyiceberg_and_duckdb(
     lake: Lake, served_demo: ServedDemo, tmp_path: Path
 ) -> None:
     host = Host(served_demo.copy(tmp_path / "host"))
@@ -182,12 +184,12 @@ def test_every_generation_reads_the_same_in_pyiceberg_and_duckdb(
         closed[number] = lake.files("fct_psd")
         for table in lake.tables().values():
             assert len(table.snapshots()) <= number
-        said = lake.table("fct_psd").current_snapshot().summary.additional_properties
-        assert said["materia.generation"] == str(number)
-        assert said["materia.code-version"] == generation.code_version
-        assert said["materia.newest-released-on"] == str(generation.newest_released_on)
-    # A slice is written again only if its rows changed: that of the newest release, and here one more, whose
-    # `market_year_now` the re-keying of the third release changed.
+        properties = lake.table("fct_psd").current_snapshot().summary.additional_properties
+        assert properties["materia.generation"] == str(number)
+        assert properties["materia.code-version"] == generation.code_version
+        assert properties["materia.newest-released-on"] == str(generation.newest_released_on)
+    # Only two slices are replaced: that of the newest release, and one in which the re-keying of the third release
+    # changed `market_year_now`.
     changed = changed_slices(host.store.path(2), host.store.path(3))
     assert len(closed[2] - closed[3]) == len(changed) == 2
     written = host.publish(lake.address).tables

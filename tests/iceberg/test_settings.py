@@ -1,4 +1,4 @@
-"""The settings of the Iceberg catalog: together or not at all, and never told."""
+"""The settings of the Iceberg catalog: complete or absent, and never printed."""
 
 import socket
 import subprocess
@@ -22,13 +22,13 @@ def test_no_setting_means_no_catalog():
     assert Settings.from_environ({"ICEBERG_NAMESPACE": "serving"}).iceberg is None
 
 
-def test_three_settings_name_a_catalog():
+def test_three_settings_configure_a_catalog():
     found = Settings.from_environ({**WHOLE, "ICEBERG_KEEP_DAYS": "7"}).iceberg
     assert found == CatalogAddress("http://127.0.0.1:9", "lake", "serving", 7, token=CANARY)
     assert CANARY not in f"{found!r} {found}"
 
 
-def test_client_credentials_stand_for_a_token():
+def test_client_credentials_replace_a_token():
     given = {**WHOLE, "ICEBERG_TOKEN": "", "ICEBERG_CREDENTIAL": f"me:{CANARY}", "ICEBERG_NAMESPACE": "psd"}
     found = Settings.from_environ(given).iceberg
     assert found == CatalogAddress("http://127.0.0.1:9", "lake", "psd", credential=f"me:{CANARY}")
@@ -49,13 +49,13 @@ def test_client_credentials_stand_for_a_token():
         ({"ICEBERG_KEEP_DAYS": "0"}, "ICEBERG_KEEP_DAYS='0'"),
     ],
 )
-def test_half_a_catalog_is_refused_by_name_and_without_a_value(change, said):
+def test_an_incomplete_catalog_is_an_error_that_contains_no_value(change, said):
     with pytest.raises(SettingsError, match=said) as refused:
         Settings.from_environ({**WHOLE, **change})
     assert CANARY not in str(refused.value)
 
 
-def test_secrets_check_tells_what_is_missing_and_no_value(tmp_path):
+def test_secrets_check_names_missing_settings_and_prints_no_value(tmp_path):
     done = materia(tmp_path, "secrets", "check", ICEBERG_CATALOG_URI="http://127.0.0.1:9", ICEBERG_TOKEN=CANARY)
     assert done.returncode == 2
     assert "ICEBERG_WAREHOUSE" in done.stderr
@@ -65,7 +65,7 @@ def test_secrets_check_tells_what_is_missing_and_no_value(tmp_path):
     assert presence["ICEBERG_TOKEN"].wanted_by == ("export_serving", "run-all")
 
 
-def test_a_worker_that_publishes_gets_the_catalog_and_one_that_extracts_does_not():
+def test_only_a_worker_that_publishes_gets_the_catalog_settings():
     given = {**WHOLE, "ICEBERG_NAMESPACE": "psd"}
     assert for_worker("run-all", given) == given
     assert for_worker("extract", given).keys() & WHOLE.keys() == set()
@@ -76,13 +76,13 @@ def test_both_parts_of_client_credentials_are_redacted():
     assert redact(f"sent client_secret={CANARY} of client:{CANARY}") == "sent client_secret=*** of ***"
 
 
-def test_a_missing_pyiceberg_is_named_with_what_installs_it(monkeypatch):
+def test_without_pyiceberg_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiceberg.catalog.rest", None)
     with pytest.raises(MissingToolError, match="uv sync --extra iceberg"):
         open_catalog(CatalogAddress("http://127.0.0.1:9", "lake", token=CANARY))
 
 
-def test_settings_and_status_import_nothing_heavy():
+def test_settings_and_status_import_no_heavy_library():
     code = (
         "import sys, ops.health.status, ops.pipelines.iceberg; print(*{name.partition('.')[0] for name in sys.modules})"
     )
@@ -90,9 +90,12 @@ def test_settings_and_status_import_nothing_heavy():
     assert set(done.stdout.split()) & set(HEAVY) == set()
 
 
-def test_a_catalog_that_accepts_and_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("opened_with", [{"token": CANARY}, {"credential": f"me:{CANARY}"}])
+def test_a_catalog_that_never_responds_ends_in_a_timeout(
+    opened_with: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catalog, "RESPONSE_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(IcebergError):
-            open_catalog(CatalogAddress(uri, "lake", token=CANARY))
+        with pytest.raises(IcebergError, match=r"TimeoutError: timed out"):
+            open_catalog(CatalogAddress(uri, "lake", **opened_with))

@@ -1,4 +1,4 @@
-"""The Iceberg catalog as its users reach it: pyiceberg and DuckDB, neither of which owes anything to our code."""
+"""Reads the Iceberg catalog with pyiceberg and DuckDB, independently of the code under test."""
 
 import itertools
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Lake:
-    """One namespace of the server's warehouse, which no other test uses."""
+    """A namespace of the server's warehouse that no other test uses."""
 
     server: ObjectServer
     namespace: str
@@ -38,7 +38,7 @@ class Lake:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The settings that name it; none of them is a key of the object storage."""
+        """Return the settings of the catalog; none of them is a key of the object storage."""
         return {
             "ICEBERG_CATALOG_URI": self.address.uri,
             "ICEBERG_WAREHOUSE": self.address.warehouse,
@@ -66,15 +66,15 @@ class Lake:
         return {name: self.table(name) for name in names}
 
     def heads(self) -> dict[str, str]:
-        """Where each table's metadata is: it moves with every commit."""
+        """Return each table's metadata location, which changes with every commit."""
         return {name: table.metadata_location for name, table in self.tables().items()}
 
     def files(self, table: str) -> set[str]:
-        """The data files of a table as it is now."""
+        """Return the data files of a table's current snapshot."""
         return {task.file.file_path for task in self.table(table).scan().plan_files()}
 
     def objects(self, table: str = "") -> set[str]:
-        """Everything that lies in the object storage below the namespace, or below a table."""
+        """Return the keys of all objects of the namespace, or of a table."""
         pages = self.server.client.get_paginator("list_objects_v2").paginate(
             Bucket=WAREHOUSE, Prefix=f"{self.namespace}/{table}"
         )
@@ -82,7 +82,7 @@ class Lake:
 
     @contextmanager
     def duckdb(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """DuckDB with its iceberg extension, the warehouse attached as `lake`."""
+        """Open a DuckDB with the warehouse attached as `lake`."""
         connection = duckdb.connect()
         try:
             for name in ("httpfs", "avro", "iceberg"):
@@ -99,22 +99,22 @@ class Lake:
             connection.close()
 
     def differing(self, generation_path: Path) -> dict[str, str]:
-        """Tables that are not, row by row, what the generation holds; and which reader says so."""
+        """Return the tables whose rows differ from the generation's, and the reader that found it."""
         found = {}
         with self.duckdb() as connection:
-            connection.execute(f"ATTACH '{generation_path}' AS made (READ_ONLY)")
-            there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-            for name in (name for name in SERVING_TABLES if name in there):
+            connection.execute(f"ATTACH '{generation_path}' AS generation (READ_ONLY)")
+            served = connection.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'generation'")
+            for name in {name for (name,) in served.fetchall()} & set(SERVING_TABLES):
                 connection.register("by_pyiceberg", self.table(name).scan().to_arrow())
                 connection.execute(f"CREATE OR REPLACE TEMP TABLE by_duckdb AS FROM lake.{self.namespace}.{name}")
                 for reader in ("by_pyiceberg", "by_duckdb"):
-                    if not _is_same(connection, f"made.serving.{name}", reader):
+                    if not _is_same(connection, f"generation.serving.{name}", reader):
                         found[name] = reader
         return found
 
 
 def with_token(address: CatalogAddress) -> CatalogAddress:
-    """The same catalog, opened with a token that was granted before."""
+    """Return the same catalog with a token of its OAuth endpoint instead of the credential."""
     import httpx
 
     client_id, _, secret = str(address.credential).partition(":")
@@ -124,7 +124,7 @@ def with_token(address: CatalogAddress) -> CatalogAddress:
 
 
 def _is_same(connection: duckdb.DuckDBPyConnection, first: str, second: str) -> bool:
-    """Whether both have the same columns and, in any order, the same rows."""
+    """Return whether both have the same columns and, in any order, the same rows."""
     columns = [_columns(connection, each) for each in (first, second)]
     if columns[0] != columns[1]:
         return False
@@ -141,7 +141,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, relation: str) -> list[str]:
 
 
 def _extension(name: str) -> Path:
-    """Where its wheel keeps it."""
+    """Return the path of an extension in its wheel."""
     spec = find_spec(f"duckdb_extension_{name}")
     assert spec is not None and spec.origin is not None
     return next(Path(spec.origin).parent.rglob("*.duckdb_extension"))

@@ -1,6 +1,6 @@
 """Small served generations of hand-made facts: two commodities, two countries, three releases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -77,10 +77,10 @@ CREATE TABLE serving.obt_commodity_metrics AS SELECT commodity_code, commodity_n
 """
 
 
-def serve(data_dir: Path, *, without: str | None = None) -> Generation:
+def serve(data_dir: Path, *, without: Collection[str] = ()) -> Generation:
     """Publish the next generation of these facts; `serving.marker` holds its number in each of 1,000 rows.
 
-    `without` names a table that it lacks, as one of other code would.
+    `without` names tables that it lacks, as a generation of other code may.
     """
     store = ServingStore(data_dir / "serving.duckdb")
     number = store.next_number()
@@ -105,8 +105,8 @@ def serve(data_dir: Path, *, without: str | None = None) -> Generation:
         write_generation_table(con, facts)
         for statement in asof_macros("serving", facts):
             con.execute(statement)
-        if without:
-            con.execute(f"DROP TABLE serving.{without}")
+        for table in without:
+            con.execute(f"DROP TABLE serving.{table}")
         con.execute("CHECKPOINT built")
     finally:
         con.close()

@@ -188,7 +188,7 @@ async def test_rows_of_an_older_generation_say_so_when_the_newer_one_gave_none(s
     async with driven(served) as screen:
         await screen.run("SELECT generation FROM serving.marker, serving.agg_world_balance")
         await screen.press("f6")
-        serve(served.data_dir, without="agg_world_balance")
+        serve(served.data_dir, without=("agg_world_balance",))
         await until(screen.pilot, lambda: "agg_world_balance" in screen.text_of("error"))
         await until(screen.pilot, lambda: "newer data is served" in screen.text_of("result-line"))
         assert "generation 1" in screen.text_of("result-line") and screen.rows[0] == (1,)

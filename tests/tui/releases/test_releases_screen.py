@@ -317,7 +317,7 @@ def test_it_looks_as_it_should(
     data_dir = served.data_dir if state in ("release", "fact") else tmp_path / "other"
     if state == "failing":
         data_dir.mkdir()
-        serve(data_dir, without="dim_release")
+        serve(data_dir, without=("dim_release",))
     console = served_console(data_dir)
     app = ConsoleApp(console.context, first="releases")
 
