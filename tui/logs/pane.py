@@ -43,8 +43,6 @@ class LogsPane(PolledPane):
     """The list of logs beside the open log."""
 
     PANE_ID = "logs"
-    TITLE = "Logs"
-    KEY = "5"
     POLL_S = 5.0
 
     class LogChanged(Message):

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from ops.health.heartbeat import Heartbeat
 from ops.health.status import PipelineState, Problem, Severity, Status, missed_release
 from ops.host.formatting import ago_text, duration_text, size_text
 from ops.journal.run import Run, RunStatus
 from tui.overview.snapshot import Overview, Pipelines
-from tui.overview.supervisor import Heartbeat
 from tui.shell.workers_summary import REAP, overdue
 from tui.widgets.formatting import TONES, due_text, exact, plural, sparkline
 from tui.widgets.panel import Found
@@ -133,7 +133,7 @@ def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
 def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
     if beat is None:
         return f"{toned('? no supervisor has run here', 'quiet')}\n{toned('  next: materia supervisor run', 'quiet')}"
-    word = "failing" if beat.is_failing else "late" if beat.is_late else ""
+    word = "failing" if beat.is_failing else "late" if beat.is_late(now) else ""
     mark = toned(f"▲ {word}", "warn") if word else toned("● alive", "ok")
     return f"{mark}  {toned(ago_text(beat.at, now), 'quiet')}\n{toned(beat.doing, 'quiet')}"
 

@@ -28,8 +28,6 @@ class OverviewPane(PolledPane):
     """Shows the whole system; Enter on a row opens its details."""
 
     PANE_ID = "overview"
-    TITLE = "Overview"
-    KEY = "1"
 
     _overview: Overview | None = None
     _problems: tuple[Problem, ...] = ()

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops.health.status import Status, take_status
+from ops.config.schedule import next_due
+from ops.health.heartbeat import Heartbeat, read_heartbeat
+from ops.health.status import Status, served_release, take_status
 from ops.journal.journal import Journal
-from tui.overview.supervisor import Heartbeat, heartbeat, next_due
 from tui.shell.context import ConsoleContext
 from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.panel import Part, attempt
@@ -39,16 +40,18 @@ def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
     return Overview(
         status=attempt(lambda: take_status(context.settings, context.clock())),
         pipelines=attempt(lambda: _pipelines(context)),
-        heartbeat=attempt(lambda: heartbeat(context)),
+        heartbeat=attempt(lambda: read_heartbeat(context.settings.supervisor_dir)),
         workers=context.workers.latest(context.clock()),
         marks=marks,
     )
 
 
 def _pipelines(context: ConsoleContext) -> Pipelines:
-    journal = Journal(context.settings.journal_path)
+    settings = context.settings
+    journal = Journal(settings.journal_path)
     names = tuple(journal.last_by_pipeline())
-    return Pipelines(
-        durations_s={name: journal.recent_durations(name, DURATIONS_SHOWN) for name in names},
-        due={name: next_due(context, name) for name in names},
-    )
+    due: dict[str, datetime | None] = {}
+    if read_heartbeat(settings.supervisor_dir) is not None:  # without a supervisor nothing is scheduled
+        served, now = served_release(settings), context.clock()
+        due = {name: next_due(settings.supervision.schedule, now, name, served) for name in names}
+    return Pipelines({name: journal.recent_durations(name, DURATIONS_SHOWN) for name in names}, due)

@@ -7,6 +7,7 @@ from ops.host.formatting import ago_text
 from tui.query.cells import plain
 from tui.query.run import QueryRun
 from tui.query.sql import View
+from tui.widgets.formatting import plural
 
 NOTHING_SERVED = "nothing is served yet: run `materia run-all` or `materia demo`"
 
@@ -24,7 +25,7 @@ def result_text(
 
     `below` is the run whose rows are shown until those of `run` arrive.
     """
-    rows = f"{run.row_count:,} {'row' if run.row_count == 1 else 'rows'}"
+    rows = plural(run.row_count, "row")
     if not run.finished:
         glyph, status, caption = "◌", "", f"{rows} so far · {run.elapsed_s:.1f} s · esc cancels"
     elif run.error:

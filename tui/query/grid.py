@@ -21,7 +21,8 @@ from textual.strip import Strip
 from tui.query.cells import NOTHING
 from tui.query.spill import Spill
 from tui.query.sql import View
-from tui.query.window import Window, fit_text
+from tui.query.window import Window
+from tui.widgets.columns import fit_text
 
 _GAP = "  "
 _SORTED = {False: "▲", True: "▼"}

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual import work
 from textual.app import ComposeResult
@@ -32,8 +32,6 @@ class QueryPane(Pane):
     """SQL over the served tables."""
 
     PANE_ID = "query"
-    TITLE: ClassVar[str] = "Query"
-    KEY: ClassVar[str] = "3"
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)

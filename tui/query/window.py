@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, plain, value_of
 from tui.query.spill import Spill
@@ -51,14 +51,3 @@ class Window:
                 self.widths[i] = min(MAX_WIDTH, cell_len(text))
             texts.append(text)
         return texts
-
-
-def fit_text(text: str, width: int, *, right: bool) -> str:
-    """Pad or cut `text` to exactly `width` cells; a cut text ends in an ellipsis."""
-    if text.isascii() and len(text) <= width:
-        return text.rjust(width) if right else text.ljust(width)
-    length = cell_len(text)
-    if length > width:
-        return set_cell_size(text, width - 1) + "…"
-    padding = " " * (width - length)
-    return padding + text if right else text + padding

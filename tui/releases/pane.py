@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from typing import ClassVar, Final
+from typing import Final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -62,8 +62,6 @@ class ReleasesPane(PolledPane):
     """Shows the changes of a release; Enter on a change opens its fact."""
 
     PANE_ID = "releases"
-    TITLE: ClassVar[str] = "Releases"
-    KEY: ClassVar[str] = "4"
     POLL_S = 1.0
 
     def __init__(self, context: ConsoleContext) -> None:

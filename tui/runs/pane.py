@@ -35,7 +35,6 @@ from tui.shell.context import ConsoleContext
 from tui.shell.messages import Navigation, OpenLog, OpenRun, StartPipeline
 from tui.shell.polled import PolledPane
 from tui.widgets.changes import change_marks
-from tui.widgets.formatting import shortened
 from tui.widgets.panel import Found, Panel
 from tui.widgets.table import Row, Table
 
@@ -48,8 +47,6 @@ class RunsPane(PolledPane):
     """Shows the history beside one run; Enter on a step opens its line in the log."""
 
     PANE_ID = "runs"
-    TITLE = "Runs"
-    KEY = "2"
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
@@ -352,11 +349,5 @@ class RunsPane(PolledPane):
         self.app.push_screen(CommandScreen("Interrupt a run", [choice], note=note), on_answer)
 
     @on(CommandEnded)
-    def _show_command_result(self, message: CommandEnded) -> None:
-        message.stop()
-        self.notify(
-            shortened(message.last_line) or "done",
-            title=message.command,
-            severity="information" if message.exit_code == 0 else "error",
-        )
-        self.action_refresh()
+    def _on_command_ended(self) -> None:
+        self.action_refresh()  # the application shows how it ended

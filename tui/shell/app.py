@@ -14,12 +14,14 @@ from textual.widget import Widget
 from dataflows.errors import SettingsError
 from tui.shell.actions import APP, APP_ACTIONS, ActionSpec, Registry
 from tui.shell.bars import ActionBar, TopBar
+from tui.shell.child import CommandEnded
 from tui.shell.config import TuiConfig
 from tui.shell.context import ConsoleContext
 from tui.shell.keys import KeyQueue
 from tui.shell.messages import Navigation
 from tui.shell.pane import PANES, Pane, make_pane
 from tui.shell.theme import MATERIA, MATERIA_16, THEME_NAME
+from tui.widgets.formatting import shortened
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -184,6 +186,12 @@ class ConsoleApp(App[None]):
         """Show the pane that a message is addressed to, and deliver the message."""
         pane = await self.show_pane(message.PANE_ID)
         await pane.receive(message)
+
+    @on(CommandEnded)
+    def show_command_result(self, message: CommandEnded) -> None:
+        """Show how a command ended that a pane started."""
+        severity: SeverityLevel = "information" if message.exit_code == 0 else "error"
+        self.notify(shortened(message.last_line) or "done", title=message.command, severity=severity)
 
     # Actions
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from importlib import import_module
-from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.widget import Widget
@@ -30,8 +29,6 @@ class Pane(Widget):
     """
 
     PANE_ID: str
-    TITLE: ClassVar[str]
-    KEY: ClassVar[str]
 
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(id=self.PANE_ID, classes="pane")

@@ -1,24 +1,18 @@
 """The base class of panes that poll: `look` reads in a thread, `draw` shows the result."""
 
-from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from textual import on
 from textual.message import Message
-from textual.message_pump import _MessagePumpMeta
 from textual.timer import Timer
 
 from tui.shell.pane import Pane
 from tui.widgets.panel import Failure, Found, attempt
 
 
-class _AbstractPane(ABCMeta, _MessagePumpMeta):
-    """Combines Textual's metaclass with ABCMeta, since a class has only one metaclass."""
-
-
-class PolledPane(Pane, metaclass=_AbstractPane):
+class PolledPane(Pane):
     """Calls `look` in a thread, passes its result to `draw`, and repeats this `POLL_S` after each draw.
 
     `look` must not touch a widget or store state: a later call may overtake it, and then its result is discarded. It
@@ -45,13 +39,13 @@ class PolledPane(Pane, metaclass=_AbstractPane):
     _holds_keys = False
     """Whether keys wait for something other than a look."""
 
-    @abstractmethod
     def look(self) -> Any:
         """Read a frozen snapshot of what the pane shows; runs in a thread."""
+        raise NotImplementedError
 
-    @abstractmethod
     def draw(self, snapshot: Any) -> None:
         """Draw a snapshot."""
+        raise NotImplementedError
 
     def on_show_pane(self) -> None:
         self._in_view = True

@@ -94,10 +94,17 @@ def format_cell(cell: Cell, width: int, column: Column) -> str:
     if isinstance(cell, Bar):
         first = min(int(cell.first * width), width - 1)
         return (" " * first + cell.text * max(int(cell.last * width) - first, 1)).ljust(width)[:width]
-    text = cell.text
+    if column.tail and cell_len(cell.text) > width:
+        return cell.text[-width:]
+    return fit_text(cell.text, width, right=column.right)
+
+
+def fit_text(text: str, width: int, *, right: bool) -> str:
+    """Pad or cut `text` to exactly `width` cells; a cut text ends in an ellipsis."""
+    if text.isascii() and len(text) <= width:
+        return text.rjust(width) if right else text.ljust(width)
     length = cell_len(text)
-    if length > width and column.tail:
-        return text[-width:]
     if length > width:
         return set_cell_size(text, width - 1) + _ELLIPSIS
-    return " " * (width - length) + text if column.right else text + " " * (width - length)
+    padding = " " * (width - length)
+    return padding + text if right else text + padding

@@ -17,7 +17,6 @@ from tui.shell.command import Choice, CommandScreen
 from tui.shell.messages import OpenRun
 from tui.shell.polled import PolledPane
 from tui.shell.workers_watch import WorkersSnapshot
-from tui.widgets.formatting import shortened
 from tui.widgets.lines import Lines
 from tui.widgets.panel import Panel
 from tui.widgets.table import Table
@@ -31,8 +30,6 @@ class WorkersPane(PolledPane):
     """Lists every machine with our label; Enter opens its run."""
 
     PANE_ID = "workers"
-    TITLE = "Workers"
-    KEY = "6"
     POLL_S = 1.0
 
     _found = Workers()
@@ -101,14 +98,8 @@ class WorkersPane(PolledPane):
         )
 
     @on(CommandEnded)
-    def _show_command_result(self, message: CommandEnded) -> None:
-        message.stop()
-        self.notify(
-            shortened(message.last_line) or "done",
-            title=message.command,
-            severity="information" if message.exit_code == 0 else "error",
-        )
-        self.action_refresh()
+    def _on_command_ended(self) -> None:
+        self.action_refresh()  # the application shows how it ended
 
 
 def _refresh_number(now: datetime) -> int:

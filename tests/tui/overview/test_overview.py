@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ops.health.heartbeat import FAILING_AFTER, Heartbeat
 from ops.health.status import Problem, Severity
 from ops.workers.view import Workers
 from tests.support.consoles import until
@@ -15,7 +16,6 @@ from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settin
 from tui.overview import drawing
 from tui.overview.pane import OverviewPane
 from tui.overview.snapshot import Overview, read_overview
-from tui.overview.supervisor import Heartbeat
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
 from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
@@ -202,10 +202,12 @@ def test_ten_thousand_runs_cost_a_handful_of_looks_into_an_index(tmp_path: Path)
 
 
 def test_the_supervisor_is_alive_only_while_its_ticks_succeed() -> None:
-    marks = [
-        drawing.heartbeat(Heartbeat(NOW, is_late, "waiting", is_failing), NOW).partition("  ")[0]
-        for is_late, is_failing in ((False, False), (True, False), (False, True), (True, True))
+    beats = [
+        Heartbeat(NOW - age, "waiting", 60.0, 1, "host", "code", failures=failures)
+        for failures in (0, FAILING_AFTER)
+        for age in (timedelta(0), timedelta(hours=1))
     ]
+    marks = [drawing.heartbeat(beat, NOW).partition("  ")[0] for beat in beats]
     assert [word for mark in marks for word in ("alive", "late", "failing") if word in mark] == [
         "alive",
         "late",
