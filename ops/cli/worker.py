@@ -80,10 +80,10 @@ def create(name: str, pipeline: str, public_key: Path, on: str | None, as_json: 
     It costs money until `materia worker destroy`, or until `materia worker reap` after it expired.
     """
     from ops.workers.keys import new_key
-    from ops.workers.settings import WorkerSettings, chosen_provider
+    from ops.workers.settings import WorkerSettings, choose_provider
 
     workers = WorkerSettings.from_environ()
-    hire = _hire(chosen_provider(workers, on), workers)
+    hire = _hire(choose_provider(workers, on), workers)
     instance = _create(hire, name, pipeline, public_key.read_text().strip(), host_key := new_key())
     port = hire.workers.ssh_port
     known_hosts = f"{instance.ip if port == 22 else f'[{instance.ip}]:{port}'} {host_key.public}"
@@ -105,7 +105,7 @@ def destroy(name: str, as_json: bool) -> None:
 
     from ops.workers import hiring
     from ops.workers.errors import WorkerError
-    from ops.workers.provider import GONE_WITHIN_S
+    from ops.workers.provider import DESTROY_TIMEOUT_S
 
     found = False
     for hire in _hires():
@@ -114,7 +114,7 @@ def destroy(name: str, as_json: bool) -> None:
             names = {each.name for each in hire.provider.list_instances()}
             is_here = name in names | {each.name for each in hire.provider.list_belongings()}
         # Also if it is not found: this records its end.
-        hiring.destroy(hire, name, GONE_WITHIN_S if is_here or not found else 0)
+        hiring.destroy(hire, name, DESTROY_TIMEOUT_S if is_here or not found else 0)
         found |= is_here
     if as_json:
         print_json({"destroyed": [name] if found else []})
@@ -135,10 +135,10 @@ def reap(if_possible: bool, as_json: bool) -> None:
     from ops.journal.journal import Journal
     from ops.journal.run import utc_now
     from ops.workers import hiring
-    from ops.workers.settings import WorkerSettings, no_provider_reason, present
+    from ops.workers.settings import WorkerSettings, configured_providers, no_provider_reason
 
     workers, settings = WorkerSettings.from_environ(), Settings.from_environ()
-    if not present(workers):
+    if not configured_providers(workers):
         if not if_possible:
             raise SettingsError(no_provider_reason(workers))
         click.echo("nothing to reap: no provider's credentials are set")
@@ -156,10 +156,10 @@ def reap(if_possible: bool, as_json: bool) -> None:
 def _hires() -> "list[Hire]":
     """One hire for every provider whose credentials are set."""
     from dataflows.errors import SettingsError
-    from ops.workers.settings import WorkerSettings, no_provider_reason, present
+    from ops.workers.settings import WorkerSettings, configured_providers, no_provider_reason
 
     workers = WorkerSettings.from_environ()
-    names = present(workers)
+    names = configured_providers(workers)
     if not names:
         raise SettingsError(no_provider_reason(workers))
     return [_hire(name, workers) for name in names]

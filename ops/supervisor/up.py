@@ -20,7 +20,7 @@ from ops.health.heartbeat import Heartbeat, parse_heartbeat
 from ops.workers.errors import HostKeyError, NoCapacityError, WorkerError
 from ops.workers.keys import KeyPair, client_key_of, cloud_init, pair_of
 from ops.workers.labels import Labels
-from ops.workers.provider import Instance, Order, Provider, Size, ladder
+from ops.workers.provider import Instance, Order, Provider, Size, select_offers
 from ops.workers.settings import WorkerSettings
 from ops.workers.ssh import Access, run_script, wait_for_ssh
 
@@ -78,7 +78,7 @@ class Plan:
     branch: str
     client_key: KeyPair
     read_token: str | None = field(repr=False)
-    most_eur_per_hour: float
+    max_eur_per_hour: float
     locations: tuple[str, ...]
     ssh_port: int
     ssh_from: tuple[str, ...]
@@ -143,7 +143,7 @@ def plan_of(workers: WorkerSettings, environ: Mapping[str, str] = os.environ, co
         commit=commit,
         client_key=client_key_of(given["MATERIA_SUPERVISOR_SSH_PRIVATE_KEY"]),
         read_token=given.get("GITLAB_READ_TOKEN"),
-        most_eur_per_hour=values["MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH"] / HOURS_A_MONTH,
+        max_eur_per_hour=values["MATERIA_SUPERVISOR_MAX_EUR_PER_MONTH"] / HOURS_A_MONTH,
         locations=workers.locations,
         ssh_port=workers.ssh_port,
         ssh_from=workers.ssh_from,
@@ -201,7 +201,7 @@ def _create(provider: Provider, plan: Plan, host_key: KeyPair) -> Instance:
         ssh_from=plan.ssh_from,
     )
     refusals = []
-    for offer in ladder(provider.offers(), SIZE, plan.locations, plan.most_eur_per_hour):
+    for offer in select_offers(provider.offers(), SIZE, plan.locations, plan.max_eur_per_hour):
         try:
             return provider.create_instance(order, offer)
         except NoCapacityError as error:
@@ -215,7 +215,7 @@ def _read_state(connection: "Connection", plan: Plan) -> HostState:
     ended = run_script(connection, script, timeout_s=_STATE_TIMEOUT_S, on_line=lines.append)
     facts = dict(line.decode(errors="replace").rstrip("\n").split("=", 1) for line in lines if b"=" in line)
     if ended.exit_code != 0 or "current" not in facts:
-        raise WorkerError(f"could not read the state of {NAME}: {ended.complaint or 'no output'}; try again")
+        raise WorkerError(f"could not read the state of {NAME}: {ended.stderr or 'no output'}; try again")
     switched_at = facts.get("switched_at", "")
     return HostState(
         service=facts.get("service", ""),
@@ -245,7 +245,7 @@ def _bootstrap(connection: "Connection", plan: Plan, report: Callable[[str], Non
         on_line=lambda line: report(line.decode(errors="replace")),
     )
     if ended.exit_code != 0:
-        raise WorkerError(f"the bootstrap of {NAME} failed: {ended.complaint or 'no output'}; run the command again")
+        raise WorkerError(f"the bootstrap of {NAME} failed: {ended.stderr or 'no output'}; run the command again")
 
 
 def _wait_until_ready(connection: "Connection", plan: Plan, report: Callable[[str], None]) -> str:

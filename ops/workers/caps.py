@@ -1,4 +1,4 @@
-"""What workers may cost: counted against live prices before one is asked for, in a ledger that survives a crash."""
+"""Spending caps of workers, checked against live prices before a machine is created. The ledger survives crashes."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ _CAUSE_CHARS = 300
 
 @dataclass(frozen=True)
 class Caps:
-    """At most so many machines at once, so many EUR for a run, and so many in any 24 hours."""
+    """The maximum number of machines at once, of EUR per run, and of EUR in any 24 hours."""
 
     count: int
     eur_per_run: float
@@ -30,9 +30,9 @@ class Caps:
 
 @dataclass(frozen=True)
 class Entry:
-    """A machine that was asked for, and paid for until `ended_at` (UTC), at the latest until `due_at`.
+    """A requested machine, which is billed until `ended_at` (UTC), or until `due_at` at the latest.
 
-    Two providers may each have one of the same name.
+    Names are unique per provider only.
     """
 
     name: str
@@ -43,58 +43,58 @@ class Entry:
     provider: str = ""
     left_at: datetime | None = None
     left_because: str = ""
-    """Since when, and why, its destruction failed."""
+    """Since when and why its destruction has failed."""
 
     def paid_until(self, now: datetime) -> datetime:
-        """The end of what is paid for: one that could not be destroyed costs money until it is gone."""
+        """When billing ends; a machine that could not be destroyed is billed until now."""
         return self.ended_at or (max(self.due_at, now) if self.left_at else self.due_at)
 
     def eur(self, now: datetime | None = None) -> float:
-        """What it costs at most; a begun hour is paid in full."""
+        """The maximum cost; a started hour is billed in full."""
         hours = billed_hours(self.paid_until(now or self.due_at) - self.begun_at)
         return round(hours * self.eur_per_hour, _EUR_DECIMALS)
 
     def is_unconfirmed(self, now: datetime) -> bool:
-        """Whether it may still cost money although its work is over."""
+        """Whether it may still cost money although its run has ended."""
         return self.ended_at is None and (self.left_at is not None or self.due_at < now)
 
     def warning(self) -> str:
-        """Why it may still be there, what that costs, and how to end it."""
-        cause = self.left_because or "its time is up and its end was never confirmed"
-        return left_text(cause, self.name, self.eur_per_hour)
+        """Why it may still exist, what that costs, and how to destroy it."""
+        cause = self.left_because or "it expired and its destruction was never confirmed"
+        return leftover_text(cause, self.name, self.eur_per_hour)
 
 
-def left_text(cause: str, name: str, eur_per_hour: float | None) -> str:
-    """That a worker could not be destroyed: the cause first, then its price and the command that destroys it."""
+def leftover_text(cause: str, name: str, eur_per_hour: float | None) -> str:
+    """The message about a worker that could not be destroyed: cause, price and the command that destroys it."""
     cost = "costs an unknown amount"
     if eur_per_hour is not None:
         cost = f"costs {eur_per_hour:.4f} EUR/h ({24 * eur_per_hour:.2f} EUR/day)"
-    return f"{cause}; worker {name} may still be there and {cost}; destroy it: `materia worker destroy {name}`"
+    return f"{cause}; worker {name} may still exist and {cost}; destroy it: `materia worker destroy {name}`"
 
 
 def billed_hours(time: timedelta) -> int:
-    """Begun hours; there is no free one."""
+    """The number of started hours, at least one."""
     return max(1, math.ceil(time / timedelta(hours=1)))
 
 
 class Ledger:
-    """The machines asked for from this data directory, a JSON line each and one more when it ended."""
+    """The machines requested from this data directory: one JSON line per request, and one per end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def most_eur_per_hour(self, caps: Caps, ttl: timedelta, now: datetime) -> float:
-        """The price that the caps leave for one more machine; negative when they are used up."""
+    def max_eur_per_hour(self, caps: Caps, ttl: timedelta, now: datetime) -> float:
+        """The price that the caps allow for one more machine; negative if they are used up."""
         left = min(caps.eur_per_run, caps.eur_per_day - self.eur_within_a_day(now))
         return round(left / billed_hours(ttl), _EUR_DECIMALS)
 
     def begin(self, entry: Entry, caps: Caps, running: int, now: datetime) -> None:
-        """Record that a machine will be asked for, unless that passes a cap: then raises CapError.
+        """Record that a machine will be requested; raises CapError if that would exceed a cap.
 
-        `running` are those that the same provider has; what others have is known from here. Two processes cannot
-        both take what only one may have.
+        `running` counts the machines at the same provider; those at others are counted from the ledger. The lock
+        prevents two processes from using the same remaining budget.
         """
-        with self._held():
+        with self._locked():
             running += self._running_elsewhere(entry.provider, now)
             if running >= caps.count:
                 raise CapError(
@@ -103,26 +103,26 @@ class Ledger:
                 )
             if entry.eur() > caps.eur_per_run:
                 raise CapError(
-                    f"{entry.name} may cost {entry.eur():.2f} EUR until its time is up, and "
+                    f"{entry.name} may cost {entry.eur():.2f} EUR until it expires, and "
                     f"MATERIA_WORKER_MAX_EUR_PER_RUN is {caps.eur_per_run:.2f}"
                 )
             spent = self.eur_within_a_day(now)
             if round(spent + entry.eur(), _EUR_DECIMALS) > caps.eur_per_day:
                 raise CapError(
-                    f"{spent:.2f} EUR went to workers within 24 hours, {entry.name} may cost {entry.eur():.2f}, and "
+                    f"workers cost {spent:.2f} EUR within 24 hours, {entry.name} may cost {entry.eur():.2f}, and "
                     f"MATERIA_WORKER_MAX_EUR_PER_DAY is {caps.eur_per_day:.2f}"
                 )
             self._append(entry)
 
     def end(self, name: str, provider: str, now: datetime) -> None:
-        """Record that a provider's machines of that name are gone."""
-        with self._held():
+        """Record that a provider's machines of that name no longer exist."""
+        with self._locked():
             for entry in self._unended(name, provider):
                 self._append(replace(entry, ended_at=max(now, entry.begun_at)))
 
     def leave(self, name: str, provider: str, now: datetime, cause: str) -> float | None:
-        """Record that a provider's machine of that name could not be destroyed; returns its EUR an hour if known."""
-        with self._held():
+        """Record that a provider's machine of that name could not be destroyed; returns its EUR per hour if known."""
+        with self._locked():
             entries = self._unended(name, provider)
             for entry in entries:
                 since = entry.left_at or max(now, entry.begun_at)
@@ -130,20 +130,20 @@ class Ledger:
         return max((each.eur_per_hour for each in entries), default=None)
 
     def unconfirmed(self, now: datetime) -> tuple[Entry, ...]:
-        """The machines that may still cost money although their work is over, the newest of each name."""
+        """The machines that may still cost money although their run has ended, the newest of each name."""
         found = {(each.name, each.provider): each for each in self.entries() if each.is_unconfirmed(now)}
         return tuple(found.values())
 
     def confirm_gone(self, provider: str, there: Collection[str], now: datetime) -> None:
         """Record the end of a provider's unconfirmed machines that are not among those `there`."""
-        with self._held():
+        with self._locked():
             for entry in self.entries():
                 if entry.is_unconfirmed(now) and entry.provider in (provider, "") and entry.name not in there:
                     self._append(replace(entry, ended_at=now))
 
     def void(self, name: str, provider: str, now: datetime) -> None:
-        """Record that a provider's machine of that name never came to be, and costs nothing."""
-        with self._held():
+        """Record that a provider's machine of that name was never created and costs nothing."""
+        with self._locked():
             for entry in self._unended(name, provider):
                 self._append(replace(entry, ended_at=now, eur_per_hour=0.0))
 
@@ -151,7 +151,7 @@ class Ledger:
         return [
             each
             for each in self.entries()
-            # A line without a provider is from when there was only one.
+            # A line without a provider is from a version with only one.
             if each.name == name and each.provider in (provider, "") and each.ended_at is None
         ]
 
@@ -160,12 +160,12 @@ class Ledger:
         return sum(1 for each in others if each.ended_at is None and (each.due_at > now or each.left_at))
 
     def eur_within_a_day(self, now: datetime) -> float:
-        """What the machines cost that ran in the last 24 hours, at most, each as a whole."""
+        """The maximum total cost of the machines that ran in the last 24 hours."""
         recent = (each for each in self.entries() if each.paid_until(now) > now - DAY)
         return round(sum(each.eur(now) for each in recent), _EUR_DECIMALS)
 
     def entries(self) -> tuple[Entry, ...]:
-        """Every machine asked for, in that order; raises WorkerError when the file is damaged."""
+        """Every requested machine, in order; raises WorkerError if the file is damaged."""
         try:
             lines = self.path.read_text().splitlines()
         except FileNotFoundError:
@@ -182,10 +182,10 @@ class Ledger:
                 found[record["name"], record["begun_at"]] = entry
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 if number == len(lines):
-                    # A writer died in the middle of its line, before it asked for the machine.
+                    # A writer died in the middle of its line, before it requested the machine.
                     break
                 raise WorkerError(
-                    f"{self.path}, line {number} is damaged ({error}), so nobody knows what workers cost; "
+                    f"worker costs are unknown: {self.path}, line {number} is damaged ({error}); "
                     "repair or remove the line"
                 ) from error
         return tuple(found.values())
@@ -194,11 +194,11 @@ class Ledger:
         record = {
             name: value.isoformat() if isinstance(value, datetime) else value
             for name, value in asdict(entry).items()
-            # Without the fields that an older version would refuse, where they say nothing.
+            # Omit empty fields that an older version does not know.
             if value or not name.startswith("left_")
         }
         with self.path.open("ab+") as file:
-            # What a writer began before it died is taken back: it had not asked for the machine yet.
+            # Remove the incomplete line of a writer that died: it had not requested the machine yet.
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json.dumps(record).encode() + b"\n")
@@ -206,7 +206,7 @@ class Ledger:
             os.fsync(file.fileno())
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_suffix(".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -216,5 +216,5 @@ class Ledger:
 def _time(text: str | None) -> datetime | None:
     time = datetime.fromisoformat(text) if text is not None else None
     if time is not None and time.tzinfo is None:
-        raise ValueError(f"{text} names no time zone")
+        raise ValueError(f"{text} has no time zone")
     return time

@@ -1,4 +1,4 @@
-"""The code that a worker runs: exactly this commit, as a git bundle."""
+"""The code that a worker runs: the current commit as a git bundle."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ _GIT_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Code:
-    """A commit with its history; `shallow` lists where the history is cut off, as git keeps it."""
+    """A commit with its history; `shallow` is git's list of commits where the history is truncated."""
 
     commit: str
     bundle: bytes
     shallow: str
     is_dirty: bool
-    """Whether tracked files differ from the commit; what differs is not sent."""
+    """Whether tracked files differ from the commit; the differences are not sent."""
 
 
 def committed_code(project_dir: Path) -> Code:
@@ -44,10 +44,10 @@ def _git(project_dir: Path, *arguments: str) -> bytes:
             timeout=_GIT_TIMEOUT_S,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise WorkerError(f"a worker gets the code from git, and git did not answer: {error}") from error
+        raise WorkerError(f"cannot bundle the code for the worker: git did not answer: {error}") from error
     if done.returncode != 0:
         raise WorkerError(
-            f"a worker gets the code from git, and `git {arguments[0]}` failed in {project_dir}: "
+            f"cannot bundle the code for the worker: `git {arguments[0]}` failed in {project_dir}: "
             f"{done.stderr.decode(errors='replace').strip()}; run from a clone of the repository"
         )
     return done.stdout

@@ -1,22 +1,22 @@
-"""What may go wrong with a worker."""
+"""Errors of workers and providers."""
 
 from dataflows.errors import MateriaError
 
 
 class WorkerError(MateriaError):
-    """A provider or a worker did not do as it should."""
+    """A provider or a worker failed."""
 
 
 class RefusedError(WorkerError):
-    """A provider does not take the credentials, or they do not allow what is to be done."""
+    """A provider refuses the credentials, or they do not permit the request."""
 
 
 class CapError(WorkerError):
-    """A worker was not created, because it would have passed a cap."""
+    """A worker was not created because it would exceed a spending cap."""
 
 
 class NoCapacityError(WorkerError):
-    """Nothing that fits could be had, at any type and location tried."""
+    """No suitable machine was available, at any type and location tried."""
 
 
 class WorkerLeftError(WorkerError):
@@ -24,15 +24,15 @@ class WorkerLeftError(WorkerError):
 
 
 class ForeignError(WorkerError):
-    """Something bears our name and not our label; it is not touched."""
+    """A resource has our name but not our label; it is not touched."""
 
 
 class UnreachableError(WorkerError):
-    """A worker could not be reached by SSH, or not any longer."""
+    """A worker could not be reached by SSH, or the connection was lost."""
 
 
 class HostKeyError(UnreachableError):
-    """What answered is not our worker: its host key is another."""
+    """The machine that answered is not our worker: its host key differs."""
 
 
 class RemoteFailedError(WorkerError):

@@ -1,4 +1,4 @@
-"""The keys of one worker, made for it alone and never written to disk here."""
+"""The keys of one worker, generated for it and never written to disk here."""
 
 import base64
 import hashlib
@@ -14,40 +14,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """An ed25519 key as OpenSSH writes it."""
+    """An ed25519 key pair in OpenSSH format."""
 
     private: str = field(repr=False)
     public: str
 
     @property
     def short(self) -> str:
-        """The first characters of the SHA-256 of the public key: fit for a label."""
+        """The first characters of the public key's SHA-256, short enough for a label."""
         return hashlib.sha256(base64.b64decode(self.public.split()[1])).hexdigest()[:16]
 
 
 def new_key() -> KeyPair:
-    """A new pair."""
+    """Generate a key pair."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return pair_of(Ed25519PrivateKey.generate())
 
 
 def client_key_of(private: str) -> KeyPair:
-    """The pair of an ed25519 private key as OpenSSH writes it; raises SettingsError when it is none."""
+    """The key pair of an ed25519 private key in OpenSSH format; raises SettingsError for any other text."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     try:
         key = serialization.load_ssh_private_key(private.strip().encode() + b"\n", password=None)
     except (ValueError, TypeError) as error:
-        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY is no OpenSSH key without a passphrase") from error
+        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY must be an OpenSSH key without a passphrase") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY is no ed25519 key; see `ssh-keygen -t ed25519`")
+        raise SettingsError("MATERIA_SUPERVISOR_SSH_PRIVATE_KEY must be an ed25519 key; see `ssh-keygen -t ed25519`")
     return pair_of(key)
 
 
 def pair_of(key: "Ed25519PrivateKey") -> KeyPair:
-    """The pair of a private key, as OpenSSH writes it."""
+    """The key pair of a private key, in OpenSSH format."""
     from cryptography.hazmat.primitives import serialization
 
     private = key.private_bytes(
@@ -58,16 +58,16 @@ def pair_of(key: "Ed25519PrivateKey") -> KeyPair:
 
 
 def cloud_init(host_key: KeyPair, public_key: str, ssh_port: int) -> str:
-    """What a new machine gets: its host key, who may log in as root, and what the first steps need.
+    """The cloud-init input of a new machine: host key, root's authorized key, and required packages.
 
-    JSON is YAML. No secret of a pipeline is in here: the owner of the machine can read it later.
+    JSON is valid YAML. It contains no secret of a pipeline, because it stays readable on the machine.
     """
     sshd = ["PasswordAuthentication no", "KbdInteractiveAuthentication no", f"Port {ssh_port}"]
     config = {
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
         "ssh_pwauth": False,
-        # Without the first, most images let only a user of their own in, called differently by each.
+        # Without this most images let only a user of their own log in, with a different name each.
         "disable_root": False,
         "ssh_authorized_keys": [public_key],
         "write_files": [{"path": "/etc/ssh/sshd_config.d/10-materia.conf", "content": "\n".join(sshd) + "\n"}],

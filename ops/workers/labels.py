@@ -1,4 +1,4 @@
-"""The labels that make a machine ours: who made it, for which run, when, and when its time is up."""
+"""The labels that identify our machines: owner, run, creation time and lifetime."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from typing import Self
 from dataflows.errors import SettingsError
 
 MANAGED = "materia"
-"""Whatever lacks this label is never touched."""
+"""Machines without this label are never touched."""
 
 _MANAGED_KEY = "managed-by"
 SELECTOR = f"{_MANAGED_KEY}={MANAGED}"
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Labels:
-    """What a worker's labels say; `run_id` is None for a worker made by hand, `created_at` in UTC, to the second."""
+    """A worker's labels; `run_id` is None for one created by hand, `created_at` is in UTC, to the second."""
 
     owner: str
     run_id: int | None
@@ -34,7 +34,7 @@ class Labels:
         return self.created_at + self.ttl
 
     def as_labels(self) -> dict[str, str]:
-        """As a provider keeps them."""
+        """The labels as a provider stores them."""
         run = {"materia-run": str(self.run_id)} if self.run_id is not None else {}
         return {
             _MANAGED_KEY: MANAGED,
@@ -47,7 +47,7 @@ class Labels:
 
     @classmethod
     def read(cls, labels: Mapping[str, str]) -> Self | None:
-        """Ours, or None: without our label, or with labels that we never write."""
+        """Parse our labels; None without our label, or if a label is invalid."""
         if labels.get(_MANAGED_KEY) != MANAGED:
             return None
         try:
@@ -64,19 +64,19 @@ class Labels:
 
 
 def owner_of(data_dir: Path, host: str) -> str:
-    """Who makes workers here: the machine's name and, so that two data directories differ, a digest of the path."""
+    """The owner label of this host: its name and a digest of the data directory's path."""
     digest = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:6]
     return f"{_plain(host)[:20].strip('-') or 'host'}-{digest}"
 
 
 def worker_name(owner: str, purpose: str) -> str:
-    """The name of the worker for a purpose (a pipeline): always the same, so that what was left behind is found.
+    """The name of the worker for a purpose (a pipeline): always the same, so that a leftover one is found.
 
-    Raises SettingsError when it would be no hostname.
+    Raises SettingsError if it is no valid hostname.
     """
     name = f"materia-{owner}-{_plain(purpose)}"
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name for a worker: letters, digits and hyphens, 63 at most")
+        raise SettingsError(f"invalid worker name {name!r}; use at most 63 letters, digits and hyphens")
     return name
 
 

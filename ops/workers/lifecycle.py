@@ -1,4 +1,4 @@
-"""A pipeline on a worker: create, wait, send the code, run and follow, collect, destroy."""
+"""Runs a pipeline on a worker: create it, wait for SSH, send the code, run and follow, destroy."""
 
 import json
 import logging
@@ -21,33 +21,33 @@ from ops.pipelines.remote import landing_of, remote_of
 from ops.pipelines.run import PIPELINES, has_work, sync_generations
 from ops.workers import scripts
 from ops.workers.code import Code, committed_code
+from ops.workers.connection import WorkerConnection, WorkerTimeouts
 from ops.workers.errors import RemoteFailedError, UnreachableError, WorkerError, WorkerLeftError
-from ops.workers.hiring import Hire, hired, reap, undisturbed
+from ops.workers.hiring import Hire, ignore_signals, reap, temporary_worker
 from ops.workers.keys import new_key
 from ops.workers.labels import worker_name
 from ops.workers.mirror import Mirror
 from ops.workers.provider import SIZES, Instance
-from ops.workers.secrets import for_worker
+from ops.workers.secrets import worker_environ
 from ops.workers.ssh import Access
-from ops.workers.wire import Patience, Wire
 
 log = logging.getLogger(__name__)
 
 _RESERVE_S = 60.0
-"""Kept of a worker's time to end the run and destroy it before its time is up."""
+"""Reserved at the end of a worker's lifetime to stop the run and destroy the worker."""
 
 
 def check_shared_data(settings: Settings) -> None:
-    """Raises SettingsError where a worker could not reach the data that it works on."""
+    """Raise SettingsError if a worker could not reach the data."""
     if settings.r2 is None:
         raise SettingsError(
-            "a worker shares its data with this machine through object storage, and none is set; "
+            "object storage is not configured, and workers share their data through it; "
             "set R2_ENDPOINT, R2_BUCKET, R2_ACCESS_KEY and R2_SECRET_KEY, or run it with `--on local`"
         )
     if settings.used_ducklake and not settings.used_ducklake.is_shared:
         raise SettingsError(
-            "a worker can't reach a DuckLake of this machine alone; DUCKLAKE_CATALOG=postgres:… and "
-            "DUCKLAKE_DATA=s3://… can be shared, or run it with `--on local`"
+            "a worker cannot reach a DuckLake on this machine; set DUCKLAKE_CATALOG=postgres:… and "
+            "DUCKLAKE_DATA=s3://…, or run it with `--on local`"
         )
 
 
@@ -57,14 +57,14 @@ def run_on(
     settings: Settings,
     request: Request,
     environ: Mapping[str, str],
-    patience: Patience | None = None,
+    timeouts: WorkerTimeouts | None = None,
 ) -> str:
-    """Run a pipeline on a machine that exists for this run alone, and return its outcome in a line.
+    """Run a pipeline on a machine that exists only for this run, and return its outcome as a line.
 
-    Where a probe from this host finds no work, the pipeline ends here and no machine is created.
+    If a probe from this host finds no work, the pipeline ends here and no machine is created.
 
     Raises SettingsError without object storage, through which the machines share their data; CapError,
-    NoCapacityError, UnreachableError, and RemoteFailedError with the exit code that the pipeline had there.
+    NoCapacityError, UnreachableError, and RemoteFailedError with the pipeline's exit code on the worker.
     """
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
@@ -102,8 +102,8 @@ def run_on(
             recorder.run = replace(recorder.run, worker=name)
             order = _order(pipeline, request, environ)
             mirror = Mirror(recorder, redact)
-            _work(hire, name, pipeline, recorder, mirror, code, _extras(settings), order, patience or Patience())
-            # What the worker published lies in the bucket, and is served here from now on.
+            _work(hire, name, pipeline, recorder, mirror, code, _extras(settings), order, timeouts or WorkerTimeouts())
+            # Serve here what the worker published to the bucket.
             sync_generations(job)
             return recorder.result or "done"
 
@@ -117,7 +117,7 @@ def _has_work(pipeline: str, job: Job) -> bool:
 
 
 def _reap(hire: Hire, journal: Journal) -> None:
-    """A worker of an earlier run that cannot be destroyed is a problem of `status`, and no reason not to run."""
+    """Reap leftover workers. A failure does not stop the run; `status` reports it."""
     try:
         reap(hire, journal, utc_now())
     except WorkerError as error:
@@ -133,33 +133,33 @@ def _work(
     code: Code,
     extras: tuple[str, ...],
     order: bytes,
-    patience: Patience,
+    timeouts: WorkerTimeouts,
 ) -> None:
     client_key, host_key = new_key(), new_key()
     deadline = time.monotonic() + hire.workers.ttl.total_seconds() - _RESERVE_S
     if code.is_dirty:
-        log.warning("what differs from the commit is not sent", extra={"commit": code.commit[:12]})
+        log.warning("uncommitted changes are not sent to the worker", extra={"commit": code.commit[:12]})
     with (
-        _left_to_the_reaper(),
-        hired(hire, name, SIZES[pipeline], recorder.run.id, client_key, host_key) as create,
+        _leave_to_reaper(),
+        temporary_worker(hire, name, SIZES[pipeline], recorder.run.id, client_key, host_key) as create,
     ):
         with recorder.step("worker_created") as note:
-            made = create()
-            note.detail = f"{made.type} at {made.location}, {made.eur_per_hour:.4f} EUR/h"
-        access = Access(_address(made), hire.workers.ssh_port, hire.provider.user, client_key, host_key.public)
-        with closing(Wire(access, patience)) as wire:
+            instance = create()
+            note.detail = f"{instance.type} at {instance.location}, {instance.eur_per_hour:.4f} EUR/h"
+        access = Access(_address(instance), hire.workers.ssh_port, hire.provider.user, client_key, host_key.public)
+        with closing(WorkerConnection(access, timeouts)) as connection:
             with recorder.step("worker_reached"):
-                wire.reach(patience.boot_s)
+                connection.reach(timeouts.boot_s)
             with recorder.step("code_sent") as note:
                 script = scripts.prepare(len(code.bundle), code.commit, code.shallow, extras)
-                wire.insist("install the code", script, timeout_s=patience.code_s, stdin=code.bundle)
+                connection.run_until_done("install the code", script, timeout_s=timeouts.code_s, stdin=code.bundle)
                 note.detail = f"commit {code.commit[:12]}"
-            _run(wire, name, pipeline, mirror, order, deadline, patience)
+            _run(connection, name, pipeline, mirror, order, deadline, timeouts)
 
 
 @contextmanager
-def _left_to_the_reaper() -> Iterator[None]:
-    """A worker that outlives its run does not change how the run ended; `status` names it until it is gone."""
+def _leave_to_reaper() -> Iterator[None]:
+    """Log a worker that could not be destroyed; the run's outcome stays, and `status` reports the worker."""
     try:
         yield
     except WorkerLeftError as left:
@@ -167,16 +167,22 @@ def _left_to_the_reaper() -> Iterator[None]:
 
 
 def _run(
-    wire: Wire, name: str, pipeline: str, mirror: Mirror, order: bytes, deadline: float, patience: Patience
+    connection: WorkerConnection,
+    name: str,
+    pipeline: str,
+    mirror: Mirror,
+    order: bytes,
+    deadline: float,
+    timeouts: WorkerTimeouts,
 ) -> None:
     try:
         script = scripts.start(deadline - time.monotonic())
-        wire.insist("start the pipeline", script, timeout_s=60, stdin=order)
-        _follow(wire, mirror, deadline, patience)
+        connection.run_until_done("start the pipeline", script, timeout_s=60, stdin=order)
+        _follow(connection, mirror, deadline, timeouts)
     except BaseException as error:
-        with undisturbed(), suppress(WorkerError):
-            # The machine is about to be destroyed; asking first lets the pipeline end as an interrupted one does.
-            wire.run(scripts.stop(patience.stop_s), timeout_s=patience.stop_s + 5)
+        with ignore_signals(), suppress(WorkerError):
+            # Before the machine is destroyed, let the pipeline end as an interrupted one does.
+            connection.run(scripts.stop(timeouts.stop_s), timeout_s=timeouts.stop_s + 5)
         mirror.close(str(error) or type(error).__name__)
         raise
     if mirror.exit_code != Exit.DONE:
@@ -185,32 +191,32 @@ def _run(
         raise failure
 
 
-def _follow(wire: Wire, mirror: Mirror, deadline: float, patience: Patience) -> None:
-    """Take what the worker tells until it says how it ended; comes back after a lost connection, where it left off."""
+def _follow(connection: WorkerConnection, mirror: Mirror, deadline: float, timeouts: WorkerTimeouts) -> None:
+    """Process the worker's events until its exit code arrives; resume after a lost connection."""
     losses = 0
     while True:
         left_s = deadline + 15 - time.monotonic()
         if left_s <= 0:
-            raise WorkerError("the worker's time is up, and its pipeline did not end; set MATERIA_WORKER_TTL_MINUTES")
-        taken_bytes = mirror.offset_bytes
-        script = scripts.follow(taken_bytes)
-        ended = wire.run(script, timeout_s=left_s, on_line=mirror.take, quiet_s=patience.quiet_s)
+            raise WorkerError("timeout: the worker expired before its pipeline ended; raise MATERIA_WORKER_TTL_MINUTES")
+        previous_bytes = mirror.offset_bytes
+        script = scripts.follow(previous_bytes)
+        result = connection.run(script, timeout_s=left_s, on_line=mirror.take, quiet_s=timeouts.quiet_s)
         if mirror.exit_code is not None or mirror.is_lost:
             return
-        losses = 1 if mirror.offset_bytes > taken_bytes else losses + 1
-        if losses > patience.losses:
-            raise UnreachableError(f"the connection to the worker was lost {losses} times: {ended.complaint}")
-        log.warning("the connection to the worker was lost; following on", extra={"lost": losses})
-        time.sleep(patience.pause_s)
+        losses = 1 if mirror.offset_bytes > previous_bytes else losses + 1
+        if losses > timeouts.losses:
+            raise UnreachableError(f"the connection to the worker was lost {losses} times: {result.stderr}")
+        log.warning("the connection to the worker was lost; reconnecting", extra={"lost": losses})
+        time.sleep(timeouts.pause_s)
 
 
 def _failure(name: str, pipeline: str, mirror: Mirror) -> WorkerError:
     if mirror.exit_code is None:
         return WorkerError(
-            f"{pipeline} on worker {name} is gone without a word: out of memory, or the machine went down"
+            f"{pipeline} on worker {name} ended without an exit code: out of memory, or the machine went down"
         )
     known = {int(code) for code in Exit}
-    why = mirror.error or {124: "its time was up", 137: "it was killed"}.get(mirror.exit_code, "no reason given")
+    why = mirror.error or {124: "timeout", 137: "it was killed"}.get(mirror.exit_code, "no reason given")
     return RemoteFailedError(
         f"{pipeline} on worker {name} ended with exit code {mirror.exit_code}: {why}",
         mirror.exit_code if mirror.exit_code in known else Exit.FAILED,
@@ -223,18 +229,18 @@ def _order(pipeline: str, request: Request, environ: Mapping[str, str]) -> bytes
         "trigger": request.trigger,
         "as_of": str(request.as_of) if request.as_of else None,
         "forced_reason": request.forced_reason,
-        "environ": for_worker(pipeline, environ),
+        "environ": worker_environ(pipeline, environ),
     }
     return json.dumps(content).encode() + b"\n"
 
 
 def _extras(settings: Settings) -> tuple[str, ...]:
-    """What a worker installs beyond the usual."""
+    """The extras that a worker must install."""
     wanted = {"iceberg": settings.iceberg, "ducklake": settings.used_ducklake}
     return tuple(extra for extra, used in wanted.items() if used)
 
 
-def _address(made: Instance) -> str:
-    if made.ip is None:
-        raise WorkerError(f"the worker {made.name} has no address")
-    return made.ip
+def _address(instance: Instance) -> str:
+    if instance.ip is None:
+        raise WorkerError(f"the worker {instance.name} has no address")
+    return instance.ip

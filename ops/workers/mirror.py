@@ -1,4 +1,4 @@
-"""A run on a worker as it shows here: its runs, steps and log lines, written into this journal as they come."""
+"""Mirrors a run on a worker: writes its runs, steps and log lines into the local journal as they arrive."""
 
 import json
 import logging
@@ -19,14 +19,14 @@ _TEXT_CHARS = 20_000
 
 
 class Mirror:
-    """Takes a worker's lines, each exactly once, and counts them so that following can begin again in the middle."""
+    """Processes each line of a worker exactly once, and counts the bytes so that following can resume."""
 
     def __init__(self, recorder: Recorder, redact: Redactor) -> None:
         self.offset_bytes = 0
-        """How much of the worker's file has been taken."""
+        """How many bytes of the worker's file have been processed."""
         self.exit_code: int | None = None
         self.is_lost = False
-        """Whether the worker's process is gone without having said how it ended."""
+        """Whether the worker's process ended without an exit code."""
         self.error: str | None = None
         self._recorder = recorder
         self._redact = redact
@@ -35,7 +35,7 @@ class Mirror:
         self._logs: dict[int, ExitStack] = {}
 
     def take(self, line: bytes) -> None:
-        """Take one line; raises WorkerError when it is none of ours."""
+        """Process one line; raises WorkerError if it is not an event."""
         if line.startswith(EXIT_MARK):
             code = line.removeprefix(EXIT_MARK).strip()
             self.exit_code, self.is_lost = (int(code), False) if code.isdigit() else (None, True)
@@ -65,7 +65,7 @@ class Mirror:
             raise WorkerError(f"the worker sent something that is not an event: {line[:200]!r}") from error
 
     def close(self, why: str) -> None:
-        """End what the worker did not end: it failed, because of `why`."""
+        """Mark the runs that the worker did not end as failed, because of `why`."""
         for number in reversed([number for number, run in self._runs.items() if run.id != self._recorder.run.id]):
             if number in self._logs:
                 self._recorder.journal.finish(self._runs[number].id, RunStatus.FAILED, error=self._text(why))
@@ -75,15 +75,15 @@ class Mirror:
         if event["parent"] is None:
             self._runs[event["run"]] = self._recorder.run
             return
-        mine = self._recorder.run
-        log_dir = Path(mine.log_path).parent if mine.log_path else None
+        local = self._recorder.run
+        log_dir = Path(local.log_path).parent if local.log_path else None
         run = self._recorder.journal.begin(
             self._text(event["pipeline"]),
             trigger=self._text(event["trigger"]),
             arguments=[self._text(each) for each in event["arguments"]],
             parent_id=self._runs[event["parent"]].id,
-            worker=mine.worker,
-            code_version=mine.code_version,
+            worker=local.worker,
+            code_version=local.code_version,
             log_dir=log_dir,
         )
         self._runs[event["run"]] = run
@@ -115,6 +115,6 @@ class Mirror:
             logging.getLogger(str(event["logger"])).log(int(event["level"]), "%s", text, extra=fields)
 
     def _text(self, text: object) -> str:
-        """What may be kept of a worker's text: bounded, no secret, nothing that a terminal would obey."""
+        """A worker's text, bounded, redacted and without control characters."""
         kept = self._redact(str(text or ""))[:_TEXT_CHARS]
         return "".join(char if char.isprintable() or char == "\n" else "?" for char in kept)

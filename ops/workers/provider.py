@@ -1,4 +1,4 @@
-"""What a provider of machines does: plain functions over frozen values. Each provider's module makes a `Provider`."""
+"""The interface of a cloud provider: functions over frozen values. Each provider's module creates a `Provider`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Protocol
 from ops.workers.errors import CapError, NoCapacityError
 from ops.workers.labels import Labels
 
-MAX_RUNGS = 8
+MAX_OFFERS = 8
 """Offers tried before giving up."""
 
-GONE_WITHIN_S = 300.0
-"""How long destroying a machine is retried before it is left to the reaper."""
+DESTROY_TIMEOUT_S = 300.0
+"""How long to retry destroying a machine before leaving it to the reaper."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A type of machine at a location, with its price now (EUR an hour, gross) and whether it can be had."""
+    """A type of machine at a location, with its current price (EUR per hour, gross) and whether it is available."""
 
     type: str
     location: str
@@ -29,7 +29,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Instance:
-    """A machine that carries our label; `created_at` in UTC, `ip` None until it has an address."""
+    """A machine with our label; `created_at` is in UTC, `ip` is None until it has an address."""
 
     id: str
     name: str
@@ -45,7 +45,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Belonging:
-    """Something of ours beside a machine, under the machine's name: an SSH key, a firewall."""
+    """A resource of a machine, with the machine's name: an SSH key, a firewall, a disk."""
 
     kind: str
     name: str
@@ -54,9 +54,9 @@ class Belonging:
 
 @dataclass(frozen=True)
 class Order:
-    """The machine that is wanted. `user_data` is cloud-init's; the owner of the machine can read it.
+    """The machine to create. `user_data` is the cloud-init input, which stays readable on the machine.
 
-    `ssh_from` are the networks that may reach its SSH port; nothing else is let in.
+    `ssh_from` are the networks that may reach its SSH port; all other traffic is blocked.
     """
 
     name: str
@@ -70,28 +70,28 @@ class Order:
 class Destroy(Protocol):
     """Destroys a machine by name; transient errors are retried for `within_s` seconds."""
 
-    def __call__(self, name: str, within_s: float = GONE_WITHIN_S, /) -> None: ...
+    def __call__(self, name: str, within_s: float = DESTROY_TIMEOUT_S, /) -> None: ...
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider, ready to be asked. Every function raises WorkerError when it is of no use."""
+    """A provider with credentials. Every function raises WorkerError if it fails."""
 
     name: str
     user: str
-    """Who logs in to its machines."""
+    """The user name for SSH."""
     offers: Callable[[], tuple[Offer, ...]]
     create_instance: Callable[[Order, Offer], Instance]
-    """Adopts the machine of that name if it is this very order's; raises NoCapacityError, ForeignError."""
+    """Reuses an existing machine of the same order; raises NoCapacityError, ForeignError."""
     destroy_instance: Destroy
-    """Destroys what has that name and our label, and its belongings; returns when the provider knows them no more."""
+    """Destroys the machine of that name with our label, and its resources; returns when all of them are deleted."""
     list_instances: Callable[[], tuple[Instance, ...]]
     list_belongings: Callable[[], tuple[Belonging, ...]]
 
 
 @dataclass(frozen=True)
 class Size:
-    """The least that a pipeline needs."""
+    """The minimum size of a machine for a pipeline."""
 
     cores: int
     memory_gb: float
@@ -105,12 +105,12 @@ SIZES = {
 }
 
 
-def ladder(
-    offers: tuple[Offer, ...], size: Size, locations: tuple[str, ...], most_eur_per_hour: float
+def select_offers(
+    offers: tuple[Offer, ...], size: Size, locations: tuple[str, ...], max_eur_per_hour: float
 ) -> tuple[Offer, ...]:
-    """The offers worth trying, cheapest first, at most MAX_RUNGS; at one price the preferred location first.
+    """The offers to try, at most MAX_OFFERS, cheapest first; at equal price the preferred location first.
 
-    Raises NoCapacityError when nothing of that size is offered there, CapError when all of it is too dear.
+    Raises NoCapacityError if no offer of that size exists, CapError if all of them are too expensive.
     """
     fitting = [
         offer
@@ -123,16 +123,16 @@ def ladder(
     if not fitting:
         where = f" at {', '.join(locations)}" if locations else ""
         raise NoCapacityError(
-            f"nothing with {size.cores} vCPU and {size.memory_gb:g} GB is available{where}; "
-            "try later, or set MATERIA_WORKER_LOCATIONS"
+            f"no capacity: no machine with {size.cores} vCPU and {size.memory_gb:g} GB is available{where}; "
+            "try again later, or set MATERIA_WORKER_LOCATIONS"
         )
-    affordable = [offer for offer in fitting if offer.eur_per_hour <= most_eur_per_hour]
+    affordable = [offer for offer in fitting if offer.eur_per_hour <= max_eur_per_hour]
     if not affordable:
         cheapest = min(offer.eur_per_hour for offer in fitting)
         raise CapError(
-            f"the cheapest machine that fits costs {cheapest:.4f} EUR an hour, and the caps leave "
-            f"{most_eur_per_hour:.4f}; raise MATERIA_WORKER_MAX_EUR_PER_RUN or _PER_DAY, or shorten the TTL"
+            f"too expensive: the cheapest suitable machine costs {cheapest:.4f} EUR/h, and the caps allow "
+            f"{max_eur_per_hour:.4f}; raise MATERIA_WORKER_MAX_EUR_PER_RUN or _PER_DAY, or shorten the TTL"
         )
     preference = {location: place for place, location in enumerate(locations)}
     ordered = sorted(affordable, key=lambda each: (each.eur_per_hour, preference.get(each.location, 0), each.type))
-    return tuple(ordered[:MAX_RUNGS])
+    return tuple(ordered[:MAX_OFFERS])

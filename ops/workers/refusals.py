@@ -1,6 +1,6 @@
-"""Which refusals of a create call concern the offer alone, so that the next offer is tried: every provider's words.
+"""Which errors of a create call concern only the offer, so that the next offer is tried, for each provider.
 
-Everything else (credentials, a wrong name, an outage) would be the same for every offer, and ends the attempt.
+All other errors (credentials, a wrong name, an outage) concern every offer and end the attempt.
 """
 
 import re
@@ -53,6 +53,6 @@ REFUSALS = {
 
 
 def is_about_the_offer(provider: str, code: object, text: str) -> bool:
-    """Whether a provider's refusal concerns the type and location that were asked for, and no other offer."""
+    """Whether a provider's error concerns only the requested type and location."""
     refusals = REFUSALS[provider]
     return code in refusals.codes or refusals.text.search(text) is not None

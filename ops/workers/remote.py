@@ -1,7 +1,7 @@
-"""The worker's side of a run: `python -m ops.workers.remote` reads its order and tells what happens in JSON lines.
+"""The worker's side of a run: `python -m ops.workers.remote` reads its order and writes events as JSON lines.
 
-Secrets come with the order and stay in this process: not among the arguments, and not in the environment that the
-kernel shows of it. Every line is redacted before it reaches the file that the lines go to.
+Secrets come with the order and stay in this process: neither its arguments nor its environment contain them. Every
+line is redacted before it is written.
 """
 
 import json
@@ -25,21 +25,21 @@ ALIVE_EVERY_S = 5.0
 
 
 class Events:
-    """Writes events, each as one line with one write; may be used from several threads."""
+    """Writes events, one line each; thread-safe."""
 
     def __init__(self, handle: int, redact: Redactor) -> None:
         self._handle = handle
         self._redact = redact
         self._lock = threading.Lock()
 
-    def tell(self, event: str, **fields: Any) -> None:
+    def write(self, event: str, **fields: Any) -> None:
         line = json.dumps({"event": event, **self._clean(fields)}).encode() + b"\n"
         with self._lock:
             while line:
                 line = line[os.write(self._handle, line) :]
 
     def _clean(self, value: Any) -> Any:
-        """Redacted as text, before JSON's quoting could hide a secret."""
+        """Redact texts before JSON escapes could hide a secret."""
         match value:
             case dict():
                 return {name: self._clean(each) for name, each in value.items()}
@@ -52,7 +52,7 @@ class Events:
 
 
 class EventJournal(Journal):
-    """A journal that also tells what it records."""
+    """A journal that also writes each record as an event."""
 
     def __init__(self, path: Path, events: Events) -> None:
         super().__init__(path)
@@ -61,25 +61,25 @@ class EventJournal(Journal):
     def begin(self, pipeline: str, **given: Any) -> Run:
         run = super().begin(pipeline, **given)
         fields = {"parent": run.parent_id, "pipeline": pipeline, "arguments": run.arguments, "trigger": run.trigger}
-        self._events.tell("run_began", run=run.id, **fields)
+        self._events.write("run_began", run=run.id, **fields)
         return run
 
     def finish(self, run_id: int, status: RunStatus, result: str | None = None, **given: Any) -> None:
         super().finish(run_id, status, result, **given)
-        self._events.tell("run_ended", run=run_id, status=status, result=result, **given)
+        self._events.write("run_ended", run=run_id, status=status, result=result, **given)
 
     def begin_step(self, run_id: int, name: str, detail: str = "") -> Step:
         step = super().begin_step(run_id, name, detail)
-        self._events.tell("step_began", step=step.id, run=run_id, name=name, detail=detail)
+        self._events.write("step_began", step=step.id, run=run_id, name=name, detail=detail)
         return step
 
     def finish_step(self, step_id: int, status: RunStatus, detail: str = "") -> None:
         super().finish_step(step_id, status, detail)
-        self._events.tell("step_ended", step=step_id, status=status, detail=detail)
+        self._events.write("step_ended", step=step_id, status=status, detail=detail)
 
 
 class EventHandler(logging.Handler):
-    """Tells every event of the log."""
+    """Writes every log record as an event."""
 
     def __init__(self, events: Events) -> None:
         super().__init__(logging.INFO)
@@ -90,7 +90,7 @@ class EventHandler(logging.Handler):
         try:
             trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
             fields = {name: str(value) for name, value in extra_fields(record).items()}
-            self._events.tell(
+            self._events.write(
                 "log",
                 level=record.levelno,
                 logger=record.name,
@@ -104,22 +104,22 @@ class EventHandler(logging.Handler):
 
 
 def main() -> int:
-    """Read the order, run its pipeline, tell what happens, and return the exit code."""
+    """Read the order, run its pipeline, write events, and return the exit code."""
     only_the_owner_writes()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
-        print("the order did not arrive whole", file=sys.stderr)
+        print("the order is incomplete", file=sys.stderr)
         return Exit.FAILED
     order = json.loads(line)
-    # Not into this process's own environment: whatever it starts would inherit them.
+    # Not into this process's own environment, because child processes would inherit them.
     environ = {**os.environ, **order["environ"]}
     redact = Redactor.from_environ(environ)
-    # Whatever a library prints goes to stderr: the lines are for events alone.
+    # Output of libraries goes to stderr; stdout is for events only.
     handle = os.dup(1)
     os.dup2(2, 1)
     events = Events(handle, redact)
-    events.tell("ready", pid=os.getpid())
-    threading.Thread(target=_stay_alive, args=(events,), daemon=True).start()
+    events.write("ready", pid=os.getpid())
+    threading.Thread(target=_write_heartbeats, args=(events,), daemon=True).start()
     logging.getLogger().addHandler(EventHandler(events))
     logging.getLogger().setLevel(logging.INFO)
     return _run(order, environ, events, redact)
@@ -143,18 +143,18 @@ def _run(order: Mapping[str, Any], environ: Mapping[str, str], events: Events, r
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except MateriaError as error:
-        events.tell("failed", error=str(error))
+        events.write("failed", error=str(error))
         return error.exit_code
     except Exception as error:
-        events.tell("failed", error=f"{type(error).__name__}: {error}")
+        events.write("failed", error=f"{type(error).__name__}: {error}")
         return Exit.FAILED
     return Exit.DONE
 
 
-def _stay_alive(events: Events) -> None:
+def _write_heartbeats(events: Events) -> None:
     pause = threading.Event()
     while not pause.wait(ALIVE_EVERY_S):
-        events.tell("alive")
+        events.write("alive")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""What is said to a worker, as bash. No secret is in any of it; what a script reads comes as its descriptor 3."""
+"""The bash scripts that run on a worker. They contain no secrets; input comes on file descriptor 3."""
 
 import shlex
 from collections.abc import Sequence
 
-# The lock is inherited by everything that a session starts, so it is free when the last of that has ended. A session
-# that was cut goes on running here; its retry must not work beside it.
+# All processes of a session inherit the lock, so it is free when the last of them has ended. A session whose connection
+# was lost goes on running here; its retry must not run beside it.
 _ALONE = """
 umask 077
 mkdir -p "$HOME/materia"
 exec 9<>"$HOME/materia/session.lock"
 if ! flock -n 9; then
   {first}
-  flock -w 45 9 || {{ echo "what an earlier session started is still running" >&2; exit 75; }}
+  flock -w 45 9 || {{ echo "an earlier session is still running" >&2; exit 75; }}
 fi
-# The process group, which `timeout` has made for this session.
+# The process group that `timeout` created for this session.
 cut -d " " -f 5 /proc/$$/stat >"$HOME/materia/session.lock"
 """
 
@@ -32,7 +32,7 @@ printf %s {shallow} >.git/shallow
 [ -s .git/shallow ] || rm .git/shallow
 git fetch -q ../code.bundle HEAD
 git checkout -q --detach FETCH_HEAD
-[ "$(git rev-parse HEAD)" = {commit} ] || {{ echo "this is another commit" >&2; exit 65; }}
+[ "$(git rev-parse HEAD)" = {commit} ] || {{ echo "the bundle has a different commit" >&2; exit 65; }}
 if ! command -v uv >/dev/null; then
   export PATH="$HOME/materia/uv/bin:$PATH"
   command -v uv >/dev/null || {{
@@ -46,7 +46,7 @@ MATERIA_EXTRAS= ops/install.sh{extras} >&2
 START = """
 cd "$HOME/materia/code"
 run=../run
-# An earlier session that was cut may have started it.
+# An earlier session with a lost connection may have started it.
 if [ -s $run/events ]; then exit 0; fi
 if [ -s $run/pid ]; then pkill -KILL -s "$(cat $run/pid)" || true; fi
 rm -rf $run
@@ -88,9 +88,9 @@ pkill -KILL -s "$leader" || true
 
 
 def prepare(size_bytes: int, commit: str, shallow: str, extras: Sequence[str]) -> str:
-    """Unpack the bundle that comes on descriptor 3, of exactly that commit, and install what it needs.
+    """Unpack the code bundle from descriptor 3, check its commit, and install its dependencies.
 
-    Ends what an earlier session that was cut has left running.
+    Ends processes that an earlier session left running.
     """
     return _END_EARLIER + PREPARE.format(
         size_bytes=size_bytes,
@@ -101,15 +101,15 @@ def prepare(size_bytes: int, commit: str, shallow: str, extras: Sequence[str]) -
 
 
 def start(timeout_s: float) -> str:
-    """Start the pipeline, given its order on descriptor 3, apart from this connection; once, however often asked."""
+    """Start the pipeline in a session of its own, with its order from descriptor 3; repeated calls start it once."""
     return _AWAIT_EARLIER + START.replace("{seconds}", str(max(1, round(timeout_s))))
 
 
 def follow(offset_bytes: int) -> str:
-    """Print what it tells from there on, and at the end how it ended."""
+    """Print the events from that offset on, and finally the exit code."""
     return FOLLOW.format(first_byte=offset_bytes + 1)
 
 
-def stop(patience_s: float) -> str:
-    """End the pipeline and all that it began: asked at first, then killed."""
-    return STOP.format(tenths=max(1, round(patience_s * 10)))
+def stop(grace_s: float) -> str:
+    """End the pipeline and its children: SIGTERM first, SIGKILL after `grace_s`."""
+    return STOP.format(tenths=max(1, round(grace_s * 10)))

@@ -1,4 +1,4 @@
-"""Which settings each pipeline gets on a worker, and which of the secret store's names have a value. Never a value."""
+"""Which settings each pipeline gets on a worker, and which names of the secret store are set. Never shows a value."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,18 +14,18 @@ LAKEHOUSE_NAMES = ("MATERIA_GATEWAY", "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD", "
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether a name is set, for whom it is, and whether its value must never be shown."""
+    """Whether a name is set, which pipelines need it, and whether it is secret."""
 
     name: str
     is_present: bool
     is_secret: bool
     wanted_by: tuple[str, ...]
     provider: str | None = None
-    """Whose name it is, where it is for workers."""
+    """The provider, if the name is needed to create workers."""
 
 
 def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
-    """Every name that the secret store should hold; those of a DuckLake where one is the gateway."""
+    """Every name that the secret store should hold, including a DuckLake's if it is the gateway."""
     is_lake = environ.get("MATERIA_GATEWAY", "").strip() == "ducklake"
     names = (*OBJECT_STORAGE_NAMES, *(LAKEHOUSE_NAMES if is_lake else ()), *ICEBERG_NAMES)
 
@@ -35,7 +35,7 @@ def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
     def wanted() -> Iterator[Presence]:
         for name in names:
             yield presence(name, BY_NAME[name].sent_to)
-        # What this machine needs to create workers; no worker gets it.
+        # Names that this machine needs to create workers; workers do not get them.
         for provider in PROVIDERS:
             for name in needed_by(provider):
                 yield presence(name, (WORKERS,), provider)
@@ -43,8 +43,8 @@ def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
     return tuple(wanted())
 
 
-def for_worker(pipeline: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings that a pipeline gets on a worker, as far as they have a value."""
+def worker_environ(pipeline: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings that a pipeline gets on a worker, if they have a value."""
     return {
         setting.name: environ[setting.name]
         for setting in SETTINGS

@@ -1,4 +1,4 @@
-"""What the environment says of workers, read and checked."""
+"""The settings of workers, read from the environment and checked."""
 
 import os
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ ANYWHERE = ("0.0.0.0/0", "::/0")
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Which machines may be had, for how long, for how much, and who may reach them."""
+    """Limits of workers: spending caps, lifetime, locations, and the networks that may reach them."""
 
     caps: Caps
     ttl: timedelta
@@ -48,23 +48,23 @@ class WorkerSettings:
 def missing_for(name: str, settings: WorkerSettings) -> tuple[str, ...]:
     """The environment variables that a provider needs and that are not set; raises SettingsError for no provider."""
     if name not in PROVIDERS:
-        raise SettingsError(f"there is no provider {name!r}; there are {', '.join((LOCAL, *PROVIDERS))}")
+        raise SettingsError(f"there is no provider {name!r}; choose one of {', '.join((LOCAL, *PROVIDERS))}")
     return tuple(each for each in needed_by(name) if each not in settings.values.given)
 
 
-def present(settings: WorkerSettings) -> tuple[str, ...]:
+def configured_providers(settings: WorkerSettings) -> tuple[str, ...]:
     """The providers whose credentials are all set."""
     return complete_providers(settings.values.given)
 
 
 def provider_of(name: str, settings: WorkerSettings, *, pause_s: float = 1.0) -> Provider:
-    """The provider of that name; `pause_s` is the first pause between two tries.
+    """The provider of that name; `pause_s` is the first pause between two attempts.
 
     Raises SettingsError when there is none, saying which credentials are missing, or that its client is not installed.
     """
     if missing := missing_for(name, settings):
         raise SettingsError(
-            f"{name} needs {_and(missing)}, which {'is' if len(missing) == 1 else 'are'} not set; "
+            f"{name} needs {_join(missing)}, which {'is' if len(missing) == 1 else 'are'} not set; "
             "for example `esc run beanflows/prod -- materia …`"
         )
     try:
@@ -79,31 +79,30 @@ def provider_of(name: str, settings: WorkerSettings, *, pause_s: float = 1.0) ->
     except MateriaError:
         raise
     except Exception as error:
-        # Without what the client said: some quote the very key that they do not like.
+        # Without the client's message: some quote the invalid key.
         raise SettingsError(
-            f"{name} cannot be asked with these credentials ({type(error).__name__}): one of "
-            f"{_and(needed_by(name))} is not written as it should be"
+            f"invalid credentials for {name} ({type(error).__name__}): check the format of {_join(needed_by(name))}"
         ) from None
 
 
-def chosen_provider(settings: WorkerSettings, named: str | None) -> str:
-    """The provider that is meant: the one that is named, or the only one whose credentials are set."""
+def choose_provider(settings: WorkerSettings, named: str | None) -> str:
+    """The named provider, or the only one whose credentials are set."""
     if named and named != LOCAL:
         missing_for(named, settings)
         return named
-    found = present(settings)
+    found = configured_providers(settings)
     if len(found) == 1:
         return found[0]
     if found:
-        raise SettingsError(f"the credentials of {_and(found)} are set; say `--on` which is meant")
+        raise SettingsError(f"the credentials of {_join(found)} are set; choose one with `--on`")
     raise SettingsError(no_provider_reason(settings))
 
 
 def no_provider_reason(settings: WorkerSettings) -> str:
-    """Why no provider can be asked: what is missing for each."""
-    needs = "; ".join(f"{name} needs {_and(missing_for(name, settings))}" for name in PROVIDERS)
-    return f"there are no credentials of any provider: {needs}"
+    """Why no provider is available: what is missing for each."""
+    needs = "; ".join(f"{name} needs {_join(missing_for(name, settings))}" for name in PROVIDERS)
+    return f"no provider's credentials are set: {needs}"
 
 
-def _and(names: tuple[str, ...]) -> str:
+def _join(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

@@ -1,7 +1,7 @@
-"""SSH to one worker: only its own host key is accepted, and nothing that is secret is in a command.
+"""SSH to one worker: only its own host key is accepted, and no command contains a secret.
 
-A script and what it is to read travel over the channel's stdin, without a terminal. Argument lists, environments and
-temporary files show nothing of them.
+A script and its input are sent over the channel's stdin, without a terminal, so that argument lists, environments and
+temporary files do not contain them.
 """
 
 import io
@@ -22,13 +22,13 @@ _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 15
 _READ_BYTES = 65_536
 _POLL_S = 0.5
-_LONGEST_LINE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 _TAIL_CHARS = 2_000
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach a worker, and how to know that it is the one."""
+    """Address, credentials and host key of a worker."""
 
     host: str
     port: int
@@ -39,15 +39,15 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a script ended: its exit code, None when the connection ended first, and the end of what it complained."""
+class ScriptResult:
+    """The result of a script: exit code (None if the connection was lost) and the end of its stderr."""
 
     exit_code: int | None
-    complaint: str
+    stderr: str
 
 
 def connect(access: Access) -> "Connection":
-    """An open connection; raises HostKeyError when another machine answers, UnreachableError when none does."""
+    """Open a connection; raises HostKeyError if another machine answers, UnreachableError if none does."""
     import paramiko
     from fabric import Config, Connection
 
@@ -55,7 +55,7 @@ def connect(access: Access) -> "Connection":
         access.host,
         user=access.user,
         port=access.port,
-        # Nothing of the user's own SSH: no configuration, no agent, no known hosts.
+        # Ignore the user's SSH configuration, agent and known hosts.
         config=Config(overrides={"load_ssh_configs": False}, lazy=True),
         connect_timeout=int(_CONNECT_TIMEOUT_S),
         connect_kwargs={
@@ -70,7 +70,7 @@ def connect(access: Access) -> "Connection":
     known = f"[{access.host}]:{access.port}" if access.port != 22 else access.host
     key = paramiko.hostkeys.HostKeyEntry.from_line(f"{known} {kind} {encoded}")
     if key is None or key.key is None:
-        raise WorkerError(f"the host key of {access.host} is no key: {kind}")
+        raise WorkerError(f"invalid host key of {access.host}: {kind}")
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     connection.client.get_host_keys().add(known, kind, key.key)
     try:
@@ -83,10 +83,10 @@ def connect(access: Access) -> "Connection":
 
 
 def wait_for_ssh(access: Access, within_s: float, pause_s: float = 2.0) -> "Connection":
-    """A connection as soon as the worker answers; raises UnreachableError when it has not `within_s`.
+    """Connect as soon as the worker answers; raises UnreachableError if it does not within `within_s`.
 
-    A wrong host key ends the wait at once, but for the first moments: an image may come up with keys of its own
-    before it has read its input.
+    A wrong host key ends the wait, except during the first third: an image may start with keys of its own before
+    cloud-init replaces them.
     """
     deadline = time.monotonic() + within_s
     lenient_until = time.monotonic() + within_s / 3
@@ -108,17 +108,17 @@ def run_script(
     stdin: bytes = b"",
     on_line: Callable[[bytes], None] = lambda line: None,
     quiet_s: float | None = None,
-) -> Ended:
-    """Run a bash script there; `on_line` gets each line of its output as it comes.
+) -> ScriptResult:
+    """Run a bash script on the worker; `on_line` gets each line of its output as it arrives.
 
-    The script gets `stdin` as its file descriptor 3. The remote side ends it after `timeout_s`, with all that it began.
-    A connection that ends, or says nothing for `quiet_s`, gives an exit code of None.
+    The script gets `stdin` as its file descriptor 3. The remote side ends it and its children after `timeout_s`. If the
+    connection ends, or is silent for `quiet_s`, the exit code is None.
     """
     import paramiko
 
-    # Everything is read before anything runs, so that what follows on stdin is left for the script.
+    # bash reads the whole script before it runs it, so that the rest of stdin is left for the script.
     text = f"exec 3<&0\nmain() {{\nset -eu\n{script}\n}}\nmain </dev/null; exit $?\n"
-    complaint = b""
+    stderr = b""
     lines = _Lines(on_line)
     deadline = time.monotonic() + timeout_s + 10
     try:
@@ -128,41 +128,41 @@ def run_script(
             channel.settimeout(_POLL_S)
             _send(channel, text.encode() + stdin, deadline)
             channel.shutdown_write()
-            heard_at = time.monotonic()
+            last_output_at = time.monotonic()
             while True:
                 if channel.recv_stderr_ready():
-                    complaint = (complaint + channel.recv_stderr(_READ_BYTES))[-4 * _TAIL_CHARS :]
+                    stderr = (stderr + channel.recv_stderr(_READ_BYTES))[-4 * _TAIL_CHARS :]
                 try:
                     received = channel.recv(_READ_BYTES)
                 except TimeoutError:
                     now = time.monotonic()
-                    if now > deadline or (quiet_s is not None and now - heard_at > quiet_s):
-                        return Ended(None, _text(complaint))
+                    if now > deadline or (quiet_s is not None and now - last_output_at > quiet_s):
+                        return ScriptResult(None, _text(stderr))
                     continue
-                heard_at = time.monotonic()
+                last_output_at = time.monotonic()
                 if not received:
                     break
                 lines.take(received)
             while data := channel.recv_stderr(_READ_BYTES):
-                complaint = (complaint + data)[-4 * _TAIL_CHARS :]
+                stderr = (stderr + data)[-4 * _TAIL_CHARS :]
             code = channel.recv_exit_status() if channel.status_event.wait(_CONNECT_TIMEOUT_S) else -1
     except (OSError, EOFError, paramiko.SSHException) as error:
-        return Ended(None, f"{_text(complaint)} {type(error).__name__}: {error}".strip())
-    # -1: the channel was closed without a word about the exit.
-    return Ended(code if code >= 0 else None, _text(complaint))
+        return ScriptResult(None, f"{_text(stderr)} {type(error).__name__}: {error}".strip())
+    # -1: the channel was closed without an exit status.
+    return ScriptResult(code if code >= 0 else None, _text(stderr))
 
 
 def _send(channel: Any, data: bytes, deadline: float) -> None:
     view = memoryview(data)
     while view:
         if time.monotonic() > deadline:
-            raise TimeoutError("the worker takes no input")
+            raise TimeoutError("the worker does not read its input")
         with suppress(TimeoutError):
             view = view[channel.send(view[:_READ_BYTES]) :]
 
 
 class _Lines:
-    """Bytes as they come, passed on as lines; one that never ends is dropped."""
+    """Splits received bytes into lines; raises WorkerError for a line that is too long."""
 
     def __init__(self, on_line: Callable[[bytes], None]) -> None:
         self._on_line = on_line
@@ -172,8 +172,8 @@ class _Lines:
         *whole, self._rest = (self._rest + received).split(b"\n")
         for line in whole:
             self._on_line(line)
-        if len(self._rest) > _LONGEST_LINE_BYTES:
-            raise WorkerError(f"the worker sent a line of more than {_LONGEST_LINE_BYTES} bytes")
+        if len(self._rest) > _MAX_LINE_BYTES:
+            raise WorkerError(f"the worker sent a line of more than {_MAX_LINE_BYTES} bytes")
 
 
 def _unreachable(access: Access, error: Exception) -> UnreachableError:
@@ -181,13 +181,11 @@ def _unreachable(access: Access, error: Exception) -> UnreachableError:
 
     where = f"{access.user}@{access.host} port {access.port}"
     if isinstance(error, paramiko.BadHostKeyException) or "not found in known_hosts" in str(error):
-        return HostKeyError(
-            f"what answers at {where} has another host key than our worker's; the connection was refused"
-        )
+        return HostKeyError(f"wrong host key: the machine at {where} is not our worker; the connection was refused")
     if isinstance(error, socket.gaierror | OSError | EOFError | paramiko.SSHException):
         return UnreachableError(f"no SSH to {where}: {type(error).__name__}: {error}")
     raise error
 
 
-def _text(complaint: bytes) -> str:
-    return complaint.decode(errors="replace").strip()[-_TAIL_CHARS:]
+def _text(stderr: bytes) -> str:
+    return stderr.decode(errors="replace").strip()[-_TAIL_CHARS:]

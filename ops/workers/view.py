@@ -1,4 +1,4 @@
-"""The workers as they stand, in frozen rows for `materia worker list` and the console; asks each provider once."""
+"""The current workers as frozen rows for `materia worker list` and the console; asks each provider once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from dataflows.errors import MateriaError, SettingsError
 from ops.workers.caps import billed_hours
 from ops.workers.errors import WorkerError
 from ops.workers.provider import Instance, Provider
-from ops.workers.settings import WorkerSettings, present, provider_of
+from ops.workers.settings import WorkerSettings, configured_providers, provider_of
 
 COMMAND_WITH_SECRETS = "esc run beanflows/prod -- materia-tui"
 
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """A machine that works for us; times in UTC, money in EUR, a begun hour counted in full."""
+    """A worker; times in UTC, money in EUR, a started hour billed in full."""
 
     id: str
     provider: str
@@ -33,28 +33,28 @@ class WorkerRow:
 
 @dataclass(frozen=True)
 class Workers:
-    """The existing workers; `unavailable` says why they are unknown, and `next_step` what to do about it."""
+    """The existing workers; `unavailable` is the reason if they are unknown, `next_step` what to do then."""
 
     rows: tuple[WorkerRow, ...] = ()
     unavailable: str | None = None
     next_step: str = ""
     errors: tuple[str, ...] = ()
-    """What the providers said that could not be asked; their workers are not among the rows."""
+    """Errors of providers that did not answer; their workers are not among the rows."""
 
     @property
     def eur_per_h(self) -> float:
         return sum(row.eur_per_h for row in self.rows)
 
 
-NO_TOKEN = Workers(unavailable="no token to ask a provider with", next_step=COMMAND_WITH_SECRETS)
+NO_TOKEN = Workers(unavailable="no provider's credentials are set", next_step=COMMAND_WITH_SECRETS)
 
 
 def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
-    """Ask every provider whose credentials are set which machines carry our label; without any, says so.
+    """List the workers of every provider whose credentials are set; NO_TOKEN without any.
 
-    Raises WorkerError when none of them answers.
+    Raises WorkerError if no provider answers.
     """
-    names = present(workers)
+    names = configured_providers(workers)
     if not names:
         return NO_TOKEN
     rows: list[WorkerRow] = []
@@ -70,17 +70,17 @@ def take_workers(workers: WorkerSettings, now: datetime) -> Workers:
 
 
 def ask(name: str, workers: WorkerSettings, now: datetime) -> tuple[WorkerRow, ...]:
-    """Ask one provider which machines carry our label; raises WorkerError, SettingsError."""
+    """List the workers of one provider; raises WorkerError, SettingsError."""
     return rows_of(provider_of(name, workers), now)
 
 
 def oldest_first(rows: Iterable[WorkerRow]) -> tuple[WorkerRow, ...]:
-    """The order in which machines of all providers are shown."""
+    """Sort the machines of all providers by age."""
     return tuple(sorted(rows, key=lambda row: (row.created_at, row.id)))
 
 
 def rows_of(provider: Provider, now: datetime) -> tuple[WorkerRow, ...]:
-    """A provider's machines that carry our label, oldest first."""
+    """A provider's machines with our label, oldest first."""
     found = sorted(provider.list_instances(), key=lambda each: (each.labels.created_at, each.name))
     return tuple(_row(each, now) for each in found)
 

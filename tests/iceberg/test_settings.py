@@ -11,7 +11,7 @@ from dataflows.iceberg import catalog
 from dataflows.iceberg.catalog import CatalogAddress, open_catalog
 from ops.config.settings import Settings
 from ops.host.redact import Redactor
-from ops.workers.secrets import check, for_worker
+from ops.workers.secrets import check, worker_environ
 from tests.support.command_line import HEAVY, materia
 from tests.support.object_server import CANARY
 
@@ -67,8 +67,8 @@ def test_secrets_check_names_missing_settings_and_prints_no_value(tmp_path):
 
 def test_only_a_worker_that_publishes_gets_the_catalog_settings():
     given = {**WHOLE, "ICEBERG_NAMESPACE": "psd"}
-    assert for_worker("run-all", given) == given
-    assert for_worker("extract", given).keys() & WHOLE.keys() == set()
+    assert worker_environ("run-all", given) == given
+    assert worker_environ("extract", given).keys() & WHOLE.keys() == set()
 
 
 def test_both_parts_of_client_credentials_are_redacted():

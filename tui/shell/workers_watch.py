@@ -79,13 +79,13 @@ class WorkersWatch:
 
     def latest(self, now: datetime) -> WorkersSnapshot:
         """Return the latest answers without waiting; requests those older than `EVERY_S` again. `now` is in UTC."""
-        from ops.workers.settings import WorkerSettings, present
+        from ops.workers.settings import WorkerSettings, configured_providers
         from ops.workers.view import NO_TOKEN
 
         settings = attempt(WorkerSettings.from_environ)
         if isinstance(settings, Failure):
             return WorkersSnapshot(settings)
-        names = present(settings.value)
+        names = configured_providers(settings.value)
         if not names:
             return WorkersSnapshot(Found(NO_TOKEN))
         inquiries = [self._inquiries.setdefault(name, _ProviderPoll(name)) for name in names]

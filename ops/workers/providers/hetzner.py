@@ -27,13 +27,13 @@ _ERROR_KINDS: Mapping[str | int, ErrorKind] = {
     401: ErrorKind.REFUSED,
     403: ErrorKind.REFUSED,
     **dict.fromkeys(
-        ("unavailable", "service_error", "server_error", "maintenance", "internal_error", "locked"), ErrorKind.PASSING
+        ("unavailable", "service_error", "server_error", "maintenance", "internal_error", "locked"), ErrorKind.TRANSIENT
     ),
 }
 
 
 def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
-    """Hetzner, asked with a token; `pause_s` is the first pause between two tries."""
+    """Hetzner with a token; `pause_s` is the first pause between two attempts."""
     from hcloud import Client
 
     client = Client(
@@ -56,10 +56,10 @@ def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
             remnants=(),
             offers=lambda: _offers(client, address_prices()),
             create=partial(_create, client),
-            instance=lambda thing: _instance(thing, address_prices()),
+            instance=lambda resource: _instance(resource, address_prices()),
             error_kind=_error_kind,
-            said=_said,
-            again=lambda thing: _thing(client.servers.get_by_id(thing.raw.id)),
+            error_text=_error_text,
+            refresh=lambda resource: _resource(client.servers.get_by_id(resource.raw.id)),
             pause_s=pause_s,
         )
     )
@@ -68,24 +68,24 @@ def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
 def _kind(what: str, resources: Any) -> Kind:
     def named(name: str) -> Iterable[Resource]:
         found = resources.get_by_name(name)
-        return [] if found is None else [_thing(found)]
+        return [] if found is None else [_resource(found)]
 
     return Kind(
         what=what,
-        named=named,
-        ours=lambda: [_thing(each) for each in resources.get_all(label_selector=SELECTOR)],
-        delete=lambda thing: resources.delete(thing.raw),
-        is_there=lambda thing: resources.get_by_id(thing.raw.id) is not None,
+        find_by_name=named,
+        list_ours=lambda: [_resource(each) for each in resources.get_all(label_selector=SELECTOR)],
+        delete=lambda resource: resources.delete(resource.raw),
+        is_there=lambda resource: resources.get_by_id(resource.raw.id) is not None,
     )
 
 
-def _thing(found: Any) -> Resource:
+def _resource(found: Any) -> Resource:
     is_leaving = getattr(found, "status", None) == "deleting"
     return Resource(str(found.id), found.name, Labels.read(found.labels), found, is_leaving=is_leaving)
 
 
 def _address_prices(client: "Client") -> Mapping[str, float]:
-    """What a primary IPv4 address costs, EUR an hour (gross) by location; raises WorkerError for another currency."""
+    """The gross price of a primary IPv4 address by location, EUR per hour; raises WorkerError for another currency."""
     pricing = client.request(method="GET", url="/pricing")["pricing"]
     if pricing["currency"] != "EUR":
         raise WorkerError(
@@ -100,9 +100,9 @@ def _address_prices(client: "Client") -> Mapping[str, float]:
 
 
 def _offers(client: "Client", address_prices: Mapping[str, float]) -> tuple[Offer, ...]:
-    """Every x86 type at every location that still offers it; a type that is being withdrawn is left out.
+    """Every x86 type at every location that offers it, except types that are being withdrawn.
 
-    The price is that of the server and its IPv4 address.
+    The price includes the IPv4 address.
     """
     found = []
     for kind in client.server_types.get_all():
@@ -118,7 +118,7 @@ def _offers(client: "Client", address_prices: Mapping[str, float]) -> tuple[Offe
                 cores=kind.cores,
                 memory_gb=kind.memory,
                 eur_per_hour=prices[place.location.name],
-                # None: an API that does not say so is asked by trying.
+                # None if the API does not report it; then creating it shows whether it is available.
                 available=place.available is not False,
             )
             for place in kind.locations or ()
@@ -128,12 +128,12 @@ def _offers(client: "Client", address_prices: Mapping[str, float]) -> tuple[Offe
 
 
 def _prices(kind: Any, address_prices: Mapping[str, float]) -> dict[str, float]:
-    """EUR an hour of a server type with its address, by location."""
-    # Where no address is priced, the dearest is taken: the caps may be too careful, never too trusting.
-    dearest = max(address_prices.values(), default=0.0)
+    """EUR per hour of a server type with its address, by location."""
+    # If an address has no price, assume the highest, so that the caps are never exceeded.
+    highest = max(address_prices.values(), default=0.0)
     return {
         price["location"]: round(
-            float(price["price_hourly"]["gross"]) + address_prices.get(price["location"], dearest), 6
+            float(price["price_hourly"]["gross"]) + address_prices.get(price["location"], highest), 6
         )
         for price in kind.prices
     }
@@ -155,11 +155,11 @@ def _create(client: "Client", order: Order, offer: Offer, supplies: Mapping[str,
         labels=order.labels.as_labels(),
         location=Location(name=offer.location),
     )
-    return _thing(answer.server)
+    return _resource(answer.server)
 
 
 def _key(client: "Client", order: Order, offer: Offer) -> Resource:
-    return _thing(client.ssh_keys.create(order.name, order.public_key, labels=order.labels.as_labels()))
+    return _resource(client.ssh_keys.create(order.name, order.public_key, labels=order.labels.as_labels()))
 
 
 def _firewall(client: "Client", order: Order, offer: Offer) -> Resource:
@@ -175,42 +175,42 @@ def _firewall(client: "Client", order: Order, offer: Offer) -> Resource:
     )
     # hcloud annotates a firewall's labels as text, and sends on the mapping that the API wants.
     labels: Any = order.labels.as_labels()
-    return _thing(client.firewalls.create(order.name, rules=[rule], labels=labels).firewall)
+    return _resource(client.firewalls.create(order.name, rules=[rule], labels=labels).firewall)
 
 
-def _instance(thing: Resource, address_prices: Mapping[str, float]) -> Instance:
-    assert thing.labels is not None
-    server = thing.raw
+def _instance(resource: Resource, address_prices: Mapping[str, float]) -> Instance:
+    assert resource.labels is not None
+    server = resource.raw
     location = server.location.name
     prices = _prices(server.server_type, address_prices)
     address = server.public_net.ipv4 if server.public_net else None
     return Instance(
-        id=thing.id,
-        name=thing.name,
+        id=resource.id,
+        name=resource.name,
         provider=NAME,
         type=server.server_type.name,
         location=location,
         ip=address.ip if address else None,
         created_at=server.created,
-        labels=thing.labels,
+        labels=resource.labels,
         eur_per_hour=prices.get(location, max(prices.values(), default=0.0)),
         status=server.status,
     )
 
 
 def _error_kind(error: Exception) -> ErrorKind:
-    """hcloud itself has waited out rate limits and gateways before it raises."""
+    """hcloud has already retried rate limits and gateway errors before it raises."""
     import requests
 
     code = getattr(error, "code", "")
     if (isinstance(code, int) and code >= 500) or isinstance(error, requests.ConnectionError | requests.Timeout):
-        return ErrorKind.PASSING
+        return ErrorKind.TRANSIENT
     if is_about_the_offer(NAME, code, str(error)):
         return ErrorKind.NO_CAPACITY
     return _ERROR_KINDS.get(code, ErrorKind.FINAL)
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """hcloud says nothing but the status of an answer that is no JSON."""
     code = getattr(error, "code", "")
     return f"HTTP {code} without an answer of its API" if isinstance(code, int) else str(error)

@@ -1,7 +1,7 @@
 """Oracle Cloud Infrastructure through its own SDK. Availability domains are its locations; labels are free-form tags.
 
-Its API tells no prices: those come from Oracle's public price list, by the part numbers of each shape's processors
-and memory. A shape whose parts are not known here, or not in the list, is not offered.
+Its API has no prices: they come from Oracle's public price list, by the part numbers of each shape's processors and
+memory. A shape whose parts are unknown here or missing in the list is not offered.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,8 +19,8 @@ from ops.workers.providers.cloud import (
     Kind,
     Resource,
     Supply,
-    kind_of_status,
-    priced,
+    status_kind,
+    fetch_prices,
     provider_from,
 )
 from ops.workers.refusals import is_about_the_offer
@@ -36,27 +36,27 @@ SHAPES = {
     "VM.Standard.E6.Flex": ("B111129", "B111130"),
 }
 SIZES = ((1, 8), (2, 16), (4, 32))
-"""OCPUs and GB that a flexible shape is offered with."""
+"""The OCPUs and GB of memory that flexible shapes are offered with."""
 
 DISK_GB = 50
 DISK_PERFORMANCE_UNITS = 10
-# A GB of disk, and a performance unit of it, each a month.
+# A GB of disk, and a performance unit of it, each per month.
 _DISK_PARTS = ("B91961", "B91962")
 _HOURS_A_MONTH = 730
 
 _REQUEST_TIMEOUT_S = (10.0, 30.0)
-_MOST_PAGES = 50
+_MAX_PAGES = 50
 _GONE = ("TERMINATED", "TERMINATING")
 _OF_CODE = {
     "NotAuthenticated": ErrorKind.REFUSED,
     "NotAuthorized": ErrorKind.REFUSED,
-    # Oracle does not tell a thing that is not there from one that may not be seen.
+    # Oracle does not distinguish a missing resource from one without permission.
     "NotAuthorizedOrNotFound": ErrorKind.GONE,
     "NotFound": ErrorKind.GONE,
     "IncorrectState": ErrorKind.BUSY,
     "Conflict": ErrorKind.BUSY,
     "PreconditionFailed": ErrorKind.BUSY,
-    "TooManyRequests": ErrorKind.PASSING,
+    "TooManyRequests": ErrorKind.TRANSIENT,
     "InvalidatedRetryToken": ErrorKind.TAKEN,
 }
 
@@ -69,10 +69,10 @@ class _Apis:
 
 
 def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
-    """Oracle, asked with an API signing key; `pause_s` is the first pause between two tries."""
+    """Oracle with an API signing key; `pause_s` is the first pause between two attempts."""
     apis = _apis(values)
     tax = values["MATERIA_WORKER_TAX_PERCENT"] / 100
-    prices = cache(lambda: priced("Oracle's price list", values["OCI_PRICES_URL"], partial(_prices, tax)))
+    prices = cache(lambda: fetch_prices("Oracle's price list", values["OCI_PRICES_URL"], partial(_prices, tax)))
     domains = cache(partial(_domains, apis, values))
     return provider_from(
         Cloud(
@@ -91,11 +91,11 @@ def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
             remnants=(),
             offers=lambda: tuple(each for domain in domains() for each in _offers(apis, values, domain, prices())),
             create=partial(_create, apis, values),
-            instance=lambda thing: _instance(apis, values, thing, prices()),
+            instance=lambda resource: _instance(apis, values, resource, prices()),
             error_kind=_error_kind,
-            said=_said,
-            again=lambda thing: _thing(apis.compute.get_instance(thing.id).data),
-            failure=lambda thing: "it was terminated while it was made" if thing.is_leaving else None,
+            error_text=_error_text,
+            refresh=lambda resource: _resource(apis.compute.get_instance(resource.id).data),
+            failure=lambda resource: "it was terminated during its creation" if resource.is_leaving else None,
             pause_s=pause_s,
         )
     )
@@ -116,7 +116,7 @@ def _apis(values: Values) -> _Apis:
     }
     given: dict[str, Any] = {
         "timeout": _REQUEST_TIMEOUT_S,
-        # How often to ask again is decided here, and a machine must be destroyed also after many errors.
+        # Retries are ours, and a machine must be destroyed even after many errors.
         "retry_strategy": NoneRetryStrategy(),
         "circuit_breaker_strategy": NoCircuitBreakerStrategy(),
     }
@@ -125,10 +125,10 @@ def _apis(values: Values) -> _Apis:
     return _Apis(ComputeClient(config, **given), VirtualNetworkClient(config, **given), IdentityClient(config, **given))
 
 
-def _listed(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[Any]:
-    """All pages. The SDK's own helper asks again by itself for minutes."""
+def _list_all(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[Any]:
+    """All pages. The SDK's own helper retries for minutes."""
     found: list[Any] = []
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         answer = ask(*arguments, **given)
         found += answer.data
         if (page := answer.headers.get("opc-next-page")) is None:
@@ -139,27 +139,27 @@ def _listed(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[Any]
 
 def _servers(apis: _Apis, values: Values) -> Kind:
     def found(**filters: Any) -> Iterator[Resource]:
-        for each in _listed(apis.compute.list_instances, values["OCI_COMPARTMENT_ID"], **filters):
-            # What is terminated is still listed for hours.
+        for each in _list_all(apis.compute.list_instances, values["OCI_COMPARTMENT_ID"], **filters):
+            # Terminated instances are listed for hours.
             if each.lifecycle_state != "TERMINATED":
-                yield _thing(each)
+                yield _resource(each)
 
     return Kind(
         what="server",
-        named=lambda name: found(display_name=name),
-        ours=found,
+        find_by_name=lambda name: found(display_name=name),
+        list_ours=found,
         delete=partial(_terminate, apis),
-        is_there=lambda thing: apis.compute.get_instance(thing.id).data.lifecycle_state != "TERMINATED",
+        is_there=lambda resource: apis.compute.get_instance(resource.id).data.lifecycle_state != "TERMINATED",
     )
 
 
-def _terminate(apis: _Apis, thing: Resource) -> None:
-    # It takes minutes, and asking for it once more meanwhile is an error.
-    if not thing.is_leaving and apis.compute.get_instance(thing.id).data.lifecycle_state not in _GONE:
-        apis.compute.terminate_instance(thing.id, preserve_boot_volume=False)
+def _terminate(apis: _Apis, resource: Resource) -> None:
+    # Termination takes minutes, and a second request meanwhile is an error.
+    if not resource.is_leaving and apis.compute.get_instance(resource.id).data.lifecycle_state not in _GONE:
+        apis.compute.terminate_instance(resource.id, preserve_boot_volume=False)
 
 
-def _thing(instance: Any) -> Resource:
+def _resource(instance: Any) -> Resource:
     is_leaving = instance.lifecycle_state in _GONE
     tags = instance.freeform_tags or {}
     return Resource(instance.id, instance.display_name, Labels.read(tags), instance, is_leaving=is_leaving)
@@ -167,27 +167,27 @@ def _thing(instance: Any) -> Resource:
 
 def _groups(apis: _Apis, values: Values) -> Kind:
     def found(**filters: Any) -> Iterator[Resource]:
-        listed = _listed(
+        listed = _list_all(
             apis.network.list_network_security_groups, compartment_id=values["OCI_COMPARTMENT_ID"], **filters
         )
         for each in listed:
             if each.lifecycle_state != "TERMINATED":
                 yield Resource(each.id, each.display_name, Labels.read(each.freeform_tags or {}), each)
 
-    def is_there(thing: Resource) -> bool:
-        return bool(apis.network.get_network_security_group(thing.id).data.lifecycle_state != "TERMINATED")
+    def is_there(resource: Resource) -> bool:
+        return bool(apis.network.get_network_security_group(resource.id).data.lifecycle_state != "TERMINATED")
 
     return Kind(
         what="firewall",
-        named=lambda name: found(display_name=name),
-        ours=found,
-        delete=lambda thing: apis.network.delete_network_security_group(thing.id),
+        find_by_name=lambda name: found(display_name=name),
+        list_ours=found,
+        delete=lambda resource: apis.network.delete_network_security_group(resource.id),
         is_there=is_there,
     )
 
 
 def _prices(tax: float, listed: Any) -> Mapping[str, float]:
-    """EUR of each part for its unit, pay as you go, with tax; raises WorkerError without a disk's."""
+    """EUR per unit of each part, pay as you go, with tax; raises WorkerError without the disk's prices."""
     found: dict[str, float] = {}
     for item in listed["items"]:
         values = [
@@ -198,15 +198,15 @@ def _prices(tax: float, listed: Any) -> Mapping[str, float]:
             if price["model"] == "PAY_AS_YOU_GO"
         ]
         if values:
-            # The first of several is what is free of charge; the caps do not count on that.
+            # The first of several prices is the free tier, which the caps ignore.
             found[item["partNumber"]] = max(values) * (1 + tax)
     if missing := [part for part in _DISK_PARTS if part not in found]:
-        raise WorkerError(f"Oracle's price list lacks {' and '.join(missing)}, a disk's parts; so none is asked for")
+        raise WorkerError(f"Oracle's price list lacks the disk parts {' and '.join(missing)}; no machine is created")
     return found
 
 
 def _eur_per_hour(shape: str, ocpus: float, memory_gb: float, prices: Mapping[str, float]) -> float | None:
-    """Processors, memory and disk, or None where that is not priced."""
+    """Price of processors, memory and disk; None if one of them has no price."""
     parts = SHAPES.get(shape)
     if parts is None or not all(part in prices for part in parts):
         return None
@@ -215,11 +215,11 @@ def _eur_per_hour(shape: str, ocpus: float, memory_gb: float, prices: Mapping[st
 
 
 def _domains(apis: _Apis, values: Values) -> tuple[str, ...]:
-    return tuple(each.name for each in _listed(apis.identity.list_availability_domains, values["OCI_CLI_TENANCY"]))
+    return tuple(each.name for each in _list_all(apis.identity.list_availability_domains, values["OCI_CLI_TENANCY"]))
 
 
 def _offers(apis: _Apis, values: Values, domain: str, prices: Mapping[str, float]) -> Iterator[Offer]:
-    shapes = _listed(apis.compute.list_shapes, values["OCI_COMPARTMENT_ID"], availability_domain=domain)
+    shapes = _list_all(apis.compute.list_shapes, values["OCI_COMPARTMENT_ID"], availability_domain=domain)
     names = sorted({each.shape for each in shapes} & SHAPES.keys())
     out_of_stock = _out_of_stock(apis, values, domain, names)
     for name in names:
@@ -237,7 +237,7 @@ def _offers(apis: _Apis, values: Values, domain: str, prices: Mapping[str, float
 
 
 def _out_of_stock(apis: _Apis, values: Values, domain: str, names: list[str]) -> set[tuple[str, float]]:
-    """What Oracle says it has no room for; nothing where we may not ask."""
+    """Shapes without capacity; empty if our key may not read the capacity report."""
     from oci.core import models
 
     wanted = [
@@ -257,7 +257,7 @@ def _out_of_stock(apis: _Apis, values: Values, domain: str, names: list[str]) ->
         report = apis.compute.create_compute_capacity_report(details).data
     except Exception as error:
         if _error_kind(error) in (ErrorKind.GONE, ErrorKind.REFUSED):
-            # Only keys for the whole tenancy may read this; others find out by trying.
+            # Only keys for the whole tenancy may read this.
             return set()
         raise
     return {
@@ -296,15 +296,15 @@ def _create(apis: _Apis, values: Values, order: Order, offer: Offer, supplies: M
         },
         freeform_tags=labels,
     )
-    # The same order asked for twice within a day makes one machine.
+    # The same order requested twice within a day creates one machine.
     token = hashlib.sha256(f"{order.name} {sorted(labels.items())} {offer}".encode()).hexdigest()
     try:
-        return _thing(apis.compute.launch_instance(details, opc_retry_token=token).data)
+        return _resource(apis.compute.launch_instance(details, opc_retry_token=token).data)
     except ServiceError as error:
         if error.code != "InvalidatedRetryToken":
             raise
-        # What that made is gone again.
-        return _thing(apis.compute.launch_instance(details).data)
+        # The machine of the earlier request no longer exists.
+        return _resource(apis.compute.launch_instance(details).data)
 
 
 def _parts_of(offered: str) -> tuple[str, float, float]:
@@ -331,7 +331,7 @@ def _image(apis: _Apis, values: Values, shape: str) -> str:
 
 
 def _make_group(apis: _Apis, values: Values, order: Order, offer: Offer) -> Resource:
-    """Lets nothing in until it has its rules."""
+    """Create a security group; it blocks all traffic until it has rules."""
     from oci.core import models
 
     details = models.CreateNetworkSecurityGroupDetails(
@@ -340,16 +340,16 @@ def _make_group(apis: _Apis, values: Values, order: Order, offer: Offer) -> Reso
         display_name=order.name,
         freeform_tags=order.labels.as_labels(),
     )
-    made = apis.network.create_network_security_group(details).data
-    return Resource(made.id, made.display_name, Labels.read(made.freeform_tags or {}), made)
+    created = apis.network.create_network_security_group(details).data
+    return Resource(created.id, created.display_name, Labels.read(created.freeform_tags or {}), created)
 
 
-def _complete_group(apis: _Apis, thing: Resource, order: Order) -> None:
+def _complete_group(apis: _Apis, resource: Resource, order: Order) -> None:
     from oci.core import models
 
     there = {
         rule.source
-        for rule in _listed(apis.network.list_network_security_group_security_rules, thing.id, direction="INGRESS")
+        for rule in _list_all(apis.network.list_network_security_group_security_rules, resource.id, direction="INGRESS")
     }
     ports = models.TcpOptions(destination_port_range=models.PortRange(min=order.ssh_port, max=order.ssh_port))
     rules = [
@@ -357,39 +357,39 @@ def _complete_group(apis: _Apis, thing: Resource, order: Order) -> None:
             direction="INGRESS", protocol="6", source=source, source_type="CIDR_BLOCK", tcp_options=ports
         )
         for source in order.ssh_from
-        # The machine has no IPv6 address, and a network without IPv6 takes no rule about it.
+        # The machine has no IPv6 address, and a network without IPv6 refuses such rules.
         if source not in there and ":" not in source
     ]
     if rules:
         details = models.AddNetworkSecurityGroupSecurityRulesDetails(security_rules=rules)
-        apis.network.add_network_security_group_security_rules(thing.id, details)
+        apis.network.add_network_security_group_security_rules(resource.id, details)
 
 
-def _instance(apis: _Apis, values: Values, thing: Resource, prices: Mapping[str, float]) -> Instance:
-    assert thing.labels is not None
-    found = thing.raw
+def _instance(apis: _Apis, values: Values, resource: Resource, prices: Mapping[str, float]) -> Instance:
+    assert resource.labels is not None
+    found = resource.raw
     ocpus, memory_gb = found.shape_config.ocpus, found.shape_config.memory_in_gbs
     eur_per_hour = _eur_per_hour(found.shape, ocpus, memory_gb, prices)
     if eur_per_hour is None:
-        # Not in the list any more: the caps may be too careful, never too trusting.
+        # No longer in the list: assume the highest price, so that the caps are never exceeded.
         known = (_eur_per_hour(shape, ocpus, memory_gb, prices) for shape in SHAPES)
         eur_per_hour = max((each for each in known if each is not None), default=0.0)
     return Instance(
-        id=thing.id,
-        name=thing.name,
+        id=resource.id,
+        name=resource.name,
         provider=NAME,
         type=f"{found.shape}:{ocpus:g}x{memory_gb:g}",
         location=found.availability_domain,
-        ip=_address(apis, values, thing) if found.lifecycle_state == "RUNNING" else None,
+        ip=_address(apis, values, resource) if found.lifecycle_state == "RUNNING" else None,
         created_at=found.time_created,
-        labels=thing.labels,
+        labels=resource.labels,
         eur_per_hour=eur_per_hour,
         status=found.lifecycle_state.lower(),
     )
 
 
-def _address(apis: _Apis, values: Values, thing: Resource) -> str | None:
-    attached = apis.compute.list_vnic_attachments(values["OCI_COMPARTMENT_ID"], instance_id=thing.id).data
+def _address(apis: _Apis, values: Values, resource: Resource) -> str | None:
+    attached = apis.compute.list_vnic_attachments(values["OCI_COMPARTMENT_ID"], instance_id=resource.id).data
     for each in attached:
         if each.lifecycle_state == "ATTACHED":
             address = apis.network.get_vnic(each.vnic_id).data.public_ip
@@ -402,7 +402,7 @@ def _error_kind(error: Exception) -> ErrorKind:
     from oci.exceptions import ConnectTimeout, RequestException, ServiceError
 
     if isinstance(error, RequestException | ConnectTimeout | requests.ConnectionError | requests.Timeout):
-        return ErrorKind.PASSING
+        return ErrorKind.TRANSIENT
     if not isinstance(error, ServiceError):
         return ErrorKind.FINAL
     # No capacity is a 500, and an "InternalError" by its code.
@@ -410,10 +410,10 @@ def _error_kind(error: Exception) -> ErrorKind:
         return ErrorKind.NO_CAPACITY
     if error.code in _OF_CODE:
         return _OF_CODE[error.code]
-    return kind_of_status(error.status)
+    return status_kind(error.status)
 
 
-def _said(error: Exception) -> str:
-    """The SDK's own text is a page long."""
+def _error_text(error: Exception) -> str:
+    """Code and message; the SDK's own text is a page long."""
     code, message = getattr(error, "code", None), getattr(error, "message", None)
     return f"{code}: {message}" if code and message else str(error)

@@ -1,6 +1,6 @@
 """OVHcloud Public Cloud, which is OpenStack, through openstacksdk. Regions are its locations; labels are metadata.
 
-OpenStack knows no prices: those come from OVH's public catalogue. A flavour that is not priced there is not offered.
+OpenStack has no prices: they come from OVH's public catalogue. A flavour without a price there is not offered.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,8 +17,8 @@ from ops.workers.providers.cloud import (
     Kind,
     Resource,
     Supply,
-    kind_of_status,
-    priced,
+    status_kind,
+    fetch_prices,
     provider_from,
 )
 from ops.workers.refusals import is_about_the_offer
@@ -29,15 +29,15 @@ NETWORK = "Ext-Net"
 """OVH's public network: a machine on it has an IPv4 address that is in its price."""
 
 _REQUEST_TIMEOUT_S = 30.0
-_LEAST_DISK_GB = 20
+_MIN_DISK_GB = 20
 _PRICE_UNIT = 1e-8
 
 
 def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
-    """OVH, asked as an OpenStack user; `pause_s` is the first pause between two tries."""
+    """OVH as an OpenStack user; `pause_s` is the first pause between two attempts."""
     regions = {region: _connection(values, region) for region in values["OS_REGION_NAME"]}
     tax = values["MATERIA_WORKER_TAX_PERCENT"] / 100
-    prices = cache(lambda: priced("OVH's catalogue", values["OVH_PRICES_URL"], partial(_prices, tax)))
+    prices = cache(lambda: fetch_prices("OVH's catalogue", values["OVH_PRICES_URL"], partial(_prices, tax)))
     return provider_from(
         Cloud(
             name=NAME,
@@ -58,9 +58,9 @@ def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
                 each for region, openstack in regions.items() for each in _offers(openstack, region, prices())
             ),
             create=partial(_create, regions),
-            instance=lambda thing: _instance(thing, prices()),
+            instance=lambda resource: _instance(resource, prices()),
             error_kind=_error_kind,
-            again=lambda thing: _thing(thing.place, regions[thing.place].compute.get_server(thing.id)),
+            refresh=lambda resource: _resource(resource.place, regions[resource.place].compute.get_server(resource.id)),
             failure=_failure,
             pause_s=pause_s,
         )
@@ -91,14 +91,14 @@ def _servers(regions: Mapping[str, Any]) -> Kind:
     def found() -> Iterator[Resource]:
         # OpenStack lets only administrators search by metadata.
         for region, openstack in regions.items():
-            yield from (_thing(region, each) for each in openstack.compute.servers(details=True))
+            yield from (_resource(region, each) for each in openstack.compute.servers(details=True))
 
     return Kind(
         what="server",
-        named=lambda name: found(),
-        ours=found,
-        delete=lambda thing: regions[thing.place].compute.delete_server(thing.id, ignore_missing=False),
-        is_there=lambda thing: regions[thing.place].compute.get_server(thing.id).status not in _GONE,
+        find_by_name=lambda name: found(),
+        list_ours=found,
+        delete=lambda resource: regions[resource.place].compute.delete_server(resource.id, ignore_missing=False),
+        is_there=lambda resource: regions[resource.place].compute.get_server(resource.id).status not in _GONE,
     )
 
 
@@ -110,33 +110,35 @@ def _groups(regions: Mapping[str, Any]) -> Kind:
         for region, openstack in regions.items():
             yield from (_group(region, each) for each in openstack.network.security_groups())
 
-    def delete(thing: Resource) -> None:
-        regions[thing.place].network.delete_security_group(thing.id, ignore_missing=False)
+    def delete(resource: Resource) -> None:
+        regions[resource.place].network.delete_security_group(resource.id, ignore_missing=False)
 
     return Kind(
         what="firewall",
-        named=lambda name: found(),
-        ours=found,
+        find_by_name=lambda name: found(),
+        list_ours=found,
         delete=delete,
-        is_there=lambda thing: bool(regions[thing.place].network.get_security_group(thing.id)),
+        is_there=lambda resource: bool(regions[resource.place].network.get_security_group(resource.id)),
     )
 
 
-def _thing(region: str, server: Any) -> Resource:
+def _resource(region: str, server: Any) -> Resource:
     is_leaving = server.status in _GONE or server.task_state == "deleting"
     return Resource(server.id, server.name, Labels.read(server.metadata or {}), server, region, is_leaving)
 
 
 def _group(region: str, group: Any) -> Resource:
-    """Its description holds the labels: unlike tags, it is there from the first moment."""
+    """The description holds the labels; unlike tags it exists from creation on."""
     labels = dict(part.split("=", 1) for part in (group.description or "").split() if "=" in part)
     return Resource(group.id, group.name, Labels.read(labels), group, region)
 
 
 def _prices(tax: float, catalogue: Any) -> Mapping[str, float]:
-    """EUR an hour of each flavour, with tax; where regions differ, the dearest."""
+    """EUR per hour of each flavour, with tax; the highest if regions differ."""
     if (currency := catalogue["locale"]["currencyCode"]) != "EUR":
-        raise WorkerError(f"OVH's catalogue is in {currency}, and the caps are in EUR; ask a subsidiary with EUR")
+        raise WorkerError(
+            f"OVH's catalogue is in {currency}, and the caps are in EUR; set OVH_PRICES_URL to a subsidiary with EUR"
+        )
     found: dict[str, float] = {}
     for addon in catalogue["addons"]:
         flavour, mark, _ = addon["planCode"].partition(".consumption")
@@ -152,8 +154,8 @@ def _prices(tax: float, catalogue: Any) -> Mapping[str, float]:
 
 def _offers(openstack: Any, region: str, prices: Mapping[str, float]) -> Iterator[Offer]:
     for flavour in openstack.compute.flavors(details=True):
-        # Windows is a licence on top, and has prices of its own.
-        if flavour.name in prices and flavour.disk >= _LEAST_DISK_GB and not flavour.name.startswith("win-"):
+        # Windows flavours include a licence and have other prices.
+        if flavour.name in prices and flavour.disk >= _MIN_DISK_GB and not flavour.name.startswith("win-"):
             yield Offer(
                 type=flavour.name,
                 location=region,
@@ -161,7 +163,7 @@ def _offers(openstack: Any, region: str, prices: Mapping[str, float]) -> Iterato
                 # OVH counts a GB as 1000 MB for some flavours, and as 1024 for others.
                 memory_gb=float(round(flavour.ram / 1000)),
                 eur_per_hour=prices[flavour.name],
-                # What is out of stock shows only by trying.
+                # Whether it is out of stock shows only when it is created.
                 available=not flavour.is_disabled,
             )
 
@@ -170,7 +172,7 @@ def _create(regions: Mapping[str, Any], order: Order, offer: Offer, supplies: Ma
     import base64
 
     openstack = regions[offer.location]
-    made = openstack.compute.create_server(
+    created = openstack.compute.create_server(
         name=order.name,
         flavor_id=_only(openstack.compute.flavors(details=False), offer.type, offer),
         image_id=_only(openstack.image.images(name=IMAGE, status="active"), IMAGE, offer),
@@ -179,8 +181,8 @@ def _create(regions: Mapping[str, Any], order: Order, offer: Offer, supplies: Ma
         user_data=base64.b64encode(order.user_data.encode()).decode(),
         metadata=order.labels.as_labels(),
     )
-    # The answer to a create holds little more than the id.
-    return _thing(offer.location, openstack.compute.get_server(made.id))
+    # The answer to a create contains little more than the id.
+    return _resource(offer.location, openstack.compute.get_server(created.id))
 
 
 def _only(found: Iterable[Any], name: str, offer: Offer) -> str:
@@ -191,20 +193,20 @@ def _only(found: Iterable[Any], name: str, offer: Offer) -> str:
 
 
 def _make_group(regions: Mapping[str, Any], order: Order, offer: Offer) -> Resource:
-    """Lets nothing in until it has its rules."""
+    """Create a security group; it blocks all traffic until it has rules."""
     labels = " ".join(f"{name}={value}" for name, value in order.labels.as_labels().items())
-    made = regions[offer.location].network.create_security_group(name=order.name, description=labels)
-    return _group(offer.location, made)
+    created = regions[offer.location].network.create_security_group(name=order.name, description=labels)
+    return _group(offer.location, created)
 
 
-def _complete_group(regions: Mapping[str, Any], thing: Resource, order: Order) -> None:
-    network = regions[thing.place].network
+def _complete_group(regions: Mapping[str, Any], resource: Resource, order: Order) -> None:
+    network = regions[resource.place].network
     wanted = {(source, "IPv6" if ":" in source else "IPv4") for source in order.ssh_from}
-    rules = network.security_group_rules(security_group_id=thing.id, direction="ingress")
+    rules = network.security_group_rules(security_group_id=resource.id, direction="ingress")
     there = {(rule.remote_ip_prefix, rule.ether_type) for rule in rules}
     for source, version in sorted(wanted - there):
         network.create_security_group_rule(
-            security_group_id=thing.id,
+            security_group_id=resource.id,
             direction="ingress",
             ether_type=version,
             protocol="tcp",
@@ -214,33 +216,33 @@ def _complete_group(regions: Mapping[str, Any], thing: Resource, order: Order) -
         )
 
 
-def _failure(thing: Resource) -> str | None:
-    """OpenStack says that a host has no room only after it has made the server."""
-    if thing.raw.status != "ERROR":
+def _failure(resource: Resource) -> str | None:
+    """OpenStack reports missing capacity only after it has created the server."""
+    if resource.raw.status != "ERROR":
         return None
-    return str((thing.raw.fault or {}).get("message") or "it failed to build")
+    return str((resource.raw.fault or {}).get("message") or "it failed to build")
 
 
-def _instance(thing: Resource, prices: Mapping[str, float]) -> Instance:
+def _instance(resource: Resource, prices: Mapping[str, float]) -> Instance:
     from datetime import datetime
 
-    assert thing.labels is not None
-    server = thing.raw
+    assert resource.labels is not None
+    server = resource.raw
     flavour = server.flavor.original_name or server.flavor.name or server.flavor.id
     addresses = [
         each["addr"] for network in (server.addresses or {}).values() for each in network if each.get("version") == 4
     ]
     is_ready = server.status == "ACTIVE"
     return Instance(
-        id=thing.id,
-        name=thing.name,
+        id=resource.id,
+        name=resource.name,
         provider=NAME,
         type=flavour,
-        location=thing.place,
+        location=resource.place,
         ip=addresses[0] if addresses and is_ready else None,
         created_at=datetime.fromisoformat(server.created_at.replace("Z", "+00:00")),
-        labels=thing.labels,
-        # Not in the catalogue any more: the caps may be too careful, never too trusting.
+        labels=resource.labels,
+        # No longer in the catalogue: assume the highest price, so that the caps are never exceeded.
         eur_per_hour=prices.get(flavour, max(prices.values(), default=0.0)),
         status=server.status.lower(),
     )
@@ -257,16 +259,16 @@ def _error_kind(error: Exception) -> ErrorKind:
             return ErrorKind.NO_CAPACITY
         if status == 409 and "exists" in str(error).lower():
             return ErrorKind.TAKEN
-        return kind_of_status(status)
+        return status_kind(status)
     passing = (
         keystone.ConnectFailure,
         keystone.ConnectTimeout,
         keystone.RetriableConnectionFailure,
-        # What a gateway's error page makes of finding out which versions there are.
+        # Raised for a gateway's error page during version discovery.
         keystone.DiscoveryFailure,
         requests.ConnectionError,
         requests.Timeout,
     )
     if isinstance(error, passing):
-        return ErrorKind.PASSING
+        return ErrorKind.TRANSIENT
     return ErrorKind.GONE if isinstance(error, exceptions.NotFoundException) else ErrorKind.FINAL

@@ -14,21 +14,21 @@ from ops.config.table import Values
 from ops.workers.errors import NoCapacityError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, kind_of_status, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, status_kind, provider_from
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "scaleway"
 IMAGE = "debian_bookworm"
 
 DISK_BYTES = 40_000_000_000
-# Not in the API that prices the machines. As Scaleway's price list said in November 2025, EUR without tax:
+# Prices that the API lacks, from Scaleway's price list of November 2025, EUR without tax:
 # https://www.scaleway.com/en/pricing/storage/ (Block Storage 5K) and .../pricing/network/ (flexible IPv4).
 DISK_EUR_PER_GB_HOUR = 0.000118
 ADDRESS_EUR_PER_HOUR = 0.004
 
 _REQUEST_TIMEOUT_S = 30.0
 _PAGE = 100
-_MOST_PAGES = 50
+_MAX_PAGES = 50
 _ERROR_KINDS = {
     "not_found": ErrorKind.GONE,
     "unknown_resource": ErrorKind.GONE,
@@ -49,16 +49,18 @@ class _Apis:
 
 
 def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
-    """Scaleway, asked with an API key; `pause_s` is the first pause between two tries."""
+    """Scaleway with an API key; `pause_s` is the first pause between two attempts."""
     apis = _apis(values)
     types = cache(partial(_types, apis))
     firewalls = Kind(
         what="firewall",
-        named=lambda name: _groups(apis, values, name=name),
-        ours=lambda: _groups(apis, values, tags=[SELECTOR]),
-        delete=lambda thing: apis.instances.delete_security_group(zone=thing.place, security_group_id=thing.id),
-        is_there=lambda thing: bool(
-            apis.instances.get_security_group(zone=thing.place, security_group_id=thing.id).security_group
+        find_by_name=lambda name: _groups(apis, values, name=name),
+        list_ours=lambda: _groups(apis, values, tags=[SELECTOR]),
+        delete=lambda resource: apis.instances.delete_security_group(
+            zone=resource.place, security_group_id=resource.id
+        ),
+        is_there=lambda resource: bool(
+            apis.instances.get_security_group(zone=resource.place, security_group_id=resource.id).security_group
         ),
     )
     return provider_from(
@@ -81,10 +83,12 @@ def provider(values: Values, *, pause_s: float = 1.0) -> Provider:
                 each for zone in values["SCW_ZONES"] for each in _offers(apis, values, types(zone), zone)
             ),
             create=partial(_create, apis, values),
-            instance=lambda thing: _instance(thing, values, types(thing.place)),
+            instance=lambda resource: _instance(resource, values, types(resource.place)),
             error_kind=_error_kind,
             start=partial(_start, apis),
-            again=lambda thing: _server(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
+            refresh=lambda resource: _server(
+                apis.instances.get_server(zone=resource.place, server_id=resource.id).server
+            ),
             pause_s=pause_s,
         )
     )
@@ -98,7 +102,7 @@ def _apis(values: Values) -> _Apis:
     from scaleway.instance.v1.custom_api import InstanceUtilsV1API
     from scaleway.marketplace.v2 import MarketplaceV2API
 
-    # The SDK asks without any time-out, and has no setting for one; a hung answer would hold a paid machine.
+    # The SDK has no timeout and no setting for one; a hung answer would keep a billed machine running.
     bounded = SimpleNamespace(request=partial(requests.request, timeout=_REQUEST_TIMEOUT_S))
     vars(scaleway_core.api)["requests"] = bounded
     client = Client(
@@ -121,10 +125,10 @@ def _servers(apis: _Apis, values: Values) -> Kind:
 
     return Kind(
         what="server",
-        named=lambda name: found(name=name),
-        ours=lambda: found(tags=[SELECTOR]),
+        find_by_name=lambda name: found(name=name),
+        list_ours=lambda: found(tags=[SELECTOR]),
         delete=partial(_delete_server, apis),
-        is_there=lambda thing: bool(apis.instances.get_server(zone=thing.place, server_id=thing.id).server),
+        is_there=lambda resource: bool(apis.instances.get_server(zone=resource.place, server_id=resource.id).server),
     )
 
 
@@ -152,16 +156,16 @@ def _disks(apis: _Apis, values: Values) -> Kind:
 
     return Kind(
         what="disk",
-        # Without our tags it is a machine's that has none yet, and not the disk that is looked for.
-        named=lambda name: (each for each in found(name=name) if each.labels is not None),
-        ours=lambda: found(tags=[SELECTOR]),
-        delete=lambda thing: apis.blocks.delete_volume(zone=thing.place, volume_id=thing.id),
-        is_there=lambda thing: bool(apis.blocks.get_volume(zone=thing.place, volume_id=thing.id)),
+        # A disk without our tags belongs to a machine that has not tagged it yet.
+        find_by_name=lambda name: (each for each in found(name=name) if each.labels is not None),
+        list_ours=lambda: found(tags=[SELECTOR]),
+        delete=lambda resource: apis.blocks.delete_volume(zone=resource.place, volume_id=resource.id),
+        is_there=lambda resource: bool(apis.blocks.get_volume(zone=resource.place, volume_id=resource.id)),
     )
 
 
 def _all(page_of: Any) -> Iterator[Any]:
-    for page in range(1, _MOST_PAGES + 1):
+    for page in range(1, _MAX_PAGES + 1):
         found = page_of(page)
         yield from found
         if len(found) < _PAGE:
@@ -187,7 +191,7 @@ def _types(apis: _Apis, zone: str) -> Mapping[str, Any]:
 
 
 def _offers(apis: _Apis, values: Values, types: Mapping[str, Any], zone: str) -> Iterator[Offer]:
-    """Every x86 type of the zone that takes a disk of block storage and is not being withdrawn."""
+    """Every x86 type of the zone that supports block storage and is not being withdrawn."""
     from scaleway.instance.v1 import Arch, ServerTypesAvailability
 
     listed = partial(apis.instances.get_server_types_availability, zone=zone, per_page=_PAGE)
@@ -195,14 +199,14 @@ def _offers(apis: _Apis, values: Values, types: Mapping[str, Any], zone: str) ->
     for name, kind in types.items():
         has_disk = kind.capabilities is not None and kind.capabilities.block_storage
         if kind.arch == Arch.X86_64 and not kind.end_of_service and has_disk:
-            said = available.get(name)
+            stock = available.get(name)
             yield Offer(
                 type=name,
                 location=zone,
                 cores=kind.ncpus,
                 memory_gb=round(kind.ram / 2**30, 1),
                 eur_per_hour=_eur_per_hour(kind, _tax(values)),
-                available=said is None or said.availability != ServerTypesAvailability.SHORTAGE,
+                available=stock is None or stock.availability != ServerTypesAvailability.SHORTAGE,
             )
 
 
@@ -211,7 +215,7 @@ def _tax(values: Values) -> float:
 
 
 def _eur_per_hour(kind: Any, tax: float) -> float:
-    """Machine, disk and address, with tax."""
+    """Price of machine, disk and address, with tax."""
     disk = DISK_EUR_PER_GB_HOUR * DISK_BYTES / 1e9
     return round((kind.hourly_price + disk + ADDRESS_EUR_PER_HOUR) * (1 + tax), 6)
 
@@ -220,19 +224,19 @@ def _create(apis: _Apis, values: Values, order: Order, offer: Offer, supplies: M
     from scaleway.instance.v1 import VolumeServerTemplate, VolumeVolumeType
 
     disk = VolumeServerTemplate(volume_type=VolumeVolumeType.SBS_VOLUME, boot=True, name=order.name, size=DISK_BYTES)
-    made = apis.instances.create_server(
+    created = apis.instances.create_server(
         zone=offer.location,
         name=order.name,
         commercial_type=offer.type,
         image=_image(apis, offer),
         volumes={"0": disk},
-        # Such an address goes with its machine.
+        # A dynamic address is deleted with its machine.
         dynamic_ip_required=True,
         security_group=supplies["firewall"].id,
         project=values["SCW_DEFAULT_PROJECT_ID"],
         tags=_tags(order.labels),
     )
-    return _server(made.server)
+    return _server(created.server)
 
 
 def _image(apis: _Apis, offer: Offer) -> str:
@@ -247,43 +251,47 @@ def _image(apis: _Apis, offer: Offer) -> str:
     return str(fitting[0])
 
 
-def _start(apis: _Apis, thing: Resource, order: Order) -> None:
+def _start(apis: _Apis, resource: Resource, order: Order) -> None:
     from scaleway.instance.v1 import ServerAction, ServerState
 
-    _tag_disks(apis, thing)
-    if thing.raw.state == ServerState.STOPPED:
+    _tag_disks(apis, resource)
+    if resource.raw.state == ServerState.STOPPED:
         user_data = order.user_data.encode()
-        apis.instances.set_server_user_data(zone=thing.place, server_id=thing.id, key="cloud-init", content=user_data)
-        apis.instances.server_action(zone=thing.place, server_id=thing.id, action=ServerAction.POWERON)
+        apis.instances.set_server_user_data(
+            zone=resource.place, server_id=resource.id, key="cloud-init", content=user_data
+        )
+        apis.instances.server_action(zone=resource.place, server_id=resource.id, action=ServerAction.POWERON)
 
 
-def _delete_server(apis: _Apis, thing: Resource) -> None:
-    """Only what runs can be terminated, and only what is stopped be deleted; what is on its way is waited for."""
+def _delete_server(apis: _Apis, resource: Resource) -> None:
+    """Terminate a running server or delete a stopped one; in other states do nothing, because the caller retries."""
     from scaleway.instance.v1 import ServerAction, ServerState
 
-    server = apis.instances.get_server(zone=thing.place, server_id=thing.id).server
+    server = apis.instances.get_server(zone=resource.place, server_id=resource.id).server
     _tag_disks(apis, _server(server))
     if ServerAction.TERMINATE in server.allowed_actions:
-        apis.instances.server_action(zone=thing.place, server_id=thing.id, action=ServerAction.TERMINATE)
+        apis.instances.server_action(zone=resource.place, server_id=resource.id, action=ServerAction.TERMINATE)
     elif server.state == ServerState.STOPPED:
-        apis.instances.delete_server(zone=thing.place, server_id=thing.id)
+        apis.instances.delete_server(zone=resource.place, server_id=resource.id)
 
 
-def _tag_disks(apis: _Apis, thing: Resource) -> None:
-    """Make the disks ours in name, for when their machine is gone."""
+def _tag_disks(apis: _Apis, resource: Resource) -> None:
+    """Give the disks the worker's name and tags, so that they are found after their machine is deleted."""
     from scaleway.instance.v1 import VolumeServerVolumeType
 
-    assert thing.labels is not None
-    for disk in thing.raw.volumes.values():
+    assert resource.labels is not None
+    for disk in resource.raw.volumes.values():
         if disk.volume_type == VolumeServerVolumeType.SBS_VOLUME:
-            apis.blocks.update_volume(zone=thing.place, volume_id=disk.id, name=thing.name, tags=_tags(thing.labels))
+            apis.blocks.update_volume(
+                zone=resource.place, volume_id=disk.id, name=resource.name, tags=_tags(resource.labels)
+            )
 
 
 def _make_group(apis: _Apis, values: Values, order: Order, offer: Offer) -> Resource:
-    """Lets nothing in until it has its rules."""
+    """Create a security group; it blocks all traffic until it has rules."""
     from scaleway.instance.v1 import SecurityGroupPolicy
 
-    made = apis.instances.create_security_group(
+    created = apis.instances.create_security_group(
         zone=offer.location,
         name=order.name,
         description="SSH to one worker",
@@ -293,10 +301,10 @@ def _make_group(apis: _Apis, values: Values, order: Order, offer: Offer) -> Reso
         inbound_default_policy=SecurityGroupPolicy.DROP,
         outbound_default_policy=SecurityGroupPolicy.ACCEPT,
     ).security_group
-    return Resource(made.id, made.name, _labels(made.tags), made, place=offer.location)
+    return Resource(created.id, created.name, _labels(created.tags), created, place=offer.location)
 
 
-def _set_rules(apis: _Apis, thing: Resource, order: Order) -> None:
+def _set_rules(apis: _Apis, resource: Resource, order: Order) -> None:
     from scaleway.instance.v1 import (
         SecurityGroupRuleAction,
         SecurityGroupRuleDirection,
@@ -316,25 +324,25 @@ def _set_rules(apis: _Apis, thing: Resource, order: Order) -> None:
         )
         for position, network in enumerate(order.ssh_from, 1)
     ]
-    apis.instances.set_security_group_rules(zone=thing.place, security_group_id=thing.id, rules=rules)
+    apis.instances.set_security_group_rules(zone=resource.place, security_group_id=resource.id, rules=rules)
 
 
-def _instance(thing: Resource, values: Values, types: Mapping[str, Any]) -> Instance:
-    assert thing.labels is not None
-    server = thing.raw
+def _instance(resource: Resource, values: Values, types: Mapping[str, Any]) -> Instance:
+    assert resource.labels is not None
+    server = resource.raw
     kind = types.get(server.commercial_type)
     addresses = [each.address for each in server.public_ips if str(each.family) == "inet"]
-    # A type that is offered no more is taken for the dearest: the caps may be too careful, never too trusting.
+    # A type that is no longer offered: assume the highest price, so that the caps are never exceeded.
     dearest = max((_eur_per_hour(each, _tax(values)) for each in types.values()), default=0.0)
     return Instance(
-        id=thing.id,
-        name=thing.name,
+        id=resource.id,
+        name=resource.name,
         provider=NAME,
         type=server.commercial_type,
-        location=thing.place,
+        location=resource.place,
         ip=addresses[0] if addresses else None,
         created_at=server.creation_date,
-        labels=thing.labels,
+        labels=resource.labels,
         eur_per_hour=_eur_per_hour(kind, _tax(values)) if kind else dearest,
         status=str(server.state),
     )
@@ -345,8 +353,8 @@ def _error_kind(error: Exception) -> ErrorKind:
     from scaleway_core.api import ScalewayException
 
     if isinstance(error, requests.ConnectionError | requests.Timeout | requests.JSONDecodeError):
-        # A gateway's error page is no JSON either.
-        return ErrorKind.PASSING
+        # A gateway's error page is not JSON.
+        return ErrorKind.TRANSIENT
     if not isinstance(error, ScalewayException):
         return ErrorKind.FINAL
     status = error.status_code or 500
@@ -355,4 +363,4 @@ def _error_kind(error: Exception) -> ErrorKind:
         return ErrorKind.NO_CAPACITY
     if kind in _ERROR_KINDS:
         return _ERROR_KINDS[kind]
-    return kind_of_status(status)
+    return status_kind(status)

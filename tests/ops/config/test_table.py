@@ -7,7 +7,7 @@ from ops.config import parse
 from ops.config.settings import Settings
 from ops.config.table import BY_NAME, PROVIDERS, SETTINGS, Values, needed_by, unknown_names
 from ops.host.redact import _SECRET_NAME
-from ops.workers.secrets import for_worker
+from ops.workers.secrets import worker_environ
 
 
 def test_every_name_is_declared_once() -> None:
@@ -81,6 +81,6 @@ def test_networks_are_checked() -> None:
 def test_no_provider_setting_reaches_a_worker() -> None:
     everything = {setting.name: "x" for setting in SETTINGS}
     for pipeline in ("extract", "transform", "export_serving", "run-all"):
-        sent = for_worker(pipeline, everything)
+        sent = worker_environ(pipeline, everything)
         assert sent and not any(BY_NAME[name].group in (*PROVIDERS, "supervisor", "alerts", "workers") for name in sent)
     assert all(needed_by(provider) for provider in PROVIDERS)

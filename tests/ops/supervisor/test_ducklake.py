@@ -21,7 +21,7 @@ from ops.host.lakehouse_lock import lakehouse_lock
 from ops.journal.run import utc_now
 from ops.supervisor.ducklake_maintenance import run_maintenance
 from ops.supervisor.housekeeping import maintain_ducklake
-from ops.workers.secrets import check, for_worker
+from ops.workers.secrets import check, worker_environ
 from tests.support.command_line import HEAVY, materia, modules_of
 from tests.support.postgres_server import PASSWORD, PostgresServer
 
@@ -87,8 +87,8 @@ def test_a_named_ducklake_is_used_only_where_the_gateway_says_so() -> None:
 
 def test_a_worker_gets_what_its_pipeline_needs_of_the_lakehouse() -> None:
     environ = {**POSTGRES, **R2, "MATERIA_GATEWAY": "ducklake"}
-    assert POSTGRES.items() <= for_worker("transform", environ).items()
-    assert not for_worker("extract", environ).keys() & (POSTGRES.keys() | {"MATERIA_GATEWAY"})
+    assert POSTGRES.items() <= worker_environ("transform", environ).items()
+    assert not worker_environ("extract", environ).keys() & (POSTGRES.keys() | {"MATERIA_GATEWAY"})
     assert {each.name for each in check(environ)} - {each.name for each in check(R2)} == set(names_of("lakehouse")) - {
         "DUCKLAKE_KEEP_DAYS"
     }

@@ -52,7 +52,7 @@ def test_a_run_that_may_cost_more_than_its_cap_is_refused(ledger: Ledger) -> Non
 def test_a_day_that_may_cost_more_than_its_cap_is_refused(ledger: Ledger) -> None:
     ledger.begin(entry("a"), PLENTY, 0, NOW)
     ledger.begin(entry("b"), replace(PLENTY, eur_per_day=2.0), 0, NOW)
-    with pytest.raises(CapError, match=r"2\.00 EUR went .* c may cost 1\.00, .*PER_DAY is 2\.99"):
+    with pytest.raises(CapError, match=r"cost 2\.00 EUR .* c may cost 1\.00, .*PER_DAY is 2\.99"):
         ledger.begin(entry("c"), replace(PLENTY, eur_per_day=2.99), 0, NOW)
     assert [each.name for each in ledger.entries()] == ["a", "b"]
 
@@ -86,11 +86,11 @@ def test_machines_of_the_same_provider_are_those_that_it_reports(ledger: Ledger)
 
 
 def test_the_price_that_the_caps_leave_is_an_hours_share_of_the_smaller_rest(ledger: Ledger) -> None:
-    assert ledger.most_eur_per_hour(Caps(1, 3.0, 100.0), 3 * HOUR, NOW) == 1.0
-    assert ledger.most_eur_per_hour(Caps(1, 100.0, 1.0), 3 * HOUR, NOW) == 0.333333
+    assert ledger.max_eur_per_hour(Caps(1, 3.0, 100.0), 3 * HOUR, NOW) == 1.0
+    assert ledger.max_eur_per_hour(Caps(1, 100.0, 1.0), 3 * HOUR, NOW) == 0.333333
     ledger.begin(entry(), PLENTY, 0, NOW)
-    assert ledger.most_eur_per_hour(Caps(1, 100.0, 1.5), HOUR, NOW) == 0.5
-    assert ledger.most_eur_per_hour(Caps(1, 100.0, 0.5), HOUR, NOW) == -0.5
+    assert ledger.max_eur_per_hour(Caps(1, 100.0, 1.5), HOUR, NOW) == 0.5
+    assert ledger.max_eur_per_hour(Caps(1, 100.0, 0.5), HOUR, NOW) == -0.5
 
 
 def test_a_machine_counts_for_a_day_after_it_ended(ledger: Ledger) -> None:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops.pipelines.job import Request
+from ops.workers.connection import WorkerTimeouts
 from ops.workers.lifecycle import run_on
-from ops.workers.wire import Patience
 from tests.ops.workers.conftest import an_order
 from tests.support.clouds import cloud_under_test
 from tests.support.consoles import until
@@ -23,7 +23,7 @@ from tui.widgets.table import Table
 from tui.workers.drawing import known_workers
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
-PATIENCE = Patience(boot_s=20, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=20, stop_s=3, losses=3)
+PATIENCE = WorkerTimeouts(boot_s=20, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=20, stop_s=3, losses=3)
 
 
 def texts(app: ConsoleApp, table: str) -> list[list[str]]:

@@ -17,10 +17,10 @@ from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.caps import Ledger
 from ops.workers.errors import CapError, ForeignError, NoCapacityError, WorkerError
-from ops.workers.hiring import Hire, create, hired, leftovers, reap
+from ops.workers.hiring import Hire, create, leftovers, reap, temporary_worker
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import Labels, owner_of, worker_name
-from ops.workers.provider import SIZES, Offer, Order, ladder
+from ops.workers.provider import SIZES, Offer, Order, select_offers
 from ops.workers.settings import WorkerSettings, provider_of
 from tests.ops.workers.conftest import an_order
 from tests.support.clouds import NAMES, CloudUnderTest, cloud_under_test
@@ -45,7 +45,7 @@ def host_key() -> KeyPair:
 
 
 def cheapest(cloud: CloudUnderTest) -> Offer:
-    return ladder(cloud.provider.offers(), SIZES["extract"], (), 100)[0]
+    return select_offers(cloud.provider.offers(), SIZES["extract"], (), 100)[0]
 
 
 def hire_at(cloud: CloudUnderTest, folder: Path, **environ: str) -> Hire:
@@ -68,7 +68,7 @@ def test_offers_are_what_the_bill_will_say(cloud: CloudUnderTest) -> None:
 
 def test_every_size_is_to_be_had(cloud: CloudUnderTest) -> None:
     for size in SIZES.values():
-        offer = ladder(cloud.provider.offers(), size, (), 100)[0]
+        offer = select_offers(cloud.provider.offers(), size, (), 100)[0]
         assert offer.cores >= size.cores and offer.memory_gb >= size.memory_gb
 
 
@@ -150,7 +150,7 @@ def test_a_deletion_that_fails_is_retried_for_as_long_as_is_promised(cloud: Clou
 def test_what_lacks_our_label_is_never_touched(cloud: CloudUnderTest, kind: str) -> None:
     cloud.fake.foreign(an_order().name, kind)
     there = cloud.fake.held
-    with pytest.raises(ForeignError, match="left alone"):
+    with pytest.raises(ForeignError, match="not touched"):
         cloud.provider.create_instance(an_order(), cheapest(cloud))
     with pytest.raises(ForeignError):
         cloud.provider.destroy_instance(an_order().name)
@@ -232,7 +232,7 @@ def test_without_its_client_the_extra_is_named(cloud: CloudUnderTest, monkeypatc
 def test_a_refusal_of_an_offer_leads_to_the_next_offer(
     cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path, code: str
 ) -> None:
-    rungs = ladder(cloud.provider.offers(), SIZES["extract"], (), 100)
+    rungs = select_offers(cloud.provider.offers(), SIZES["extract"], (), 100)
     hire = hire_at(cloud, tmp_path)
     cloud.fake.misbehave(*[cloud.fake.fault("create server", code=code)] * 2)
     made = create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
@@ -261,7 +261,7 @@ def test_a_quota_of_firewalls_in_one_place_leads_to_the_next_place(
     cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path
 ) -> None:
     cloud.fake.misbehave(cloud.fake.fault("create firewall", code="resource_unavailable"))
-    first = ladder(cloud.provider.offers(), SIZES["extract"], (), 100)[0]
+    first = select_offers(cloud.provider.offers(), SIZES["extract"], (), 100)[0]
     made = create(hire_at(cloud, tmp_path), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
     assert (made.type, made.location) != (first.type, first.location)
 
@@ -306,7 +306,7 @@ def live(hire: Hire, cloud: CloudUnderTest, chance: random.Random, run_id: int, 
         else:
             create(hire, NAME, SIZES["extract"], run_id, public_key, host_key)
         raise Died
-    with hired(hire, NAME, SIZES["extract"], run_id, KeyPair("", public_key), host_key) as make:
+    with temporary_worker(hire, NAME, SIZES["extract"], run_id, KeyPair("", public_key), host_key) as make:
         make()
         cloud.fake.misbehave(*faults(cloud, chance))
         if end == "error":
@@ -368,7 +368,7 @@ def test_a_fault_at_any_request_of_a_life_leaves_nothing(
     hire, key = hire_at(cloud, tmp_path, MATERIA_WORKER_MAX_EUR_PER_DAY="1000"), new_key()
 
     def life() -> None:
-        with hired(hire, NAME, SIZES["extract"], run.id, KeyPair("", PUBLIC_KEY), key) as make:
+        with temporary_worker(hire, NAME, SIZES["extract"], run.id, KeyPair("", PUBLIC_KEY), key) as make:
             make()
 
     run = journal.begin("extract")

@@ -63,7 +63,7 @@ def test_destroying_leaves_nothing_and_waits_until_it_is_gone(fake: FakeHetzner,
 @pytest.mark.parametrize("kind", ["servers", "ssh_keys", "firewalls"])
 def test_what_lacks_our_label_is_never_touched(fake: FakeHetzner, hetzner: Provider, kind: str):
     fake.foreign(an_order().name, kind, {"managed-by": "somebody"})
-    with pytest.raises(ForeignError, match="left alone"):
+    with pytest.raises(ForeignError, match="not touched"):
         hetzner.create_instance(an_order(), AN_OFFER)
     with pytest.raises(ForeignError):
         hetzner.destroy_instance(an_order().name)

@@ -1,4 +1,4 @@
-"""Having workers: caps, the ladder, nothing left behind whatever goes wrong."""
+"""Creating workers: caps, the choice of offers, and no worker left behind after any error."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.caps import Caps, Entry, Ledger
 from ops.workers.errors import CapError, NoCapacityError, WorkerError
-from ops.workers.hiring import Hire, create, destroy, hired, reap, undisturbed
+from ops.workers.hiring import Hire, create, destroy, ignore_signals, reap, temporary_worker
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import owner_of, worker_name
 from ops.workers.provider import SIZES, Provider
@@ -80,7 +80,7 @@ def test_a_busy_robot_leads_to_the_next_offer_and_is_waited_out_in_a_list(
 def test_the_price_is_todays(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair, monkeypatch: pytest.MonkeyPatch):
     for name, (cores, memory_gb, _, locations) in TYPES.items():
         monkeypatch.setitem(TYPES, name, (cores, memory_gb, 9.0, locations))
-    with pytest.raises(CapError, match=r"costs 9\.0010 EUR an hour"):
+    with pytest.raises(CapError, match=r"costs 9\.0010 EUR/h"):
         create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
 
 
@@ -117,9 +117,7 @@ def test_a_left_worker_counts_as_spent_for_as_long_as_it_is_there(tmp_path: Path
     assert ledger.leave("a", "hetzner", then + timedelta(hours=1), "Hetzner did not answer") == 0.01
     two_days_later = then + timedelta(hours=48)
     (entry,) = ledger.unconfirmed(two_days_later)
-    assert entry.warning().startswith(
-        "Hetzner did not answer; worker a may still be there and costs 0.0100 EUR/h (0.24"
-    )
+    assert entry.warning().startswith("Hetzner did not answer; worker a may still exist and costs 0.0100 EUR/h (0.24")
     assert ledger.eur_within_a_day(two_days_later) == pytest.approx(0.48)
     ledger.confirm_gone("hetzner", ["a"], two_days_later)
     assert ledger.unconfirmed(two_days_later) == (entry,)
@@ -183,7 +181,7 @@ def test_a_second_signal_does_not_cut_short_the_destruction(
     try:
         with (
             suppress(KeyboardInterrupt),
-            hired(replace(hire, provider=destroying), NAME, SIZES["extract"], 1, host_key, host_key) as make,
+            temporary_worker(replace(hire, provider=destroying), NAME, SIZES["extract"], 1, host_key, host_key) as make,
         ):
             make()
             assert len(hire.provider.list_instances()) == 1
@@ -204,7 +202,7 @@ def test_a_destruction_in_another_thread_leaves_signals_alone():
     seen: list[object] = []
 
     def work() -> None:
-        with undisturbed():
+        with ignore_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)

@@ -14,21 +14,21 @@ from ops.health.status import Problem, take_status
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
 from ops.pipelines.job import Request
+from ops.workers.connection import WorkerTimeouts
 from ops.workers.errors import HostKeyError, RemoteFailedError, UnreachableError
 from ops.workers.hiring import reap
 from ops.workers.keys import new_key
 from ops.workers.lifecycle import run_on
-from ops.workers.wire import Patience
 from tests.support.fake_cloud import Fault
 from tests.support.object_server import CANARY
 from tests.support.seen_secrets import secrets_in_processes
 from tests.support.worker_world import WorkerWorld
 
 STEPS = ["has_work", "worker_created", "worker_reached", "code_sent", "generations_synced"]
-PATIENCE = Patience(boot_s=5, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=10, stop_s=3, losses=3)
+PATIENCE = WorkerTimeouts(boot_s=5, code_s=60, reconnect_s=5, pause_s=0.05, quiet_s=10, stop_s=3, losses=3)
 
 
-def run(world: WorkerWorld, patience: Patience = PATIENCE, pipeline: str = "run-all", **environ: str) -> str:
+def run(world: WorkerWorld, patience: WorkerTimeouts = PATIENCE, pipeline: str = "run-all", **environ: str) -> str:
     return run_on(world.hire(**environ), pipeline, world.settings, Request(), world.environ, patience)
 
 
@@ -128,7 +128,7 @@ def test_a_pipeline_that_is_killed_there_is_said_to_be(world: WorkerWorld):
 def test_a_worker_with_another_host_key_is_told_nothing(world: WorkerWorld):
     world.wrong_host_key = new_key().private
     with pytest.raises(HostKeyError):
-        run(world, Patience(boot_s=1, pause_s=0.05))
+        run(world, WorkerTimeouts(boot_s=1, pause_s=0.05))
     assert world.left() == []
     assert not any((machine.home / "materia").exists() for machine in world.machines.values())
 
@@ -137,7 +137,7 @@ def test_a_worker_that_never_answers_is_given_up_and_destroyed(world: WorkerWorl
     boot = world.hetzner._boots
     world.hetzner._boots = lambda number, body, keys: "127.0.1.1" if boot(number, body, keys) else ""
     with pytest.raises(UnreachableError):
-        run(world, Patience(boot_s=0.5, pause_s=0.05))
+        run(world, WorkerTimeouts(boot_s=0.5, pause_s=0.05))
     assert world.left() == []
 
 
@@ -238,7 +238,7 @@ def test_a_machine_that_is_gone_for_good_is_given_up(world: WorkerWorld):
     vanishing = threading.Thread(target=vanish)
     vanishing.start()
     with pytest.raises(UnreachableError):
-        run(world, Patience(boot_s=5, reconnect_s=0.5, pause_s=0.05, stop_s=1, losses=2))
+        run(world, WorkerTimeouts(boot_s=5, reconnect_s=0.5, pause_s=0.05, stop_s=1, losses=2))
     vanishing.join()
     assert world.left() == []
     assert {each.status for each in Journal(world.settings.journal_path).runs()} == {RunStatus.FAILED}
@@ -250,7 +250,7 @@ def test_when_its_time_is_up_the_remote_tree_is_ended(world: WorkerWorld):
     world.pipeline("sleep 100 & sleep 101")
     reserve, lifecycle._RESERVE_S = lifecycle._RESERVE_S, 5 * 60 - 3.0
     try:
-        with pytest.raises(RemoteFailedError, match="its time was up"):
+        with pytest.raises(RemoteFailedError, match="timeout"):
             run(world, MATERIA_WORKER_TTL_MINUTES="5")
     finally:
         lifecycle._RESERVE_S = reserve
@@ -308,7 +308,7 @@ def test_a_worker_that_cannot_be_destroyed_is_named_with_its_price_and_does_not_
     (problem,) = left_problems(world)
     name = outer.worker
     assert re.search(rf"^Hetzner did not delete the server {name}: .*check HETZNER_TOKEN; ", problem.what)
-    assert f"worker {name} may still be there and costs 0.0270 EUR/h (0.65 EUR/day)" in problem.what
+    assert f"worker {name} may still exist and costs 0.0270 EUR/h (0.65 EUR/day)" in problem.what
     assert problem.next_step == f"materia worker destroy {name}"
     assert problem.what in caplog.text
     # The next step ends it.
@@ -336,7 +336,7 @@ def test_a_run_that_failed_keeps_its_own_error_when_its_worker_is_left_as_well(w
     with pytest.raises(RemoteFailedError, match="exit code 4") as failed:
         run(world)
     assert failed.value.exit_code == 4
-    assert any("may still be there and costs" in note for note in failed.value.__notes__)
+    assert any("may still exist and costs" in note for note in failed.value.__notes__)
     assert len(left_problems(world)) == 1
 
 

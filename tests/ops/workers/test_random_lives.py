@@ -11,15 +11,15 @@ import pytest
 from dataflows.errors import MateriaError
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
+from ops.workers.connection import WorkerTimeouts
 from ops.workers.hiring import leftovers
-from ops.workers.wire import Patience
 from tests.ops.workers.test_lifecycle import found_in_files, run
 from tests.support.fake_cloud import Fault
 from tests.support.object_server import CANARY
 from tests.support.worker_world import WorkerWorld
 
 LIVES = 8
-PATIENCE = Patience(boot_s=2, code_s=30, reconnect_s=1, pause_s=0.05, quiet_s=5, stop_s=1, losses=3)
+PATIENCE = WorkerTimeouts(boot_s=2, code_s=30, reconnect_s=1, pause_s=0.05, quiet_s=5, stop_s=1, losses=3)
 MIDDLES = ("", "sleep 0.5", "exit 3", "kill -KILL $$", "echo nonsense; exit 1", "sleep 0.3; kill -TERM $$")
 
 

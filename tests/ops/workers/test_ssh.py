@@ -52,7 +52,7 @@ def test_what_goes_over_stdin_arrives_whole(machine):
 
 def test_another_host_key_is_refused(machine):
     _, access = machine
-    with pytest.raises(HostKeyError, match="another host key"):
+    with pytest.raises(HostKeyError, match="wrong host key"):
         connect(replace(access, host_key=new_key().public))
 
 

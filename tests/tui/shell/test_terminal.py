@@ -80,7 +80,7 @@ def test_a_person_finds_every_screen_alive_and_runs_a_pipeline(served_demo: Serv
         console.type("5")
         console.shows("following", "run began")
         console.type("6")
-        console.shows("no token")
+        console.shows("no provider's credentials")
         console.type("3")
         console.shows("F5 runs the query")
         console.type("F5")
