@@ -244,7 +244,8 @@ class R2Landing(Landing):
         for snapshot in unlisted:
             if self.store.read(marker_key(snapshot.key)) is not None:
                 raise LandingError(
-                    f"incomplete listing: {place} does not list {snapshot.key}, which exists; nothing was removed, run again"
+                    f"incomplete listing: {place} does not list {snapshot.key}, which exists; "
+                    "nothing was removed, run again"
                 )
             log.warning("removing a cached snapshot that the bucket does not have", extra={"key": snapshot.key})
             self.cache.marker_path(snapshot.key).unlink()

@@ -14,7 +14,7 @@ import click
 
 from dataflows.errors import MateriaError
 from ops.host.exits import Exit
-from ops.host.process import only_the_owner_writes
+from ops.host.process import restrict_umask
 
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
@@ -88,7 +88,7 @@ def materia(session: Session, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` without `arguments`) and return its exit code."""
     session = Session()
-    only_the_owner_writes()
+    restrict_umask()
     try:
         code = materia.main(
             args=None if arguments is None else list(arguments),

@@ -66,15 +66,15 @@ def demo(session: Any, rows: int, releases: int, dataset: str, keep: Path | None
 
 def _publish(data_dir: Path, spec: "HistorySpec") -> Settings:
     from ops.demo.archive_server import ArchiveServer
-    from ops.demo.rehearsal import acts, demo_settings
+    from ops.demo.rehearsal import demo_settings, demo_steps
 
     with ArchiveServer(spec.dataset) as archive:
         settings = demo_settings(data_dir, spec.dataset, archive.url)
-        for number, act in enumerate(acts(archive, settings, spec), start=1):
+        for number, step in enumerate(demo_steps(archive, settings, spec), start=1):
             started_at = monotonic()
-            click.echo(f"{click.style(str(number), bold=True)}  {act.title}")
+            click.echo(f"{click.style(str(number), bold=True)}  {step.title}")
             with _show_spinner():
-                outcome = act.perform()
+                outcome = step.perform()
             click.echo(click.style(f"   {duration_text(monotonic() - started_at)}: {outcome}", dim=True))
     return settings
 

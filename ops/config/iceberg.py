@@ -6,7 +6,7 @@ from ops.config.parse import is_address
 from ops.config.table import Values
 
 NAMES = ("ICEBERG_CATALOG_URI", "ICEBERG_WAREHOUSE", "ICEBERG_TOKEN", "ICEBERG_CREDENTIAL")
-"""What belongs together: the first two and one of the others, or none of them."""
+"""Settings that belong together: the first two and one of the others, or none."""
 
 
 def iceberg_of(values: Values) -> CatalogAddress | None:
@@ -17,8 +17,8 @@ def iceberg_of(values: Values) -> CatalogAddress | None:
     if uri is None or warehouse is None or (token is None) == (credential is None):
         here = [name for name in NAMES if name in values.given]
         raise SettingsError(
-            f"Iceberg needs {NAMES[0]}, {NAMES[1]} and either {NAMES[2]} or {NAMES[3]}: set are {', '.join(here)}; "
-            "set what is missing, or none of them to publish nowhere else"
+            f"Iceberg is only partly configured ({', '.join(here)}): it needs {NAMES[0]}, {NAMES[1]} and either "
+            f"{NAMES[2]} or {NAMES[3]}; set the missing ones, or none to publish to no catalog"
         )
     if not is_address(uri):
         raise SettingsError(f"ICEBERG_CATALOG_URI={uri!r} is not an http(s) address")

@@ -4,24 +4,24 @@ from collections.abc import Mapping
 
 from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
-from dataflows.lakehouse.ducklake_settings import parse_ducklake as parsed
+from dataflows.lakehouse.ducklake_settings import parse_ducklake as parse_values
 from ops.config.table import Values
 
 
 def parse_ducklake(values: Values) -> DuckLake | None:
-    """The DuckLake that the settings name, None when they name none.
+    """The DuckLake in the settings, or None.
 
-    Raises SettingsError when one of its settings is missing or wrong, also where it is the gateway and has none.
+    Raises SettingsError if one of its settings is missing or wrong, or if the gateway is a DuckLake without settings.
     """
     if values["MATERIA_GATEWAY"] == "ducklake" and "DUCKLAKE_CATALOG" not in values.given:
         raise SettingsError(
             "MATERIA_GATEWAY=ducklake needs DUCKLAKE_CATALOG and DUCKLAKE_DATA; see docs/explanation/scaling.md"
         )
-    return parsed(values.given)
+    return parse_values(values.given)
 
 
 def environ_of(lake: DuckLake) -> Mapping[str, str]:
-    """The settings that name this DuckLake, secrets included, for a process that works on it."""
+    """The environment variables of this DuckLake, secrets included, for a child process."""
     found = {"MATERIA_GATEWAY": "ducklake", "DUCKLAKE_CATALOG": str(lake.catalog), "DUCKLAKE_DATA": lake.data}
     if isinstance(lake.catalog, PostgresCatalog):
         found |= {"DUCKLAKE_PASSWORD": lake.catalog.password}

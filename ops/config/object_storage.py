@@ -26,7 +26,7 @@ def r2_of(given: Mapping[str, str]) -> R2Settings | None:
         return None
     if missing:
         raise SettingsError(
-            f"object storage needs {', '.join(NAMES)}: {', '.join(missing)} missing; "
+            f"object storage is only partly configured: {', '.join(missing)} missing of {', '.join(NAMES)}; "
             "set all four, or none to keep everything local"
         )
     return R2Settings(*(given[name] for name in NAMES))

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from dataflows.errors import SettingsError
 
 Parser = Callable[[str, str], Any]
-"""From the text and the setting's name to the value."""
+"""Takes the text and the setting's name; returns the value."""
 
 
 def whole_number(text: str, name: str, least: int, most: int) -> int:
-    """The number that `text` says; raises SettingsError when it says none from `least` to `most`."""
-    # At most a dozen digits: Python refuses to read thousands of them, with an error of its own.
+    """Parse a whole number from `least` to `most`; raises SettingsError otherwise."""
+    # At most a dozen digits, because Python raises an error of its own for thousands of them.
     found = int(text) if re.fullmatch(r"[0-9]{1,12}", text) else least - 1
     if not least <= found <= most:
         raise SettingsError(f"{name}={text!r} is not a whole number from {least} to {most}")
@@ -24,7 +24,7 @@ def whole_number(text: str, name: str, least: int, most: int) -> int:
 
 
 def text(given: str, _name: str) -> str:
-    """The text as it is."""
+    """The unchanged text."""
     return given
 
 
@@ -49,7 +49,7 @@ def decimal(least: float, most: float) -> Parser:
 
 
 def matching(pattern: str, kind: str) -> Parser:
-    """Text that matches `pattern` as a whole; `kind` says what it should be, with an example."""
+    """Text that matches the whole `pattern`; `kind` describes it in the error, with an example."""
 
     def parse(given: str, name: str) -> str:
         if not re.fullmatch(pattern, given):
@@ -64,7 +64,7 @@ def choice(*names: str) -> Parser:
 
     def parse(given: str, name: str) -> str:
         if given not in names:
-            raise SettingsError(f"{name}={given!r} is none of {', '.join(names)}")
+            raise SettingsError(f"{name}={given!r} is not one of {', '.join(names)}")
         return given
 
     return parse
@@ -91,7 +91,7 @@ def address(given: str, name: str) -> str:
 
 
 def secret_address(given: str, name: str) -> str:
-    """An http(s) address that may hold a secret: no message repeats it."""
+    """An http(s) address that may contain a secret: no message repeats it."""
     if not is_address(given):
         raise SettingsError(f"{name} is not an http(s) address")
     return given
@@ -109,7 +109,7 @@ def is_address(given: str) -> bool:
 def header(given: str, name: str) -> str:
     """The value of an HTTP header."""
     if not (given.isascii() and given.isprintable()):
-        raise SettingsError(f"{name} holds characters that are invalid in a header; use printable ASCII")
+        raise SettingsError(f"{name} contains characters that are invalid in a header; use printable ASCII")
     return given
 
 
@@ -130,7 +130,7 @@ def span(parse_end: Parser) -> Parser:
             raise SettingsError(f"{name}={given!r} is not a range, such as 8-14 or 12:00-14:00")
         ends = parse_end(first.strip(), name), parse_end(last.strip(), name)
         if ends[0] > ends[1]:
-            raise SettingsError(f"{name}={given!r} goes from the later to the earlier; write the earlier first")
+            raise SettingsError(f"{name}={given!r} is in reverse order; write the lower value first")
         return ends
 
     return parse

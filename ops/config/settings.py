@@ -24,14 +24,14 @@ USDA_LIVE_URL = "https://apps.fas.usda.gov/psdonline/downloads/{dataset}_csv.zip
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are and how careful to be."""
+    """The settings of a host."""
 
     data_dir: Path
     lakehouse_path: Path
     serving_path: Path
     archive_url: str
     live_url: str | None
-    """Where the current file is, `{dataset}` in place of the name; None when it is not probed."""
+    """The current file's URL, with `{dataset}` for the name; None if it is not probed."""
     user_agent: str
     dataset: str
     max_row_loss: float
@@ -41,12 +41,12 @@ class Settings:
     gateway: str = "duckdb"
     """Where transforms write and exports read: `duckdb`, the file, or `ducklake`."""
     ducklake: DuckLake | None = None
-    """The DuckLake that is named, whichever gateway is used."""
+    """The configured DuckLake, even if it is not the gateway."""
     ducklake_kept_for: timedelta = timedelta(days=7)
 
     @property
     def used_ducklake(self) -> DuckLake | None:
-        """The DuckLake when it is the gateway."""
+        """The DuckLake if it is the gateway."""
         return self.ducklake if self.gateway == "ducklake" else None
 
     @property
@@ -75,7 +75,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read and check every setting; raises SettingsError naming the setting that is wrong."""
+        """Read and check all settings; raises SettingsError naming the wrong one."""
         values = Values.from_environ(environ)
         data_dir = values["MATERIA_DATA_DIR"] or default_data_dir()
         archive_url = values["PSD_ARCHIVE_URL"] or USDA_ARCHIVE_URL
@@ -108,14 +108,14 @@ def default_data_dir() -> Path:
 
 
 def user_cache_dir() -> Path:
-    """Where an installed wheel keeps what can be computed again."""
+    """The cache directory of an installed wheel."""
     from platformdirs import user_cache_path
 
     return user_cache_path("materia", appauthor=False)
 
 
 def _live_url(values: Values, environ: Mapping[str, str], archive_url: str) -> str | None:
-    """Set: that, or nothing when empty. Not set: USDA's, beside USDA's archive; a mirror's current file is unknown."""
+    """The setting (empty: none). If it is not set: USDA's URL for USDA's archive, none for a mirror."""
     if "PSD_LIVE_URL" not in environ:
         return USDA_LIVE_URL if archive_url.rstrip("/") == USDA_ARCHIVE_URL else None
     url: str | None = values["PSD_LIVE_URL"]

@@ -9,7 +9,7 @@ from ops.config.table import Values
 
 @dataclass(frozen=True)
 class Supervision:
-    """How the supervisor works."""
+    """The settings of the supervisor."""
 
     schedule: Schedule = field(default_factory=Schedule)
     deadline: timedelta = timedelta(minutes=90)
@@ -22,7 +22,7 @@ class Supervision:
 
 
 def supervision_of(values: Values) -> Supervision:
-    """Unattended operation as the settings say; raises SettingsError naming the one that is wrong."""
+    """Read the supervisor's settings; raises SettingsError naming the wrong one."""
     poll_from, poll_to = values["MATERIA_POLL_HOURS"]
     return Supervision(
         schedule=Schedule(

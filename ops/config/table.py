@@ -27,15 +27,15 @@ class Setting:
     help: str
     parse: Parser = parse.text
     default: str | None = None
-    """The text that is parsed where nothing is set; None where nothing is the default, or where it depends."""
+    """The default as text; None if there is no fixed default."""
     default_help: str = ""
-    """The default in words, where `default` does not say it."""
+    """The default in words, if `default` is not enough."""
     is_secret: bool = False
     """Whether no message, log, file or process list may show the value."""
     is_needed: bool = False
     """Whether the provider cannot be used without it."""
     sent_to: tuple[str, ...] = ()
-    """The pipelines that get it when they run on a worker."""
+    """The pipelines that get it on a worker."""
 
     @property
     def meaning(self) -> str:
@@ -48,7 +48,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "MATERIA_DATA_DIR",
         "data",
-        "the directory of everything that Materia keeps",
+        "the directory of all data",
         parse.path,
         default_help="`data/` in a checkout, else the user's data directory",
     ),
@@ -93,7 +93,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "PSD_DATASET",
         "source",
-        "the dataset that is kept",
+        "the dataset",
         parse.matching(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}", "a dataset's name, such as psd_alldata"),
         "psd_alldata",
         sent_to=PIPELINES,
@@ -101,7 +101,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "MATERIA_MAX_ROW_LOSS",
         "serving",
-        "share of a table's rows that a new generation may lack, 0 to 1",
+        "largest share of a table's rows that a new generation may lose, 0 to 1",
         parse.decimal(0, 1),
         "0.02",
         sent_to=PIPELINES,
@@ -119,7 +119,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "MATERIA_GATEWAY",
         "lakehouse",
-        "where the lakehouse is: `duckdb`, one file, or `ducklake`, which several machines can share",
+        "the lakehouse: `duckdb` (one file) or `ducklake` (can be shared by several machines)",
         parse.choice("duckdb", "ducklake"),
         "duckdb",
         sent_to=LAKEHOUSE_PIPELINES,
@@ -146,18 +146,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "DUCKLAKE_KEEP_DAYS",
         "lakehouse",
-        "days for which DuckLake keeps replaced data, at least 1",
+        "days that DuckLake keeps replaced data, at least 1",
         parse.integer(1, 3650),
         "7",
     ),
     Setting(
         "ICEBERG_CATALOG_URI",
         "iceberg",
-        "Iceberg REST catalog to which the served tables are also published",
+        "Iceberg REST catalog to publish the served tables to",
         default_help="none",
         sent_to=PUBLISHING_PIPELINES,
     ),
-    Setting("ICEBERG_WAREHOUSE", "iceberg", "the warehouse, as the catalog names it", sent_to=PUBLISHING_PIPELINES),
+    Setting("ICEBERG_WAREHOUSE", "iceberg", "the warehouse's name in the catalog", sent_to=PUBLISHING_PIPELINES),
     Setting(
         "ICEBERG_TOKEN",
         "iceberg",
@@ -183,7 +183,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "ICEBERG_KEEP_DAYS",
         "iceberg",
-        "days for which a replaced snapshot stays readable",
+        "days that a replaced snapshot stays readable",
         parse.integer(1, 3650),
         "30",
         sent_to=PIPELINES,
@@ -218,7 +218,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse.integer(1, 1440),
         "90",
     ),
-    Setting("MATERIA_TICK_S", "schedule", "seconds between two looks at the schedule", parse.integer(1, 3600), "60"),
+    Setting("MATERIA_TICK_S", "schedule", "seconds between two ticks", parse.integer(1, 3600), "60"),
     Setting(
         "MATERIA_STALE_AFTER_H",
         "schedule",
@@ -332,7 +332,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("HETZNER_TOKEN", "hetzner", "API token", is_secret=True, is_needed=True),
     Setting("HETZNER_API_URL", "hetzner", "address of the API", parse.address, "https://api.hetzner.cloud/v1"),
-    # The names of OpenStack's openrc.sh, as OVH hands it out.
+    # The names in OVH's `openrc.sh` of OpenStack.
     Setting("OS_USERNAME", "ovh", "OpenStack user, as in OVH's `openrc.sh`", is_needed=True),
     Setting("OS_PASSWORD", "ovh", "that user's password", is_secret=True, is_needed=True),
     Setting("OS_TENANT_ID", "ovh", "id of the project", is_needed=True),
@@ -354,7 +354,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "SCW_ZONES",
         "scaleway",
-        "the zones to use and to look after",
+        "the zones in which workers are created and reaped",
         parse.names,
         "fr-par-1,fr-par-2,nl-ams-1,nl-ams-2,nl-ams-3,pl-waw-1,pl-waw-2,pl-waw-3",
         default_help="those of Paris, Amsterdam and Warsaw",
@@ -387,7 +387,7 @@ BY_NAME: Final[Mapping[str, Setting]] = {setting.name: setting for setting in SE
 
 _PREFIXES = ("MATERIA_", "PSD_", "R2_", "DUCKLAKE_", "ICEBERG_", "ALERT_", "LAKEHOUSE_DUCKDB", "SERVING_DUCKDB")
 _NOT_SETTINGS = ("MATERIA_HOME", "MATERIA_PREFIX", "MATERIA_REAL_FILES", "MATERIA_TORTURE", "MATERIA_MUTANTS")
-"""Names of ours that scripts and tests read, not this code."""
+"""Variables that only scripts and tests read."""
 
 
 def names_of(group: str) -> tuple[str, ...]:
@@ -417,14 +417,14 @@ class Values:
         return cls({name: value for name in BY_NAME if (value := environ.get(name, "").strip())})
 
     def __getitem__(self, name: str) -> Any:
-        """The parsed value, or that of the default; None without either. Raises SettingsError naming the setting."""
+        """The parsed value or default; None without either. Raises SettingsError naming the setting."""
         setting = BY_NAME[name]
         given = self.given.get(name, setting.default)
         return None if given is None else setting.parse(given, name)
 
 
 def unknown_names(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """The names in the environment that look like settings and are none, each with the nearest setting."""
+    """Names in the environment that look like settings but are unknown, each with the nearest setting."""
     for name in sorted(environ):
         if name.startswith(_PREFIXES) and name not in BY_NAME and name not in _NOT_SETTINGS:
             yield name, next(iter(get_close_matches(name, BY_NAME, n=1, cutoff=0.75)), None)

@@ -1,1 +1,1 @@
-"""A believable PSD archive on this machine: generated releases and the loopback server that posts them."""
+"""A realistic PSD archive on this machine: generated releases and the loopback server that posts them."""

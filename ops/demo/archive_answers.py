@@ -1,4 +1,4 @@
-"""What an archive answers to a request for one of its files, as USDA's server would (RFC 9110)."""
+"""The archive's answers to requests, like those of USDA's server (RFC 9110)."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class PostedFile:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back: bytes `start` to `stop` of `file`, or `text`."""
+    """The body of an answer: bytes `start` to `stop` of `file`, or `text`."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,7 +50,7 @@ class Answer:
 
 
 def answer_to(file: PostedFile | None, method: str, headers: Message) -> Answer:
-    """The honest answer: 200, 206, 304, 404 or 416 (RFC 9110; single ranges, and for GET only)."""
+    """The correct answer: 200, 206, 304, 404 or 416 (RFC 9110; single ranges, for GET only)."""
     if file is None:
         described = {"Content-Type": "text/html", "Content-Length": str(len(NOT_POSTED))}
         return Answer(HTTPStatus.NOT_FOUND, described, text=NOT_POSTED)
@@ -81,14 +81,14 @@ def _is_known(etag: str, if_none_match: str | None) -> bool:
 
 
 def _range_applies(file: PostedFile, if_range: str | None) -> bool:
-    """A weak tag never allows a range: two weakly equal files may differ in bytes."""
+    """Whether a range may be answered; never for a weak tag, because weakly equal files may differ in bytes."""
     if if_range is None:
         return True
     return if_range == file.last_modified or (if_range == file.etag and not if_range.startswith("W/"))
 
 
 def _span(header: str | None, size: int) -> tuple[int, int] | None:
-    """The half-open span of a single `bytes=` range, empty when it lies outside; None for anything else."""
+    """The half-open span of a single `bytes=` range, empty if it is outside the file; None for anything else."""
     first, dash, last = (header or "").removeprefix("bytes=").strip().partition("-")
     well_formed = (header or "").startswith("bytes=") and dash
     if not (well_formed and (first + last).isdigit() and (first + last).isascii()):

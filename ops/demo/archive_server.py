@@ -1,4 +1,4 @@
-"""A small archive on loopback that answers as USDA's does: the demo's, the tests' and the bench's source."""
+"""An archive server on loopback that answers like USDA's: the source of the demo, the tests and the benchmarks."""
 
 import hashlib
 import threading
@@ -15,13 +15,13 @@ from dataflows.source.release import Month
 from ops.demo.archive_answers import Answer, PostedFile, answer_to
 
 IDLE_TIMEOUT_S = 30
-"""How long a kept-alive connection may stay silent."""
+"""Idle timeout of a keep-alive connection."""
 SETTLE_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it was answered; `body_bytes` is what left the server, headers not counted."""
+    """An answered request; `body_bytes` counts the sent bytes without headers."""
 
     method: str
     path: str
@@ -42,7 +42,7 @@ class ArchiveHandler(BaseHTTPRequestHandler):
     server_version = "Microsoft-IIS/10.0"
     sys_version = ""
     timeout = IDLE_TIMEOUT_S
-    disable_nagle_algorithm = True  # headers and body are two writes: Nagle would hold the second back 40 ms
+    disable_nagle_algorithm = True  # headers and body are two writes; Nagle's algorithm would delay the second by 40 ms
     server: "_Listener"
 
     def do_GET(self) -> None:
@@ -106,16 +106,16 @@ class ArchiveServer(AbstractContextManager):
 
     @property
     def url(self) -> str:
-        """What PSD_ARCHIVE_URL is set to."""
+        """The value for PSD_ARCHIVE_URL."""
         return f"http://127.0.0.1:{self._listener.server_port}"
 
     @property
     def live_url(self) -> str:
-        """What PSD_LIVE_URL is set to."""
+        """The value for PSD_LIVE_URL."""
         return f"{self.url}/{{dataset}}_csv.zip"
 
     def path(self, month: Month | None, dataset: str | None = None) -> str:
-        """Where a month's file is; None: the current file."""
+        """The path of a month's file; None means the current file."""
         folder = f"/{month.year}/{month.month:02d}" if month else ""
         return f"{folder}/{dataset or self.dataset}_csv.zip"
 
@@ -138,7 +138,7 @@ class ArchiveServer(AbstractContextManager):
         return self.url + path
 
     def remove(self, month: Month | None, dataset: str | None = None) -> None:
-        """Take a month's file away; from now on it answers 404."""
+        """Remove a month's file; requests for it then get 404."""
         self._files.pop(self.path(month, dataset), None)
 
     def find(self, path: str) -> PostedFile | None:
@@ -146,7 +146,7 @@ class ArchiveServer(AbstractContextManager):
 
     @property
     def requests(self) -> tuple[Request, ...]:
-        """All requests answered so far; waits, within bounds, until those under way are."""
+        """All answered requests; waits, with a timeout, for those in progress."""
         with self._settled:
             self._settled.wait_for(lambda: self._in_flight == 0, timeout=SETTLE_TIMEOUT_S)
             return tuple(self._requests)

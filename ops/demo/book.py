@@ -13,7 +13,7 @@ from ops.demo.sheet_forms import GROUPS, Attribute
 QUANTITIES = ("area", "beginning", "production", "imports", "exports", "consumption", "ending")
 FIRST_YEAR = 1960
 _FIRST_STAMP = Month(2006, 7)
-"""No dated sheet in USDA's files was last touched earlier."""
+"""The earliest stamp in USDA's files, apart from month 00."""
 _PPM = 1_000_000
 
 
@@ -21,8 +21,8 @@ _PPM = 1_000_000
 class Book:
     """Balance sheets of one commodity; every array has the shape (countries, market years).
 
-    `stamp` is Calendar_Year * 100 + Month. Sheets that are not `present` are kept ready: market years to come
-    and a country that USDA has yet to take up.
+    `stamp` is Calendar_Year * 100 + Month. Sheets that are not `present` are prepared for later releases: future market
+    years, and a country that USDA adds later.
     """
 
     commodity: Commodity
@@ -75,10 +75,10 @@ def open_book(
     last_year: int,
     month: Month,
 ) -> Book:
-    """The book as the first release (of `month`) shows it, with about `sheets` balance sheets.
+    """The book of the first release (of `month`), with about `sheets` balance sheets.
 
-    The greatest countries come first; the last one is cut to its recent years. One more country waits to be
-    taken up. `last_year` is the last market year that any release can reach.
+    The largest countries come first; the last one has only its recent years. One more country is added by a later
+    release. `last_year` is the last market year that any release can reach.
     """
     years = np.arange(first_year, last_year + 1)
     countries, counts = _choose(commodity, sheets, first_year, newest_year)
@@ -101,7 +101,7 @@ def open_book(
 
 
 def _choose(commodity: Commodity, sheets: int, first: int, newest: int) -> tuple[list[Country], list[int]]:
-    """Countries by weight with their numbers of sheets, and at the end one with none."""
+    """Countries by weight with their numbers of sheets; the last one has none."""
     production, consumption = _world_shares(commodity, COUNTRIES)
     weight = dict(zip(COUNTRIES, (production + consumption).tolist(), strict=True))
     countries, counts = [], []
@@ -117,21 +117,21 @@ def _choose(commodity: Commodity, sheets: int, first: int, newest: int) -> tuple
     return countries, counts
 
 
-def most_sheets(first_year: int, newest_year: int) -> int:
-    """How many sheets a book can hold at most."""
+def max_sheets(first_year: int, newest_year: int) -> int:
+    """The maximum number of sheets of a book."""
     spans = (min(c.last_year, newest_year) - max(c.first_year, first_year) + 1 for c in COUNTRIES)
     return sum(span for span in spans if span > 0)
 
 
 def _world_shares(commodity: Commodity, countries: tuple[Country, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Shares in the world's production and consumption, in millionths, one per country."""
+    """Shares of the world's production and consumption per country, in millionths."""
     code = np.array([int.from_bytes(country.code.encode()) for country in countries])
     population = np.array([country.population for country in countries])
     alive = sum(country.population for country in COUNTRIES if country.last_year == 9999)
     listed = np.array(
         [sum(commodity.shares.get(name, 0) for name in (country.code, *country.heirs)) for country in countries]
     )
-    # A third of the others grow nothing of it; the rest share what the leading producers leave.
+    # A third of the others produce nothing; the rest share the remainder of the leading producers.
     inclination = np.maximum(noise(90, 0, "tail", int(commodity.code), code) - 30, 0)
     left = (100 - sum(commodity.shares.values())) * _PPM // 100
     production = np.where(listed > 0, listed * _PPM // 100, left * population * inclination // (alive * 30))
@@ -143,28 +143,28 @@ def _world_shares(commodity: Commodity, countries: tuple[Country, ...]) -> tuple
 def _first_quantities(
     commodity: Commodity, seed: int, countries: tuple[Country, ...], years: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Balanced sheets: supply = distribution, and each year begins with what the year before left."""
+    """Balanced sheets: supply = distribution, and beginning stocks equal the ending stocks of the year before."""
     production_share, consumption_share = (share[:, None] for share in _world_shares(commodity, countries))
     code = np.array([[int.from_bytes(country.code.encode())] for country in countries])
 
-    def shaken(values: np.ndarray, purpose: str, lowest: int, highest: int, over: np.ndarray) -> np.ndarray:
+    def vary(values: np.ndarray, purpose: str, lowest: int, highest: int, over: np.ndarray) -> np.ndarray:
         permille = lowest + noise(highest - lowest + 1, seed, purpose, int(commodity.code), code, over)
         return values * permille // 1000
 
-    # One year more in front, for the stocks that the first year begins with.
+    # One more year at the start, for the first year's beginning stocks.
     span = np.arange(years[0] - 1, years[-1] + 1)
     grown = np.minimum(350 + (span - FIRST_YEAR) * 10, 1100)[None, :]
     world = commodity.world_production * grown // 1000
-    production = shaken(world * production_share // _PPM, "harvest", 920, 1080, span)
-    consumption = shaken(world * consumption_share // _PPM, "demand", 960, 1040, span)
+    production = vary(world * production_share // _PPM, "harvest", 920, 1080, span)
+    consumption = vary(world * consumption_share // _PPM, "demand", 960, 1040, span)
     keep = GROUPS[commodity.group].stocks_permille
-    ending = shaken(consumption * keep // 1000, "stocks", 600, 1400, span)
+    ending = vary(consumption * keep // 1000, "stocks", 600, 1400, span)
     beginning, ending = ending[:, :-1], ending[:, 1:]
     production, consumption = production[:, 1:], consumption[:, 1:]
     surplus = beginning + production - consumption - ending
-    reexported = shaken(np.abs(surplus), "reexport", 0, 40, years)
-    yields = shaken(commodity.yield_hundredths * grown[:, 1:] // 1000, "farming", 700, 1300, np.array(0))
-    yields = shaken(yields, "weather", 970, 1030, years)
+    reexported = vary(np.abs(surplus), "reexport", 0, 40, years)
+    yields = vary(commodity.yield_hundredths * grown[:, 1:] // 1000, "farming", 700, 1300, np.array(0))
+    yields = vary(yields, "weather", 970, 1030, years)
     area = np.where(production > 0, np.maximum(production * 100 // np.maximum(yields, 1), 1), 0)
     return {
         "area": area,
@@ -180,7 +180,7 @@ def _first_quantities(
 def _first_stamps(
     commodity: Commodity, seed: int, countries: tuple[Country, ...], years: np.ndarray, month: Month
 ) -> np.ndarray:
-    """When each sheet was last touched: for most, not long after the April that follows its market year."""
+    """The stamp of each sheet, for most soon after the April that follows its market year."""
     code = np.array([[int.from_bytes(country.code.encode())] for country in countries])
     newest = month.year * 12 + month.month - 1
     earliest = np.maximum((years + 1) * 12 + 3, _FIRST_STAMP.year * 12 + _FIRST_STAMP.month - 1)

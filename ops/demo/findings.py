@@ -1,4 +1,4 @@
-"""What an analyst looks at first, asked of the served tables: a balance, the last revisions, a fact through time."""
+"""Typical queries of an analyst on the served tables: a balance, the last revisions, a fact through time."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -67,7 +67,7 @@ _ASOF = """
 
 @dataclass(frozen=True)
 class BalanceLine:
-    """An attribute of the world balance in two market years; None where a year has none."""
+    """An attribute of the world balance in two market years; None if a year has no value."""
 
     attribute: str
     unit: str
@@ -105,7 +105,7 @@ class AsOf:
 
 @dataclass(frozen=True)
 class FactThroughTime:
-    """One fact, and what USDA had said about it on several days."""
+    """One fact as of several days."""
 
     commodity: str
     country: str
@@ -116,7 +116,7 @@ class FactThroughTime:
 
 
 def world_balance(reader: ServingReader) -> WorldBalance:
-    """The last two market years of corn, or where there is none of the commodity of which most is produced."""
+    """The last two market years of corn, or of the commodity with the largest production if there is no corn."""
     [commodity] = read_rows(reader, _COMMODITY)
     rows = read_rows(reader, _BALANCE.format(commodity=commodity["commodity_code"], order=list(_BALANCE_ORDER)))
     lines = tuple(BalanceLine(row["attribute"], row["unit"], row["earlier"], row["later"]) for row in rows)
@@ -124,7 +124,7 @@ def world_balance(reader: ServingReader) -> WorldBalance:
 
 
 def last_release(reader: ServingReader, limit: int) -> LastRelease:
-    """What the newest release did, with its `limit` largest revisions, one per balance sheet and no mere totals."""
+    """The changes of the newest release with its `limit` largest revisions, one per balance sheet, without totals."""
     newest = releases(reader)[0]
     changes = commodity_changes(reader, newest.released_on)
     largest: dict[tuple[str, str, int], Revision] = {}

@@ -1,8 +1,8 @@
-"""Generated releases: a believable monthly history of a PSD dataset, in USDA's exact format.
+"""Generated releases: a realistic monthly history of a PSD dataset, in USDA's exact format.
 
-The same spec gives the same CSV, byte for byte, on every machine (whole numbers and seeded noise only); the
-zip around it is the same wherever zlib is. What holds in USDA's files holds here: one row per fact, balanced
-sheets, and a fact's value never changes without its sheet's stamp moving to that release's month.
+The same spec gives the same CSV, byte for byte, on every machine (whole numbers and seeded noise only); the zip is the
+same with the same zlib. USDA's rules hold: one row per fact, balanced sheets, and when a fact's value changes, its
+sheet's stamp becomes that release's month.
 """
 
 import io
@@ -45,15 +45,15 @@ class GeneratedRelease:
 
     @property
     def last_modified(self) -> str:
-        """As an HTTP header says it."""
+        """The value of the HTTP header."""
         return format_datetime(self.published_at, usegmt=True)
 
 
 def generate(spec: HistorySpec) -> Iterator[GeneratedRelease]:
-    """The releases of a history, oldest first; each is made when it is asked for.
+    """Yield the releases of a history, oldest first, each generated on demand.
 
-    Holds one release's text in memory (190 bytes a row). Raises SettingsError when the dataset has fewer
-    believable sheets than `spec.rows` asks for.
+    Needs memory for one release's text (190 bytes per row). Raises SettingsError if the dataset has too few realistic
+    sheets for `spec.rows`.
     """
     books = open_books(spec)
     texts = [[b""] * book.present.size for book in books]
@@ -67,7 +67,7 @@ def generate(spec: HistorySpec) -> Iterator[GeneratedRelease]:
 
 
 def _advance(books: "list[Book]", spec: HistorySpec, number: int, month: Month) -> None:
-    """Everything that one month does to the books, in an order that keeps each change visible."""
+    """Apply one month's changes to the books, in an order that keeps each change visible."""
     from ops.demo.revisions import (
         NEW_YEAR_MONTH,
         drop_sheet,
@@ -106,7 +106,7 @@ def _changed_sheets(before: "Book", after: "Book") -> "np.ndarray":
 
 
 def _render(book: "Book", sheets: "np.ndarray", texts: list[bytes]) -> None:
-    """Write the chosen sheets again: one text per sheet with a CRLF-ended line per attribute, or nothing."""
+    """Render the given sheets: one text per sheet with a CRLF-terminated line per attribute, or nothing."""
     import numpy as np
 
     lines = [_line(attribute) for attribute in book.attributes]
@@ -129,7 +129,7 @@ def _line(attribute: Attribute) -> str:
 
 
 def _digits(book: "Book", sheets: "np.ndarray") -> list[list[int]]:
-    """The numbers that fill the lines of each sheet: one per attribute, two where it is in hundredths."""
+    """The numbers in the lines of each sheet: one per attribute, two if it is in hundredths."""
     import numpy as np
 
     values = book.values(sheets)

@@ -1,4 +1,4 @@
-"""Which history to generate, and the books that it opens with."""
+"""The specification of a generated history, and the books of its first release."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -23,10 +23,10 @@ FEWEST_COUNTRIES = 5
 class HistorySpec:
     """What to generate; the same spec gives the same releases on every machine.
 
-    `rows` is what the first release aims at; later ones grow with each May's new market year. Releases are
-    counted from 0, the baseline. In release `rekey_in` the whole history of `rekey_commodity` (else of the
-    least of the commodities present) moves by one market year. Every `new_country_every`-th release takes up
-    a country, every `vanish_every`-th one lets a sheet vanish; 0 never does.
+    `rows` is the target of the first release; later ones grow with each May's new market year. Releases are counted
+    from 0, the baseline. In release `rekey_in` the whole history of `rekey_commodity` (or else of the smallest
+    commodity) moves by one market year. Every `new_country_every`-th release adds a country, every `vanish_every`-th
+    one removes a sheet; 0 means never.
     """
 
     dataset: str = "psd_alldata"
@@ -42,7 +42,7 @@ class HistorySpec:
 
     def __post_init__(self) -> None:
         if self.dataset not in DATASETS:
-            raise SettingsError(f"no generator for {self.dataset!r}; there is {', '.join(DATASETS)}")
+            raise SettingsError(f"no generator for {self.dataset!r}; choose one of {', '.join(DATASETS)}")
         if self.rows < FEWEST_ROWS:
             raise SettingsError(f"rows={self.rows}: a history has at least {FEWEST_ROWS}")
         if self.releases < 1:
@@ -54,7 +54,7 @@ class HistorySpec:
 
     @classmethod
     def ending(cls, month: Month, releases: int = 6, **rest: Any) -> Self:
-        """The history whose last release is that of `month`; `rest` are the other fields."""
+        """The history whose last release is of `month`; `rest` are the other fields."""
         return cls(first_month=month.back(releases - 1), releases=releases, **rest)
 
     @property
@@ -75,14 +75,14 @@ def published_at(month: Month, seed: int = 1) -> datetime:
 
 
 def open_books(spec: HistorySpec) -> list["Book"]:
-    """The baseline's books, in the order of USDA's file; SettingsError when `rows` is more than fits."""
-    from ops.demo.book import FIRST_YEAR, most_sheets, open_book
+    """The baseline's books, in the order of USDA's file; raises SettingsError if `rows` is too large."""
+    from ops.demo.book import FIRST_YEAR, max_sheets, open_book
 
     newest = spec.first_month.year - (spec.first_month.month < 5)
     commodities, years = _breadth_and_depth(spec, newest - FIRST_YEAR + 1)
     first = newest - years + 1
-    most = most_sheets(first, newest)
-    # The broadest come last: what overflows the narrow ones still finds room there.
+    most = max_sheets(first, newest)
+    # The widest commodities come last, because they have room for the overflow of the narrow ones.
     commodities = sorted(commodities, key=_width)
     books, rows_left, width_left = [], spec.rows, sum(map(_width, commodities))
     for commodity in commodities:
@@ -107,7 +107,7 @@ def _width(commodity: Commodity) -> int:
 def _breadth_and_depth(spec: HistorySpec, most_years: int) -> tuple[list[Commodity], int]:
     """The commodities and the number of market years of a history of this size.
 
-    A small history keeps few of each rather than a country or two of all: sheets must have neighbours.
+    A small history has few commodities with several countries each, so that sheets have neighbours.
     """
     commodities = list(commodities_of(spec.dataset))
     full = sum(map(_width, commodities)) * most_years

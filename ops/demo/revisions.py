@@ -1,4 +1,4 @@
-"""What one month does to a book: revisions, re-stampings, new and vanished sheets, a re-keying."""
+"""The changes of one month to a book: revisions, new stamps, new and removed sheets, a re-keying."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ from ops.demo.book import Book
 from ops.demo.noise import noise
 
 TOUCHED_PERMILLE = (600, 350, 80, 30)
-"""How likely a sheet is touched, by the age of its market year; older ones as `TOUCHED_OLD_PERMILLE`."""
+"""The probability that a sheet is touched, by the age of its market year; `TOUCHED_OLD_PERMILLE` for older ones."""
 TOUCHED_OLD_PERMILLE = 4
 REVISED_PERCENT = 45
-"""Of the touched sheets, how many change in value; the others get a new stamp only."""
+"""The share of touched sheets whose values change; the others only get a new stamp."""
 NEW_YEAR_MONTH = 5
-"""The WASDE of May is the first that shows the new market year."""
+"""The WASDE of May is the first with the new market year."""
 
 
 def revise(book: Book, seed: int, month: Month) -> None:
-    """Touch sheets, above all of the recent market years; what is revised stays in balance."""
+    """Touch sheets, mostly of recent market years; revised sheets stay balanced."""
     draw = _drawer(book, seed, month)
     age = np.clip(book.newest_year - book.years, 0, len(TOUCHED_PERMILLE))
     touched = draw(1000, "touch") < np.array([*TOUCHED_PERMILLE, TOUCHED_OLD_PERMILLE])[age]
@@ -41,7 +41,7 @@ def open_market_year(book: Book, month: Month) -> None:
 
 
 def take_up_country(book: Book, month: Month) -> bool:
-    """Show the newest sheet of the country that waits; False when none does."""
+    """Add the newest sheet of the prepared country; False if there is none."""
     waiting = np.flatnonzero(~book.present.any(axis=1))
     if not len(waiting):
         return False
@@ -52,7 +52,7 @@ def take_up_country(book: Book, month: Month) -> bool:
 
 
 def drop_sheet(book: Book, seed: int, month: Month) -> None:
-    """Let one sheet vanish, not of the recent market years."""
+    """Remove one sheet, not of the recent market years."""
     old = np.argwhere(book.present & (book.years < book.newest_year - 2))
     if len(old):
         row, column = old[noise(len(old), seed, "vanish", int(book.commodity.code), _number(month))]
@@ -60,7 +60,7 @@ def drop_sheet(book: Book, seed: int, month: Month) -> None:
 
 
 def rekey(book: Book, month: Month) -> None:
-    """Move every sheet to the market year after its own, values untouched, all with this month's stamp."""
+    """Move every sheet to the next market year with unchanged values and this month's stamp."""
     for array in (book.present, book.stamp, *book.quantities.values()):
         array[:, 1:] = array[:, :-1].copy()
     book.present[:, 0] = False
@@ -69,7 +69,7 @@ def rekey(book: Book, month: Month) -> None:
 
 
 def _move_harvest(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np.ndarray) -> None:
-    """A larger or smaller crop (imports, where nothing grows), eaten by consumption."""
+    """Change production (or imports, if nothing is produced) and consumption by the same amount."""
     source, change = _source(book, sheets, permille, rising)
     consumption = book.quantities["consumption"]
     change = np.maximum(change, -consumption)
@@ -78,7 +78,7 @@ def _move_harvest(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: 
 
 
 def _move_stocks(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np.ndarray) -> np.ndarray:
-    """A larger or smaller crop, left in the stocks that the next year begins with; says what was moved."""
+    """Change production, ending stocks and the next year's beginning stocks by the same amount; returns the mask."""
     sheets = sheets & (book.quantities["ending"] > 0)
     sheets[:, -1] = False
     source, change = _source(book, sheets, permille, rising)
@@ -95,7 +95,7 @@ def _move_stocks(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: n
 
 
 def _move_trade(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np.ndarray) -> None:
-    """More exported and less eaten, or the other way round."""
+    """Increase exports and decrease consumption by the same amount, or vice versa."""
     exports, consumption = book.quantities["exports"], book.quantities["consumption"]
     size = np.maximum(exports * permille // 1000, 1)
     change = np.where(rising, np.minimum(size, consumption), -np.minimum(size, exports)) * sheets
@@ -104,7 +104,7 @@ def _move_trade(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np
 
 
 def _source(book: Book, sheets: np.ndarray, permille: np.ndarray, rising: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the change comes from (True: production, else imports) and how large it is, signed."""
+    """The source of the change (True: production, else imports) and its signed size."""
     production, imports = book.quantities["production"], book.quantities["imports"]
     grown = production > 0
     available = np.where(grown, production, imports)

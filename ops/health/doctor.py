@@ -218,12 +218,12 @@ def _ducklake(lake: DuckLake) -> Finding:
     """Whether its packages are installed, its catalog answers and its data is reachable; readers wait for no writer."""
     import duckdb
 
-    from ops.host.lakehouse_lock import is_catalog_there
+    from ops.host.lakehouse_lock import catalog_exists
 
     if missing := lake.missing_packages():
         return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", DUCKLAKE_STEP)
     _check_data(lake)
-    if not is_catalog_there(lake):
+    if not catalog_exists(lake):
         return Finding("lakehouse", Verdict.OK, f"{lake}: does not exist yet, the first transform creates it")
     with duckdb.connect() as connection:
         lake.attach(connection, read_only=True)

@@ -1,4 +1,4 @@
-"""What the exit codes of `materia` mean."""
+"""The exit codes of `materia` and their meanings."""
 
 from enum import IntEnum
 
@@ -18,8 +18,8 @@ MEANINGS = {
     Exit.DONE: "done, also when there was nothing new",
     Exit.FAILED: "failed",
     Exit.USAGE: "wrong usage or settings",
-    Exit.UNWELL: "`status` finds something stale, failed or missing",
+    Exit.UNWELL: "`status` finds something stale, failed, missing or damaged",
     Exit.LOCKED: "another run holds the lock",
     Exit.INTERRUPTED: "interrupted",
 }
-"""The README's table of exit codes is held against this one."""
+"""A test compares the README's table of exit codes with this one."""

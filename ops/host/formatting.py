@@ -1,4 +1,4 @@
-"""Times, spans and sizes as people read them, on the command line and in the console alike."""
+"""Human-readable times, durations and sizes, for the command line and the console."""
 
 from datetime import datetime
 

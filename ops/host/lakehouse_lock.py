@@ -1,8 +1,8 @@
-"""One writer per lakehouse, also where several machines share one.
+"""One writer per lakehouse, even if several machines share it.
 
-A lakehouse in a file belongs to a data directory, whose lock is enough. A DuckLake may be shared: its lock lies
-where its catalog is, as a file beside one in SQLite, as an advisory lock of the server for one in PostgreSQL. The
-server lets go of it when the connection ends; a child that inherits the connection's handle keeps it open.
+A lakehouse file belongs to a data directory, whose lock is sufficient. A DuckLake may be shared, so its lock is beside
+its catalog: a file for SQLite, an advisory lock of the server for PostgreSQL. The server releases it when the
+connection ends; a child that inherits the connection's handle keeps it open.
 """
 
 import socket
@@ -15,10 +15,10 @@ from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
 from ops.host.lock import writer_lock
 
 _KEY = 0x6D617465726961
-"""Of the advisory lock: `materia` in ASCII. A database holds one catalog, so one number is enough."""
+"""The key of the advisory lock: `materia` in ASCII. A database holds one catalog, so one key is enough."""
 
 _CONNECT_TIMEOUT_S = 10
-# A machine that vanishes says no goodbye: the server looks whether it is still there.
+# If a machine disappears without closing the connection, keepalives let the server notice it.
 _KEEPALIVE = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
 _HOLDER = """
@@ -30,10 +30,10 @@ _HOLDER = """
 
 @contextmanager
 def lakehouse_lock(lake: DuckLake | None, holder: str) -> Iterator[tuple[int, ...]]:
-    """Hold the lock of a DuckLake for `holder`, such as `transform`; yields the handles that a child is to inherit.
+    """Hold the lock of a DuckLake for `holder`, such as `transform`; yields the handles for a child to inherit.
 
-    Nothing to hold without a DuckLake. Does not wait: raises LockHeldError when another process, here or on another
-    machine, has it, and LakehouseError when the catalog's server does not answer.
+    Without a DuckLake nothing is locked. Does not wait: raises LockHeldError if another process, here or on another
+    machine, holds it, and LakehouseError if the catalog's server does not answer.
     """
     if lake is None:
         yield ()
@@ -48,7 +48,7 @@ def lakehouse_lock(lake: DuckLake | None, holder: str) -> Iterator[tuple[int, ..
 
 @contextmanager
 def _advisory_lock(catalog: PostgresCatalog, holder: str) -> Iterator[int]:
-    connection = _connected(catalog, holder)
+    connection = _connect(catalog, holder)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,))
@@ -60,11 +60,11 @@ def _advisory_lock(catalog: PostgresCatalog, holder: str) -> Iterator[int]:
         connection.close()
 
 
-def is_catalog_there(lake: DuckLake) -> bool:
-    """Whether anybody has made the DuckLake yet; raises LakehouseError when the catalog's server does not answer."""
+def catalog_exists(lake: DuckLake) -> bool:
+    """Whether the DuckLake has been created; raises LakehouseError if the catalog's server does not answer."""
     if not isinstance(lake.catalog, PostgresCatalog):
         return lake.catalog.path.exists()
-    connection = _connected(lake.catalog, "doctor")
+    connection = _connect(lake.catalog, "doctor")
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('public.ducklake_metadata') IS NOT NULL")
@@ -73,7 +73,7 @@ def is_catalog_there(lake: DuckLake) -> bool:
         connection.close()
 
 
-def _connected(catalog: PostgresCatalog, holder: str) -> Any:
+def _connect(catalog: PostgresCatalog, holder: str) -> Any:
     try:
         import psycopg2
     except ImportError:
@@ -95,7 +95,7 @@ def _connected(catalog: PostgresCatalog, holder: str) -> Any:
         )
     except psycopg2.Error as error:
         raise LakehouseError(
-            f"{catalog} does not answer: {' '.join(str(error).split())}; look at DUCKLAKE_CATALOG and DUCKLAKE_PASSWORD"
+            f"{catalog} does not answer: {' '.join(str(error).split())}; check DUCKLAKE_CATALOG and DUCKLAKE_PASSWORD"
         ) from error
     connection.autocommit = True
     return connection
@@ -103,5 +103,5 @@ def _connected(catalog: PostgresCatalog, holder: str) -> Any:
 
 def _held_message(catalog: PostgresCatalog, found: tuple[Any, ...] | None) -> str:
     name, address, since = found or ("another process", "an unknown address", None)
-    begun = f" since {since:%Y-%m-%d %H:%M:%S %Z}" if since else ""
-    return f"another run is writing to {catalog}: {name} ({address}) holds it{begun}; try again when it has ended"
+    start = f" since {since:%Y-%m-%d %H:%M:%S %Z}" if since else ""
+    return f"another run is writing to {catalog}: {name} ({address}) holds the lock{start}; try again when it has ended"

@@ -1,4 +1,4 @@
-"""Start `materia` as a process of its own, which outlives its parent."""
+"""Starts `materia` as a separate process that outlives its parent."""
 
 import os
 import subprocess
@@ -14,8 +14,8 @@ _COMMAND = "from ops.cli import main; raise SystemExit(main())"
 
 
 @dataclass(frozen=True)
-class Launched:
-    """A started command: its process, and where what it prints is kept."""
+class LaunchedCommand:
+    """A started command: its process and its output file."""
 
     arguments: tuple[str, ...]
     process: "subprocess.Popen[bytes]"
@@ -23,11 +23,11 @@ class Launched:
     output_from_bytes: int
 
     def wait(self) -> int:
-        """Wait for its end; returns its exit code."""
+        """Wait until it ends; returns its exit code."""
         return self.process.wait()
 
     def last_line(self) -> str:
-        """The last thing that it printed; empty when it printed nothing, or somebody moved away what it printed."""
+        """The last line of its output; empty if there is none or the output file was moved."""
         try:
             with self.output_path.open("rb") as output:
                 end = output.seek(0, os.SEEK_END)
@@ -39,16 +39,16 @@ class Launched:
 
 
 def command_text(arguments: Sequence[str]) -> str:
-    """The command as it would be typed."""
+    """The command line as text."""
     import shlex
 
     return shlex.join(["materia", *arguments])
 
 
-def launch(arguments: Sequence[str], settings: Settings) -> Launched:
-    """Start `materia ARGUMENTS` in a session of its own: no signal of this terminal reaches it, nor this one's end.
+def launch(arguments: Sequence[str], settings: Settings) -> LaunchedCommand:
+    """Start `materia ARGUMENTS` in a session of its own, so that signals and the end of this terminal do not reach it.
 
-    What it prints is appended to `console.log` among the logs.
+    Its output is appended to `console.log` in the log directory.
     """
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     output_path = settings.log_dir / "console.log"
@@ -61,4 +61,4 @@ def launch(arguments: Sequence[str], settings: Settings) -> Launched:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Launched(tuple(arguments), process, output_path, started_at)
+    return LaunchedCommand(tuple(arguments), process, output_path, started_at)

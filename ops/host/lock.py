@@ -1,8 +1,8 @@
-"""One writer per data directory: an advisory lock that the kernel lets go of when its last holder dies.
+"""One writer per data directory: an advisory lock that the kernel releases when its last holder dies.
 
-The lock belongs to the open file, not to the process: a child that gets `lock.fileno()` through `pass_fds`
-holds it too, and goes on holding it when its parent dies. So it is let go of by closing, never by LOCK_UN,
-which would take it away from such a child.
+The lock belongs to the open file, not to the process: a child that gets `lock.fileno()` through `pass_fds` holds it,
+too, even after its parent dies. It is therefore released by closing the file, never by LOCK_UN, which would release it
+for such a child as well.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ _HOLDER_SIZE_BYTES = 4096
 
 
 class WriterLock:
-    """The lock while it is held; whoever began it passes it on to what it calls."""
+    """The held lock; its owner passes it to the functions that need it."""
 
     def __init__(self, path: Path, handle: int, holder: str) -> None:
         self.path = path
@@ -34,11 +34,11 @@ class WriterLock:
         self._write()
 
     def fileno(self) -> int:
-        """For `subprocess.Popen(pass_fds=[lock.fileno()])`: the child then keeps the lock while it lives."""
+        """The handle for `subprocess.Popen(pass_fds=[lock.fileno()])`: the child then holds the lock while it lives."""
         return self._handle
 
     def name_run(self, run_id: int) -> None:
-        """Tell whoever meets the lock which run holds it."""
+        """Record which run holds the lock, for the error message of other processes."""
         self._record["run_id"] = run_id
         self._write()
 
@@ -50,10 +50,10 @@ class WriterLock:
 
 @contextmanager
 def writer_lock(path: Path, holder: str) -> Iterator[WriterLock]:
-    """Hold the lock of a data directory; `holder` says for what, such as `extract`.
+    """Hold the lock of a data directory; `holder` is the purpose, such as `extract`.
 
-    Does not wait: raises LockHeldError, naming who holds it and since when, if another process or another
-    caller in this one has it; DiskError or DiskSpaceError if it cannot be written.
+    Does not wait: raises LockHeldError, naming the holder and since when, if another process or another caller in this
+    one holds it; DiskError or DiskSpaceError if the file cannot be written.
     """
     with disk_refusal(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +77,6 @@ def _held_message(path: Path, record: bytes) -> str:
         who = f"{what}, pid {held['pid']}, holds it since {held['since']}"
         look = f"materia runs show {held['run_id']}" if held["run_id"] is not None else "materia runs"
     except (ValueError, KeyError, TypeError):
-        # The holder has just taken it and not yet said who it is.
+        # The holder has just taken the lock and not yet written its record.
         who, look = "another process holds it", "materia runs"
-    return f"another run is writing to {path.parent}: {who}; `{look}` tells how far it is, try again when it has ended"
+    return f"another run is writing to {path.parent}: {who}; `{look}` shows its progress; try again when it has ended"

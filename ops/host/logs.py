@@ -1,8 +1,8 @@
-"""Structured logs, a line per event: `2026-11-21T20:42:10.123Z INFO run=12 step=land landed size_bytes=512`
+"""Structured logs, one line per event: `2026-11-21T20:42:10.123Z INFO run=12 step=land landed size_bytes=512`
 
-Code anywhere logs with the standard library, `log.info("landed", extra={"size_bytes": n})`; what stands in
-`extra` becomes `key=value`. Text that spans lines (a traceback) follows indented, so that a line that is
-not indented is always an event. No secret that the environment holds is ever written.
+Code logs with the standard library, `log.info("landed", extra={"size_bytes": n})`; the items of `extra` become
+`key=value`. Further lines of a text, such as a traceback, are indented, so that a line without indent is always an
+event. Secrets of the environment are redacted.
 """
 
 import json
@@ -25,7 +25,7 @@ OURS = ("dataflows", "ops", "tui")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
-# The run is the process's and not the context's: threads of a download belong to it as well.
+# The run belongs to the process, not to the context, so that threads of a download belong to it, too.
 _runs: list[int] = []
 _step: ContextVar[str | None] = ContextVar("step", default=None)
 
@@ -71,20 +71,20 @@ def log_to_terminal(
     stream: TextIO | None = None,
     console: "Console | None" = None,
 ) -> logging.Handler:
-    """Log to stderr from now on, drawn by rich on a terminal, as plain lines otherwise; returns the handler.
+    """Start logging to stderr, through rich on a terminal and as plain lines otherwise; returns the handler.
 
-    Only our own events, without tracebacks, unless `debug`: the run's log has the rest. Who also draws a
+    Without `debug` only our own events and no tracebacks are shown; the run's log has the rest. A caller with a
     progress bar passes its `console`, so that the two do not overwrite each other.
     """
     stream = stream or sys.stderr
-    if drawn := console is not None or stream.isatty():
+    if is_rich := console is not None or stream.isatty():
         from rich.console import Console
         from rich.logging import RichHandler
 
         handler: logging.Handler = RichHandler(console=console or Console(file=stream), show_path=False)
     else:
         handler = logging.StreamHandler(stream)
-    handler.setFormatter(LineFormatter(redact, bare=drawn, traces=debug))
+    handler.setFormatter(LineFormatter(redact, bare=is_rich, traces=debug))
     if not debug:
         handler.addFilter(_is_ours)
     _attach(handler)
@@ -92,7 +92,7 @@ def log_to_terminal(
 
 
 def log_to_file(path: Path, redact: Redactor) -> None:
-    """Log to a file from now on too; a file that was rotated away is followed by a new one."""
+    """Start logging to a file, too; if the file is rotated, a new one is created."""
     from logging.handlers import WatchedFileHandler
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def log_to_file(path: Path, redact: Redactor) -> None:
 
 @contextmanager
 def run_log(run_id: int, path: Path | None, redact: Redactor) -> Iterator[None]:
-    """Stamp every event of this process with the run, and write it to the file `path` if there is one."""
+    """Add the run's id to every event of this process, and write the events to the file `path`, if given."""
     handler = _file_handler(path, redact) if path else None
     if handler:
         _attach(handler)
@@ -119,7 +119,7 @@ def run_log(run_id: int, path: Path | None, redact: Redactor) -> Iterator[None]:
 
 @contextmanager
 def step_log(name: str) -> Iterator[None]:
-    """Stamp every event of this context with the step."""
+    """Add the step's name to every event of this context."""
     token = _step.set(name)
     try:
         yield
@@ -128,32 +128,32 @@ def step_log(name: str) -> Iterator[None]:
 
 
 def current_step() -> str | None:
-    """The step that events are stamped with here."""
+    """The step of this context."""
     return _step.get()
 
 
-def is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Our own events, and from libraries what is a warning at least."""
+def is_logged(record: logging.LogRecord) -> bool:
+    """Whether an event is logged: all of our own, and warnings and errors of libraries."""
     return record.levelno >= logging.WARNING or _is_ours(record)
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What an event was given as `extra`."""
+    """The items of an event's `extra`."""
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 class _RunLogHandler(logging.FileHandler):
     """Writes a run's log; a full disk is reported once and does not fail the run."""
 
-    _is_told = False
+    _is_reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exception()
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self._is_told:
-            self._is_told = True
-            print(f"warning: {self.baseFilename} can't be written: {error.strerror}", file=sys.stderr)
+        elif not self._is_reported:
+            self._is_reported = True
+            print(f"warning: {error.strerror}: cannot write {self.baseFilename}", file=sys.stderr)
 
     def close(self) -> None:
         with suppress(OSError):  # reported when it was written
@@ -168,7 +168,7 @@ def _file_handler(path: Path, redact: Redactor) -> logging.Handler:
 
 
 def _attach(handler: logging.Handler) -> None:
-    handler.addFilter(is_worth_a_line)
+    handler.addFilter(is_logged)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(min(root.level, logging.INFO))

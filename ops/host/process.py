@@ -1,4 +1,4 @@
-"""Which process is it: a pid together with when it started, so that a recycled pid is never mistaken."""
+"""Identifies a process by its pid and start time, so that a recycled pid is never mistaken for it."""
 
 import os
 import signal
@@ -16,9 +16,9 @@ class Process:
     started: str
 
     def is_alive(self) -> bool:
-        """Whether this very process still runs; a zombie, or another process under its pid, is not it."""
+        """Whether this process is still running; a zombie, or another process with its pid, does not count."""
         if self.started:
-            return _started(self.pid) == self.started
+            return _start_of(self.pid) == self.started
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -28,13 +28,13 @@ class Process:
         return True
 
     def interrupt(self) -> bool:
-        """Send SIGINT to this very process, never to another under its pid; False when it is gone or not ours."""
+        """Send SIGINT to this process, never to another with its pid; False if it is gone or not ours."""
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
             return False
         try:
-            # The handle holds on to whatever has the pid now: if that is us, it is us that gets the signal.
+            # The handle refers to the process that has the pid now; check that it is still the same process.
             if not self.is_alive():
                 return False
             signal.pidfd_send_signal(handle, signal.SIGINT)
@@ -46,23 +46,23 @@ class Process:
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The current process."""
     pid = os.getpid()
-    return Process(pid=pid, started=_started(pid) or "")
+    return Process(pid=pid, started=_start_of(pid) or "")
 
 
-def _started(pid: int) -> str | None:
-    """When `pid` started, or None when no such process runs (proc(5): field 3 is the state, 22 the start)."""
+def _start_of(pid: int) -> str | None:
+    """The start of process `pid`, None if it does not run (proc(5): field 3 is the state, 22 the start time)."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
         boot_id = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The command's name stands in parentheses and may itself hold any of `) `.
+    # The command name is in parentheses and may itself contain `) `.
     state, *rest = stat.rpartition(")")[2].split()
     return None if state in "ZX" else f"{boot_id}/{rest[18]}"
 
 
-def only_the_owner_writes() -> None:
+def restrict_umask() -> None:
     """Restrict the umask: only the owner may write to the files of this process and its children."""
     os.umask(os.umask(0o077) | 0o022)

@@ -1,4 +1,4 @@
-"""Which code runs here: recorded with every run and every generation."""
+"""The version of the code, recorded with every run and every generation."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def distribution_version() -> str:
 
 
 def _commit() -> str | None:
-    # Installed into some other project's environment, that project's commit would say nothing about ours.
+    # If Materia is installed into another project's environment, that project's commit is not ours.
     if not (PROJECT_DIR / ".git").exists():
         return None
     command = ["git", "-C", str(PROJECT_DIR), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

@@ -1,1 +1,1 @@
-"""The run journal: which runs and steps there were, and how each ended."""
+"""The run journal: runs, their steps and outcomes."""

@@ -1,9 +1,8 @@
-"""The journal's SQLite file: its tables, how it comes into being, and how it is opened to read and to write.
+"""The journal's SQLite file: its tables, its creation, and connections to read and to write.
 
-WAL, so that readers and the writer never wait for each other. `synchronous=NORMAL`: a killed process loses
-nothing, and a power cut loses at most the last moments of the *journal*, never its consistency. What it
-then forgets are runs that the same power cut ended; data does not depend on it, so a flush to disk per step
-would buy nothing.
+WAL mode, so that readers and the writer never wait for each other. `synchronous=NORMAL`: a killed process loses
+nothing; a power cut loses at most the last entries of the *journal*, never its consistency. Those entries are of runs
+that the power cut ended, too, and data does not depend on them, so a flush to disk per step would gain nothing.
 """
 
 import os
@@ -55,18 +54,18 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX steps_by_run ON steps (run_id);
     """,
 )
-"""What brings `user_version` N to N + 1, oldest first. Never edit a released one: add the next."""
+"""The migrations from `user_version` N to N + 1, oldest first. Never edit a released one: add the next."""
 
 
-_SET_ASIDE = "run `materia run-all`, which sets it aside: only the memory of past runs is lost, no data"
+_SET_ASIDE = "run `materia run-all`, which sets it aside: only the history of runs is lost, no data"
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """A connection that writes, to a journal that exists afterwards and has the newest tables."""
+    """Open a connection to write; create or migrate the journal if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _create(path)
-    _clear_dead_drafts(path)
+    _delete_dead_drafts(path)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -80,15 +79,15 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 
 def set_aside_if_damaged(path: Path) -> Path | None:
-    """Move a journal that SQLite finds damaged into quarantine, so that a new one begins; returns its new place.
+    """Move a damaged journal into quarantine, so that a new one is created; returns its new path.
 
-    Only the memory of past runs is lost, no data. The caller keeps other runs away.
+    Only the history of runs is lost, no data. The caller holds the writer lock.
     """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             is_intact = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
             is_intact = is_intact and connection.execute("PRAGMA user_version").fetchone()[0] >= 0
-    except sqlite3.OperationalError:  # it is not there, locked, or may not be read
+    except sqlite3.OperationalError:  # it is missing, locked, or not readable
         return None
     except sqlite3.DatabaseError:
         is_intact = False
@@ -101,8 +100,8 @@ def set_aside_if_damaged(path: Path) -> Path | None:
 
 
 @contextmanager
-def opened_to_read(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """A connection that can only read, or None when there is no journal yet."""
+def open_to_read(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open a read-only connection; yield None if there is no journal yet."""
     if not path.exists():
         yield None
         return
@@ -115,16 +114,16 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 @contextmanager
 def typed_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and the file system's, into a JournalError that names the file and what to do."""
+    """Convert errors of SQLite and the file system to a JournalError with the file and the next step."""
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeError, OverflowError) as error:
-        raise JournalError(f"the run journal {path}: {error}; {_next_step(error)}") from error
+        raise JournalError(f"{error}: the run journal {path}; {_next_step(error)}") from error
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; the write lock is taken at once, so that two writers cannot deadlock."""
+    """Run a transaction that takes the write lock at its start, so that two writers cannot deadlock."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -136,7 +135,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _create(path: Path) -> None:
-    """Create the journal in a temporary file and link it into place: it is whole or absent, the first process wins."""
+    """Create the journal in a temporary file and link it into place atomically; the first process wins."""
     import tempfile
 
     handle, name = tempfile.mkstemp(prefix=f"{_draft_prefix(path)}{os.getpid()}-", dir=path.parent)
@@ -155,8 +154,8 @@ def _create(path: Path) -> None:
         draft.unlink()
 
 
-def _clear_dead_drafts(path: Path) -> None:
-    """Remove the drafts, and what SQLite laid beside them, of processes that died while they made a journal."""
+def _delete_dead_drafts(path: Path) -> None:
+    """Delete the drafts, and SQLite's files beside them, of processes that died while they created a journal."""
     prefix = _draft_prefix(path)
     for left in path.parent.glob(f"{prefix}*"):
         pid = left.name.removeprefix(prefix).partition("-")[0]
@@ -192,7 +191,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 def _next_step(error: Exception) -> str:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-        return f"another process has been writing to it for more than {BUSY_TIMEOUT_S:.0f} s; try again"
+        return f"another process has been writing to it for more than {BUSY_TIMEOUT_S:.0f} s, so try again"
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
         return _SET_ASIDE
-    return "check that its directory can be written to and that its disk is not full"
+    return "check that its directory is writable and its disk is not full"

@@ -1,4 +1,4 @@
-"""The runs of the past as an operator wants to see them: what is still broken first, then the newest."""
+"""The history of runs for the operator: unrepaired failures first, then the newest."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ _BROKEN = frozenset({RunStatus.FAILED, RunStatus.DIED})
 
 @dataclass(frozen=True)
 class History:
-    """The newest runs, and which of them failed without a success of the same pipeline since."""
+    """The newest runs, and those that failed without a later success of the same pipeline."""
 
     runs: tuple[Run, ...]
     """Unrepaired ones first, then newest first."""
@@ -21,7 +21,7 @@ class History:
 
 @dataclass(frozen=True)
 class RunStory:
-    """A run with its steps, and the runs inside it with theirs, each in the order they began."""
+    """A run with its steps and its child runs, each in the order of their start."""
 
     run: Run
     steps: tuple[Step, ...]
@@ -35,7 +35,7 @@ def take_history(
     status: RunStatus | None = None,
     limit: int = HISTORY_LIMIT,
 ) -> History:
-    """At most `limit` of the newest runs. Without a pipeline, runs inside another stand only for themselves there."""
+    """Return at most `limit` of the newest runs; without `pipeline`, only those that have no parent."""
     found = journal.runs(limit, pipeline=pipeline, status=status)
     shown = [run for run in found if pipeline is not None or run.parent_id is None]
     succeeded = {name: run.id for name, run in journal.last_success_by_pipeline().items()}
@@ -44,7 +44,7 @@ def take_history(
 
 
 def take_story(journal: Journal, run_id: int) -> RunStory | None:
-    """Everything the journal knows of a run; None when there is no such run."""
+    """Return a run with its steps and children; None if there is no such run."""
     run = journal.run(run_id)
     if run is None:
         return None

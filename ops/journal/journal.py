@@ -1,8 +1,8 @@
-"""The run journal: what ran, when, with which outcome. Safe for several processes and threads at once.
+"""The run journal: what ran, when, and with which outcome. Safe for concurrent processes and threads.
 
-Reading never blocks writing, nor the other way round, and a journal that does not exist yet reads as empty.
-A run whose process is gone is seen as died by every reader, and recorded so by the next run that begins.
-Every method raises JournalError when the file cannot be read or written.
+Reading and writing never block each other, and a journal that does not exist yet reads as empty. Readers see a run
+whose process is gone as died; the next run to start records it as such. Every method raises JournalError if the file
+cannot be read or written.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from dataflows.errors import JournalError
 from ops.host.process import Process, this_process
-from ops.journal.file import open_to_write, opened_to_read, transaction, typed_errors
+from ops.journal.file import open_to_read, open_to_write, transaction, typed_errors
 from ops.journal.run import DIED, RUN_COLUMNS, STEP_COLUMNS, Run, RunStatus, Step, utc_now
 
 _Entry = TypeVar("_Entry", Run, Step)
@@ -41,11 +41,11 @@ statuses (status) AS (VALUES ('running'), ('done'), ('failed'), ('interrupted'),
     FROM pipelines CROSS JOIN statuses
 ) ORDER BY id
 """
-"""The newest run of each pipeline in each status: one jump into an index each, however many runs."""
+"""The newest run of each pipeline in each status: one index lookup each, regardless of the number of runs."""
 
 
 class Journal:
-    """The journal in the file `path`; the connection that writes opens with the first write."""
+    """The journal in the file `path`. The connection to write opens with the first write."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,7 +59,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; the next write opens it again. May be called any number of times."""
+        """Close the file; the next write opens it again. May be called repeatedly."""
         with self._lock:
             if self._writer is not None:
                 self._writer.close()
@@ -68,7 +68,7 @@ class Journal:
     # Writing
 
     def set_worker(self, run_id: int, worker: str) -> None:
-        """Record on which worker a run works, once that is known."""
+        """Record the worker of a run, once it is known."""
         with self._writing() as db:
             db.execute("UPDATE runs SET worker = ? WHERE id = ?", (worker, run_id))
 
@@ -83,13 +83,13 @@ class Journal:
         code_version: str = "",
         log_dir: Path | None = None,
     ) -> Run:
-        """Record that this process begins a run, and mark the runs whose processes are gone as died.
+        """Record the start of a run by this process, and mark runs whose processes are gone as died.
 
-        With `log_dir`, the run's `log_path` is `run-<id>.log` there; nothing is created.
+        With `log_dir`, the run's `log_path` is `run-<id>.log` there; no file is created.
         """
         process = this_process()
         with self._writing() as db:
-            self._bury_the_dead(db)
+            self._mark_dead_runs(db)
             row_id = db.execute(
                 'INSERT INTO runs (parent_id, pipeline, status, "trigger", arguments, started_at, pid, '
                 "process_started, host, worker, code_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -121,7 +121,7 @@ class Journal:
         error_detail: str | None = None,
         snapshots: Sequence[str] = (),
     ) -> None:
-        """Record how a run ended; its steps that still run end in the same way."""
+        """Record the end of a run; its running steps get the same status."""
         now = utc_now().isoformat()
         with self._writing() as db:
             db.execute(
@@ -135,7 +135,7 @@ class Journal:
             )
 
     def begin_step(self, run_id: int, name: str, detail: str = "") -> Step:
-        """Record that a step of a run begins; a name may occur again (a retry, a node of parallel tasks)."""
+        """Record the start of a step; names may repeat (a retry, a node of parallel tasks)."""
         with self._writing() as db:
             step_id = db.execute(
                 "INSERT INTO steps (run_id, name, status, started_at, detail) VALUES (?, ?, ?, ?, ?)",
@@ -144,7 +144,7 @@ class Journal:
             return self._read(Step, db.execute(f"{_STEPS} WHERE id = ?", (step_id,)).fetchone())
 
     def finish_step(self, step_id: int, status: RunStatus, detail: str = "") -> None:
-        """Record how a step ended."""
+        """Record the end of a step."""
         with self._writing() as db:
             db.execute(
                 "UPDATE steps SET status = ?, ended_at = ?, detail = ? WHERE id = ?",
@@ -152,36 +152,35 @@ class Journal:
             )
 
     def forget(self, keep: int) -> int:
-        """Delete all but the `keep` newest runs, with their steps, and return how many that were.
+        """Delete all but the `keep` newest runs, with their steps, and return the number of deleted runs.
 
-        The newest run of each pipeline in each status stays, whatever its age: status and schedule ask for it.
+        The newest run of each pipeline in each status stays, because status and schedule need it.
         """
         kept = {run.id for run in self._runs(NEWEST_OF_EACH)}
         with self._writing() as db:
             bound = db.execute("SELECT id FROM runs ORDER BY id DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
             old = db.execute("SELECT id FROM runs WHERE id <= ?", bound or (0,)).fetchall()
-            gone = [row_id for (row_id,) in old if row_id not in kept]
-            kin = [(row_id,) for row_id in gone]
-            db.executemany("DELETE FROM steps WHERE run_id = ?", kin)
-            db.executemany("UPDATE runs SET parent_id = NULL WHERE parent_id = ?", kin)
-            db.executemany("DELETE FROM runs WHERE id = ?", kin)
-            return len(gone)
+            deleted = [(row_id,) for (row_id,) in old if row_id not in kept]
+            db.executemany("DELETE FROM steps WHERE run_id = ?", deleted)
+            db.executemany("UPDATE runs SET parent_id = NULL WHERE parent_id = ?", deleted)
+            db.executemany("DELETE FROM runs WHERE id = ?", deleted)
+            return len(deleted)
 
     # Reading
 
     def runs(self, limit: int = 20, *, pipeline: str | None = None, status: RunStatus | None = None) -> tuple[Run, ...]:
         """At most `limit` runs, newest first; with a pipeline or a status only those."""
-        tests: list[str] = []
+        conditions: list[str] = []
         values: list[str] = []
         if pipeline is not None:
-            tests.append("pipeline = ?")
+            conditions.append("pipeline = ?")
             values.append(pipeline)
         if status is not None:
-            # A run that says it is running may be seen as died.
+            # A run stored as running may have died.
             stored = {status, RunStatus.RUNNING} if status is RunStatus.DIED else {status}
-            tests.append(f"status IN ({', '.join('?' * len(stored))})")
+            conditions.append(f"status IN ({', '.join('?' * len(stored))})")
             values.extend(stored)
-        where = f"WHERE {' AND '.join(tests)}" if tests else ""
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         seen = self._runs(f"{_RUNS} {where} ORDER BY id DESC", values)
         return tuple(islice((run for run in seen if status is None or run.status is status), limit))
 
@@ -190,64 +189,64 @@ class Journal:
         return next(self._runs(f"{_RUNS} WHERE id = ?", (run_id,)), None)
 
     def children(self, run_id: int) -> tuple[Run, ...]:
-        """The runs that a run began, in the order they began."""
+        """The child runs of a run, in the order of their start."""
         return tuple(self._runs(f"{_RUNS} WHERE parent_id = ? ORDER BY id", (run_id,)))
 
     def steps(self, run_id: int) -> tuple[Step, ...]:
-        """The steps of a run in the order they began; those that ran when it died, as died."""
+        """The steps of a run in the order of their start; if it died, its running steps as died."""
         run = self.run(run_id)
         rows = self._rows(f"{_STEPS} WHERE run_id = ? ORDER BY id", (run_id,))
         steps = tuple(self._read(Step, row) for row in rows)
-        return tuple(step.as_seen_in(run) for step in steps) if run else ()
+        return tuple(step.with_status_of(run) for step in steps) if run else ()
 
     def last_by_pipeline(self) -> dict[str, Run]:
-        """The newest run of every pipeline that ever ran."""
+        """The newest run of every pipeline."""
         return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH)}
 
     def last_success_by_pipeline(self) -> dict[str, Run]:
-        """The newest run that is done, of every pipeline that has one."""
+        """The newest successful run of every pipeline that has one."""
         return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH) if run.status is RunStatus.DONE}
 
     def last_failure_by_pipeline(self) -> dict[str, Run]:
-        """The newest run that failed or died, of every pipeline that has one."""
+        """The newest failed or died run of every pipeline that has one."""
         broken = {RunStatus.FAILED, RunStatus.DIED}
         return {run.pipeline: run for run in self._runs(NEWEST_OF_EACH) if run.status in broken}
 
     def succeeded(self, pipeline: str, first_trigger: str, last_trigger: str) -> bool:
-        """Whether a run of a pipeline is done whose trigger sorts from the first to the last, both included."""
+        """Whether a pipeline has a successful run whose trigger sorts between the first and the last, inclusive."""
         sql = "SELECT 1 FROM runs WHERE pipeline = ? AND status = 'done' AND \"trigger\" BETWEEN ? AND ? LIMIT 1"
         return any(self._rows(sql, (pipeline, first_trigger, last_trigger)))
 
     def recent_durations(self, pipeline: str, n: int = 30) -> tuple[float, ...]:
-        """Seconds that the last `n` done runs of a pipeline took, oldest first."""
+        """Durations in seconds of the last `n` successful runs of a pipeline, oldest first."""
         now = utc_now()
         durations = (run.duration_s(now) for run in self.runs(n, pipeline=pipeline, status=RunStatus.DONE))
         return tuple(duration_s for duration_s in durations if duration_s is not None)[::-1]
 
-    # How
+    # Internals
 
     def _runs(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Run]:
-        return (self._as_seen(self._read(Run, row)) for row in self._rows(sql, values))
+        return (self._with_current_status(self._read(Run, row)) for row in self._rows(sql, values))
 
-    def _as_seen(self, run: Run) -> Run:
+    def _with_current_status(self, run: Run) -> Run:
         if not run.is_orphan:
             return run
-        # It may have ended well after it was read here; its process is gone, so what it says now is final.
-        last_word = next((self._read(Run, row) for row in self._rows(f"{_RUNS} WHERE id = ?", (run.id,))), run)
-        return last_word.died() if last_word.status is RunStatus.RUNNING else last_word
+        # It may have ended after it was read here. Its process is gone, so its record is final now: read it again.
+        final = next((self._read(Run, row) for row in self._rows(f"{_RUNS} WHERE id = ?", (run.id,))), run)
+        return final.as_died() if final.status is RunStatus.RUNNING else final
 
     def _read(self, kind: type[_Entry], row: Sequence[Any] | None) -> _Entry:
-        """Raises JournalError for a row that makes no sense, or that is not there though it was just written."""
+        """Parse a row; raises JournalError if it is invalid, or missing although it was just written."""
         try:
             return kind.from_row(row or ())
         except (ValueError, TypeError, RecursionError) as error:
-            which = f"row {row[0]}" if row else "its newest row"
+            which = f"row {row[0]}" if row else "newest row"
             raise JournalError(
-                f"the run journal {self.path}: {which} makes no sense ({error}); move the file away, a new one begins"
+                f"invalid {which} ({error}) in the run journal {self.path}; move the file away, a new one is created"
             ) from error
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        with typed_errors(self.path), opened_to_read(self.path) as db:
+        with typed_errors(self.path), open_to_read(self.path) as db:
             if db is not None:
                 yield from db.execute(sql, values)
 
@@ -260,7 +259,7 @@ class Journal:
                 yield self._writer
 
     @staticmethod
-    def _bury_the_dead(db: sqlite3.Connection) -> None:
+    def _mark_dead_runs(db: sqlite3.Connection) -> None:
         running = db.execute("SELECT id, pid, process_started FROM runs WHERE status = 'running'").fetchall()
         for run_id, pid, started in running:
             if not Process(pid, started).is_alive():

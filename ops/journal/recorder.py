@@ -1,4 +1,4 @@
-"""Recording a run while it happens: the journal's entries, the run's log, and how it ended."""
+"""Records a run while it happens: its journal entries, its log and its outcome."""
 
 import logging
 import signal
@@ -24,52 +24,52 @@ log = logging.getLogger(__name__)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM asked this process to end; handled as an interruption from the keyboard is."""
+    """SIGTERM was received; handled like Ctrl+C."""
 
 
 @dataclass
 class StepNote:
-    """What a step wants to have remembered: set `detail` before it ends."""
+    """The note of a step: set `detail` before the step ends."""
 
     detail: str = ""
 
 
 class Recorder:
-    """A run that is under way; may be used from several threads."""
+    """A run in progress; thread-safe."""
 
     def __init__(self, journal: Journal, run: Run, log_dir: Path | None, redact: Redactor) -> None:
         self.journal = journal
         self.run = run
         self.result: str | None = None
-        """The outcome in a line, such as `nothing new`; set it before the run ends."""
+        """The outcome as a line, such as `nothing new`; set it before the run ends."""
         self.snapshots: tuple[str, ...] = ()
-        """The keys of the snapshots landed or used; set them before the run ends."""
+        """The keys of the landed or used snapshots; set them before the run ends."""
         self._log_dir = log_dir
         self._redact = redact
 
     @contextmanager
     def step(self, name: str, detail: str = "") -> Iterator[StepNote]:
-        """Record what happens inside as a step; an exception ends it as failed or interrupted."""
+        """Record the block as a step; an exception ends it as failed or interrupted."""
         note = StepNote(detail)
-        begun = self.journal.begin_step(self.run.id, name, self._line(detail))
+        step = self.journal.begin_step(self.run.id, name, self._line(detail))
         with step_log(name):
             try:
                 yield note
             except BaseException as error:
-                self.end_step(begun, note.detail, error)
+                self.end_step(step, note.detail, error)
                 raise
-        self.end_step(begun, note.detail)
+        self.end_step(step, note.detail)
 
     def end_step(self, step: Step, detail: str, error: BaseException | None = None) -> None:
-        """Record the end of a step that `journal.begin_step` began; with an error, which one."""
+        """Record the end of a step of `journal.begin_step`, and its error, if any."""
         if error is not None:
-            detail = f"{detail}: {self.said(error)}" if detail else self.said(error)
-        with _original_first(error):
+            detail = f"{detail}: {self.error_text(error)}" if detail else self.error_text(error)
+        with _note_on_original(error):
             self.journal.finish_step(step.id, _status_of(error), self._line(detail))
 
     def child(self, pipeline: str, *, arguments: Sequence[str] = ()) -> AbstractContextManager["Recorder"]:
-        """Record a run inside this one, such as a pipeline of `run-all`."""
-        return run_recorded(
+        """Record a child run, such as a pipeline of `run-all`."""
+        return record_run(
             self.journal,
             pipeline,
             trigger=self.run.pipeline,
@@ -81,35 +81,35 @@ class Recorder:
         )
 
     def end(self, error: BaseException | None) -> None:
-        """Record how the run ended; `run_recorded` does this."""
+        """Record the end of the run; `record_run` calls this."""
         trace = "".join(traceback.format_exception(error)) if error is not None else None
-        with _original_first(error):
+        with _note_on_original(error):
             self.journal.finish(
                 self.run.id,
                 _status_of(error),
                 self._line(self.result) if self.result else None,
-                error=self.said(error) if error is not None else None,
+                error=self.error_text(error) if error is not None else None,
                 error_detail=self._redact(trace)[-_DETAIL_CHARS:] if trace else None,
                 snapshots=self.snapshots,
             )
 
-    def said(self, error: BaseException) -> str:
-        """An error in one redacted line: our own by their message, others by their type as well."""
+    def error_text(self, error: BaseException) -> str:
+        """An error as one redacted line: our own errors by their message, others also by their type."""
         if (interruption := _interruption_in(error)) is not None:
-            return "SIGTERM asked it to end" if isinstance(interruption, Terminated) else "interrupted by hand (SIGINT)"
+            return f"interrupted by {'SIGTERM' if isinstance(interruption, Terminated) else 'SIGINT (Ctrl+C)'}"
         text = str(error)
         if not isinstance(error, MateriaError):
             text = f"{type(error).__name__}: {text}" if text else type(error).__name__
         return self._line(text)
 
     def _line(self, text: str) -> str:
-        """What may be kept and shown of a text: one line, no secret, nothing that a terminal would obey."""
+        """A text as one redacted line without control characters."""
         line = " ".join(self._redact(text).split())[:_LINE_CHARS]
         return "".join(char if char.isprintable() else "?" for char in line)
 
 
 @contextmanager
-def run_recorded(
+def record_run(
     journal: Journal,
     pipeline: str,
     *,
@@ -120,11 +120,11 @@ def run_recorded(
     log_dir: Path | None = None,
     redact: Redactor | None = None,
 ) -> Iterator[Recorder]:
-    """Record what happens inside as a run: done, failed with the exception's message, or interrupted.
+    """Record the block as a run: done, failed with the exception's message, or interrupted.
 
-    Every exception goes on to the caller, an interruption as one, whatever was made of it. SIGTERM arrives inside
-    as Terminated, a KeyboardInterrupt. With `log_dir`, the run's events are written to `run-<id>.log` there, those
-    of runs inside it included.
+    Every exception is raised to the caller, and an interruption that a library converted is raised as an interruption
+    again. SIGTERM raises Terminated, a KeyboardInterrupt, in the block. With `log_dir`, the events of the run and its
+    children are written to `run-<id>.log` there.
     """
     redact = redact or Redactor.from_environ()
     run = journal.begin(
@@ -137,7 +137,7 @@ def run_recorded(
         log_dir=log_dir,
     )
     recorder = Recorder(journal, run, log_dir, redact)
-    with _terminated_by_sigterm(), run_log(run.id, Path(run.log_path) if run.log_path else None, redact):
+    with _raise_on_sigterm(), run_log(run.id, Path(run.log_path) if run.log_path else None, redact):
         try:
             log.info("run began", extra={"pipeline": pipeline, "trigger": trigger})
             yield recorder
@@ -159,29 +159,29 @@ def _status_of(error: BaseException | None) -> RunStatus:
 
 
 def _interruption_in(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The interruption that an error is, or that it comes of: DuckDB makes a RuntimeError of one within a query."""
+    """The interruption that an error is or was caused by: DuckDB converts one during a query to a RuntimeError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
     return error
 
 
 @contextmanager
-def _original_first(error: BaseException | None) -> Iterator[None]:
-    """A journal that cannot be written while an error is on its way only adds a note to that error."""
+def _note_on_original(error: BaseException | None) -> Iterator[None]:
+    """If the journal cannot be written while another error is raised, add a note to that error."""
     try:
         yield
-    except JournalError as trouble:
+    except JournalError as journal_error:
         if error is None:
             raise
-        note = f"and it could not be recorded: {trouble}"
-        # A step and its run fail alike: once is enough.
+        note = f"and it could not be recorded: {journal_error}"
+        # A step and its run add the same note.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
 
 @contextmanager
-def _terminated_by_sigterm() -> Iterator[None]:
-    """Raise Terminated in the main thread on SIGTERM, unless the program has its own way with it."""
+def _raise_on_sigterm() -> Iterator[None]:
+    """Raise Terminated in the main thread on SIGTERM, unless the program has a handler of its own."""
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
@@ -194,6 +194,6 @@ def _terminated_by_sigterm() -> Iterator[None]:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    # A second one must not cut short how the first is recorded.
+    # A second signal must not interrupt the recording of the first.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated("SIGTERM")

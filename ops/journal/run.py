@@ -1,4 +1,4 @@
-"""A run of a pipeline and its steps, as the journal remembers them."""
+"""A run of a pipeline and its steps, as stored in the journal."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ DIED = "its process is gone: killed, out of memory, or the machine went down"
 
 
 class RunStatus(StrEnum):
-    """How a run or a step stands; one that found nothing new is done."""
+    """The status of a run or a step; one that found nothing new is done."""
 
     RUNNING = "running"
     DONE = "done"
@@ -24,11 +24,10 @@ class RunStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one pipeline, times in UTC. `run-all` is a run, the parent of a run per pipeline in it.
+    """One run of one pipeline, times in UTC. A run of `run-all` is the parent of one run per pipeline.
 
-    `arguments` are as they would be typed, `snapshots` the keys landed or used, `result` the outcome in a
-    line, `error` the failure in a line, `error_detail` its traceback. A run that died has no `ended_at`:
-    nobody knows it.
+    `arguments` are those of the command line, `snapshots` the landed or used keys, `result` the outcome as a line,
+    `error` the failure as a line, `error_detail` its traceback. A run that died has no `ended_at`: it is unknown.
     """
 
     id: int
@@ -52,7 +51,7 @@ class Run:
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
-        """Read a journal's row, columns in the order of RUN_COLUMNS."""
+        """Parse a row of the journal with the columns RUN_COLUMNS."""
         record = dict(zip(RUN_COLUMNS, row, strict=True))
         record["status"] = RunStatus(record["status"])
         record["arguments"] = tuple(json.loads(record["arguments"]))
@@ -65,11 +64,11 @@ class Run:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether it says that it is running and its process is gone."""
+        """Whether its status is running although its process is gone."""
         return self.status is RunStatus.RUNNING and not self.process.is_alive()
 
-    def died(self) -> "Run":
-        """This run as one that died."""
+    def as_died(self) -> "Run":
+        """Return this run with the status died."""
         return replace(self, status=RunStatus.DIED, error=DIED)
 
     def duration_s(self, now: datetime) -> float | None:
@@ -79,7 +78,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run (a node of a DAG, for Hamilton's); `detail` is short."""
+    """One step of a run, such as a node of a Hamilton DAG; `detail` is short."""
 
     id: int
     run_id: int
@@ -91,13 +90,13 @@ class Step:
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
-        """Read a journal's row, columns in the order of STEP_COLUMNS."""
+        """Parse a row of the journal with the columns STEP_COLUMNS."""
         record = dict(zip(STEP_COLUMNS, row, strict=True))
         record["status"] = RunStatus(record["status"])
         return cls(**_with_times(record))
 
-    def as_seen_in(self, run: Run) -> "Step":
-        """This step, or the same as died when its run has died."""
+    def with_status_of(self, run: Run) -> "Step":
+        """Return this step, as died if it was running when its run died."""
         if run.status is RunStatus.DIED and self.status is RunStatus.RUNNING:
             return replace(self, status=RunStatus.DIED)
         return self
@@ -126,5 +125,5 @@ def _with_times(record: dict[str, Any]) -> dict[str, Any]:
         if record[name] is not None:
             record[name] = datetime.fromisoformat(record[name])
             if record[name].tzinfo is None:
-                raise ValueError(f"{name} names no time zone")
+                raise ValueError(f"{name} has no time zone")
     return record

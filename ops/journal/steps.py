@@ -1,4 +1,4 @@
-"""Hamilton's nodes as steps of a run; only calling `step_recorder` imports Hamilton."""
+"""Records Hamilton's nodes as steps of a run; only a call of `step_recorder` imports Hamilton."""
 
 import sys
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def step_recorder(recorder: Recorder) -> "NodeExecutionHook":
-    """A Hamilton adapter that writes every executed node as a step, whether it succeeds or not.
+    """Create a Hamilton adapter that records every executed node as a step, whether it succeeds or not.
 
     A step's detail is the error or what the result says in its `step_detail`, else the result's type and length;
     never another value that a node was given or returned.
@@ -36,7 +36,7 @@ def step_recorder(recorder: Recorder) -> "NodeExecutionHook":
             **_: Any,
         ) -> None:
             step, note = self._open.pop((task_id, node_name))
-            # Hamilton knows only of an Exception; an interruption it takes for a success without a result.
+            # Hamilton passes only an Exception; it reports an interruption as a success without a result.
             in_flight = sys.exc_info()[1]
             cause = error or (in_flight if isinstance(in_flight, KeyboardInterrupt) else None)
             if cause is None:

@@ -21,7 +21,7 @@ from ops.host.lock import WriterLock, writer_lock
 from ops.host.redact import Redactor
 from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
-from ops.journal.recorder import Recorder, run_recorded
+from ops.journal.recorder import Recorder, record_run
 from ops.pipelines.remote import Remote, landing_of, remote_of
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence
         writer_lock(settings.lock_path, pipeline) as lock,
         _intact_journal(settings.journal_path),
         request.open_journal(settings.journal_path) as journal,
-        run_recorded(
+        record_run(
             journal,
             pipeline,
             trigger=request.trigger,

@@ -14,7 +14,7 @@ from ops.host.exits import Exit
 from ops.host.lock import writer_lock
 from ops.host.redact import Redactor
 from ops.journal.journal import Journal
-from ops.journal.recorder import Recorder, run_recorded
+from ops.journal.recorder import Recorder, record_run
 from ops.journal.run import utc_now
 from ops.pipelines.job import Job, Request
 from ops.pipelines.remote import landing_of, remote_of
@@ -74,7 +74,7 @@ def run_on(
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     redact = Redactor.from_environ(environ)
     with writer_lock(settings.lock_path, pipeline) as lock, Journal(settings.journal_path) as journal:
-        recorded = run_recorded(
+        recorded = record_run(
             journal,
             pipeline,
             trigger=request.trigger,

@@ -15,8 +15,8 @@ from typing import Any
 
 from dataflows.errors import MateriaError
 from ops.host.exits import Exit
-from ops.host.logs import current_step, extra_fields, is_worth_a_line
-from ops.host.process import only_the_owner_writes
+from ops.host.logs import current_step, extra_fields, is_logged
+from ops.host.process import restrict_umask
 from ops.host.redact import Redactor
 from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus, Step
@@ -84,7 +84,7 @@ class EventHandler(logging.Handler):
     def __init__(self, events: Events) -> None:
         super().__init__(logging.INFO)
         self._events = events
-        self.addFilter(is_worth_a_line)
+        self.addFilter(is_logged)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -105,7 +105,7 @@ class EventHandler(logging.Handler):
 
 def main() -> int:
     """Read the order, run its pipeline, write events, and return the exit code."""
-    only_the_owner_writes()
+    restrict_umask()
     line = sys.stdin.readline()
     if not line.endswith("\n"):
         print("the order is incomplete", file=sys.stderr)

@@ -8,7 +8,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from ops.config.settings import Settings
-from ops.host.launch import Launched, command_text, launch
+from ops.host.launch import LaunchedCommand, command_text, launch
 from ops.host.redact import Redactor
 
 
@@ -21,7 +21,7 @@ class CommandEnded(Message):
     last_line: str
 
 
-def start(widget: Widget, arguments: Sequence[str], settings: Settings) -> Launched | None:
+def start(widget: Widget, arguments: Sequence[str], settings: Settings) -> LaunchedCommand | None:
     """Start `materia ARGUMENTS`; posts CommandEnded to the widget when it ends.
 
     If the command cannot be started, notifies the user and returns None.
@@ -36,7 +36,7 @@ def start(widget: Widget, arguments: Sequence[str], settings: Settings) -> Launc
     return launched
 
 
-def _watch(widget: Widget, launched: Launched) -> None:
+def _watch(widget: Widget, launched: LaunchedCommand) -> None:
     exit_code = launched.wait()
     last_line = Redactor.from_environ()(launched.last_line())
     widget.post_message(CommandEnded(command_text(launched.arguments), exit_code, last_line))

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from dataflows.errors import MateriaError, SettingsError
 from ops.config.settings import Settings
-from ops.host.process import only_the_owner_writes
+from ops.host.process import restrict_umask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console and return its exit code."""
     options = _create_parser().parse_args(arguments)
-    only_the_owner_writes()
+    restrict_umask()
     try:
         if options.web:
             return _serve(options)

@@ -17,9 +17,9 @@ from ops.workers.providers.cloud import (
     Kind,
     Resource,
     Supply,
-    status_kind,
     fetch_prices,
     provider_from,
+    status_kind,
 )
 from ops.workers.refusals import is_about_the_offer
 

@@ -14,7 +14,7 @@ from ops.config.table import Values
 from ops.workers.errors import NoCapacityError
 from ops.workers.labels import SELECTOR, Labels
 from ops.workers.provider import Instance, Offer, Order, Provider
-from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, status_kind, provider_from
+from ops.workers.providers.cloud import Cloud, ErrorKind, Kind, Resource, Supply, provider_from, status_kind
 from ops.workers.refusals import is_about_the_offer
 
 NAME = "scaleway"

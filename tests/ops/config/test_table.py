@@ -52,11 +52,11 @@ def test_an_unknown_name_is_reported_with_the_nearest(name: str, nearest: str | 
     ("name", "text", "problem"),
     [
         ("MATERIA_EXTRACT_AT", "2 o'clock", "is not a time of day"),
-        ("MATERIA_POLL_DAYS", "14-8", "write the earlier first"),
+        ("MATERIA_POLL_DAYS", "14-8", "write the lower value first"),
         ("MATERIA_POLL_DAYS", "8", "is not a range"),
         ("MATERIA_TICK_S", "0", "is not a whole number from 1 to 3600"),
         ("MATERIA_MAX_ROW_LOSS", "nan", "is not a number from 0 to 1"),
-        ("MATERIA_GATEWAY", "spark", "is none of duckdb, ducklake"),
+        ("MATERIA_GATEWAY", "spark", "is not one of duckdb, ducklake"),
         ("PSD_ARCHIVE_URL", "ftp://usda", "is not an http(s) address"),
     ],
 )

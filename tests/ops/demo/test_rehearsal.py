@@ -6,7 +6,7 @@ import pytest
 from dataflows.errors import LockHeldError, SettingsError
 from dataflows.source.release import Month
 from ops.demo.history import published_at
-from ops.demo.rehearsal import MARK, clear_directory, demo_settings, history_until
+from ops.demo.rehearsal import MARKER_NAME, clear_directory, demo_settings, history_until
 from ops.host.lock import writer_lock
 
 
@@ -28,7 +28,7 @@ def test_the_last_release_of_the_demo_rekeys_a_commodity() -> None:
 
 def test_a_directory_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "serving.duckdb").write_text("precious")
-    with pytest.raises(SettingsError, match="no demo made"):
+    with pytest.raises(SettingsError, match="not a demo's"):
         clear_directory(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["serving.duckdb"]
     with pytest.raises(SettingsError, match="is a file"):
@@ -44,7 +44,7 @@ def test_an_earlier_demo_makes_room_unless_it_is_at_work(tmp_path: Path) -> None
         clear_directory(data_dir)
     assert (data_dir / "landing").is_dir()
     clear_directory(data_dir)
-    assert {path.name for path in data_dir.iterdir()} == {MARK, "writer.lock"}
+    assert {path.name for path in data_dir.iterdir()} == {MARKER_NAME, "writer.lock"}
 
 
 def test_a_demo_knows_nothing_of_the_operators_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,7 @@ def test_a_reader_never_waits_for_a_writer_nor_blocks_one(journal: Journal) -> N
     blocker.execute("UPDATE runs SET result = 'half'")
     assert journal.runs()[0].result is None
     blocker.execute("ROLLBACK")
-    with journal_file.opened_to_read(journal.path) as reading:
+    with journal_file.open_to_read(journal.path) as reading:
         assert reading is not None
         reading.execute("BEGIN")
         assert reading.execute("SELECT count(*) FROM runs").fetchone() == (1,)

@@ -10,7 +10,7 @@ import pytest
 from dataflows.errors import ArchiveError, JournalError
 from ops.host.redact import MASK, Redactor
 from ops.journal.journal import Journal
-from ops.journal.recorder import Recorder, Terminated, run_recorded
+from ops.journal.recorder import Recorder, Terminated, record_run
 from ops.journal.run import RunStatus
 from ops.journal.steps import step_recorder
 from tests.ops.conftest import Spawn
@@ -19,8 +19,8 @@ RUN_UNTIL_SIGNALLED = """
 import sys, time
 from pathlib import Path
 from ops.journal.journal import Journal
-from ops.journal.recorder import run_recorded
-with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as recorder:
+from ops.journal.recorder import record_run
+with Journal(Path(sys.argv[1])) as journal, record_run(journal, "extract") as recorder:
     with recorder.step("download"):
         print("running", flush=True)
         time.sleep(600)
@@ -31,8 +31,8 @@ import sys
 from pathlib import Path
 import duckdb
 from ops.journal.journal import Journal
-from ops.journal.recorder import run_recorded
-with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as recorder:
+from ops.journal.recorder import record_run
+with Journal(Path(sys.argv[1])) as journal, record_run(journal, "extract") as recorder:
     with recorder.step("contents"):
         connection = duckdb.connect()
         print("running", flush=True)
@@ -44,7 +44,7 @@ with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as 
 
 
 def test_a_run_that_ends_well_is_done_with_its_result(journal: Journal, tmp_path: Path) -> None:
-    with run_recorded(journal, "extract", trigger="schedule", log_dir=tmp_path / "logs") as recorder:
+    with record_run(journal, "extract", trigger="schedule", log_dir=tmp_path / "logs") as recorder:
         with recorder.step("probe") as note:
             note.detail = "4 months asked"
         recorder.result, recorder.snapshots = "nothing new", ("etag1",)
@@ -70,7 +70,7 @@ def test_a_failure_is_recorded_and_goes_on_to_the_caller(journal: Journal, tmp_p
     error = ArchiveError("https://x/y.zip answered 500; try again later")
     with (
         pytest.raises(ArchiveError) as raised,
-        run_recorded(journal, "extract", log_dir=tmp_path) as recorder,
+        record_run(journal, "extract", log_dir=tmp_path) as recorder,
         recorder.step("download"),
     ):
         raise error
@@ -84,17 +84,17 @@ def test_a_failure_is_recorded_and_goes_on_to_the_caller(journal: Journal, tmp_p
 
 
 def test_an_unexpected_error_is_recorded_with_its_type_in_one_line(journal: Journal) -> None:
-    with pytest.raises(ZeroDivisionError), run_recorded(journal, "transform"):
+    with pytest.raises(ZeroDivisionError), record_run(journal, "transform"):
         raise ZeroDivisionError("one\ntwo")
     assert journal.runs()[0].error == "ZeroDivisionError: one two"
 
 
 @pytest.mark.parametrize(
     ("interruption", "said"),
-    [(KeyboardInterrupt, "interrupted by hand (SIGINT)"), (Terminated, "SIGTERM asked it to end")],
+    [(KeyboardInterrupt, "interrupted by SIGINT (Ctrl+C)"), (Terminated, "interrupted by SIGTERM")],
 )
 def test_an_interruption_is_not_a_failure(journal: Journal, interruption: type[BaseException], said: str) -> None:
-    with pytest.raises(interruption), run_recorded(journal, "extract") as recorder, recorder.step("download"):
+    with pytest.raises(interruption), record_run(journal, "extract") as recorder, recorder.step("download"):
         raise interruption
     assert [(run.status, run.error) for run in journal.runs()] == [(RunStatus.INTERRUPTED, said)]
     assert [step.status for step in journal.steps(1)] == [RunStatus.INTERRUPTED]
@@ -134,14 +134,14 @@ def _cpu_ticks(pid: int) -> int:
 
 def test_sigterm_is_the_programs_own_again_after_the_run(journal: Journal) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), run_recorded(journal, "extract"):
+    with pytest.raises(Terminated), record_run(journal, "extract"):
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_runs_inside_run_all_are_its_children_and_share_its_log(journal: Journal, tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError), run_recorded(journal, "run-all", log_dir=tmp_path) as recorder:
+    with pytest.raises(ArchiveError), record_run(journal, "run-all", log_dir=tmp_path) as recorder:
         with recorder.child("extract") as extract:
             extract.result = "landed 2025-11"
         with recorder.child("transform"):
@@ -160,7 +160,7 @@ def test_no_secret_reaches_the_journal(journal: Journal) -> None:
     redact = Redactor({"HETZNER_TOKEN": "very-secret"})
     with (
         pytest.raises(ValueError, match="very-secret"),
-        run_recorded(journal, "extract", redact=redact, arguments=["--key=very-secret"]) as recorder,
+        record_run(journal, "extract", redact=redact, arguments=["--key=very-secret"]) as recorder,
     ):
         recorder.result = "very-secret"
         with recorder.step("download", "very-secret"):
@@ -172,7 +172,7 @@ def test_no_secret_reaches_the_journal(journal: Journal) -> None:
 
 
 def test_a_journal_that_breaks_during_a_failure_does_not_hide_the_failure(journal: Journal) -> None:
-    with pytest.raises(ArchiveError) as raised, run_recorded(journal, "extract"):
+    with pytest.raises(ArchiveError) as raised, record_run(journal, "extract"):
         journal.close()
         journal.path.write_bytes(b"broken" * 1000)
         raise ArchiveError("the first trouble")
@@ -181,7 +181,7 @@ def test_a_journal_that_breaks_during_a_failure_does_not_hide_the_failure(journa
 
 
 def test_a_journal_that_breaks_during_a_success_is_an_error(journal: Journal) -> None:
-    with pytest.raises(JournalError), run_recorded(journal, "extract"):
+    with pytest.raises(JournalError), record_run(journal, "extract"):
         journal.close()
         journal.path.write_bytes(b"broken" * 1000)
 
@@ -201,7 +201,7 @@ def test_every_hamilton_node_is_a_step_without_values(journal: Journal) -> None:
     def chosen(candidates: list[str]) -> int:
         return len(candidates)
 
-    with run_recorded(journal, "extract") as recorder:
+    with record_run(journal, "extract") as recorder:
         _execute(recorder, "chosen", candidates=candidates, chosen=chosen)
     steps = journal.steps(1)
     assert [(step.name, step.status, step.detail) for step in steps] == [
@@ -215,7 +215,7 @@ def test_every_hamilton_node_is_a_step_without_values(journal: Journal) -> None:
     ("error", "status", "detail"),
     [
         (ArchiveError("the archive is away"), RunStatus.FAILED, "the archive is away"),
-        (KeyboardInterrupt(), RunStatus.INTERRUPTED, "interrupted by hand (SIGINT)"),
+        (KeyboardInterrupt(), RunStatus.INTERRUPTED, "interrupted by SIGINT (Ctrl+C)"),
     ],
 )
 def test_a_hamilton_node_that_fails_is_a_failed_step(
@@ -230,7 +230,7 @@ def test_a_hamilton_node_that_fails_is_a_failed_step(
     def landed(chosen: int) -> int:
         return chosen
 
-    with pytest.raises(type(error)), run_recorded(journal, "extract") as recorder:
+    with pytest.raises(type(error)), record_run(journal, "extract") as recorder:
         _execute(recorder, "landed", candidates=candidates, chosen=chosen, landed=landed)
     assert [(step.name, step.status, step.detail) for step in journal.steps(1)] == [
         ("candidates", RunStatus.DONE, "int"),

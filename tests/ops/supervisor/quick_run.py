@@ -11,7 +11,7 @@ from pathlib import Path
 from dataflows.errors import ArchiveError, LockHeldError
 from ops.host.lock import writer_lock
 from ops.journal.journal import Journal
-from ops.journal.recorder import run_recorded
+from ops.journal.recorder import record_run
 
 
 def main(data_dir: Path, pipeline: str, trigger: str) -> int:
@@ -23,7 +23,7 @@ def main(data_dir: Path, pipeline: str, trigger: str) -> int:
         with (
             writer_lock(data_dir / "writer.lock", pipeline),
             Journal(data_dir / "runs.sqlite") as journal,
-            run_recorded(journal, pipeline, trigger=trigger),
+            record_run(journal, pipeline, trigger=trigger),
         ):
             if mode == "failing":
                 raise ArchiveError("the archive is down; wait")

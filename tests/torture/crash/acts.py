@@ -15,7 +15,7 @@ from ops.cli import main
 from ops.config.settings import Settings
 from ops.journal import run
 from ops.journal.journal import Journal
-from ops.journal.recorder import run_recorded
+from ops.journal.recorder import record_run
 from ops.pipelines import run as pipelines
 from ops.pipelines.job import Job, Request, job
 
@@ -85,7 +85,7 @@ def remember(log_dir: str) -> int:
 
     def work() -> None:
         with Journal(Settings.from_environ().journal_path) as journal:
-            with run_recorded(journal, "outer", log_dir=Path(log_dir)) as outer, outer.child("inner") as inner:
+            with record_run(journal, "outer", log_dir=Path(log_dir)) as outer, outer.child("inner") as inner:
                 for step in "abc":
                     with inner.step(step):
                         pass

@@ -17,7 +17,7 @@ from textual.widgets import Input
 
 from ops.config.settings import Settings
 from ops.journal.journal import Journal
-from ops.journal.recorder import run_recorded
+from ops.journal.recorder import record_run
 from tests.support.consoles import packet, until
 from tests.tui.logs.writing import event
 from tui.logs.document import NOTICE
@@ -349,7 +349,7 @@ async def test_open_run_goes_to_the_run_of_the_line(settings: Settings) -> None:
 
 
 async def test_the_list_opens_the_log_of_a_run(settings: Settings) -> None:
-    with Journal(settings.journal_path) as journal, run_recorded(journal, "extract", log_dir=settings.log_dir):
+    with Journal(settings.journal_path) as journal, record_run(journal, "extract", log_dir=settings.log_dir):
         pass
     async with console(settings) as pilot:
         pilot.app.query_one(Table).focus()

@@ -40,8 +40,8 @@ import sys, time
 from pathlib import Path
 from ops.journal.journal import Journal
 from ops.host.launch import launch
-from ops.journal.recorder import run_recorded
-with Journal(Path(sys.argv[1])) as journal, run_recorded(journal, "extract") as recorder:
+from ops.journal.recorder import record_run
+with Journal(Path(sys.argv[1])) as journal, record_run(journal, "extract") as recorder:
     with recorder.step("download"):
         print("running", flush=True)
         time.sleep(60)
