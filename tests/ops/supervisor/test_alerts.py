@@ -182,7 +182,7 @@ def test_a_webhook_that_refuses_is_asked_once_a_tick(tmp_path: Path, alarm: Alar
     settings, status = url_of(alarm, tmp_path), status_with(problem("a"), problem("b"))
     memory = alerts.send_alerts(settings, status, Memory())
     refusals = [record for record in caplog.records if "failed and is called again later" in record.message]
-    assert [(record.message.partition(" did")[0], record.error) for record in refusals] == [
+    assert [(record.message.partition(" failed")[0], record.error) for record in refusals] == [
         ("the alert webhook", "HTTP 500")
     ]
     assert [each.is_sent for each in memory.alerts.values()] == [False, False]

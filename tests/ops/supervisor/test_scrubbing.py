@@ -64,7 +64,7 @@ def test_a_scrub_that_fails_is_a_problem_and_is_tried_again_after_six_hours(sett
     fails = (sys.executable, "-c", "import sys; print('the bucket did not answer'); sys.exit(1)")
     assert scrubbed(settings, clock, *fails)
     (problem,) = [each for each in take_status(settings, clock()).problems if each.key == "scrub-failed"]
-    assert problem.what == "what is stored could not be verified: the bucket did not answer"
+    assert problem.what == "the scrub could not read everything: the bucket did not answer"
     assert not scrubbed(settings, clock)
     clock.forward(hours=6)
     assert scrubbed(settings, clock) and "scrub-failed" not in keys(settings, clock)
