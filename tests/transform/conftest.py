@@ -26,6 +26,8 @@ HISTORY = HistorySpec(
     vanish_every=2,
 )
 """Five releases: May opens a market year, the second and fourth gain a country and lose a sheet, one is re-keyed."""
+ROWS_A_BATCH = 3 * HISTORY.rows + 1_500
+"""Three releases in the first batch, two in the second."""
 
 
 @pytest.fixture(scope="session")
@@ -35,14 +37,14 @@ def releases() -> tuple[GeneratedRelease, ...]:
 
 @pytest.fixture(scope="session")
 def served(releases: tuple[GeneratedRelease, ...], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """All five releases landed, transformed in order in batches of two, and published. Copy it to change it."""
+    """All five releases landed, transformed in order in two batches, and published. Copy it to change it."""
 
     def build(folder: Path) -> None:
         workshop = Workshop(folder / "data")
         for release in releases:
             workshop.land(release)
         landed = export.landed(workshop.landing, workshop.lakehouse)
-        done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=2 * HISTORY.rows + 1_000)
+        done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=ROWS_A_BATCH)
         assert done.audited
         workshop.publish()
 

@@ -25,7 +25,7 @@ from dataflows.serving import gate
 from ops.demo.generator import GeneratedRelease
 from ops.host.lock import writer_lock
 from tests.support.workshop import Workshop
-from tests.transform.conftest import HISTORY, Copied
+from tests.transform.conftest import HISTORY, ROWS_A_BATCH, Copied
 from tests.transform.reference import read, rekeyings, served_versions, versions
 
 Releases = tuple[GeneratedRelease, ...]
@@ -64,10 +64,6 @@ def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) 
     assert len(str(refused.value).splitlines()) < 12
     assert workshop.serving.served().number == 1
     assert not list(workshop.data_dir.glob("*.building*"))
-
-    workshop.lakehouse.path.unlink()
-    assert workshop.transform().audited, "a lakehouse that was moved away is built anew"
-    assert workshop.tables() == served.tables()
 
 
 def test_a_failed_audit_names_model_and_rows_and_the_next_run_repairs(
@@ -244,8 +240,7 @@ def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
     model = checkout / "transform/sqlmesh_materia/models/staging/stg_psdalldata__name.sql"
     model.write_text(model.read_text().replace("  name::TEXT\n", "  UPPER(name)::TEXT AS name\n"))
     before = workshop.tables()
-    two_releases = 2 * HISTORY.rows + 1_000
-    assert transformed_by(checkout, workshop, two_releases)[0] == (
+    assert transformed_by(checkout, workshop, ROWS_A_BATCH)[0] == (
         f"Transformed(releases_processed={HISTORY.releases}, models_changed=True, audited=True)"
     )
     deployed = workshop.tables()

@@ -23,7 +23,7 @@ from tests.support.object_server import BUCKET, CANARY, ObjectServer
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.table_by_table import differences, written_out
 from tests.support.workshop import Workshop
-from tests.transform.conftest import HISTORY
+from tests.transform.conftest import HISTORY, ROWS_A_BATCH
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def shared(served: Workshop, lake: DuckLake, tmp_path_factory: pytest.TempPathFa
     workshop = Workshop(tmp_path_factory.mktemp("shared") / "data", lake=lake)
     served.copy_landing(workshop)
     landed = export.landed(workshop.landing, workshop.lakehouse)
-    done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=2 * HISTORY.rows + 1_000)
+    done = transform.run("transform", workshop.lakehouse, landed, rows_a_batch=ROWS_A_BATCH)
     assert done.audited and done.releases_processed == HISTORY.releases
     workshop.publish()
     return workshop
