@@ -61,7 +61,7 @@ class PlainSnapshot:
     release_month: date
     released_on: date
     lines: Sequence[Line] | Path
-    """The lines, or a file of USDA's with all of them."""
+    """The lines, or a Parquet file with all columns of a file of USDA's, as text."""
     published_at: datetime | None = None
 
 
@@ -125,8 +125,7 @@ def _land(connection: duckdb.DuckDBPyConnection, snapshots: Sequence[PlainSnapsh
     for s in snapshots:
         if isinstance(s.lines, Path):
             connection.execute(
-                f"INSERT INTO raw.psd_alldata SELECT {_text(s.key)}, DATE '{s.released_on}', *"
-                f" FROM read_csv('{s.lines}', all_varchar = true, header = true)"
+                f"INSERT INTO raw.psd_alldata SELECT {_text(s.key)}, DATE '{s.released_on}', * FROM '{s.lines}'"
             )
 
 
