@@ -3,10 +3,11 @@
     landed ──────────┬▶ transformed ─▶ audited ─▶ lakehouse_pushed ─▶ built
     lakehouse_pulled ┘
 
-    built ─┬▶ verified ────┬▶ generation ─▶ generations_synced
+    built ─┬▶ verified ────┬▶ generation ─▶ generations_synced ─▶ iceberg_published
            └▶ gate_faults ─┘
 
-If a node fails, the old generation stays served. Sync with object storage does nothing where none is configured.
+If a node up to `generation` fails, the old generation stays served. Where no object storage or no Iceberg catalog is
+configured, their nodes do nothing.
 """
 
 import logging
@@ -16,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dataflows.errors import GateError, LandingError
+from dataflows.iceberg.catalog import CatalogAddress
+from dataflows.iceberg.publish import Outcome, Publication, publish
 from dataflows.lakehouse import transform
 from dataflows.lakehouse.sync import LakehouseSync, Version
 from dataflows.lakehouse.transform import Lakehouse, Transformed, models_digest
@@ -194,3 +197,18 @@ def generations_synced(
     if generation_sync is None:
         return Published(generation, "no object storage")
     return Published(generation, sync_generations(generation_sync, serving, gate.max_row_loss))
+
+
+def iceberg_published(
+    generations_synced: Published,
+    serving: ServingStore,
+    iceberg: CatalogAddress | None,
+    dataset: str,
+    created_at: datetime,
+) -> Outcome | None:
+    """The served generation's tables in the Iceberg catalog, each in one atomic commit."""
+    if iceberg is None:
+        return None
+    served = generations_synced.generation
+    known = frozenset(each.sha256 for each in serving.generations())
+    return publish(Publication(iceberg, served, dataset, known, created_at), serving.path(served.number))

@@ -1,12 +1,11 @@
 """Publish a whole generation: every table, then a check that the catalog holds all of them."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dataflows.errors import IcebergError
 from dataflows.iceberg.catalog import CatalogAddress, catalog_errors, open_catalog
@@ -28,16 +27,6 @@ ATTEMPTS = 3
 log = logging.getLogger(__name__)
 
 
-class Note(Protocol):
-    """The record of a step."""
-
-    detail: str
-
-
-Step = Callable[[str], AbstractContextManager[Note]]
-"""Opens a named step that records the enclosed work."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The result of publishing a generation, per table."""
@@ -50,6 +39,10 @@ class Outcome:
         size_mb = sum(each.size_bytes for each in changed) / 1e6
         written = f"{len(changed)} of {len(self.tables)} tables changed, {size_mb:.1f} MB" if changed else "no change"
         return f"generation {self.number} is in Iceberg: {written}"
+
+    @property
+    def step_detail(self) -> str:
+        return str(self)
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Publication:
         return f"{self.address.namespace}.{table}"
 
 
-def publish(publication: Publication, path: Path, step: Step) -> Outcome:
+def publish(publication: Publication, path: Path) -> Outcome:
     """Bring every table of the catalog up to the generation at `path`, each in one atomic commit.
 
     May be called again after any failure: it publishes the missing tables. Raises MissingToolError without pyiceberg,
@@ -75,19 +68,18 @@ def publish(publication: Publication, path: Path, step: Step) -> Outcome:
     """
     address, committed = publication.address, dict[str, Committed]()
     with open_generation(path) as connection:
-        with step("catalog_opened") as note, catalog_errors(str(address)):
+        with catalog_errors(str(address)):
             catalog = open_catalog(address)
             catalog.create_namespace_if_not_exists(address.namespace)
             existing = _load_ours(catalog, publication)
-            note.detail = str(address)
+            log.info("catalog opened", extra={"address": str(address), "tables": len(existing)})
         wanted: dict[str, Contents] = {}
         for name in list_tables(connection):
-            with step(name) as note, catalog_errors(publication.name_of(name)):
+            with catalog_errors(publication.name_of(name)):
                 wanted[name] = read_contents(connection, name)
                 committed[name] = _publish_table(catalog, connection, wanted[name], publication, existing.get(name))
-                note.detail = str(committed[name])
-        with step("confirmed") as note, catalog_errors(str(address)):
-            note.detail = f"{len(existing)} tables before, {len(wanted)} now"
+                log.info("%s: %s", name, committed[name])
+        with catalog_errors(str(address)):
             for _ in range(ATTEMPTS):
                 existing = _load_ours(catalog, publication)
                 behind = [name for name in wanted if not _is_current(existing.get(name), wanted[name])]

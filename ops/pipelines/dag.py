@@ -22,7 +22,7 @@ from dataflows.errors import MissingToolError
 
 DATAFLOWS = {
     "extract": ("dataflows.extract", "snapshot", "from USDA's archive to the landing"),
-    "export": ("dataflows.export", "generations_synced", "from the landing to a served generation"),
+    "export": ("dataflows.export", "iceberg_published", "from the landing to a served generation"),
 }
 """Each dataflow's module, its final node, and a title."""
 

@@ -108,17 +108,17 @@ def required_generation(settings: Settings) -> Generation:
 
 
 def _publish(job: "Job", address: CatalogAddress, served: Generation) -> str:
-    from dataflows.iceberg.publish import Publication, publish
+    from dataflows import export
 
-    publication = Publication(
-        address=address,
-        generation=served,
-        dataset=job.settings.dataset,
-        known=frozenset(each.sha256 for each in job.serving.generations()),
-        now=utc_now(),
-    )
+    inputs = {
+        "serving": job.serving,
+        "iceberg": address,
+        "dataset": job.settings.dataset,
+        "created_at": utc_now(),
+    }
+    given = {"generations_synced": export.Published(served, "served already")}
     try:
-        outcome = publish(publication, job.serving.path(served.number), job.recorder.step)
+        outcome = job.execute(export, "iceberg_published", inputs, given)
     except IcebergError as error:
         error.add_note("what is served is untouched; the next run tries again, or now: materia iceberg publish")
         raise

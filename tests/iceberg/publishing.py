@@ -1,8 +1,6 @@
 """Builds small generations and publishes them in this process."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +13,6 @@ from dataflows.serving.build import SERVING_TABLES
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
 from dataflows.serving.store import ServingStore
-from ops.journal.recorder import StepNote
 from tests.support.served import serve
 
 TABLES = ("dim_country", "dim_release", "fct_psd", "fct_psd_revision", "agg_release_summary")
@@ -43,7 +40,7 @@ class Host:
     def publish(self, address: CatalogAddress, now: datetime | None = None, dataset: str = "psd_alldata") -> Outcome:
         known = {each.sha256 for each in self.store.generations()}
         publication = Publication(address, self.served(), dataset, known, now or datetime.now(UTC))
-        return publish(publication, self.path(), _step)
+        return publish(publication, self.path())
 
 
 def host_with(data_dir: Path) -> Host:
@@ -68,8 +65,3 @@ def next_generation(host: Host, *statements: str, days_later: int = 1) -> Genera
         write_generation_table(connection, facts)
         connection.execute("CHECKPOINT")
     return store.publish(building, facts)
-
-
-@contextmanager
-def _step(name: str) -> Iterator[StepNote]:
-    yield StepNote()

@@ -19,7 +19,8 @@ _LOG_LINES = 12
 _DAGS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
     "extract": (("extract", None),),
     "transform": (("export", "lakehouse_pushed"),),
-    "export_serving": (("export", None),),
+    "export_serving": (("export", "generations_synced"),),
+    "publish_iceberg": (("export", None),),
     "run-all": (("extract", None), ("export", None)),
     "backfill": (("export", None),),
 }

@@ -17,7 +17,7 @@ def test_the_demo_tells_its_work_in_order(served_demo: ServedDemo) -> None:
     first, middle, last = served_demo.spec.months
     work = [line for line in served_demo.stdout.splitlines() if re.match(r"\d  ", line)]
     assert [line[3:] for line in work] == [
-        f"make 3 monthly releases, {first} to {last}, and post them on a loopback archive",
+        f"generate 3 monthly releases, {first} to {last}, and post them on a loopback archive",
         f"land, transform and publish the first, {first}",
         "backfill the next",
         f"run everything on release day, {last}",

@@ -54,6 +54,7 @@ def test_every_function_comes_after_what_it_needs() -> None:
         "gate_faults",
         "generation",
         "generations_synced",
+        "iceberg_published",
     ]
     generation = next(node for node in pictures.dag_of("export").nodes if node.name == "generation")
     assert {"verified", "gate_faults"} <= set(generation.needs)
