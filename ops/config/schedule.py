@@ -42,7 +42,8 @@ class Schedule:
     """The times of all pipelines. `extract_at` and `backstop_at` are in UTC, the polling hours in Washington time.
 
     `run-all` runs at `extract_at`. It also runs every `poll_every_min` minutes of the polling hours, on the weekdays
-    among `poll_days` of a month whose release is not served yet. At `backstop_at` all landed releases are transformed
+    among `poll_days` of a month whose release is not served yet, and as soon as a HEAD at a tick of these hours finds
+    that month posted. At `backstop_at` all landed releases are transformed
     and published, even if extract fails.
     """
 
@@ -73,6 +74,14 @@ class Schedule:
             for due_at in self._polls(day):
                 yield Slot(due_at, "run-all")
 
+    def awaited_month(self, now: datetime, served: Month | None) -> Month | None:
+        """The month whose release is watched for at `now`; None outside of the polling hours or if it is served."""
+        day = _washington(now).date()
+        month = Month.of(day)
+        if not self._is_poll_day(day) or (served is not None and served >= month):
+            return None
+        return month if self.poll_from <= _washington(now).time() <= self.poll_to else None
+
     def _is_poll_day(self, day: date) -> bool:
         first, last = self.poll_days
         return first <= day.day <= last and day.isoweekday() <= 5
@@ -86,6 +95,12 @@ class Schedule:
         while due_at <= end:
             yield due_at
             due_at += timedelta(minutes=self.poll_every_min)
+
+
+def _washington(moment: datetime) -> datetime:
+    from zoneinfo import ZoneInfo
+
+    return moment.astimezone(ZoneInfo(WASHINGTON))
 
 
 IsSettled = Callable[[str, str, str], bool]

@@ -6,7 +6,7 @@ The journal holds the successes. Losing this file therefore costs a repeated ale
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ class Memory:
     reaping: Reaping | None = None
     webhook: WebhookFailures | None = None
     """None while the webhook works."""
+    tried_posting: str | None = None
+    """The identity of a posting of the awaited month that a successful run did not serve."""
 
     def with_attempts(self, pipeline: str, attempts: Attempts | None) -> "Memory":
         """Return a copy with other attempts for a pipeline; None removes them."""
@@ -91,11 +93,14 @@ def read_memory(supervisor_dir: Path) -> Memory:
     try:
         record = json.loads(memory_path(supervisor_dir).read_text())
         return Memory(
-            attempts={name: Attempts(**_with_time(each, "last_at")) for name, each in record["attempts"].items()},
-            alerts={key: Alert(**_with_time(each, "since")) for key, each in record["alerts"].items()},
+            attempts={
+                name: Attempts(**_fields(Attempts, each, "last_at")) for name, each in record["attempts"].items()
+            },
+            alerts={key: Alert(**_fields(Alert, each, "since")) for key, each in record["alerts"].items()},
             cleaned_at=_time(record["cleaned_at"]),
             reaping=_reaping(record.get("reaping")),
             webhook=_webhook(record.get("webhook")),
+            tried_posting=record.get("tried_posting"),
         )
     except FileNotFoundError:
         return Memory()
@@ -118,5 +123,7 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _with_time(record: dict[str, Any], name: str) -> dict[str, Any]:
-    return {**record, name: datetime.fromisoformat(record[name])}
+def _fields(kind: type, record: dict[str, Any], time_name: str) -> dict[str, Any]:
+    """The record's values for the fields of `kind`; those that another version wrote are left out."""
+    known = {each.name: record[each.name] for each in fields(kind) if each.name in record}
+    return known | {time_name: datetime.fromisoformat(record[time_name])}

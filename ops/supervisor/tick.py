@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,7 +28,7 @@ from ops.host.version import code_version
 from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
-from ops.supervisor import housekeeping, reaping, scrubbing
+from ops.supervisor import housekeeping, reaping, scrubbing, watch
 from ops.supervisor.child import GRACE_S, ChildResult, run_child, signal_group
 from ops.supervisor.command import command_of, environ_of
 from ops.supervisor.notify import notify
@@ -109,7 +109,10 @@ def _run_due_slots(settings: Settings, clock: Callable[[], datetime], command: C
             journal = Journal(settings.journal_path)
             _settle_open_attempts(settings, journal)
             ready = ready_slots(settings, clock(), journal)
-            return tuple((slot, _run(settings, slot, command(slot, settings), lock, journal, clock)) for slot in ready)
+            ran = [(slot, _run(settings, slot, command(slot, settings), lock, journal, clock)) for slot in ready]
+            if "run-all" not in {slot.pipeline for slot in ready}:
+                ran += _run_if_posted(settings, clock, command, lock, journal)
+            return tuple(ran)
     except LockHeldError:
         log.info("a scheduled run of an earlier supervisor is still in progress")
         _end_stuck_runs(settings, clock())
@@ -117,6 +120,25 @@ def _run_due_slots(settings: Settings, clock: Callable[[], datetime], command: C
         # Without the journal it is unknown what has already run; `take_status` reports the damage.
         log.error("nothing can be scheduled", extra={"error": str(error)})
     return ()
+
+
+def _run_if_posted(
+    settings: Settings, clock: Callable[[], datetime], command: Command, lock: WriterLock, journal: Journal
+) -> Iterator[tuple[Slot, str]]:
+    """Run `run-all` if the awaited month was posted since the last poll, unless its last failure is too recent."""
+    memory, now = read_memory(settings.supervisor_dir), clock()
+    failed = memory.attempts.get("run-all")
+    if failed is not None and not BACKOFF.is_over(failed.failures, failed.last_at, now):
+        return
+    posted = watch.posted_slot(settings, now, memory)
+    if posted is None:
+        return
+    slot, identity = posted
+    outcome = _run(settings, slot, command(slot, settings), lock, journal, clock)
+    if outcome == "done" and settings.supervision.schedule.awaited_month(now, served_release(settings)) is not None:
+        memory = read_memory(settings.supervisor_dir)
+        write_memory(settings.supervisor_dir, replace(memory, tried_posting=identity))
+    yield slot, outcome
 
 
 def _settle_open_attempts(settings: Settings, journal: Journal) -> None:
