@@ -4,11 +4,11 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import console_first_paint, download, grid, iceberg, logs, pipelines, r2, reader, scale, swaps
+from bench import console_first_paint, download, grid, iceberg, logs, pipelines, r2, reader, release_day, scale, swaps
 from bench.rows import Row, as_json, as_table
 
 
@@ -85,13 +85,14 @@ def console_rows(quick: bool) -> Iterator[Row]:
     yield Row("log, key to drawn p95 while indexing", log["key_to_drawn_p95_while_indexing_ms"], "ms", 50)
 
 
-ROOMS: Mapping[str, Callable[[bool], Iterator[Row]]] = {
+ROOMS: Mapping[str, Callable[[bool], Iterable[Row]]] = {
     "reader": reader_rows,
     "download": download_rows,
     "r2": r2_rows,
     "iceberg": iceberg_rows,
     "console": console_rows,
     "pipelines": pipeline_rows,
+    "release-day": release_day.rows,
 }
 
 

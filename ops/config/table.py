@@ -203,7 +203,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         parse.span(parse.time_of_day),
         "12:00-14:00",
     ),
-    Setting("MATERIA_POLL_EVERY_MIN", "schedule", "minutes between runs in these hours; a HEAD asks each tick", parse.integer(1, 1440), "10"),
+    Setting(
+        "MATERIA_POLL_EVERY_MIN",
+        "schedule",
+        "minutes between runs in these hours; a HEAD asks each tick",
+        parse.integer(1, 1440),
+        "10",
+    ),
     Setting(
         "MATERIA_POLL_DAYS",
         "schedule",
