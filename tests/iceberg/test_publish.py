@@ -152,6 +152,21 @@ def test_a_newer_generation_retries_after_an_older_one_committed_first(
     assert countries(lake) == {"Newer", "United States"}
 
 
+def test_the_slices_of_two_publishers_are_not_mixed(
+    lake: Lake, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other host removes a slice between our upload of another slice and our commit."""
+    host.publish(lake.address)
+    other = host_with(tmp_path / "other")
+    next_generation(other, "DELETE FROM serving.fct_psd WHERE last_seen_on = DATE '2025-06-12'")
+    next_generation(
+        host, "UPDATE serving.fct_psd SET value = value + 1 WHERE last_seen_on = DATE '2025-07-11'", days_later=2
+    )
+    in_between(monkeypatch, lambda: other.publish(lake.address))
+    host.publish(lake.address)
+    assert lake.differing(host.path()) == {}
+
+
 def test_rows_of_another_writer_are_replaced(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     table = lake.table("fct_psd")
