@@ -36,7 +36,7 @@ def test_client_credentials_replace_a_token():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"ICEBERG_TOKEN": ""}, r"configured \(ICEBERG_CATALOG_URI, ICEBERG_WAREHOUSE\)"),
         ({"ICEBERG_CATALOG_URI": ""}, r"configured \(ICEBERG_WAREHOUSE, ICEBERG_TOKEN\)"),
@@ -49,10 +49,10 @@ def test_client_credentials_replace_a_token():
         ({"ICEBERG_KEEP_DAYS": "0"}, "ICEBERG_KEEP_DAYS='0'"),
     ],
 )
-def test_an_incomplete_catalog_is_an_error_that_contains_no_value(change, said):
-    with pytest.raises(SettingsError, match=said) as refused:
+def test_an_incomplete_catalog_is_an_error_that_contains_no_value(change, message):
+    with pytest.raises(SettingsError, match=message) as raised:
         Settings.from_environ({**WHOLE, **change})
-    assert CANARY not in str(refused.value)
+    assert CANARY not in str(raised.value)
 
 
 def test_secrets_check_names_missing_settings_and_prints_no_value(tmp_path):
