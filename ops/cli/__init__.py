@@ -1,7 +1,7 @@
 """The command line `materia`. Each command is a module of its own and is imported only when it is used.
 
 Keep imports here, and at the top of a command's module, light: they add to the start-up time of every call. A command
-that runs pipelines calls `ops.host.logs.log_to_terminal` first.
+that runs pipelines calls `Session.log_to_terminal` first.
 """
 
 import os
@@ -9,12 +9,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from dataflows.errors import MateriaError
 from ops.host.exits import Exit
 from ops.host.process import restrict_umask
+
+if TYPE_CHECKING:
+    import logging
+
+    from rich.console import Console
 
 COMMANDS = {
     "backfill": "ops.cli.pipeline:backfill",
@@ -45,6 +51,13 @@ class Session:
     """The options given before the command; commands get it with `@click.pass_obj`."""
 
     debug: bool = False
+
+    def log_to_terminal(self, console: "Console | None" = None) -> "logging.Handler":
+        """Log events to stderr from now on; returns the handler."""
+        from ops.host.logs import log_to_terminal
+        from ops.host.redact import Redactor
+
+        return log_to_terminal(Redactor.from_environ(), debug=self.debug, console=console)
 
 
 class LazyGroup(click.Group):

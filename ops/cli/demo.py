@@ -151,11 +151,8 @@ def _set_up_logging(session: Any) -> None:
     """Keep the pipelines' events in the runs' logs; with --debug print them, too."""
     import logging
 
-    from ops.host.logs import log_to_terminal
-    from ops.host.redact import Redactor
-
     if session.debug:
-        log_to_terminal(Redactor.from_environ(), debug=True)
+        session.log_to_terminal()
     else:
         # Without a handler, Python prints warnings to stderr.
         logging.getLogger().addHandler(logging.NullHandler())

@@ -52,11 +52,9 @@ def publish(session: Any) -> None:
     Every run does this; use the command to test the settings or after a failure. Unchanged tables are not written
     again.
     """
-    from ops.host.logs import log_to_terminal
-    from ops.host.redact import Redactor
     from ops.pipelines.iceberg import publish_now
 
-    log_to_terminal(Redactor.from_environ(), debug=session.debug, console=None)
+    session.log_to_terminal()
     click.echo(publish_now(Settings.from_environ()))
 
 

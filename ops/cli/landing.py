@@ -74,12 +74,10 @@ def repair_landed(session: Any) -> None:
     Repairs the damage that `materia status` reports and `materia scrub` finds. Markers and unpacked rows are rebuilt
     from the zip. Exits with 1 if a file could not be restored.
     """
-    from ops.host.logs import log_to_terminal
-    from ops.host.redact import Redactor
     from ops.pipelines.job import Request, job
     from ops.pipelines.repair import repair_landing
 
-    log_to_terminal(Redactor.from_environ(), debug=session.debug)
+    session.log_to_terminal()
     with job("repair", Settings.from_environ(), Request(), ()) as repair_job:
         repairs = repair_landing(repair_job)
         repair_job.recorder.result = "; ".join(repairs) or "no damage is known"

@@ -126,13 +126,10 @@ def _log_to_stderr(session: Any) -> Iterator[Any]:
     """Log events to stderr; on a terminal through rich's console, which this yields, above the progress bar."""
     import sys
 
-    from ops.host.logs import log_to_terminal
-    from ops.host.redact import Redactor
-
     console = None
     if sys.stderr.isatty():
         from rich.console import Console
 
         console = Console(stderr=True)
-    log_to_terminal(Redactor.from_environ(), debug=session.debug, console=console)
+    session.log_to_terminal(console)
     yield console

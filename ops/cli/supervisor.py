@@ -79,23 +79,20 @@ def up(session: Any, commit: str) -> None:
     Afterwards only check it, because the host updates itself: fails if the host refused the commit, or if no tick of
     the commit succeeds within half an hour.
     """
-    from ops.host.logs import log_to_terminal
-    from ops.host.redact import Redactor
     from ops.supervisor import up as deploy
     from ops.workers.settings import WorkerSettings, provider_of
 
-    log_to_terminal(Redactor.from_environ(), debug=session.debug)
+    session.log_to_terminal()
     workers = WorkerSettings.from_environ()
     deploy.up(provider_of("hetzner", workers), deploy.plan_of(workers, commit=commit), click.echo)
 
 
 def _start_logging(session: Any) -> Settings:
     """Start logging to stderr and `logs/supervisor.log`; return the settings."""
-    from ops.host.logs import log_to_file, log_to_terminal
+    from ops.host.logs import log_to_file
     from ops.host.redact import Redactor
 
     settings = Settings.from_environ()
-    redact = Redactor.from_environ()
-    log_to_terminal(redact, debug=session.debug)
-    log_to_file(settings.log_dir / "supervisor.log", redact)
+    session.log_to_terminal()
+    log_to_file(settings.log_dir / "supervisor.log", Redactor.from_environ())
     return settings

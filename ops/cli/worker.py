@@ -35,11 +35,7 @@ def worker(ctx: click.Context) -> None:
 
     `materia pipeline run NAME --on hetzner` creates and destroys its worker by itself.
     """
-    from ops.host.logs import log_to_terminal
-    from ops.host.redact import Redactor
-
-    handler = log_to_terminal(Redactor.from_environ(), debug=ctx.obj.debug)
-    ctx.call_on_close(partial(logging.getLogger().removeHandler, handler))
+    ctx.call_on_close(partial(logging.getLogger().removeHandler, ctx.obj.log_to_terminal()))
 
 
 @worker.command("list", short_help="List the workers and what they cost.")

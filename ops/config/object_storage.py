@@ -1,25 +1,18 @@
-"""Object storage from the settings: the address of the bucket and its keys."""
+"""Object storage from the settings: the bucket and its keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dataflows.errors import SettingsError
 from ops.config.table import names_of
 
+if TYPE_CHECKING:
+    from dataflows.objects.store import Bucket
+
 NAMES = names_of("object storage")
 
 
-@dataclass(frozen=True)
-class R2Settings:
-    """Object storage; all four parts or none."""
-
-    endpoint: str
-    bucket: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-
-
-def r2_of(given: Mapping[str, str]) -> R2Settings | None:
+def bucket_of(given: Mapping[str, str]) -> "Bucket | None":
     """The bucket, None when no setting names one. Raises SettingsError naming what is missing."""
     missing = [name for name in NAMES if name not in given]
     if len(missing) == len(NAMES):
@@ -29,4 +22,6 @@ def r2_of(given: Mapping[str, str]) -> R2Settings | None:
             f"object storage is only partly configured: {', '.join(missing)} missing of {', '.join(NAMES)}; "
             "set all four, or none to keep everything local"
         )
-    return R2Settings(*(given[name] for name in NAMES))
+    from dataflows.objects.store import Bucket
+
+    return Bucket(*(given[name] for name in NAMES))

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataflows.iceberg.catalog import CatalogAddress
 from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.stores import LakehouseFile
 from ops.config.iceberg import iceberg_of
 from ops.config.lakehouse import parse_ducklake
-from ops.config.object_storage import R2Settings, r2_of
+from ops.config.object_storage import bucket_of
 from ops.config.supervision import Supervision, supervision_of
 from ops.config.table import Values
+
+if TYPE_CHECKING:
+    from dataflows.objects.store import Bucket
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 IS_CHECKOUT = (PROJECT_DIR / "pyproject.toml").is_file()
@@ -35,7 +39,7 @@ class Settings:
     user_agent: str
     dataset: str
     max_row_loss: float
-    r2: R2Settings | None
+    r2: "Bucket | None"
     supervision: Supervision = field(default_factory=Supervision)
     iceberg: CatalogAddress | None = None
     gateway: str = "duckdb"
@@ -79,7 +83,6 @@ class Settings:
         values = Values.from_environ(environ)
         data_dir = values["MATERIA_DATA_DIR"] or default_data_dir()
         archive_url = values["PSD_ARCHIVE_URL"] or USDA_ARCHIVE_URL
-        r2 = r2_of(values.given)
         return cls(
             data_dir=data_dir,
             lakehouse_path=values["LAKEHOUSE_DUCKDB_PATH"] or data_dir / "lakehouse.duckdb",
@@ -89,7 +92,7 @@ class Settings:
             user_agent=values["PSD_USER_AGENT"],
             dataset=values["PSD_DATASET"],
             max_row_loss=values["MATERIA_MAX_ROW_LOSS"],
-            r2=r2,
+            r2=bucket_of(values.given),
             supervision=supervision_of(values),
             iceberg=iceberg_of(values),
             gateway=values["MATERIA_GATEWAY"],

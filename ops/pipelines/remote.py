@@ -28,11 +28,10 @@ def remote_of(settings: Settings) -> Remote | None:
         return None
     from dataflows.lakehouse.sync import LakehouseSync
     from dataflows.landing.bucket import R2Landing
-    from dataflows.objects.store import Bucket, ObjectStore
+    from dataflows.objects.store import ObjectStore
     from dataflows.serving.remote import RemoteGenerations
 
-    given = settings.r2
-    store = ObjectStore(Bucket(given.endpoint, given.bucket, given.access_key, given.secret_key))
+    store = ObjectStore(settings.r2)
     return Remote(
         R2Landing(store, LocalLanding(settings.landing_dir)),
         LakehouseSync(store, settings.dataset, settings.lakehouse_path, settings.sqlmesh_state_path),

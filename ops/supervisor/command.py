@@ -57,7 +57,12 @@ def environ_of(settings: Settings) -> Mapping[str, str]:
 
 
 def run_logged(
-    settings: Settings, name: str, command: Sequence[str], deadline_s: float, on_alive: Callable[[], None]
+    settings: Settings,
+    name: str,
+    command: Sequence[str],
+    deadline_s: float,
+    on_alive: Callable[[], None],
+    held_fds: Sequence[int] = (),
 ) -> ChildResult:
     """Run a command with its output in `scheduled-NAME.log`; one that cannot start counts as ended."""
     settings.log_dir.mkdir(parents=True, exist_ok=True)
@@ -70,6 +75,7 @@ def run_logged(
             deadline_s=deadline_s,
             on_alive=on_alive,
             alive_every_s=BEAT_EVERY_S,
+            held_fds=held_fds,
         )
     except OSError as error:
         return ChildResult(-1, False, str(error))

@@ -16,9 +16,9 @@ from datetime import datetime
 
 from dataflows.errors import JournalError, LockHeldError
 from ops.config.schedule import TRIGGER_PREFIX, Backoff, Slot, due
-from ops.config.settings import PROJECT_DIR, Settings
+from ops.config.settings import Settings
 from ops.health import alerts
-from ops.health.heartbeat import BEAT_EVERY_S, beat, record_tick_start, record_tick_success
+from ops.health.heartbeat import beat, record_tick_start, record_tick_success
 from ops.health.memory import Attempts, Memory, read_memory, write_memory
 from ops.health.status import served_release, take_status
 from ops.host.exits import Exit
@@ -29,8 +29,8 @@ from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
 from ops.supervisor import housekeeping, reaping, scrubbing, watch
-from ops.supervisor.child import GRACE_S, ChildResult, run_child, signal_group
-from ops.supervisor.command import command_of, environ_of
+from ops.supervisor.child import GRACE_S, ChildResult, signal_group
+from ops.supervisor.command import command_of, run_logged
 from ops.supervisor.notify import notify
 
 BACKOFF = Backoff()
@@ -191,10 +191,18 @@ def _run(
     attempts = Attempts(slot.trigger, failures, clock(), after_run=newest_run_id, code_version=code_version())
     # Counted before the start, so that a run that kills the supervisor also gets a backoff.
     write_memory(folder, memory.with_attempts(slot.pipeline, attempts))
+    doing = f"running {slot.pipeline} for {slot.trigger}"
+    log.info("running a due slot", extra={"trigger": slot.trigger, "command": " ".join(command)})
     try:
-        result = _run_child(settings, slot, command, lock, clock)
-    except OSError as error:
-        result = ChildResult(-1, False, str(error))
+        _report_alive(settings, clock(), doing)
+        result = run_logged(
+            settings,
+            slot.pipeline,
+            command,
+            settings.supervision.deadline.total_seconds(),
+            lambda: _report_alive(settings, clock(), doing),
+            held_fds=(lock.fileno(),),
+        )
     except BaseException:
         write_memory(folder, memory)
         raise
@@ -211,25 +219,6 @@ def _run(
     write_memory(folder, after.with_attempts(slot.pipeline, failed))
     log.warning("a scheduled run failed", extra={"trigger": slot.trigger, "failures": failures, "error": failure})
     return failure
-
-
-def _run_child(
-    settings: Settings, slot: Slot, command: Sequence[str], lock: WriterLock, clock: Callable[[], datetime]
-) -> ChildResult:
-    doing = f"running {slot.pipeline} for {slot.trigger}"
-    settings.log_dir.mkdir(parents=True, exist_ok=True)
-    log.info("running a due slot", extra={"trigger": slot.trigger, "command": " ".join(command)})
-    _report_alive(settings, clock(), doing)
-    return run_child(
-        command,
-        cwd=PROJECT_DIR,
-        environ=environ_of(settings),
-        output_path=settings.log_dir / f"scheduled-{slot.pipeline}.log",
-        deadline_s=settings.supervision.deadline.total_seconds(),
-        on_alive=lambda: _report_alive(settings, clock(), doing),
-        alive_every_s=BEAT_EVERY_S,
-        held_fds=(lock.fileno(),),
-    )
 
 
 def _failure_text(result: ChildResult) -> str:

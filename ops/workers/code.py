@@ -1,11 +1,10 @@
 """The code that a worker runs: the current commit as a git bundle."""
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.host.redact import is_secret
+from ops.host.version import run_git
 from ops.workers.errors import WorkerError
 
 _GIT_TIMEOUT_S = 60.0
@@ -34,15 +33,8 @@ def committed_code(project_dir: Path) -> Code:
 
 
 def _git(project_dir: Path, *arguments: str) -> bytes:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") and not is_secret(name)}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(project_dir), *arguments],
-            env={**environ, "GIT_OPTIONAL_LOCKS": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIT_TIMEOUT_S,
-        )
+        done = run_git(project_dir, *arguments, within_s=_GIT_TIMEOUT_S)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise WorkerError(f"cannot bundle the code for the worker: git did not answer: {error}") from error
     if done.returncode != 0:

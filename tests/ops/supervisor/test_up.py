@@ -16,7 +16,7 @@ from ops.health.heartbeat import record_tick_failure, record_tick_success
 from ops.journal.journal import Journal
 from ops.journal.run import utc_now
 from ops.supervisor.up import NAME, Plan, client_key_of, host_key_of, plan_of, up
-from ops.workers.errors import CapError, HostKeyError, WorkerError
+from ops.workers.errors import HostKeyError, WorkerError
 from ops.workers.hiring import leftovers
 from ops.workers.keys import new_key
 from ops.workers.provider import Provider
@@ -180,7 +180,7 @@ def test_another_key_meets_a_refusal_and_no_connection(world, plan, lives) -> No
 
 
 def test_a_machine_that_is_too_dear_is_not_made(world, plan) -> None:
-    with pytest.raises(CapError):
+    with pytest.raises(WorkerError, match="the caps leave"):
         up(provider(world), replace(plan, max_eur_per_hour=0.0001), lambda line: None)
     assert world.left() == []
 
