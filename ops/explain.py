@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.errors import MateriaError
+from dataflows.errors import SettingsError
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.snapshot import Snapshot
 from dataflows.sql_text import literal
@@ -37,12 +37,6 @@ _PARTS = (
     ("country", "dim_country", "country_code", "country_name"),
     ("attribute", "dim_attribute", "attribute_id", "attribute_name"),
 )
-
-
-class FactError(MateriaError):
-    """The text matches no fact, or more than one."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -144,7 +138,7 @@ class Explanation:
 
 
 def explain(settings: Settings, text: str, day: date) -> Explanation:
-    """Return the evidence for the fact that `text` names. Raises FactError, ServingError or LandingError."""
+    """Return the evidence for the fact that `text` names. Raises SettingsError, ServingError or LandingError."""
     from dataflows.serving import ServingReader
 
     words = _words(text)
@@ -176,7 +170,7 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
 def _words(text: str) -> list[str]:
     words = [word.strip() for word in next(csv.reader([text], delimiter="/"), [])]
     if len(words) not in (4, 5) or not all(words) or not words[2].isdecimal():
-        raise FactError(f"invalid fact: {text!r}; write {SYNTAX}, such as {EXAMPLES}")
+        raise SettingsError(f"invalid fact: {text!r}; write {SYNTAX}, such as {EXAMPLES}")
     return words
 
 
@@ -190,11 +184,11 @@ def _fact(reader: "ServingReader", words: Sequence[str]) -> Fact:
         for row in _rows(reader, f"SELECT DISTINCT unit_id, unit_name FROM fct_psd WHERE {_condition(fact)}")
     ]
     if not units:
-        raise FactError(_no_fact_text(reader, fact))
+        raise SettingsError(_no_fact_text(reader, fact))
     wanted = [unit for unit in units if len(words) < 5 or _matches(unit, words[4])]
     if len(wanted) != 1:
         known = ", ".join(map(str, sorted(units, key=lambda unit: unit.code)))
-        raise FactError(f"{'/'.join(words[:4])} is served in {known}; add the unit: {SYNTAX}")
+        raise SettingsError(f"{'/'.join(words[:4])} is served in {known}; add the unit: {SYNTAX}")
     return replace(fact, unit=wanted[0])
 
 
@@ -205,7 +199,7 @@ def _find_named(reader: "ServingReader", part: tuple[str, str, str, str], word: 
     if len(found) != 1:
         near = found or _near_matches(known, word)
         hint = f"near matches: {', '.join(map(str, near))}" if near else f"`materia query 'FROM {table}'` lists them"
-        raise FactError(f"{'more than one' if found else 'no'} {what} is called {word!r}; {hint}")
+        raise SettingsError(f"{'more than one' if found else 'no'} {what} is called {word!r}; {hint}")
     return found[0]
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ops.workers.errors import CapError, WorkerError
+from ops.workers.errors import WorkerError
 
 DAY = timedelta(days=1)
 LEDGER_NAME = "workers.jsonl"
@@ -89,7 +89,7 @@ class Ledger:
         return round(left / billed_hours(ttl), _EUR_DECIMALS)
 
     def begin(self, entry: Entry, caps: Caps, running: int, now: datetime) -> None:
-        """Record that a machine will be requested; raises CapError if that would exceed a cap.
+        """Record that a machine will be requested; raises WorkerError if that would exceed a cap.
 
         `running` counts the machines at the same provider; those at others are counted from the ledger. The lock
         prevents two processes from using the same remaining budget.
@@ -97,18 +97,18 @@ class Ledger:
         with self._locked():
             running += self._running_elsewhere(entry.provider, now)
             if running >= caps.count:
-                raise CapError(
+                raise WorkerError(
                     f"{running} worker{'' if running == 1 else 's'} running, and MATERIA_WORKER_MAX_COUNT is "
                     f"{caps.count}; `materia worker list` shows them"
                 )
             if entry.eur() > caps.eur_per_run:
-                raise CapError(
+                raise WorkerError(
                     f"{entry.name} may cost {entry.eur():.2f} EUR until it expires, and "
                     f"MATERIA_WORKER_MAX_EUR_PER_RUN is {caps.eur_per_run:.2f}"
                 )
             spent = self.eur_within_a_day(now)
             if round(spent + entry.eur(), _EUR_DECIMALS) > caps.eur_per_day:
-                raise CapError(
+                raise WorkerError(
                     f"workers cost {spent:.2f} EUR within 24 hours, {entry.name} may cost {entry.eur():.2f}, and "
                     f"MATERIA_WORKER_MAX_EUR_PER_DAY is {caps.eur_per_day:.2f}"
                 )

@@ -11,10 +11,6 @@ class RefusedError(WorkerError):
     """A provider refuses the credentials, or they do not permit the request."""
 
 
-class CapError(WorkerError):
-    """A worker was not created because it would exceed a spending cap."""
-
-
 class NoCapacityError(WorkerError):
     """No suitable machine was available, at any type and location tried."""
 

@@ -47,7 +47,7 @@ def hire_of(provider: Provider, workers: WorkerSettings, settings: Settings) -> 
 
 
 def create(hire: Hire, name: str, size: Size, run_id: int | None, public_key: str, host_key: KeyPair) -> Instance:
-    """Create a machine of at least that size; raises CapError before a request that would exceed a cap.
+    """Create a machine of at least that size; raises WorkerError before a request that would exceed a cap.
 
     Raises NoCapacityError if none of the tried offers is available.
     """

@@ -63,7 +63,7 @@ def run_on(
 
     If a probe from this host finds no work, the pipeline ends here and no machine is created.
 
-    Raises SettingsError without object storage, through which the machines share their data; CapError,
+    Raises SettingsError without object storage, through which the machines share their data; WorkerError,
     NoCapacityError, UnreachableError, and RemoteFailedError with the pipeline's exit code on the worker.
     """
     if pipeline not in PIPELINES:

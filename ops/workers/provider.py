@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ops.workers.errors import CapError, NoCapacityError
+from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.labels import Labels
 
 MAX_OFFERS = 8
@@ -110,7 +110,7 @@ def select_offers(
 ) -> tuple[Offer, ...]:
     """The offers to try, at most MAX_OFFERS, cheapest first; at equal price the preferred location first.
 
-    Raises NoCapacityError if no offer of that size exists, CapError if all of them are too expensive.
+    Raises NoCapacityError if no offer of that size exists, WorkerError if all of them are too expensive.
     """
     fitting = [
         offer
@@ -129,7 +129,7 @@ def select_offers(
     affordable = [offer for offer in fitting if offer.eur_per_hour <= max_eur_per_hour]
     if not affordable:
         cheapest = min(offer.eur_per_hour for offer in fitting)
-        raise CapError(
+        raise WorkerError(
             f"too expensive: the cheapest suitable machine costs {cheapest:.4f} EUR/h, and the caps allow "
             f"{max_eur_per_hour:.4f}; raise MATERIA_WORKER_MAX_EUR_PER_RUN or _PER_DAY, or shorten the TTL"
         )

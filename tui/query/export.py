@@ -20,21 +20,17 @@ CLIPBOARD_BYTES = 512 * 1024
 """Terminals drop longer OSC 52 sequences."""
 
 
-class ExportError(MateriaError):
-    """A result could not be written to its target."""
-
-
 def export(spill: "Spill", target: Path, *, overwrite: bool = False) -> int:
     """Write every row of `spill` to `target`, a `.csv` or `.parquet` file; returns the number of rows.
 
-    The write is atomic. Raises ExportError for another file extension, an existing file, missing access, and values
+    The write is atomic. Raises MateriaError for another file extension, an existing file, missing access, and values
     that the format cannot represent.
     """
     import pyarrow as pa
 
     write = {".csv": _write_csv, ".parquet": _write_parquet}.get(target.suffix.lower())
     if write is None:
-        raise ExportError(f"unsupported file extension: {target}; use .csv or .parquet")
+        raise MateriaError(f"unsupported file extension: {target}; use .csv or .parquet")
     try:
         target = target.expanduser()
         _require_free(target, overwrite)
@@ -47,13 +43,13 @@ def export(spill: "Spill", target: Path, *, overwrite: bool = False) -> int:
         finally:
             partial.unlink(missing_ok=True)
     except (OSError, RuntimeError, pa.ArrowException) as error:  # RuntimeError: `~` of an unknown user
-        raise ExportError(f"cannot write {target}: {error}") from error
+        raise MateriaError(f"cannot write {target}: {error}") from error
     return rows
 
 
 def _require_free(target: Path, overwrite: bool) -> None:
     if target.exists() and not overwrite:
-        raise ExportError(f"{target} exists already; choose another name")
+        raise MateriaError(f"{target} exists already; choose another name")
 
 
 def as_text(spill: "Spill", most_rows: int = CLIPBOARD_ROWS) -> tuple[str, int]:

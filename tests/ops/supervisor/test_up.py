@@ -180,7 +180,7 @@ def test_another_key_meets_a_refusal_and_no_connection(world, plan, lives) -> No
 
 
 def test_a_machine_that_is_too_dear_is_not_made(world, plan) -> None:
-    with pytest.raises(WorkerError, match="the caps leave"):
+    with pytest.raises(WorkerError, match="the caps allow"):
         up(provider(world), replace(plan, max_eur_per_hour=0.0001), lambda line: None)
     assert world.left() == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.workers.caps import Caps, Entry, Ledger, billed_hours
-from ops.workers.errors import CapError, WorkerError
+from ops.workers.errors import WorkerError
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -44,7 +44,7 @@ def test_a_machine_is_within_the_caps_up_to_the_last_cent(ledger: Ledger) -> Non
 
 
 def test_a_run_that_may_cost_more_than_its_cap_is_refused(ledger: Ledger) -> None:
-    with pytest.raises(CapError, match=r"box may cost 1\.00 EUR .*MAX_EUR_PER_RUN is 0\.99"):
+    with pytest.raises(WorkerError, match=r"box may cost 1\.00 EUR .*MAX_EUR_PER_RUN is 0\.99"):
         ledger.begin(entry(), Caps(1, 0.99, 100.0), 0, NOW)
     assert ledger.entries() == ()
 
@@ -52,14 +52,14 @@ def test_a_run_that_may_cost_more_than_its_cap_is_refused(ledger: Ledger) -> Non
 def test_a_day_that_may_cost_more_than_its_cap_is_refused(ledger: Ledger) -> None:
     ledger.begin(entry("a"), PLENTY, 0, NOW)
     ledger.begin(entry("b"), replace(PLENTY, eur_per_day=2.0), 0, NOW)
-    with pytest.raises(CapError, match=r"cost 2\.00 EUR .* c may cost 1\.00, .*PER_DAY is 2\.99"):
+    with pytest.raises(WorkerError, match=r"cost 2\.00 EUR .* c may cost 1\.00, .*PER_DAY is 2\.99"):
         ledger.begin(entry("c"), replace(PLENTY, eur_per_day=2.99), 0, NOW)
     assert [each.name for each in ledger.entries()] == ["a", "b"]
 
 
 @pytest.mark.parametrize(("running", "said"), [(1, "1 worker running"), (2, "2 workers running")])
 def test_no_more_machines_than_the_cap_run_at_once(ledger: Ledger, running: int, said: str) -> None:
-    with pytest.raises(CapError, match=f"^{said}, and MATERIA_WORKER_MAX_COUNT is 1;"):
+    with pytest.raises(WorkerError, match=f"^{said}, and MATERIA_WORKER_MAX_COUNT is 1;"):
         ledger.begin(entry(), replace(PLENTY, count=1), running, NOW)
     ledger.begin(entry(), replace(PLENTY, count=running + 1), running, NOW)
 
@@ -68,9 +68,9 @@ def test_machines_of_other_providers_count_until_their_time_is_up_or_they_end(le
     two = replace(PLENTY, count=2)
     ledger.begin(entry("a", provider="oracle"), two, 0, NOW)
     ledger.begin(entry("b", provider="ovh"), two, 0, NOW)
-    with pytest.raises(CapError, match="2 workers"):
+    with pytest.raises(WorkerError, match="2 workers"):
         ledger.begin(entry("c"), two, 0, NOW)
-    with pytest.raises(CapError, match="2 workers"):
+    with pytest.raises(WorkerError, match="2 workers"):
         ledger.begin(entry("c"), two, 0, NOW + 2 * HOUR - SECOND)
     ledger.begin(entry("c"), two, 0, NOW + 2 * HOUR)
     ledger.end("a", "oracle", NOW + HOUR)

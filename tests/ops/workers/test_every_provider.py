@@ -16,7 +16,7 @@ from ops.config.table import needed_by
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.caps import Ledger
-from ops.workers.errors import CapError, ForeignError, NoCapacityError, WorkerError
+from ops.workers.errors import ForeignError, NoCapacityError, WorkerError
 from ops.workers.hiring import Hire, create, leftovers, reap, temporary_worker
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import Labels, owner_of, worker_name
@@ -273,7 +273,7 @@ def test_what_would_pass_a_cap_is_not_asked_for(
     cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path, setting: str
 ) -> None:
     hire = hire_at(cloud, tmp_path, **{setting: "0" if setting.endswith("COUNT") else "0.02"})
-    with pytest.raises(CapError, match="MATERIA_WORKER_MAX"):
+    with pytest.raises(WorkerError, match="MATERIA_WORKER_MAX"):
         create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
     assert cloud.fake.creations == 0 and cloud.fake.held == []
 

@@ -14,7 +14,7 @@ import pytest
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.caps import Caps, Entry, Ledger
-from ops.workers.errors import CapError, NoCapacityError, WorkerError
+from ops.workers.errors import NoCapacityError, WorkerError
 from ops.workers.hiring import Hire, create, destroy, ignore_signals, reap, temporary_worker
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import owner_of, worker_name
@@ -80,14 +80,14 @@ def test_a_busy_robot_leads_to_the_next_offer_and_is_waited_out_in_a_list(
 def test_the_price_is_todays(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair, monkeypatch: pytest.MonkeyPatch):
     for name, (cores, memory_gb, _, locations) in TYPES.items():
         monkeypatch.setitem(TYPES, name, (cores, memory_gb, 9.0, locations))
-    with pytest.raises(CapError, match=r"costs 9\.0010 EUR/h"):
+    with pytest.raises(WorkerError, match=r"costs 9\.0010 EUR/h"):
         create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
 
 
 def test_a_days_money_is_spent_once(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
     hire = hiring(MATERIA_WORKER_MAX_EUR_PER_DAY="0.065", MATERIA_WORKER_TTL_MINUTES="120")
     made = 0
-    with pytest.raises(CapError):
+    with pytest.raises(WorkerError, match="the caps allow"):
         for _ in range(20):
             create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
             destroy(hire, NAME)

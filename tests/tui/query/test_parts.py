@@ -9,11 +9,12 @@ from random import Random
 import pyarrow as pa
 import pytest
 
+from dataflows.errors import MateriaError
 from dataflows.serving import ServingReader
 from dataflows.sql_text import identifier, literal
 from tui.query.cells import plain
 from tui.query.chart import chart_data
-from tui.query.export import ExportError, as_text, export
+from tui.query.export import as_text, export
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
 from tui.query.saved import SAVED, SavedQuery
 from tui.query.spill import Spill
@@ -95,7 +96,7 @@ def test_history_is_bounded_keeps_a_query_once_and_passes_over_broken_lines(tmp_
 
 def test_an_export_of_another_ending_is_refused(tmp_path: Path) -> None:
     spill = Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20)
-    with pytest.raises(ExportError, match=r"unsupported file extension"):
+    with pytest.raises(MateriaError, match=r"unsupported file extension"):
         export(spill, tmp_path / "rows.xlsx")
 
 
@@ -120,13 +121,13 @@ def test_a_chart_of_several_series_draws_that_of_the_row(tmp_path: Path) -> None
 def test_an_export_to_where_no_file_can_be_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.csv").touch()
     spill = Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20)
-    with pytest.raises(ExportError, match="cannot write"):
+    with pytest.raises(MateriaError, match="cannot write"):
         export(spill, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
 def test_an_export_to_the_home_of_an_unknown_user_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="cannot write"):
+    with pytest.raises(MateriaError, match="cannot write"):
         export(Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20), Path("~no-such-person/out.csv"))
 
 
@@ -134,7 +135,7 @@ def test_an_export_to_the_home_of_an_unknown_user_is_refused(tmp_path: Path) -> 
 def test_an_export_of_what_the_file_cannot_hold_is_refused(tmp_path: Path, ending: str) -> None:
     spill = Spill(tmp_path, pa.schema([("since", pa.month_day_nano_interval())]), 1 << 20)
     spill.append(pa.record_batch([pa.array([(1, 2, 3)], pa.month_day_nano_interval())], schema=spill.schema))
-    with pytest.raises(ExportError, match="cannot write"):
+    with pytest.raises(MateriaError, match="cannot write"):
         export(spill, tmp_path / f"out.{ending}")
     assert not list(tmp_path.iterdir())
 
