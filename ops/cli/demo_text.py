@@ -5,6 +5,7 @@ import click
 from dataflows.source.release import Month
 from ops.cli.output import table
 from ops.demo.findings import FactThroughTime, LastRelease, WorldBalance
+from ops.host.formatting import number_text
 
 
 def balance_text(balance: WorldBalance) -> str:
@@ -14,8 +15,8 @@ def balance_text(balance: WorldBalance) -> str:
     rows = [
         (
             line.attribute,
-            _figure(line.earlier),
-            _figure(line.later),
+            number_text(line.earlier),
+            number_text(line.later),
             _percent(line.earlier, line.later),
             _unit(line.unit),
         )
@@ -37,9 +38,9 @@ def release_text(release: LastRelease) -> str:
             revision.country_name,
             str(revision.key.market_year),
             revision.attribute_name,
-            _figure(revision.previous_value),
+            number_text(revision.previous_value),
             "→",
-            _figure(revision.value),
+            number_text(revision.value),
             f"{revision.change:+,.0f}",
             _unit(revision.unit_name),
         )
@@ -72,7 +73,7 @@ def fact_text(fact: FactThroughTime | None, first: Month) -> str:
     rows = [
         (
             answer.day.isoformat(),
-            _figure(answer.value),
+            number_text(answer.value),
             click.style("certain", fg="green") if answer.certain else click.style("uncertain", fg="yellow"),
             f"the release of {answer.last_seen_on} shows it"
             if answer.certain
@@ -90,13 +91,6 @@ def fact_text(fact: FactThroughTime | None, first: Month) -> str:
 def _part(title: str, explanation: str, body: str) -> str:
     head = "\n".join(line for line in (click.style(title, bold=True), explanation) if line)
     return f"{head}\n\n{body}"
-
-
-def _figure(value: float | None) -> str:
-    """A number with thousands separators, and two decimals if it is no whole number."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.2f}"
 
 
 def _percent(earlier: float | None, later: float | None) -> str:

@@ -6,6 +6,7 @@ import click
 
 from ops.cli.output import print_json, table
 from ops.config.settings import Settings
+from ops.host.formatting import number_text
 from ops.journal.run import utc_now
 
 _HEAD = ("released", "value", "stamp", "version", "line", "snapshot", "sha256")
@@ -36,13 +37,19 @@ def explain(fact: str, day: datetime | None, as_json: bool) -> None:
     key = found.fact
     click.echo(f"{key.attribute} of {key.commodity} in {key.country}, market year {key.market_year}, {key.unit}")
     standing = click.style(found.standing, fg=_COLOURS[found.standing])
-    value = "" if found.value is None else f"{found.value:,.4f}, "
+    value = "" if found.value is None else f"{number_text(found.value)}, "
     click.echo(f"on {found.day}: {value}{standing} (generation {found.generation})")
     for reason in found.reasons:
         click.echo(f"  {reason}")
     click.echo()
     versions = [
-        (str(each.number), f"{each.value:,.4f}", str(each.valid_from), str(each.valid_to or ""), str(each.last_seen_on))
+        (
+            str(each.number),
+            number_text(each.value),
+            str(each.valid_from),
+            str(each.valid_to or ""),
+            str(each.last_seen_on),
+        )
         for each in found.versions
     ]
     click.echo(table(("version", "value", "valid from", "valid to", "last seen"), versions, right=("value",)))
@@ -50,7 +57,7 @@ def explain(fact: str, day: datetime | None, as_json: bool) -> None:
     rows = [
         (
             str(each.released_on),
-            "not shown" if each.value is None else f"{each.value:,.4f}",
+            number_text(each.value, "not shown"),
             each.stamp or "",
             str(each.version or "") if each.is_served else "not served",
             str(each.line or ""),

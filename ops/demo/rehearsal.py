@@ -12,6 +12,7 @@ from ops.config.settings import Settings
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.history import HistorySpec, published_at
 from ops.demo.psd_codes import commodities_of
+from ops.host.formatting import size_text
 from ops.host.lock import writer_lock
 
 MARKER_NAME = "generate_releases-by-materia-demo"
@@ -85,7 +86,7 @@ def demo_steps(archive: ArchiveServer, settings: Settings, spec: HistorySpec) ->
         for release in generate(spec):
             archive.post(release.month, release.zip_bytes, release.published_at, release.etag)
             facts, size_bytes = facts + release.row_count, size_bytes + len(release.zip_bytes)
-        return f"{facts:,} facts in {len(months)} zips of {size_bytes / len(months) / 1e3:,.0f} kB"
+        return f"{facts:,} facts in {len(months)} zips of {size_text(size_bytes // len(months))}"
 
     def backfill_months() -> str:
         return backfill(settings, middle[0], middle[-1], Request(trigger="demo"), serve=True, report=lambda _: None)

@@ -19,6 +19,7 @@ from dataflows.lakehouse.ducklake import CATALOG, DuckLake
 from dataflows.lakehouse.stores import lock_conflict
 from ops.config.settings import IS_CHECKOUT, Settings
 from ops.config.table import PROVIDERS, Values, needed_by, unknown_names
+from ops.host.formatting import size_text
 from ops.journal.run import utc_now
 
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
@@ -186,7 +187,7 @@ def _code(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
 def _disk_space(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
     free_bytes, min_bytes = shutil.disk_usage(folder).free, settings.supervision.min_free_bytes
-    what = f"{free_bytes / 1e6:,.0f} MB free at {folder}, at least {min_bytes / 1e6:,.0f} MB required"
+    what = f"{size_text(free_bytes)} free at {folder}, at least {size_text(min_bytes)} required"
     if free_bytes < min_bytes:
         return Finding("disk space", Verdict.FAILED, what, "free some space, or lower MATERIA_MIN_FREE_MB")
     return Finding("disk space", Verdict.OK, what)

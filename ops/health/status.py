@@ -22,6 +22,7 @@ from ops.health.damage import damage_problems
 from ops.health.heartbeat import read_heartbeat
 from ops.health.memory import Memory, Reaping, read_memory
 from ops.health.problem import Problem, Severity
+from ops.host.formatting import size_text
 from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus
 from ops.pipelines import iceberg
@@ -274,7 +275,7 @@ def _disk_problems(settings: Settings) -> Iterator[Problem]:
     folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < min_bytes:
-        what = f"{folder} has {free_bytes / 1e6:,.0f} MB free, less than {min_bytes / 1e6:,.0f} MB"
+        what = f"{folder} has {size_text(free_bytes)} free, less than {size_text(min_bytes)}"
         yield Problem(
             Severity.FAILED,
             what,

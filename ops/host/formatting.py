@@ -1,4 +1,4 @@
-"""Human-readable times, durations and sizes, for the command line and the console."""
+"""Human-readable times, durations, sizes and values, for the command line and the console."""
 
 from datetime import datetime
 
@@ -40,3 +40,11 @@ def size_text(size_bytes: int) -> str:
         if size < 1_000:
             return f"{size:.1f} {unit}"
     return f"{size / 1_000:.1f} TB"
+
+
+def number_text(value: float | None, missing: str = "-") -> str:
+    """`1,234.5`: thousands apart, at most four decimals; `missing` for None."""
+    if value is None:
+        return missing
+    text = f"{value:,.4f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

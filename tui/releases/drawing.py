@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import date, timedelta
 
+from ops.host.formatting import number_text
 from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, Revision
 from tui.releases.questions import FactStory, SheetLine, Version
 from tui.widgets.table import Cell, Column, Row
@@ -59,11 +60,8 @@ SHEET_COLUMNS = (
 
 
 def number(value: float | None) -> str:
-    """Format a value with thousands separators and at most four decimals; `·` for None."""
-    if value is None:
-        return "·"
-    text = f"{value:,.4f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+    """Format a value; `·` for None."""
+    return number_text(value, "·")
 
 
 def signed(value: float | None) -> str:

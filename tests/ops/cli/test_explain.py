@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from dataflows.errors import SettingsError
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source.probe_memory import LiveCheck
 from ops.config.settings import Settings
-from ops.explain import Explanation, FactError, FileEntry, ReleaseStand, Span, Version, _reasons, explain
+from ops.explain import Explanation, FileEntry, ReleaseStand, Span, Version, _reasons, explain
 from ops.host.exits import Exit
 from tests.support.command_line import materia
 from tests.support.served_demo import ServedDemo
@@ -154,7 +155,7 @@ def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> N
     ],
 )
 def test_what_names_no_fact_is_answered_with_what_does(settings: Settings, text: str, said: str) -> None:
-    with pytest.raises(FactError) as refused:
+    with pytest.raises(SettingsError) as refused:
         explained(settings, text)
     assert said in str(refused.value)
 
