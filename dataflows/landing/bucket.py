@@ -88,6 +88,7 @@ class R2Landing(Landing):
             found = commit(self.store, files, marker_key(snapshot.key), marker)
         landed = self._parsed(snapshot.key, found)
         self._refuse_another(snapshot, landed)
+        self._keep_copy(snapshot.key, found)
         self._known[snapshot.key] = landed
 
     def ready_rows(self, dataset: str) -> None:
@@ -178,17 +179,25 @@ class R2Landing(Landing):
         """A listed marker: from memory, from the local copy if its MD5 is the listed one, else from the bucket."""
         if key in self._known:
             return self._known[key]
-        copy = self.cache.root / ".markers" / f"{key}.json"
+        copy = self._copy_path(key)
         data = copy.read_bytes() if copy.is_file() else b""
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != listed.content_md5:
             found = self.store.read(listed.key)
             if found is None:
                 raise LandingError(f"marker deleted meanwhile: {self.store.bucket.url(listed.key)}; run again")
             data = found.data
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(copy, data.decode(errors="replace"))
+            self._keep_copy(key, data)
         self._known[key] = self._parsed(key, data)
         return self._known[key]
+
+    def _copy_path(self, key: str) -> Path:
+        return self.cache.root / ".markers" / f"{key}.json"
+
+    def _keep_copy(self, key: str, marker: bytes) -> None:
+        """Save a marker locally, so that later runs need not read it from the bucket."""
+        copy = self._copy_path(key)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(copy, marker.decode(errors="replace"))
 
     def _parsed(self, key: str, data: bytes) -> Snapshot:
         return Snapshot.from_marker(data.decode(errors="replace"), key, self.store.bucket.url(marker_key(key)))
@@ -244,8 +253,7 @@ class R2Landing(Landing):
         for snapshot in unlisted:
             if self.store.read(marker_key(snapshot.key)) is not None:
                 raise LandingError(
-                    f"incomplete listing: {place} does not list {snapshot.key}, which exists; "
-                    "nothing was removed, run again"
+                    f"incomplete listing: {place} lacks {snapshot.key}, which exists; nothing was removed, run again"
                 )
             log.warning("removing a cached snapshot that the bucket does not have", extra={"key": snapshot.key})
             self.cache.marker_path(snapshot.key).unlink()

@@ -58,7 +58,7 @@ def test_a_snapshot_that_one_machine_lands_is_found_by_another(
 
 def test_the_zip_is_not_kept_here(landing: R2Landing, releases: list[Prepared]) -> None:
     land(landing, releases[0])
-    assert [Path(name).name for name in files(landing.cache.root)] == ["rows.parquet"]
+    assert [Path(name).suffix for name in files(landing.cache.root)] == [".json", ".parquet"]
 
 
 def test_a_known_snapshot_costs_one_request(landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]) -> None:
@@ -70,14 +70,16 @@ def test_a_known_snapshot_costs_one_request(landing: R2Landing, proxy: FaultyPro
     assert len(proxy.seen) - before == 1
 
 
-def test_markers_read_once_are_only_listed_after_that(
-    other_store: ObjectStore, landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
+def test_markers_landed_or_read_once_are_only_listed_after_that(
+    other: R2Landing, landing: R2Landing, proxy: FaultyProxy, releases: list[Prepared]
 ) -> None:
     land(landing, *releases)
-    R2Landing(landing.store, landing.cache).snapshots()
     before = len(proxy.requests("GET", "/psd/"))
     assert len(R2Landing(landing.store, landing.cache).snapshots()) == 5
-    assert len(proxy.requests("GET", "/psd/")) == before
+    assert len(proxy.requests("GET", "/psd/")) == before, "this machine landed them"
+    for machine in (other, R2Landing(landing.store, other.cache)):
+        assert len(machine.snapshots()) == 5
+    assert len(proxy.requests("GET", "/psd/")) == before, "read once, by the other machine without the proxy"
 
 
 def test_two_machines_landing_one_file_both_succeed(
