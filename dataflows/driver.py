@@ -19,7 +19,7 @@ def execute(
 ) -> Any:
     """Compute one node of a dataflow and return its value; values in `overrides` replace nodes.
 
-    Adapters are Hamilton lifecycle hooks; `ops` records steps with one. Errors of a node come out as they are.
+    Adapters are Hamilton lifecycle hooks; `ops` records steps with one. Errors of a node are raised unchanged.
     """
     built = build(dataflow, adapters)
     return built.execute([wanted], inputs=dict(inputs), overrides=dict(overrides or {}))[wanted]

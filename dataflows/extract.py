@@ -1,9 +1,9 @@
-"""The extract dataflow: from USDA's archive and current file to new snapshots in the landing, or that there are none.
+"""The extract dataflow: from USDA's archive and current file to new snapshots in the landing.
 
     candidates ─┬▶ probes ─┬▶ newest_posted ─▶ landed_already ─▶ download ─▶ contents ─▶ archived ─┬▶ snapshot
           live ─┘          └──────────────────────────────────────────────────▶ current_file ◀─────┘
 
-A candidate that cannot be asked is reported and does not stop the others.
+A candidate whose probe fails is reported and does not stop the others.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class CurrentFile:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What an extract found, the archive's release first, and what it could not ask."""
+    """The result of an extract: the landed releases, the archive's first, and the failed probes."""
 
     landed: tuple[Landed, ...]
     problems: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Extracted:
 
 
 def candidates(archive_url: str, dataset: str, newest_month: Month) -> tuple[Release, ...]:
-    """The archive's releases worth a probe, newest first."""
+    """The archive's releases to probe, newest first."""
     return release.candidate_releases(archive_url, dataset, newest_month)
 
 
@@ -126,7 +126,7 @@ def has_work(
     archive: Archive,
     landing: Landing,
 ) -> bool:
-    """Whether anything is posted that is not landed: asked before a machine is created for the download."""
+    """Whether anything is posted that is not landed; checked before a worker is created for the download."""
     if newest_posted.probe is not None and landed_already is None:
         return True
     current = [probe for probe in probes if probe.release.month is None and probe.posted]
@@ -282,7 +282,7 @@ def _unpacked(download: Download, wanted: Release) -> Contents:
 
 
 def _committed(probe: Probe, download: Download, contents: Contents, landing: Landing, landed_at: datetime) -> Landed:
-    """Land a verified download, unless its bytes are landed; then keep the validators that it came with."""
+    """Land a verified download; if its bytes are already landed, only store its validators."""
     with download.path.open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     same = landing.find_bytes(probe.release.dataset, sha256)
@@ -294,7 +294,7 @@ def _committed(probe: Probe, download: Download, contents: Contents, landing: La
         download.path.unlink()
         _rows_path(download).unlink()
         remember(landing, replace(probe, method="GET", identity=download.identity), same)
-    # Where HEAD and GET may have met two versions of the file, HEAD's validators stand for neither.
+    # If HEAD and GET may have seen different versions of the file, HEAD's validators identify neither.
     if probe.identity.agrees_with(download.identity):
         remember(landing, probe, landed)
     return Landed(landed, is_new=same is None)
@@ -332,7 +332,7 @@ def _washington_day(moment: datetime) -> date:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a run left of a download when it died after landing it and before its cleanup."""
+    """Remove the partial download of a run that died between landing and cleanup."""
     for left in path.parent.glob(f"{path.stem}.*"):
         if left.is_file():
             left.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ _EXACT_CHARACTERS = 16
 
 
 def identifier(name: str) -> str:
-    """`name` as SQL writes a column, whatever is in it."""
+    """`name` quoted as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -94,7 +94,7 @@ def test_the_commands_in_a_page_exist(page: Path) -> None:
                     assert word.partition("=")[0] in options, f"{of(page)}: materia {words}"
 
 
-def test_the_pages_of_the_reference_are_what_the_code_says(tmp_path: Path) -> None:
+def test_the_reference_pages_match_the_code(tmp_path: Path) -> None:
     """Written by another process: SQLMesh takes seconds to import, and reads its settings from the environment."""
     code = (
         "import runpy, sys; from pathlib import Path; pages = runpy.run_path(sys.argv[1])['PAGES']\n"

@@ -28,7 +28,7 @@ def just(*arguments: str, cwd: Path = PROJECT_DIR, **environ: str) -> str:
     return done.stdout
 
 
-def test_every_recipe_says_what_it_is_for() -> None:
+def test_every_recipe_has_a_description() -> None:
     recipes = json.loads(just("--dump", "--dump-format", "json"))["recipes"]
     public = {name: recipe["doc"] for name, recipe in recipes.items() if not recipe["private"]}
     assert {

@@ -51,7 +51,7 @@ _LINES = ("raw.psd_alldata", "staging.stg_psdalldata__fact")
 
 @dataclass(frozen=True)
 class Order:
-    """What the parent asks for; it reads the landing's markers, the child reads only its rows."""
+    """The parent's request. The parent reads the landing's markers, the child only its rows."""
 
     action: str
     dataset: str
@@ -123,7 +123,7 @@ def _refuse_locked(order: Order) -> None:
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    """Ask Linux to end this process when its parent dies; elsewhere the lock still keeps a second writer out."""
+    """Let Linux end this process when its parent dies; on other systems the lock still excludes a second writer."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -136,7 +136,7 @@ def _context() -> "Context":
     from sqlmesh.core.loader import SqlMeshLoader
 
     class LoaderWithoutTests(SqlMeshLoader):
-        """Parsing the models' unit tests takes a tenth of a transform, which runs none of them."""
+        """A loader that skips the models' unit tests: parsing them takes a tenth of a transform, which runs none."""
 
         def load_model_tests(self, *_: Any, **__: Any) -> list[Any]:
             return []
@@ -256,7 +256,7 @@ _ACTIONS = {
 
 
 def _processed_to(context: "Context", dataset: str) -> date | None:
-    """The newest release in the lakehouse; None when it is new. Raises when it holds another dataset."""
+    """The newest release in the lakehouse; None if it is empty. Raises if it contains another dataset."""
     if not context.engine_adapter.table_exists("serving.dim_release"):
         return None
     held = context.engine_adapter.fetchall("SELECT dataset, MAX(released_on) FROM serving.dim_release GROUP BY 1")

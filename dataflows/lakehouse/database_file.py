@@ -1,4 +1,4 @@
-"""Is a DuckDB file intact? Answered from its checksums, without DuckDB: cheap enough for every `status`.
+"""Checks whether a DuckDB file is intact by its checksums, without DuckDB: cheap enough for every `status`.
 
 A file is three headers of 4 KB and blocks of `block_bytes`; each of them begins with a checksum of what follows
 (DuckDB's `storage/single_file_block_manager.cpp` and `common/checksum.cpp`). The newer of two database headers says
@@ -78,7 +78,7 @@ def damaged_blocks(path: Path) -> Iterator[int]:
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether another process holds the lock that DuckDB takes to write; asks for the lock's holder and takes none."""
+    """Whether another process holds DuckDB's write lock; queries the holder without taking the lock."""
     if sys.platform != "linux":
         return False
     with path.open("rb") as file:
@@ -92,7 +92,7 @@ def _layout(file: BinaryIO) -> tuple[int, int, int | None]:
     """The size of a block, how many there are, and the catalog's first; raises _FaultError."""
     size_bytes = file.seek(0, 2)
     if size_bytes < _BLOCKS_AT:
-        raise _FaultError("it is empty" if not size_bytes else f"it is cut short: only {size_bytes:,} bytes are left")
+        raise _FaultError("it is empty" if not size_bytes else f"truncated: it has only {size_bytes:,} bytes")
     file.seek(0)
     main, *databases = (file.read(_HEADER_BYTES) for _ in range(3))
     if main[8:12] != _MAGIC:
@@ -104,7 +104,7 @@ def _layout(file: BinaryIO) -> tuple[int, int, int | None]:
     if not 0 < block_bytes <= _LARGEST_BLOCK_BYTES:
         raise _FaultError(f"its header names blocks of {block_bytes:,} bytes")
     if (wanted_bytes := _BLOCKS_AT + blocks * block_bytes) > size_bytes:
-        raise _FaultError(f"it is cut short: {size_bytes:,} of at least {wanted_bytes:,} bytes are left")
+        raise _FaultError(f"truncated: it has {size_bytes:,} of at least {wanted_bytes:,} bytes")
     catalog_block = catalog & _NO_BLOCK
     return block_bytes, blocks, None if catalog_block == _NO_BLOCK else catalog_block
 

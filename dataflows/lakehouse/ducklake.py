@@ -1,6 +1,6 @@
 """A DuckLake: the lakehouse as Parquet files in a folder or a bucket, its catalog in SQLite or PostgreSQL.
 
-DuckDB's extensions come from Python packages (`materia[ducklake]`) and are loaded from where those were installed;
+DuckDB's extensions come from Python packages (`materia[ducklake]`) and are loaded from there;
 nothing is downloaded. The caller imports duckdb.
 """
 
@@ -41,7 +41,7 @@ class SqliteCatalog:
 
     @property
     def state_path(self) -> Path:
-        """SQLMesh's state for a DuckLake of one host; a PostgreSQL catalog holds it in the same database."""
+        """The file with SQLMesh's state for an SQLite catalog; a PostgreSQL catalog stores it in the same database."""
         return self.path.with_name(f"{self.path.stem}-ducklake-state.duckdb")
 
 
@@ -65,7 +65,7 @@ class PostgresCatalog:
 
     @property
     def target(self) -> str:
-        """The connection's secret holds host and user, so that no message repeats them."""
+        """The name of the secret with the connection's host and user, so that no message repeats them."""
         return f"postgres:sslmode={self.sslmode} connect_timeout=10"
 
 
@@ -98,7 +98,7 @@ class DuckLake:
         return (*(("httpfs",) if self.bucket else ()), self.catalog.extension, "ducklake")
 
     def missing_packages(self) -> tuple[str, ...]:
-        """The Python packages that it needs and that are not installed; imports none of them."""
+        """The required Python packages that are not installed; does not import them."""
         needed = {f"duckdb_extension_{name}": f"duckdb-extension-{name.replace('_', '-')}" for name in self.extensions}
         if isinstance(self.catalog, PostgresCatalog):
             needed["psycopg2"] = "psycopg2-binary"

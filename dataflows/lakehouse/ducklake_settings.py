@@ -54,7 +54,7 @@ def _postgres(text: str, password: str) -> PostgresCatalog:
     if strange := sorted(parts.keys() - set(_POSTGRES_KEYS)):
         raise SettingsError(
             f"DUCKLAKE_CATALOG=postgres:… takes {', '.join(_POSTGRES_KEYS)}, not {', '.join(strange)}; "
-            "libpq's own environment (PGSSLROOTCERT and so on) holds for the rest"
+            "set other options in libpq's environment (PGSSLROOTCERT and so on)"
         )
     if missing := [name for name in ("host", "dbname", "user") if not parts.get(name)]:
         raise SettingsError(f"DUCKLAKE_CATALOG=postgres:… lacks {', '.join(missing)}")

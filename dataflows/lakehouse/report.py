@@ -1,6 +1,6 @@
 """Explain SQLMesh failures to an operator: which model, which audit, which rows.
 
-SQLMesh's own exception is "Plan application failed"; what it knows goes to its console. Only the child process
+SQLMesh's exception is only "Plan application failed"; the details go to its console. Only the child process
 imports this module.
 """
 

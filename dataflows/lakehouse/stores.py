@@ -1,4 +1,4 @@
-"""Where the lakehouse is: one DuckDB file, or a DuckLake. Whatever it is, it is attached under the same name."""
+"""The lakehouse's store: a DuckDB file or a DuckLake, attached under the same name."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _COMMAND_CHARACTERS = 80
 
 
 class LakehouseStore(Protocol):
-    """What holds the lakehouse's tables; `str()` of it names it for a person and shows no secret."""
+    """A store of the lakehouse's tables; `str()` of it describes it without secrets."""
 
     def attach(self, connection: "DuckDBPyConnection", *, read_only: bool, alias: str = CATALOG) -> None:
         """Attach it to a connection; raises LakehouseError when it can't be opened."""
@@ -76,7 +76,7 @@ def lock_conflict(message: str) -> str | None:
 
 
 def _command(pid: str) -> str | None:
-    """The program of a process and its first argument; the others may hold what no log should."""
+    """The program and first argument of a process; further arguments may contain secrets."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:

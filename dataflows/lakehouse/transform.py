@@ -38,7 +38,7 @@ class Lakehouse:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Secret settings, sent over standard input so that no process list shows them."""
     inherited_fds: tuple[int, ...] = ()
-    """File handles that the child keeps open: the writer's lock lives as long as the child, whatever ends first."""
+    """File handles that the child inherits, so that the writer lock is held as long as the child lives."""
     waiting: subprocess.Popen[str] | None = field(default=None, repr=False, compare=False)
     """A child that `warm_up` started, used by the first run."""
     ducklake: DuckLake | None = None
@@ -46,7 +46,7 @@ class Lakehouse:
 
     @property
     def store(self) -> LakehouseStore:
-        """What holds the tables."""
+        """The store of the tables."""
         return self.ducklake or LakehouseFile(self.path)
 
 
@@ -177,7 +177,7 @@ def _start(lakehouse: Lakehouse) -> subprocess.Popen[str]:
         env={
             **lakehouse.environ,
             "PYTHONUNBUFFERED": "1",
-            # Deprecations inside of SQLMesh are of no use in a run's log.
+            # Deprecation warnings of SQLMesh's own code do not belong in a run's log.
             "PYTHONWARNINGS": "ignore",
             "MAX_FORK_WORKERS": "1",
             # HOME by default, where SQLMesh writes an id even without analytics, and which may not be writable.

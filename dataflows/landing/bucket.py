@@ -283,7 +283,7 @@ def _sha256_of(rows_key: str) -> str:
 
 
 def _is_elsewhere(key: str, snapshot: Snapshot) -> bool:
-    """Whether an object holds rows of this snapshot under another day than its marker's."""
+    """Whether an object contains rows of this snapshot under another day than its marker's."""
     match = _ROWS_KEY.fullmatch(key)
     return match is not None and match[1] == snapshot.key and key != _rows_key(snapshot, match[2])
 

@@ -85,7 +85,7 @@ def _rows_fault(path: Path, _: Snapshot) -> str | None:
     with path.open("rb") as file:
         size_bytes = file.seek(0, 2)
         if size_bytes < 3 * len(_PARQUET):
-            return f"only {size_bytes} bytes are left"
+            return f"truncated: only {size_bytes} bytes"
         file.seek(0)
         start = file.read(4)
         file.seek(-8, 2)

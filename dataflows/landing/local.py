@@ -38,7 +38,7 @@ class Landing(ABC):
         """All landed snapshots, oldest release first."""
 
     def find_bytes(self, dataset: str, sha256: str) -> Snapshot | None:
-        """The snapshot of these very bytes, whatever address, date or ETag they came with; None when not landed."""
+        """The snapshot with these bytes, regardless of address, date and ETag; None if they are not landed."""
         same = (each for each in self.snapshots() if (each.dataset, each.sha256) == (dataset, sha256))
         return next(same, None)
 
@@ -52,11 +52,11 @@ class Landing(ABC):
 
     @abstractmethod
     def zip_file(self, snapshot: Snapshot) -> AbstractContextManager[Path]:
-        """A landed zip as a file, for as long as the context lasts; LandingError when it is gone."""
+        """A landed zip as a file within the context; raises LandingError if it is missing."""
 
     @abstractmethod
     def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
-        """Up to `count` bytes of a landed zip from `start_bytes` on; LandingError when it is gone."""
+        """Up to `count` bytes of a landed zip from `start_bytes` on; raises LandingError if it is missing."""
 
     @abstractmethod
     def memory(self, dataset: str) -> ProbeMemory:
@@ -76,7 +76,7 @@ class Landing(ABC):
 
     @abstractmethod
     def redate(self, dated: Snapshot) -> None:
-        """Replace the marker of a landed snapshot and move its rows to the marker's day. Done twice, it is the same."""
+        """Replace the marker of a landed snapshot and move its rows to the marker's day. Idempotent."""
 
 
 class LocalLanding(Landing):
@@ -117,7 +117,7 @@ class LocalLanding(Landing):
             self.write_marker(snapshot)
 
     def ready_rows(self, dataset: str) -> None:
-        """Rebuild what is missing; raises LandingError when a landed zip is gone, SnapshotError when it changed."""
+        """Rebuild missing rows; raises LandingError if a landed zip is missing, SnapshotError if it changed."""
         for snapshot in self.snapshots():
             if snapshot.dataset == dataset:
                 self.place_rows(snapshot)
@@ -137,7 +137,7 @@ class LocalLanding(Landing):
             self.place_rows(dated)
 
     def place_rows(self, snapshot: Snapshot) -> None:
-        """Move rows that lie under another day than the marker's: the transform reads every day's folder."""
+        """Move rows from another day's folder to the marker's, because the transform reads the folders of all days."""
         target = self.rows_path(snapshot)
         for rows_path in (self.root / "raw" / snapshot.dataset).glob(f"released_on=*/key={snapshot.key}/rows.parquet"):
             if rows_path == target:
@@ -156,7 +156,7 @@ class LocalLanding(Landing):
         zip_path = self.zip_path(snapshot.key)
         if not zip_path.exists():
             raise LandingError(
-                f"{zip_path} is gone although its marker is there; restore the zip, or remove "
+                f"{zip_path} is missing although its marker exists; restore the zip, or remove "
                 f"{self.marker_path(snapshot.key)} and extract {snapshot.month} again"
             )
         yield zip_path
@@ -184,7 +184,7 @@ class LocalLanding(Landing):
         return self.root / "probes" / f"{dataset}.json"
 
     def rebuild_rows(self, snapshot: Snapshot, zip_path: Path) -> None:
-        """Unpack a snapshot's rows from its zip, wherever that lies; SnapshotError when it is not what was landed."""
+        """Unpack a snapshot's rows from its zip; raises SnapshotError if the zip is not the landed one."""
         with zip_path.open("rb") as source:
             if hashlib.file_digest(source, "sha256").hexdigest() != snapshot.sha256:
                 raise SnapshotError(

@@ -46,11 +46,11 @@ def restore_marker(marker: Path, local: LocalLanding, archive_url: str, dataset:
     """Write a landed zip's marker again, from the zip itself: its name holds its month and the start of its sha256.
 
     The address is the archive's for that month, without validators. The day is that of the folder of its rows, where
-    that is left: it may have come from a header. Raises LandingError where the zip does not fit its name.
+    that is left: it may have come from a header. Raises LandingError if the zip does not match its name.
     """
     zip_path = local.zip_path(marker.stem)
     if not zip_path.exists():
-        raise LandingError(f"{marker} cannot be read and its zip is gone; restore both from a backup")
+        raise LandingError(f"{marker} cannot be read and its zip is missing; restore both from a backup")
     sha256 = _sha256(zip_path)
     try:
         month = Month.parse(marker.stem[:7])
@@ -141,7 +141,7 @@ def _fetch(bucket: R2Landing, snapshot: Snapshot, target: Path) -> bool:
 
 
 def _download(snapshot: Snapshot, archive: Archive, target: Path) -> bool:
-    """Download what the snapshot's address has now, unless its size already tells that it is another file."""
+    """Download the file at the snapshot's address, unless its size shows that it is another file."""
     release = Release(snapshot.dataset, snapshot.month, snapshot.url)
     probe = archive.probe(release)
     if not probe.posted:

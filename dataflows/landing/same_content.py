@@ -17,13 +17,13 @@ _END_BYTES = 1024
 """More than the directory of a release and what follows it: USDA's have one member, 88 to 101 bytes in all."""
 _LOCAL_HEADER_BYTES = 30
 _SIZES_FOLLOW = 0x8
-"""The flag of a member whose header has no CRC: that comes after its data."""
+"""The flag of a member whose CRC follows its data instead of being in its header."""
 
 log = logging.getLogger(__name__)
 
 
 def landed_as(probe: Probe, archive: Archive, landing: Landing) -> Snapshot | None:
-    """Return the landed snapshot that equals a posted file; None when only a download can tell.
+    """Return the landed snapshot that equals a posted file; None if only a download can decide.
 
     The result of reading the end of the file is stored with the validators, so that the next probe needs no body.
     """
@@ -105,7 +105,7 @@ def _directory_bytes(end: bytes) -> int | None:
 
 
 def _has_same_head(start: bytes, snapshot: Snapshot, landing: Landing) -> bool:
-    """Whether a file whose server refuses Range begins as the landed one, with a CRC in its first header."""
+    """Whether a file begins like the landed one, with a CRC in its first header; for servers that refuse Range."""
     head = landing.zip_bytes(snapshot, 0, len(start))
     has_crc = len(head) >= _LOCAL_HEADER_BYTES and not struct.unpack_from("<H", head, 6)[0] & _SIZES_FOLLOW
     return has_crc and start == head

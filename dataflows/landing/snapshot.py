@@ -46,7 +46,7 @@ class Snapshot:
 
     @property
     def order(self) -> tuple[Month, datetime, str]:
-        """Where this snapshot stands in time, whatever the order of landing; the key only breaks ties.
+        """The sort key of releases, independent of the order of landing; the key only breaks ties.
 
         No HTTP header makes an older month newer than a later one.
         """

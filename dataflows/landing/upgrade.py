@@ -44,7 +44,7 @@ def upgrade(landing: Landing) -> tuple[Upgraded, ...]:
         try:
             dated = _dated(landing, snapshot)
         except (MateriaError, OSError, zipfile.BadZipFile, KeyError) as error:
-            log.warning("a marker of the old form stays as it is: %s", error, extra={"key": snapshot.key})
+            log.warning("a marker of the old format was not upgraded: %s", error, extra={"key": snapshot.key})
             continue
         landing.redate(dated)
         upgraded.append(Upgraded(dated, snapshot.month, snapshot.released_on))

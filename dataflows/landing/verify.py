@@ -108,7 +108,7 @@ def check_bytes(snapshot: Snapshot, path: Path) -> None:
 
 
 def check_rows(snapshot: Snapshot, rows_path: Path) -> None:
-    """Raise LandingError unless unpacked rows, where there are any, can all be read and are as many as landed."""
+    """Raise LandingError if unpacked rows exist but cannot be read or differ in number from the landed ones."""
     if not rows_path.exists():
         return
     import duckdb

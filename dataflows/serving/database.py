@@ -1,4 +1,4 @@
-"""Opening a served file so that it can only be read, whatever the SQL."""
+"""Opens a served file so that no SQL can write."""
 
 from collections.abc import Mapping
 from pathlib import Path

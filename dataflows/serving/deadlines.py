@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _REPEAT_S = 0.05
-"""An interrupt that comes just before its query begins is lost, so it is repeated until the query ends."""
+"""An interrupt just before the query starts is lost, so it is repeated until the query ends."""
 
 
 @dataclass(eq=False, slots=True)

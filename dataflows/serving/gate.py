@@ -36,7 +36,7 @@ def faults_against(served: Generation, facts: GenerationFacts, max_row_loss: flo
 
 
 def _is_older(facts: GenerationFacts, served: Generation) -> bool:
-    """Whether a new generation's newest release comes before the served one's: by month, then by day."""
+    """Whether a new generation's newest release is older than the served one's, by month, then by day."""
     if facts.newest_release_month and served.newest_release_month:
         new = (facts.newest_release_month, facts.newest_released_on or date.min)
         return new < (served.newest_release_month, served.newest_released_on or date.min)
@@ -51,7 +51,7 @@ def _newest(facts: GenerationFacts) -> str:
 
 
 def is_redated(served: Path, built: Path) -> bool:
-    """Whether a release that both files hold has another day in the new one, so that its rows must differ.
+    """Whether a release in both files has another day in the new one, so that its rows must differ.
 
     That happens once, when markers that trusted a server's dates are upgraded.
     """
@@ -72,7 +72,7 @@ def is_redated(served: Path, built: Path) -> bool:
 
 
 def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: str) -> bool:
-    """Whether a generation of exactly these snapshots and this code was published already.
+    """Whether a generation of these snapshots and this code is already published.
 
     Looks at markers and sidecars only: nothing heavy is imported to find that there is nothing to do. It asks the
     newest generation, not the served one, so that a rollback holds until there is something new.

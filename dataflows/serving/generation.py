@@ -18,7 +18,7 @@ _GENERATION_STEM = re.compile(r".+-([1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class GenerationFacts:
-    """What an export knows about the generation it builds."""
+    """The facts of an export about the generation it builds."""
 
     number: int
     created_at: datetime
@@ -49,7 +49,7 @@ class GenerationFacts:
 
 @dataclass(frozen=True)
 class Generation(GenerationFacts):
-    """A published generation: the facts, and what only the finished file tells."""
+    """A published generation: the export's facts, and those of the finished file."""
 
     size_bytes: int
     sha256: str

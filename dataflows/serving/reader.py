@@ -83,7 +83,7 @@ class ServingReader:
         self._deadlines = Deadlines()
 
     def query(self, sql: str, params: Parameters = None, *, timeout_s: float | None = None) -> Answer:
-        """Run one statement that only reads; all its rows, and the generation they came from.
+        """Run one read-only statement; return all rows and the generation they came from.
 
         Raises QueryRefusedError (not run), QueryTimeoutError (stopped after `timeout_s`), QueryError (with
         DuckDB's message), ServingMissingError, ServingBrokenError, ReaderClosedError. The first query with
@@ -116,7 +116,7 @@ class ServingReader:
             try:
                 yield cursor, opened.generation
             finally:
-                cursor.interrupt()  # a stream that was left halfway; close() would wait for all of it
+                cursor.interrupt()  # an unfinished stream; close() would wait for all of it
                 cursor.close()
 
     def check(self, sql: str) -> None:
@@ -191,7 +191,7 @@ class ServingReader:
             raise ServingMissingError(f"nothing is served at {self.serving_path} yet; run `materia run-all`")
         target = os.path.realpath(self.serving_path)
         raise ServingBrokenError(
-            f"{self.serving_path} leads to {target}, which is gone, or was replaced {_OPEN_ATTEMPTS} times "
+            f"{self.serving_path} leads to {target}, which does not exist, or was replaced {_OPEN_ATTEMPTS} times "
             "while it was opened; run `materia run-all`, which publishes again"
         )
 
@@ -235,7 +235,7 @@ class ServingReader:
         return retired if retired and retired.users == 0 else None
 
     def _forget(self, opened: _OpenFile) -> None:
-        """Have the next query open the file afresh: DuckDB gives up an instance after a fatal error."""
+        """Let the next query open the file again, because DuckDB invalidates an instance after a fatal error."""
         with self._lock:
             if self._current is opened:
                 self._retire_current()
@@ -249,7 +249,7 @@ class ServingReader:
     def _new_cursor(self, opened: _OpenFile) -> "DuckDBPyConnection":
         from dataflows.serving.database import new_cursor
 
-        with self._opening:  # one thread at a time asks a root connection for a cursor
+        with self._opening:  # a root connection may create one cursor at a time
             return new_cursor(opened.root)
 
     def _check(self, cursor: "DuckDBPyConnection", sql: str) -> None:

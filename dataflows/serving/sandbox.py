@@ -97,7 +97,7 @@ class Sandbox:
                     self._child.wait()
 
     def interrupt(self) -> None:
-        """Cancel the running query, if any. Callable from any thread; returns at once."""
+        """Cancel the running query, if any. Callable from any thread; does not wait."""
         with self._lock:
             query = self._running
             if query is not None and not query.is_over:
@@ -106,7 +106,7 @@ class Sandbox:
 
     @property
     def needs_recycling(self) -> bool:
-        """Whether earlier queries left so much memory allocated that a new process is better; False outside Linux."""
+        """Whether earlier queries left so much memory allocated that a new child is needed; False outside Linux."""
         try:
             pages = int(Path(f"/proc/{self._child.pid}/statm").read_text().split()[1])
         except (OSError, IndexError):
@@ -153,7 +153,7 @@ class Sandbox:
             return self._running, self._child.stdout
 
     def _send(self, order: dict[str, Any]) -> None:
-        """Write an order to the child. If the child is gone, reading its answer fails."""
+        """Write a request to the child. If the child has exited, reading its answer fails."""
         assert self._child.stdin is not None
         with suppress(OSError, ValueError):
             self._child.stdin.write(json.dumps(order).encode() + b"\n")

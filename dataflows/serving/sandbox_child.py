@@ -115,7 +115,7 @@ class QueryRunner:
 
         if batch.nbytes > MAX_PIECE_BYTES:
             if batch.num_rows == 1:
-                raise QueryError(f"a row has more than {MAX_PIECE_BYTES // _MIB} MiB; ask for less of it")
+                raise QueryError(f"a row has more than {MAX_PIECE_BYTES // _MIB} MiB; select less of it")
             half = batch.num_rows // 2
             self._write_rows(batch.slice(0, half))
             self._write_rows(batch.slice(half))
@@ -155,7 +155,7 @@ def _read_orders(runner: QueryRunner, orders: "queue.SimpleQueue[dict[str, Any]]
             runner.interrupt()
         else:
             orders.put(order)
-    os._exit(0)  # the parent is gone; do not wait for the query
+    os._exit(0)  # the parent has exited; do not wait for the query
 
 
 def _limit_memory(memory_bytes: int) -> None:

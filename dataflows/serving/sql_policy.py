@@ -18,7 +18,7 @@ from dataflows.sql_text import literal
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# Comments that hold comments are left out: where they end is for DuckDB alone to say.
+# Nested comments are not handled: only DuckDB determines where they end.
 _GAP = r"(?:[\s\ufeff]|--[^\r\n]*(?=[\r\n])|/\*(?:(?!/\*|\*/).)*\*/)*"
 _OPTION = rf"(?:ANALYZE|FORMAT\b{_GAP}(?:\w+|'\w+'))"
 _EXPLAIN = re.compile(
@@ -56,7 +56,7 @@ def check_query(con: "DuckDBPyConnection", sql: str) -> None:
     `con` parses it and runs nothing of it; takes about half a millisecond.
     """
     if "\0" in sql:
-        raise QueryRefusedError("the query holds a NUL character; remove it")
+        raise QueryRefusedError("the query contains a NUL character; remove it")
     explain = _EXPLAIN.match(sql)
     tree = _syntax_tree(con, sql[explain.end() :] if explain else sql)
     statements = tree["statements"]

@@ -1,8 +1,8 @@
-"""The store of generations: beside `serving.duckdb`, a symlink, lie the files it has pointed at.
+"""The store of generations: the files beside the symlink `serving.duckdb`.
 
     serving.duckdb -> serving-12.duckdb      the served one
     serving-12.duckdb, serving-12.json       a generation and its sidecar; neither ever changes
-    serving-13.duckdb.building               an export at work, or one that died
+    serving-13.duckdb.building               a running export, or one that died
 
 Every step is durable before the next begins, and only the last one, replacing the symlink, changes what is
 served: a process killed anywhere leaves the old generation served and the next publish free to go ahead.
@@ -33,7 +33,7 @@ GRACE_S = 60.0
 
 
 class ServingStore:
-    """The generations beside one serving path; holds no state but that path."""
+    """The generations beside one serving path; its only state is that path."""
 
     def __init__(self, serving_path: Path) -> None:
         self.serving_path = serving_path
@@ -51,7 +51,9 @@ class ServingStore:
             return None
         target = self.served_path()
         if not target.is_file():
-            raise ServingBrokenError(f"{self.serving_path} points at {target}, which is gone; run `materia run-all`")
+            raise ServingBrokenError(
+                f"{self.serving_path} points at {target}, which does not exist; run `materia run-all`"
+            )
         return read_sidecar(target) or foreign_generation(target)
 
     def generations(self) -> tuple[Generation, ...]:
@@ -86,7 +88,7 @@ class ServingStore:
         return self._beside(f"-{number}{self.serving_path.suffix}")
 
     def building_path(self, number: int) -> Path:
-        """Where an export builds generation `number`: a name that no listing takes for a generation."""
+        """The path at which an export builds generation `number`; no listing takes it for a generation."""
         return self._beside(f"-{number}{self.serving_path.suffix}.building")
 
     def next_number(self) -> int:
@@ -96,7 +98,7 @@ class ServingStore:
     def publish(self, building_path: Path, facts: GenerationFacts) -> Generation:
         """Make the finished file at `building_path` generation `facts.number`, and serve it.
 
-        DuckDB must have closed the file. Raises ServingError, and changes nothing, when it looks open, lies
+        DuckDB must have closed the file. Raises ServingError, and changes nothing, if it looks open, lies
         elsewhere, or its number is taken. A plain file that stood at the serving path is kept beside it.
         """
         self._check_finished(building_path, facts.number)
@@ -199,12 +201,12 @@ class ServingStore:
         _sync(self._directory)
 
     def _announce(self, number: int) -> None:
-        """Lay the link ready. A publish does so before its generation is complete, so that `unserved` can tell."""
+        """Create the new link beside the old one, before the generation is complete, so that `unserved` can see it."""
         self._swap_path().unlink(missing_ok=True)
         self._swap_path().symlink_to(self.path(number).name)
 
     def _keep_foreign(self) -> None:
-        """Give the plain file at the serving path a second name, so that replacing it loses nothing."""
+        """Create a second link to a plain file at the serving path, so that replacing it loses nothing."""
         kept = self._beside(f"-foreign-{self.serving_path.stat().st_mtime_ns}{self.serving_path.suffix}")
         if not kept.exists():  # a publish that died here has named it already
             kept.hardlink_to(self.serving_path)
@@ -215,11 +217,11 @@ class ServingStore:
         if _beside_wal(building_path).exists() or _held_open(building_path):
             raise ServingError(f"{building_path} is still open or has a .wal: CHECKPOINT and close before publishing")
         if self.path(number).exists():
-            raise ServingError(f"{self.path(number)} exists already; a generation's number is never used twice")
+            raise ServingError(f"{self.path(number)} exists already; a generation's number is never reused")
         self._check_replaceable()
 
     def _check_replaceable(self) -> None:
-        """Raise ServingError when what stands at the serving path can't be replaced without loss."""
+        """Raise ServingError if the serving path cannot be replaced without loss."""
         if os.path.lexists(self.serving_path) and not self.serving_path.is_symlink():
             if not self.serving_path.is_file():
                 raise ServingError(f"{self.serving_path} is not a file or a symlink; move it away")
@@ -244,7 +246,7 @@ class ServingStore:
         return sorted(n for n in numbers if {self.path(n), sidecar_of(self.path(n))} <= files)
 
     def _files(self) -> list[tuple[Path, int]]:
-        """Every file here that bears a generation's number, with that number."""
+        """All files with a generation's number, with that number."""
         if not self._directory.is_dir():
             return []
         matches = ((path, self._ours.fullmatch(path.name)) for path in self._directory.iterdir())
@@ -265,7 +267,7 @@ def _beside_wal(path: Path) -> Path:
 
 
 def _held_open(path: Path) -> bool:
-    """Whether this process has `path` open (Linux tells; elsewhere the answer is no)."""
+    """Whether this process has `path` open; False outside Linux."""
     own_files = Path("/proc/self/fd")
     target = str(path.resolve())
     return own_files.is_dir() and any(_link_target(fd) == target for fd in own_files.iterdir())

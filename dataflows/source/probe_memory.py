@@ -1,7 +1,7 @@
-"""What earlier probes found out about addresses, so that an unchanged file is not downloaded again.
+"""Results of earlier probes per address, so that an unchanged file is not downloaded again.
 
-Markers hold the validators of the download. HEAD may send others, and the nodes of one service each their own; these
-are kept here, with the snapshot they stand for, in the landing, so that every machine knows them.
+Markers hold the validators of the download. HEAD may send others, and each node of a service its own. They are stored
+here with the snapshot that they identify, in the landing, so that every machine has them.
 """
 
 import json
@@ -54,7 +54,7 @@ class ProbeMemory:
     live: LiveCheck | None = None
 
     def find(self, url: str, method: str, identity: "Identity") -> str | None:
-        """The key of the snapshot that these validators stand for; None when they identify nothing known."""
+        """The key of the snapshot that these validators identify; None if they are unknown."""
         if identity.etag is None and identity.last_modified is None:
             return None
         same = (each.key for each in self._of(url, method) if each.identity == identity)

@@ -50,18 +50,18 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _CHUNK_BYTES = 1 << 20
 _MAX_READ_BYTES = 2 << 20
-"""More than any read that `zipfile` makes of a sound release, and less than a directory of millions of members."""
+"""Larger than any read of `zipfile` for a valid release, smaller than a directory of millions of members."""
 _MAX_LINE_BYTES = 1 << 16
 _ROWS_SHOWN = 5
 _PADDING = b"\r\n\x1a"
 """What may follow the last row: line ends, and Ctrl-Z, the end-of-file mark of DOS programs."""
 _REFUSED_BYTES = (
     (b"\0", "holds a NUL byte"),
-    (b"\x1a", "holds an end-of-file mark (Ctrl-Z), and more rows follow"),
+    (b"\x1a", "contains an end-of-file mark (Ctrl-Z) before further rows"),
     # The last column is never empty, and DuckDB silently ignores surplus empty fields.
     *((empty + end, "ends in an empty field") for empty in (b",", b'""') for end in (b"\n", b"\r")),
 )
-"""What no row may hold, and why. What DuckDB notices by itself is looked for only when it has: these are many bytes."""
+"""Bytes that no row may contain, and why. Errors that DuckDB notices are located only after it reports them."""
 
 _NAME = r"[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]+"
 """Printable text of any script: no control or format characters, no line or paragraph separators."""
@@ -80,12 +80,12 @@ _FORM_OF = {
     "unit_description": _NAME,
     "value": r"-?[0-9]{1,13}(\.[0-9]{1,4})?",
 }
-"""What a field looks like. The stable key of a fact relies on the codes being of this form."""
+"""The format of each field. The stable key of a fact relies on this format of the codes."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a verified zip holds."""
+    """The contents of a verified zip."""
 
     member: str
     row_count: int
@@ -94,7 +94,7 @@ class Contents:
 
 
 def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
-    """Verify a zip whole (structure, CRC, header, every field, one row a fact) and write its rows as Parquet.
+    """Verify a zip (structure, CRC, header, every field, one row per fact) and write its rows as Parquet.
 
     The Parquet holds the twelve columns in snake_case, all text, in the file's order. Raises SnapshotError naming
     file and row, which is its line in the CSV (the header is row 1); then `rows_path` does not exist.
@@ -127,7 +127,7 @@ def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, 
 
 
 class _BoundedReads(io.FileIO):
-    """A file that is read in small pieces only: `zipfile` reads a directory at once, however large it says it is."""
+    """A file that refuses large reads: `zipfile` reads a whole directory, however large the zip declares it."""
 
     def read(self, size: int | None = -1) -> bytes:
         wanted = _MAX_READ_BYTES + 1 if size is None or size < 0 else size
@@ -157,18 +157,16 @@ def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.
     tables = [info for info in archive.infolist() if info.filename.lower().endswith(".csv") and not _is_metadata(info)]
     if [info.filename for info in tables] != [member]:
         found = ", ".join(repr(info.filename) for info in archive.infolist()[:5]) or "nothing"
-        raise SnapshotError(f"{zip_path} should hold one table, {member!r}; it holds {found}")
+        raise SnapshotError(f"{zip_path} must contain one table, {member!r}; it contains {found}")
     if tables[0].flag_bits & _ENCRYPTED or tables[0].compress_type not in _METHODS:
         raise SnapshotError(f"{zip_path} is encrypted or packed in a way that USDA does not use")
     if tables[0].file_size > MAX_CSV_BYTES:
-        raise SnapshotError(
-            f"{zip_path} would unpack to {tables[0].file_size / 1e9:.1f} GB; no PSD file comes near that"
-        )
+        raise SnapshotError(f"{zip_path} would unpack to {tables[0].file_size / 1e9:.1f} GB; PSD files are far smaller")
     return tables[0]
 
 
 def _is_metadata(info: zipfile.ZipInfo) -> bool:
-    """Whether a member is what macOS adds beside each file: the file's name, and none of its data."""
+    """Whether a member is macOS metadata: a file's name without its data."""
     folder, _, name = info.filename.rpartition("/")
     return folder.split("/")[0] == "__MACOSX" and name.startswith("._")
 
@@ -184,7 +182,7 @@ def _copy_counting_lines(source: IO[bytes], target: IO[bytes], zip_path: Path) -
         shown = header[:200].decode("ascii", "backslashreplace").rstrip()
         raise SnapshotError(f"{zip_path}: row 1 is not PSD's header but {shown!r}")
     target.write(names)
-    # A line end is copied with the row after it, so that what follows the last row is left out.
+    # A line end is copied with the next row, so that bytes after the last row are omitted.
     line_count, kept = 0, header[len(names) :]
     while chunk := source.read(_CHUNK_BYTES):
         text = b"".join((kept, chunk, source.readline(_MAX_LINE_BYTES)))
@@ -204,7 +202,7 @@ def _copy_counting_lines(source: IO[bytes], target: IO[bytes], zip_path: Path) -
 
 
 def _refuse(rows: bytes) -> tuple[int, str] | None:
-    """Where rows first hold what no row may hold, and why it is refused."""
+    """The position of the first forbidden bytes, and why they are refused."""
     found = [(at, why) for what, why in _REFUSED_BYTES if (at := rows.find(what)) >= 0]
     if not found and rows.endswith((b",", b'""')):
         return len(rows) - 1, "ends in an empty field"
@@ -223,7 +221,7 @@ def _as_utf8(rows: bytes, line_count: int, zip_path: Path) -> bytes:
             except UnicodeDecodeError as error:
                 row, byte = line_count + 1 + index, line[error.start]
                 raise SnapshotError(
-                    f"{zip_path}: row {row} is neither UTF-8 nor Windows-1252: it holds the byte 0x{byte:02X}"
+                    f"{zip_path}: row {row} is neither UTF-8 nor Windows-1252: it contains the byte 0x{byte:02X}"
                 ) from error
     return b"\n".join(lines)
 
@@ -253,7 +251,7 @@ def _to_parquet(zip_path: Path, csv_path: Path, line_count: int, rows_path: Path
 
 
 def _csv_reason(message: str, csv_path: Path) -> str:
-    """Why DuckDB cannot read it, with the row: its reason stands after a copy of the line and before possible fixes."""
+    """The reason and the row, from DuckDB's message: a copy of the line, the reason, possible fixes."""
     if line := re.search(r"CSV Error on Line: (\d+)", message):
         reason = [line for line in message.partition("Possible fixes")[0].splitlines() if line.strip()][-1]
         return f"row {line[1]}: {reason[:200]}"
@@ -261,14 +259,14 @@ def _csv_reason(message: str, csv_path: Path) -> str:
 
 
 def _odd_line(csv_path: Path) -> str | None:
-    """The first line that is empty or holds a carriage return, which DuckDB skips or cannot read, by its number."""
+    """The first line that is empty (DuckDB skips it) or contains a carriage return (DuckDB cannot read it)."""
     with csv_path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             text = line.removesuffix(b"\n").removesuffix(b"\r")
             if not text:
                 return f"row {number} is empty, and more rows follow"
             if b"\r" in text:
-                return f"row {number} holds a carriage return that ends no line"
+                return f"row {number} contains a carriage return that is not a line end"
     return None
 
 
@@ -327,4 +325,4 @@ def _check_one_row_a_fact(connection: "DuckDBPyConnection", zip_path: Path) -> N
             fact,
         ).fetchall()
         rows = ", ".join(str(row) for (row,) in found) + (", …" if count > _ROWS_SHOWN else "")
-        raise SnapshotError(f"{zip_path}: the fact {' '.join(fact)} stands in {count} rows, not one: rows {rows}")
+        raise SnapshotError(f"{zip_path}: the fact {' '.join(fact)} is in {count} rows, not one: rows {rows}")

@@ -11,7 +11,7 @@ USER_AGENT = "materia (USDA PSD client)"
 """What every request to USDA carries unless `PSD_USER_AGENT` is set."""
 
 CANDIDATE_MONTHS = 4
-"""How far back a probe looks: the month itself and three before it."""
+"""The number of months that a probe covers: the month itself and the three before it."""
 
 
 @dataclass(frozen=True, order=True)
@@ -35,7 +35,7 @@ class Month:
         return cls(day.year, day.month)
 
     def back(self, months: int) -> "Month":
-        """The month that lies `months` before this one (after it, when negative)."""
+        """The month `months` before this one (after it if negative)."""
         year, month0 = divmod(self.year * 12 + self.month - 1 - months, 12)
         return Month(year, month0 + 1)
 
@@ -84,5 +84,5 @@ def current_release(live_url: str, dataset: str) -> Release:
 
 
 def candidate_releases(archive_url: str, dataset: str, newest: Month) -> tuple[Release, ...]:
-    """The releases worth a probe, newest first: `newest` and three months back."""
+    """The releases to probe, newest first: `newest` and the three months before it."""
     return tuple(release_of(archive_url, dataset, newest.back(n)) for n in range(CANDIDATE_MONTHS))

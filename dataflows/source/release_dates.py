@@ -57,10 +57,10 @@ class Dating:
 
 
 def date_release(address_month: Month | None, evidence: Evidence) -> Dating | None:
-    """Date a file that was posted for `address_month` (None: an address that names no month).
+    """Date a file that was posted for `address_month` (None: the address has no month).
 
     The release month is that of the address, or the newest stamp if that is later. None when neither is known and
-    no timestamp gives one. The result depends on this file alone, never on what else is landed.
+    no timestamp gives one. The result depends only on this file, not on other landed files.
     """
     served_at = _washington(evidence.last_modified)
     known = [month for month in (address_month, evidence.newest_stamp) if month]
@@ -78,7 +78,7 @@ def date_release(address_month: Month | None, evidence: Evidence) -> Dating | No
 
 
 def is_in_season(moment: datetime | None, month: Month) -> bool:
-    """Whether a moment lies in the release month or the first days after it."""
+    """Whether a moment is in the release month or the first days after it."""
     last = month.back(-1).first_day() + timedelta(days=GRACE_DAYS)
     return moment is not None and month.first_day() <= moment.date() < last
 
@@ -148,7 +148,7 @@ def last_modified_time(last_modified: str | None) -> datetime:
     """The moment, in UTC, an HTTP `Last-Modified` header names; the epoch when there is none or it is no date."""
     try:
         moment = parsedate_to_datetime(last_modified or "")
-        # "-0000" says that the zone is not known; HTTP knows none but UTC.
+        # "-0000" means an unknown zone; HTTP dates are always UTC.
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return _EPOCH

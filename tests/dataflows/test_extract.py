@@ -174,7 +174,7 @@ def test_a_newer_stamp_than_the_address_is_the_release_month(coffee, extracted):
     assert (found.month, found.newest_stamp, found.released_on) == (MONTH, "2025-11", date(2025, 11, 14))
 
 
-def test_a_stamp_that_lies_ahead_of_everything_is_a_typing_error(coffee, extracted):
+def test_a_stamp_later_than_every_other_date_is_treated_as_a_typing_error(coffee, extracted):
     coffee.post(MONTH, zipped(csv([*rows(2), row("ZZ", calendar_year="2052", month="11")])), POSTED_AT)
     assert (found := extracted().snapshot).month == MONTH and found.newest_stamp == "2024-06"
 
@@ -284,7 +284,7 @@ def test_evidence_is_never_overwritten(coffee, extracted, landing):
     ],
     ids=["cut", "no member", "no rows", "header", "twice", "value"],
 )
-def test_a_bad_release_leaves_the_landing_as_it_was_and_the_next_run_unharmed(coffee, extracted, landing, content):
+def test_a_bad_release_changes_nothing_in_the_landing_and_the_next_run_succeeds(coffee, extracted, landing, content):
     coffee.post(MONTH.back(1), release_zip(rows(3)), POSTED_AT.replace(month=10))
     extracted(only=MONTH.back(1))
     before = tree(landing.root)
@@ -369,13 +369,13 @@ def test_a_full_disk_is_met_before_the_download(coffee, extracted, landing, monk
     assert landing.snapshots() == ()
 
 
-def test_a_failing_node_is_told_once_and_without_its_inputs(coffee, extracted, caplog):
+def test_a_failing_node_is_reported_once_and_without_its_inputs(coffee, extracted, caplog):
     with pytest.raises(NotPostedError):
         extracted()
     assert [record for record in caplog.records if record.name.startswith("hamilton")] == []
 
 
-def test_the_dataflow_has_the_steps_it_tells_of():
+def test_the_dataflow_has_the_steps_of_its_description():
     names = {node.name for node in driver.build(extract).list_available_variables()}
     steps = ["candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot"]
     assert set(steps) <= names

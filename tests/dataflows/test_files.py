@@ -111,7 +111,7 @@ def test_duckdbs_words_for_a_full_disk_are_understood(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO])
-def test_duckdbs_words_for_a_refusal_are_understood_and_only_their_first_line_is_said(number: int) -> None:
+def test_duckdbs_refusals_are_recognized_and_only_their_first_line_is_shown(number: int) -> None:
     told = f"IO Error: {os.strerror(number)}\nLINE 1: a long query"
     with pytest.raises(DiskError) as refused:
         raise_if_refused(RuntimeError(told), TARGET)

@@ -17,7 +17,7 @@ import pytest
 from tests.support.torture import count
 
 @pytest.mark.parametrize("number", range(count(quick=2, long=5)))
-def test_as_often_as_it_is_told(number, figure):
+def test_a_fault_repeats_the_given_number_of_times(number, figure):
     figure("reached", number)
 
 @pytest.mark.long

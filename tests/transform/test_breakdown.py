@@ -125,7 +125,7 @@ def test_a_killed_transform_is_taken_up_where_it_stopped(served: Workshop, relea
     )
 
 
-def test_a_killed_child_is_told(served: Workshop, copied: Copied) -> None:
+def test_a_killed_child_is_reported(served: Workshop, copied: Copied) -> None:
     workshop = copied(served)
     killer = subprocess.Popen([sys.executable, "-c", KILLING, str(os.getpid())])
     try:

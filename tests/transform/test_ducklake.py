@@ -120,7 +120,7 @@ def holder(lake: DuckLake, *arguments: str) -> "subprocess.Popen[str]":
     return process
 
 
-def test_the_second_of_two_machines_is_told_who_writes(lake: DuckLake) -> None:
+def test_the_second_of_two_machines_gets_an_error_that_names_the_writer(lake: DuckLake) -> None:
     first = holder(lake)
     try:
         with pytest.raises(LockHeldError, match=r"materia transform on .* holds it since"), lakehouse_lock(lake, "x"):
@@ -185,9 +185,7 @@ def on_machine(data_dir: Path, lake: DuckLake, *arguments: str) -> "subprocess.C
     )
 
 
-def test_another_machine_publishes_the_same_and_waits_for_nobody(
-    shared: Workshop, lake: DuckLake, tmp_path: Path
-) -> None:
+def test_another_machine_publishes_the_same_without_waiting(shared: Workshop, lake: DuckLake, tmp_path: Path) -> None:
     """It starts with the settings alone; the landing comes from the bucket, the tables from the lake."""
     there = tmp_path / "data"
     assert on_machine(shared.data_dir, lake, "landing", "sync").returncode == 0

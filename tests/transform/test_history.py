@@ -78,7 +78,7 @@ def test_revisions_name_the_very_facts_that_changed(served: Workshop, releases: 
             assert set(found) == changed[kind]
 
 
-def test_as_of_any_release_day_the_whole_release_stands(served: Workshop, releases: Releases) -> None:
+def test_as_of_any_release_day_the_whole_release_is_returned(served: Workshop, releases: Releases) -> None:
     for release in releases:
         found = served.query(
             "SELECT commodity_code, country_code, market_year, attribute_id, unit_id, value::DECIMAL(18, 4)"

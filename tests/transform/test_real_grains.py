@@ -126,7 +126,7 @@ def test_the_spring_of_2022_revised_9226_facts(late: Settings) -> None:
     ) == [(0, 9_226, 0, 0)]
 
 
-def test_american_corn_was_what_the_files_of_the_day_said(late: Settings) -> None:
+def test_american_corn_matches_the_files_of_each_day(late: Settings) -> None:
     corn = "commodity_code = '0440000' AND country_code = 'US' AND market_year::INT = 2021 AND attribute_id = '028'"
     served = [
         rows(late, f"SELECT value, certain FROM serving.psd_asof(?) WHERE {corn}", day)
@@ -139,7 +139,7 @@ def test_american_corn_was_what_the_files_of_the_day_said(late: Settings) -> Non
     assert [certain for ((_, certain),) in served] == [True, True, False]
 
 
-def test_each_file_stands_on_its_own_day(late: Settings) -> None:
+def test_each_file_is_served_on_its_own_day(late: Settings) -> None:
     for month in GRAINS_MONTHS:
         assert differing(late, month, f"(FROM serving.psd_asof('{day_of(late, month)}') WHERE certain)") == 0
 
@@ -179,7 +179,7 @@ def test_a_world_rate_lies_among_its_countries(late: Settings) -> None:
     assert rows(late, derived) == [(2,)]
 
 
-def test_the_newest_file_alone_tells_what_its_stamps_allow(late: Settings) -> None:
+def test_the_newest_file_alone_proves_what_its_stamps_cover(late: Settings) -> None:
     asof, alone = "(FROM serving.psd_asof('2021-08-31'))", ServingStore(late.serving_path).path(1)
     assert rows(late, f"SELECT COUNT(*), BOOL_AND(certain) FROM {asof}", path=alone) == [
         (KNOWN_FROM_ITS_SUCCESSOR, True)

@@ -60,9 +60,9 @@ def test_what_duckdb_wrote_is_intact(database: Path) -> None:
     ("damage", "fault"),
     [
         (lambda path: os.truncate(path, 0), "it is empty"),
-        (lambda path: os.truncate(path, 100), "it is cut short: only 100 bytes"),
-        (lambda path: os.truncate(path, path.stat().st_size // 2), "it is cut short"),
-        (lambda path: os.truncate(path, path.stat().st_size - 1), "it is cut short"),
+        (lambda path: os.truncate(path, 100), "truncated: it has only 100 bytes"),
+        (lambda path: os.truncate(path, path.stat().st_size // 2), "truncated"),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), "truncated"),
         (lambda path: path.write_text("no database" * 2000), "it does not begin as a DuckDB file does"),
         (overwrite(0), "it does not begin as a DuckDB file does"),
         (overwrite(1000), "the header has a wrong checksum"),

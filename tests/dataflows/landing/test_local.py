@@ -129,7 +129,7 @@ def test_a_lost_zip_and_a_changed_one_are_named(coffee, extracted, landing):
     with pytest.raises(SnapshotError, match=rf"{snapshot.key}\.zip is no longer what was landed"):
         landing.ready_rows(DATASET)
     landing.zip_path(snapshot.key).unlink()
-    with pytest.raises(LandingError, match=rf"{snapshot.key}\.zip is gone"):
+    with pytest.raises(LandingError, match=rf"{snapshot.key}\.zip is missing"):
         landing.ready_rows(DATASET)
 
 
@@ -141,7 +141,7 @@ def test_any_bytes_of_a_landed_zip_can_be_read(coffee, extracted, landing):
         assert landing.zip_bytes(snapshot, start_bytes, count) == whole[start_bytes : start_bytes + count]
 
 
-def test_a_new_folder_takes_rows_and_marker_of_a_zip_that_lies_elsewhere(coffee, extracted, landing, tmp_path):
+def test_a_new_folder_can_hold_rows_and_marker_of_a_zip_stored_elsewhere(coffee, extracted, landing, tmp_path):
     """As the cache of a bucket does."""
     coffee.post(MONTH, release_zip(), POSTED_AT)
     snapshot = extracted().snapshot

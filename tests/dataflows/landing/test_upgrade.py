@@ -37,7 +37,7 @@ def test_old_markers_can_be_read(aged):
     assert [snapshot.month for snapshot in aged.snapshots()] == [MONTH.back(2), MONTH.back(1), MONTH]
 
 
-def test_what_a_server_said_gives_way_to_what_the_file_says(aged, caplog):
+def test_dates_in_the_file_replace_dates_from_the_server(aged, caplog):
     caplog.set_level("INFO")
     zips = {name: data for name, data in tree(aged.root).items() if name.endswith(".zip")}
     done = upgrade(aged)
@@ -112,7 +112,7 @@ def test_a_marker_whose_zip_is_gone_stays_readable(aged, caplog, spoil):
     spoil(aged.zip_path(aged.snapshots()[1].key))
     assert len(upgrade(aged)) == 2
     assert [each.form for each in aged.snapshots()] == [2, 1, 2]
-    assert "a marker of the old form stays as it is" in caplog.text
+    assert "a marker of the old format was not upgraded" in caplog.text
 
 
 def test_known_bytes_are_known_under_an_old_key(aged, coffee, extracted):

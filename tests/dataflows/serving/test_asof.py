@@ -80,7 +80,7 @@ def _literal(value: object) -> str:
     return "NULL" if value is None else repr(value)
 
 
-def test_a_commodity_of_the_wasde_cycle_stands_until_the_next_release_is_due() -> None:
+def test_a_commodity_of_the_wasde_cycle_is_certain_until_the_next_release_is_due() -> None:
     connection = lakehouse(Fact(valid_from="2025-06-10"))
     assert standings(connection, ["06-09", "06-10", "06-12", "06-13", "07-10", "07-11", "08-12"]) == {
         "06-09": "unknown",
@@ -93,12 +93,12 @@ def test_a_commodity_of_the_wasde_cycle_stands_until_the_next_release_is_due() -
     }
 
 
-def test_another_commodity_stands_on_the_day_of_its_release_only() -> None:
+def test_another_commodity_is_certain_only_on_the_day_of_its_release() -> None:
     connection = lakehouse(Fact(commodity_code=COFFEE), spans=[(COFFEE, *UNSTAMPED[1:])])
     assert standings(connection, ["06-12", "06-13"]) == {"06-12": "certain", "06-13": "uncertain"}
 
 
-def test_another_commodity_stands_until_a_release_showed_it_last() -> None:
+def test_another_commodity_is_certain_until_the_last_release_that_shows_it() -> None:
     connection = lakehouse(Fact(commodity_code=COFFEE, last_seen_on="2025-07-11"), releases=[JUNE, JULY])
     assert standings(connection, ["06-13", "07-10", "07-11", "07-12"]) == {
         "06-13": "certain",
@@ -200,7 +200,7 @@ def test_what_stood_before_a_rekeying_is_uncertain_in_its_span(valid_from: str, 
     }
 
 
-def test_a_version_stands_until_the_day_before_its_end_and_is_absent_until_the_next() -> None:
+def test_a_version_is_served_until_the_day_before_its_end_and_absent_until_the_next() -> None:
     facts = [
         Fact(valid_from="2025-06-12", valid_to="2025-06-20", value=1.0),
         Fact(valid_from="2025-06-25", valid_to="2025-07-01", value=2.0),

@@ -104,7 +104,7 @@ def test_a_running_query_finishes_on_its_own_generation(tmp_path: Path) -> None:
         assert open_files(tmp_path) == ["serving-2.duckdb"]
 
 
-def test_a_copied_generation_still_says_what_it_is(tmp_path: Path) -> None:
+def test_a_copied_generation_keeps_its_description(tmp_path: Path) -> None:
     (tmp_path / "origin").mkdir()
     store = published_store(tmp_path / "origin", generations=2)
     shutil.copy(store.path(2), tmp_path / "serving.duckdb")
@@ -131,7 +131,7 @@ def test_nothing_served_is_a_typed_error_that_says_what_to_do(tmp_path: Path) ->
         assert number_of(reader) == 1
 
 
-def test_a_broken_swap_is_an_error_and_mending_it_heals_the_reader(tmp_path: Path) -> None:
+def test_a_broken_swap_is_an_error_and_the_reader_recovers_after_its_repair(tmp_path: Path) -> None:
     store = published_store(tmp_path, generations=2)
     with ServingReader(store.serving_path) as reader:
         assert number_of(reader) == 2

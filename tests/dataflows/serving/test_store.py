@@ -55,14 +55,14 @@ def test_publish_serves_the_new_generation_and_describes_it(tmp_path: Path) -> N
     assert value_of(store.serving_path) == 2
 
 
-def test_a_sidecar_says_the_same_after_it_was_written_and_read(tmp_path: Path) -> None:
+def test_a_sidecar_is_unchanged_after_write_and_read(tmp_path: Path) -> None:
     generation = Generation(**vars(facts_of(7)), size_bytes=12, sha256="ab")
     forced = dataclasses.replace(generation, forced_reason="because", newest_released_on=None)
     for one in (generation, forced):
         assert Generation.from_json(one.to_json(), tmp_path) == one
 
 
-def test_the_database_itself_says_which_generation_it_is(tmp_path: Path) -> None:
+def test_the_database_file_contains_its_generation_number(tmp_path: Path) -> None:
     facts = write_database(tmp_path / "one.duckdb", 3)
     with duckdb.connect(str(tmp_path / "one.duckdb"), read_only=True) as con:
         assert read_generation_table(con) == facts
@@ -144,7 +144,7 @@ def test_an_open_file_is_not_published(tmp_path: Path) -> None:
 def test_a_number_is_never_used_twice(tmp_path: Path) -> None:
     store = published_store(tmp_path)
     facts = write_database(store.building_path(1), 1)
-    with pytest.raises(ServingError, match="never used twice"):
+    with pytest.raises(ServingError, match="never reused"):
         store.publish(store.building_path(1), facts)
 
 

@@ -217,7 +217,7 @@ def test_a_body_shorter_than_its_content_range_is_continued(coffee, fetch):
     assert [each.headers.get("Range") for each in coffee.requests] == [None, "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_bodies_that_stay_shorter_than_their_content_range_are_an_error(coffee, fetch):
+def test_answers_shorter_than_their_content_range_are_reported(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, method="GET"))
     coffee.misbehave(MONTH, Fault(content_length=1000, method="GET"), times=None)
     with pytest.raises(ArchiveError, match=rf"ended after 1003000 of {len(BODY)} bytes, 4 times"):

@@ -74,7 +74,7 @@ def test_a_month_without_a_plausible_date_is_dated_by_usdas_calendar(month, inne
     assert date_release(month, Evidence(inner, None, None)).released_on == released_on
 
 
-def test_every_listed_release_day_lies_in_its_month():
+def test_every_listed_release_day_is_in_its_month():
     listed = [(month, day) for month in Month(1973, 9).through(Month(2026, 6)) for day in usda_release_days(month)]
     assert len(listed) == 698
     assert all(Month.of(day) == month for month, day in listed)

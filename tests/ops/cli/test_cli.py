@@ -102,7 +102,7 @@ def test_status_as_json_has_its_shape(filled: Path) -> None:
     )
 
 
-def test_status_says_when_the_current_file_was_last_checked(filled: Path) -> None:
+def test_status_shows_when_the_current_file_was_last_checked(filled: Path) -> None:
     """And whether the file that it found is what is served: generation 12 has the snapshot etag1."""
     landing = LocalLanding(filled / "landing")
     landing.update_memory("psd_alldata", lambda memory: replace(memory, live=LiveCheck(date(2026, 11, 20), "other")))
@@ -165,7 +165,7 @@ def test_a_run_is_shown_with_steps_error_and_log(filled: Path) -> None:
         ([], Exit.USAGE, "Usage:"),
     ],
 )
-def test_wrong_usage_is_told_on_stderr_without_a_traceback(
+def test_wrong_usage_is_reported_on_stderr_without_a_traceback(
     filled: Path, arguments: list[str], code: Exit, text: str
 ) -> None:
     shown = materia(filled, *arguments)

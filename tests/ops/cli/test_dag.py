@@ -23,7 +23,7 @@ def test_without_dot_an_image_is_refused_with_the_way_out(tmp_path: Path) -> Non
         assert not target.exists()
 
 
-def test_the_ending_of_the_file_tells_the_format(tmp_path: Path) -> None:
+def test_the_suffix_of_the_file_determines_the_format(tmp_path: Path) -> None:
     target = tmp_path / "extract.dot"
     assert materia(tmp_path, "dag", "extract", "-o", str(target)).returncode == Exit.DONE
     assert target.read_text().startswith("digraph extract {")
@@ -36,7 +36,7 @@ def test_an_image_names_the_dot_source_that_it_shows(tmp_path: Path) -> None:
     assert "<svg" in picture.read_text() and "<!-- dot sha256:" in picture.read_text()
 
 
-def test_wrong_usage_is_told(tmp_path: Path) -> None:
+def test_wrong_usage_is_reported(tmp_path: Path) -> None:
     assert materia(tmp_path, "dag", "transform").returncode == Exit.USAGE
     nowhere = materia(tmp_path, "dag", "extract", "-o", str(tmp_path / "none" / "x.dot"))
     assert nowhere.returncode == Exit.USAGE and "cannot write" in nowhere.stderr

@@ -13,7 +13,7 @@ def figures(line: str) -> list[float]:
     return [float(text.replace(",", "")) for text in re.findall(r"(?<=\s)[+-]?\d[\d,.]*(?=\s)", line)]
 
 
-def test_the_demo_tells_its_work_in_order(served_demo: ServedDemo) -> None:
+def test_the_demo_prints_its_steps_in_order(served_demo: ServedDemo) -> None:
     first, middle, last = served_demo.spec.months
     work = [line for line in served_demo.stdout.splitlines() if re.match(r"\d  ", line)]
     assert [line[3:] for line in work] == [
@@ -88,7 +88,7 @@ def test_the_demo_ran_the_real_pipelines_and_left_all_well(served_demo: ServedDe
     assert (status["ok"], status["generation"]["number"]) == (True, 3)
 
 
-def test_the_demo_says_how_to_look_further(served_demo: ServedDemo) -> None:
+def test_the_demo_prints_the_next_commands(served_demo: ServedDemo) -> None:
     assert f"MATERIA_DATA_DIR={served_demo.data_dir}" in served_demo.stdout
     for command in ("materia releases", "materia query", "materia-tui"):
         assert f" {command}" in served_demo.stdout

@@ -45,7 +45,7 @@ def test_extract_psd_lands_the_newest_release_once(archive: FaultyArchive, tmp_p
     assert (only["month"], only["row_count"], only["standing"]) == ("2026-03", release.row_count, "not served")
 
 
-def test_every_command_tells_its_use_and_completes(tmp_path: Path) -> None:
+def test_every_command_has_help_and_completion(tmp_path: Path) -> None:
     from ops.cli import COMMANDS
 
     for command in COMMANDS:

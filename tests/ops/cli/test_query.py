@@ -80,13 +80,15 @@ def test_a_plan_is_shown_as_it_is_drawn(served_demo: ServedDemo) -> None:
         ([], Exit.USAGE, "Missing argument"),
     ],
 )
-def test_what_cannot_be_answered_is_told(served_demo: ServedDemo, arguments: list[str], code: Exit, text: str) -> None:
+def test_an_invalid_query_exits_with_its_reason(
+    served_demo: ServedDemo, arguments: list[str], code: Exit, text: str
+) -> None:
     shown = materia(served_demo.data_dir, "query", *arguments)
     assert (shown.returncode, shown.stdout) == (code, "")
     assert text in shown.stderr and "Traceback" not in shown.stderr
 
 
-def test_nothing_served_is_told_with_the_next_step(tmp_path: Path) -> None:
+def test_nothing_served_is_reported_with_the_next_step(tmp_path: Path) -> None:
     shown = materia(tmp_path, "query", "SELECT 1")
     assert shown.returncode == Exit.FAILED
     assert "nothing is served at" in shown.stderr and "materia run-all" in shown.stderr

@@ -90,7 +90,7 @@ def test_without_anything_served_no_database_is_opened(tmp_path: Path) -> None:
     assert not modules_of(tmp_path, "releases") & {"duckdb", "pyarrow", "hamilton", "sqlmesh", "pandas"}
 
 
-def test_an_empty_directory_says_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_directory_shows_the_next_step(tmp_path: Path) -> None:
     shown = materia(tmp_path / "none", "releases")
     assert (shown.returncode, shown.stdout) == (Exit.DONE, "no releases are landed yet; next: materia run-all\n")
     assert not (tmp_path / "none").exists()

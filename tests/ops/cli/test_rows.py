@@ -18,7 +18,7 @@ def test_numbers_stand_to_the_right_and_their_points_align() -> None:
     ]
 
 
-def test_what_a_limit_leaves_out_is_said() -> None:
+def test_rows_beyond_a_limit_are_counted() -> None:
     answer = pa.table({"n": list(range(2_000))})
     assert text_of(answer, 1).splitlines() == ["n", "0", "… 1,999 more rows; --limit 2000 shows all"]
     assert text_of(answer, 1_999).splitlines()[-1] == "… 1 more row; --limit 2000 shows all"

@@ -106,7 +106,7 @@ def test_without_generations_the_next_step_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dangling_link_is_told_and_can_be_mended(data_dir: Path) -> None:
+def test_a_dangling_link_is_reported_and_can_be_repaired(data_dir: Path) -> None:
     for path in (data_dir / "serving-3.duckdb", data_dir / "serving-3.json"):
         path.unlink()
     shown = materia(data_dir, "serving", "list")

@@ -66,7 +66,7 @@ def test_a_wrong_value_is_refused_by_name(name: str, text: str, problem: str) ->
     assert problem in str(refused.value)
 
 
-def test_a_value_is_parsed_and_a_default_stands_in() -> None:
+def test_a_value_is_parsed_and_a_default_is_used_without_one() -> None:
     values = Values.from_environ({"MATERIA_POLL_DAYS": " 9 - 12 ", "MATERIA_TICK_S": "  "})
     assert values["MATERIA_POLL_DAYS"] == (9, 12)
     assert values["MATERIA_TICK_S"] == 60

@@ -48,7 +48,7 @@ def test_a_posted_month_is_served_whole(archive: FaultyArchive, client: httpx.Cl
     assert response.headers["Accept-Ranges"] == "bytes"
 
 
-def test_head_says_the_same_and_sends_nothing(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
+def test_head_has_the_headers_of_get_and_no_body(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     response = client.head(url, headers={"Range": "bytes=5-"})
     assert response.status_code == 200
     assert response.content == b""
@@ -115,7 +115,7 @@ def test_a_known_etag_is_304_without_a_body(archive: FaultyArchive, client: http
     assert client.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_a_month_can_be_posted_anew_while_serving(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
+def test_a_month_can_be_replaced_while_the_server_runs(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     archive.post(MONTH, b"second", POSTED)
     response = client.get(url)
     assert response.content == b"second"
@@ -196,7 +196,7 @@ def test_a_fault_is_used_up(archive: FaultyArchive, client: httpx.Client, url: s
     assert answers[0].headers["Retry-After"] == "3"
 
 
-def test_a_fault_for_good_lasts_until_told_to_behave(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
+def test_a_permanent_fault_lasts_until_it_is_cleared(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     archive.misbehave(MONTH, Fault(html=True), times=None)
     for _ in range(3):
         assert client.get(url).content == HTML_PAGE

@@ -119,7 +119,7 @@ def test_each_fact_has_one_row_and_each_sheet_one_stamp(db: duckdb.DuckDBPyConne
     assert db.sql(units).fetchall() == []
 
 
-def test_no_value_changes_without_its_stamp_and_no_stamp_lies(db: duckdb.DuckDBPyConnection) -> None:
+def test_no_value_changes_without_its_stamp_and_no_stamp_is_wrong(db: duckdb.DuckDBPyConnection) -> None:
     """Every pair of releases: a stamp at or before month M means that release M has the very same value."""
     months = [f"{month.year}{month.month:02d}" for month in HISTORY.months]
     db.execute("CREATE OR REPLACE TABLE months AS SELECT unnest($1::VARCHAR[]) AS month", [months])

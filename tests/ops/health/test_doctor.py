@@ -179,7 +179,7 @@ def test_a_clock_that_is_wrong_fails(tmp_path: Path, web_page: ThreadingHTTPServ
     assert findings(tmp_path, PSD_ARCHIVE_URL=url)["clock"].verdict is Verdict.FAILED
 
 
-def test_the_exit_code_tells_whether_anything_failed(tmp_path: Path) -> None:
+def test_the_exit_code_shows_whether_a_check_failed(tmp_path: Path) -> None:
     offline = {"PSD_ARCHIVE_URL": "http://127.0.0.1:9", "MATERIA_MIN_FREE_MB": "0"}
     fit = materia(tmp_path, "doctor", timeout_s=180, **offline)
     assert fit.returncode == 0 and fit.stdout.endswith("fit to run\n")

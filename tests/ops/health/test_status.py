@@ -186,7 +186,7 @@ def test_a_failure_is_a_problem_until_the_pipeline_succeeds(settings: Settings, 
     assert _problems(settings) == []
 
 
-def test_a_failed_run_all_is_told_by_the_pipeline_that_failed_in_it(settings: Settings, journal: Journal) -> None:
+def test_a_failed_run_all_is_reported_by_the_pipeline_that_failed_in_it(settings: Settings, journal: Journal) -> None:
     serve(settings.serving_path, 1, released_on=utc_now().date())
     whole = journal.begin("run-all")
     _record(journal, "extract", RunStatus.DONE, parent_id=whole.id)

@@ -23,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def test_a_commit_is_named_and_changes_to_it_told(project: Path) -> None:
+def test_the_code_version_names_the_commit_and_marks_changes(project: Path) -> None:
     _git(project, "init")
     (project / "file").write_text("one")
     _git(project, "add", "file")

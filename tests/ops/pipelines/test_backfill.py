@@ -112,7 +112,7 @@ def test_a_backfill_fails_where_the_archive_refuses_every_month_that_it_does_not
 
 
 @pytest.mark.parametrize("fault", [Fault(body=release_zip()[:-40]), Fault(status=503)])
-def test_a_failing_month_is_told_when_the_others_have_landed(coffee, land, environ, fault):
+def test_a_failing_month_is_reported_after_the_others_have_landed(coffee, land, environ, fault):
     coffee.misbehave(Month(2025, 7), fault, times=None)
     with pytest.raises(MateriaError, match=r"1 of 6 months failed .* the first, 2025-07: ") as failed:
         land()
@@ -255,7 +255,7 @@ def test_a_backfill_is_turned_away_while_another_run_writes(environ, land):
     assert landed(environ) == []
 
 
-def test_the_log_of_a_failed_run_tells_no_inputs(coffee, environ, land):
+def test_the_log_of_a_failed_run_contains_no_inputs(coffee, environ, land):
     coffee.misbehave(Month(2025, 7), Fault(status=503), times=None)
     with pytest.raises(MateriaError):
         land()

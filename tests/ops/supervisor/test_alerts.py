@@ -31,7 +31,7 @@ def record(data_dir: Path, pipeline: str, status: RunStatus) -> None:
         journal.finish(run.id, status, error="no luck" if status is RunStatus.FAILED else None)
 
 
-def test_each_problem_is_told_once_and_once_more_when_it_is_over(data_dir: Path, alarm: Alarm) -> None:
+def test_each_problem_is_sent_once_and_its_resolution_once(data_dir: Path, alarm: Alarm) -> None:
     settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url)
     record(data_dir, "extract", RunStatus.DONE)
     record(data_dir, "transform", RunStatus.FAILED)
@@ -49,7 +49,7 @@ def test_each_problem_is_told_once_and_once_more_when_it_is_over(data_dir: Path,
     assert memory.alerts == {}
 
 
-def test_absence_is_told_too(data_dir: Path, alarm: Alarm) -> None:
+def test_a_stale_release_and_a_stale_extract_are_reported(data_dir: Path, alarm: Alarm) -> None:
     settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url, MATERIA_STALE_AFTER_H="5")
     record(data_dir, "extract", RunStatus.DONE)
     serve(data_dir / "serving.duckdb", 8, released_on=utc_now().date() - timedelta(days=90))
@@ -57,7 +57,7 @@ def test_absence_is_told_too(data_dir: Path, alarm: Alarm) -> None:
     assert {key for _, key in events(alarm)} == {"release-stale", "extract-stale"}
 
 
-def test_a_webhook_that_was_down_is_told_later_once(data_dir: Path, alarm: Alarm) -> None:
+def test_a_webhook_that_was_down_gets_each_alert_later_once(data_dir: Path, alarm: Alarm) -> None:
     settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url)
     record(data_dir, "extract", RunStatus.DONE)
     record(data_dir, "transform", RunStatus.FAILED)
@@ -75,7 +75,7 @@ def test_a_webhook_that_was_down_is_told_later_once(data_dir: Path, alarm: Alarm
     assert events(alarm) == [("raised", "failed-transform"), ("resolved", "failed-transform")] and memory.alerts == {}
 
 
-def test_what_was_over_before_the_webhook_heard_of_it_is_not_told(data_dir: Path, alarm: Alarm) -> None:
+def test_a_problem_resolved_before_it_was_sent_is_not_sent(data_dir: Path, alarm: Alarm) -> None:
     settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url)
     record(data_dir, "extract", RunStatus.DONE)
     record(data_dir, "transform", RunStatus.FAILED)
@@ -127,7 +127,7 @@ def url_of(alarm: Alarm, tmp_path: Path):
     return settings_of(tmp_path, ALERT_WEBHOOK_URL=alarm.url)
 
 
-def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: Path, alarm: Alarm) -> None:
+def test_the_webhook_gets_the_problem_its_start_and_the_next_step(tmp_path: Path, alarm: Alarm) -> None:
     settings, host = url_of(alarm, tmp_path), os.uname().nodename
     memory = alerts.send_alerts(settings, status_with(problem("disk")), Memory())
     raised = {
@@ -146,7 +146,7 @@ def test_the_webhook_is_told_what_is_wrong_since_when_and_what_to_do(tmp_path: P
     assert alarm.received[1] == raised | {"event": "resolved", "text": f"materia on {host}: resolved: disk broke"}
 
 
-def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_told(tmp_path: Path, caplog) -> None:
+def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_sent(tmp_path: Path, caplog) -> None:
     caplog.set_level(logging.INFO)
     settings = settings_of(tmp_path)
     memory = alerts.send_alerts(settings, status_with(problem("disk", since=None)), Memory())
@@ -160,14 +160,14 @@ def test_without_a_webhook_an_alert_is_logged_once_and_counts_as_told(tmp_path: 
     assert len(caplog.records) == 2
 
 
-def test_problems_without_a_key_are_told_apart_by_their_words(tmp_path: Path, alarm: Alarm) -> None:
+def test_problems_without_a_key_are_distinguished_by_their_text(tmp_path: Path, alarm: Alarm) -> None:
     memory = alerts.send_alerts(
         url_of(alarm, tmp_path), status_with(problem("a", key=""), problem("b", key="")), Memory()
     )
     assert sorted(memory.alerts) == ["a broke", "b broke"]
 
 
-def test_ten_alerts_are_told_in_a_tick_and_the_rest_in_the_next(tmp_path: Path, alarm: Alarm) -> None:
+def test_ten_alerts_are_sent_in_a_tick_and_the_rest_in_the_next(tmp_path: Path, alarm: Alarm) -> None:
     settings, status = url_of(alarm, tmp_path), status_with(*(problem(f"p{number:02}") for number in range(12)))
     memory = alerts.send_alerts(settings, status, Memory())
     assert [key for _, key in events(alarm)] == [f"p{number:02}" for number in range(10)]
@@ -238,7 +238,7 @@ def test_a_webhook_that_answers_a_byte_at_a_time_holds_no_tick(tmp_path: Path, c
     assert "no answer within 0.5 s" in [getattr(record, "error", "") for record in caplog.records]
 
 
-def test_what_came_back_before_the_webhook_heard_of_its_end_is_not_told_again(tmp_path: Path, alarm: Alarm) -> None:
+def test_a_problem_that_returns_before_its_resolution_was_sent_is_not_sent_again(tmp_path: Path, alarm: Alarm) -> None:
     settings = url_of(alarm, tmp_path)
     memory = alerts.send_alerts(settings, status_with(problem("disk")), Memory())
     alarm.is_down = True

@@ -91,7 +91,7 @@ def test_a_newer_supervisor_sh_is_installed_by_running_it_again(tmp_path: Path, 
     assert (prefix / "opt/materia/supervisor.sh").read_text().endswith("# newer\n")
 
 
-def test_without_a_repository_it_says_so_and_ends_with_2(tmp_path: Path) -> None:
+def test_without_a_repository_it_reports_that_and_exits_with_2(tmp_path: Path) -> None:
     prefix = tmp_path / "root"
     prefix.mkdir()
     done = bootstrap(prefix, (HERE / "bootstrap_supervisor.sh").read_text())

@@ -79,7 +79,9 @@ def test_an_api_that_hangs_is_given_up_in_time(data_dir: Path, clock: Clock, mon
     assert "it took too long" in problem.what
 
 
-def test_without_credentials_nobody_is_asked(data_dir: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_no_provider_is_called(
+    data_dir: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HETZNER_TOKEN", raising=False)
     settings = settings_of(data_dir)
     tick(settings, clock, quick)

@@ -84,7 +84,7 @@ def test_where_nothing_is_stored_nothing_is_scrubbed(settings: Settings, clock: 
     assert not scrubbed(settings, clock)
 
 
-def test_a_test_alert_is_sent_or_said_to_have_failed(data_dir: Path, alarm: Alarm) -> None:
+def test_a_test_alert_is_sent_or_its_failure_is_reported(data_dir: Path, alarm: Alarm) -> None:
     missing = materia(data_dir, "supervisor", "test-alert")
     assert missing.returncode == 2 and "ALERT_WEBHOOK_URL is not set" in missing.stderr
     taken = materia(data_dir, "supervisor", "test-alert", ALERT_WEBHOOK_URL=alarm.url)

@@ -236,7 +236,7 @@ def test_while_the_remote_is_down_the_host_works_on(host: Host) -> None:
     host.reaches(host.commit("two"))
 
 
-def test_a_half_written_checkout_is_made_anew(host: Host) -> None:
+def test_a_half_written_checkout_is_created_again(host: Host) -> None:
     first = host.commit("one")
     host.start()
     host.reaches(first)
@@ -257,7 +257,7 @@ def test_a_half_written_checkout_is_made_anew(host: Host) -> None:
     assert host.refused == ""
 
 
-def test_a_tree_that_somebody_removed_is_made_anew(host: Host) -> None:
+def test_a_removed_tree_is_created_again(host: Host) -> None:
     first = host.commit("one")
     host.start()
     host.reaches(first)

@@ -369,7 +369,7 @@ def test_nothing_begins_without_free_space(data_dir: Path, clock: Clock) -> None
     assert "disk-full" in {problem.key for problem in take_status(settings, clock.now).problems}
 
 
-def test_without_a_journal_nothing_runs_and_somebody_is_told(data_dir: Path, clock: Clock) -> None:
+def test_without_a_journal_nothing_runs_and_an_alert_is_sent(data_dir: Path, clock: Clock) -> None:
     with closing(sqlite3.connect(data_dir / "runs.sqlite")) as journal:
         journal.execute("PRAGMA user_version = 1000")  # of a newer Materia: intact, and not ours to remove
     settings = settings_of(data_dir)
@@ -386,7 +386,7 @@ def test_a_damaged_journal_is_set_aside_and_what_is_due_runs(data_dir: Path, clo
     assert aside.name.endswith("-runs.sqlite") and aside.read_bytes() == b"broken" * 1000
 
 
-def test_a_damaged_memory_begins_anew(data_dir: Path, clock: Clock) -> None:
+def test_a_damaged_memory_is_replaced_by_an_empty_one(data_dir: Path, clock: Clock) -> None:
     settings = settings_of(data_dir)
     tick(settings, clock, quick)
     memory_path(settings.supervisor_dir).write_text("{")

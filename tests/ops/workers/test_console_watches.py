@@ -91,7 +91,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_nobody_waits_for_an_answer_and_the_next_look_has_it(asked_once: pytest.MonkeyPatch) -> None:
+def test_a_poll_does_not_wait_for_an_answer_and_the_next_poll_has_it(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud:
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
         set_up(asked_once, cloud.environ)
@@ -104,7 +104,7 @@ def test_nobody_waits_for_an_answer_and_the_next_look_has_it(asked_once: pytest.
         assert len(cloud.fake.requests) == asked, "asked again at once"
 
 
-def test_one_provider_that_says_nothing_hides_no_worker_of_another(asked_once: pytest.MonkeyPatch) -> None:
+def test_a_silent_provider_hides_no_worker_of_another(asked_once: pytest.MonkeyPatch) -> None:
     with cloud_under_test("hetzner") as cloud, cloud_under_test("scaleway") as other, silent_server() as url:
         cloud.provider.create_instance(order := an_order(), cloud.provider.offers()[0])
         set_up(asked_once, {**cloud.environ, **other.environ, "SCW_API_URL": url})
@@ -113,7 +113,7 @@ def test_one_provider_that_says_nothing_hides_no_worker_of_another(asked_once: p
         assert "scaleway, asked at 12:00:00 UTC" in seen.waiting
 
 
-def test_workers_stay_in_view_while_their_provider_says_nothing_more_and_that_is_told(
+def test_workers_of_a_provider_that_stops_answering_stay_visible_and_are_marked(
     asked_once: pytest.MonkeyPatch,
 ) -> None:
     with cloud_under_test("hetzner") as cloud, silent_server() as url:

@@ -66,7 +66,7 @@ def test_offers_are_what_the_bill_will_say(cloud: CloudUnderTest) -> None:
     assert offered == {key: pytest.approx(eur, abs=1e-6) for key, eur in cloud.prices.items()}
 
 
-def test_every_size_is_to_be_had(cloud: CloudUnderTest) -> None:
+def test_every_size_is_offered(cloud: CloudUnderTest) -> None:
     for size in SIZES.values():
         offer = select_offers(cloud.provider.offers(), size, (), 100)[0]
         assert offer.cores >= size.cores and offer.memory_gb >= size.memory_gb
@@ -179,7 +179,7 @@ def test_prices_that_cannot_be_had_are_no_free_machines(cloud: CloudUnderTest) -
         cloud.provider.offers()
 
 
-def test_no_capacity_is_told_apart_and_leaves_no_machine(cloud: CloudUnderTest) -> None:
+def test_no_capacity_has_an_error_of_its_own_and_leaves_no_machine(cloud: CloudUnderTest) -> None:
     offer = cheapest(cloud)
     cloud.fake.misbehave(cloud.fake.fault("create server", code="resource_unavailable"))
     with pytest.raises(NoCapacityError, match=offer.type):
@@ -193,7 +193,7 @@ def test_no_capacity_is_told_apart_and_leaves_no_machine(cloud: CloudUnderTest) 
     assert set(kinds(cloud)) <= {"firewall", "firewalls", "ssh_keys"}
 
 
-def test_wrong_credentials_are_said_at_once_and_by_name(cloud: CloudUnderTest) -> None:
+def test_wrong_credentials_are_reported_by_name_without_a_retry(cloud: CloudUnderTest) -> None:
     settings = WorkerSettings.from_environ(cloud.wrong_environ)
     with pytest.raises(WorkerError) as refused:
         provider_of(cloud.name, settings).list_instances()

@@ -33,7 +33,7 @@ def test_a_project_that_is_billed_in_another_currency_is_refused(fake: FakeHetzn
         hetzner.offers()
 
 
-def test_an_offer_that_is_out_of_stock_says_so(fake: FakeHetzner, hetzner: Provider):
+def test_an_offer_that_is_out_of_stock_is_marked_unavailable(fake: FakeHetzner, hetzner: Provider):
     fake.state.unavailable.add(("cpx22", "fsn1"))
     assert [offer for offer in hetzner.offers() if not offer.available] == [replace(AN_OFFER, available=False)]
 
@@ -94,13 +94,13 @@ def test_a_passing_trouble_is_waited_out(fake: FakeHetzner, hetzner: Provider, m
     assert len(fake.state.servers) == 1
 
 
-def test_no_capacity_is_told_apart(fake: FakeHetzner, hetzner: Provider):
+def test_no_capacity_has_an_error_of_its_own(fake: FakeHetzner, hetzner: Provider):
     fake.misbehave(Fault("POST", "/servers", code="resource_unavailable"))
     with pytest.raises(NoCapacityError, match="cpx22 at fsn1"):
         hetzner.create_instance(an_order(), AN_OFFER)
 
 
-def test_a_wrong_token_is_said_at_once(fake: FakeHetzner):
+def test_a_wrong_token_is_reported_without_a_retry(fake: FakeHetzner):
     with pytest.raises(WorkerError, match="HETZNER_TOKEN"):
         module.provider(fake.values("wrong"), pause_s=PAUSE_S).list_instances()
     assert len(fake.requests) == 1

@@ -125,7 +125,7 @@ def test_a_left_worker_counts_as_spent_for_as_long_as_it_is_there(tmp_path: Path
     assert ledger.unconfirmed(two_days_later) == ()
 
 
-def test_a_worker_that_is_past_its_time_and_was_never_confirmed_gone_is_told(tmp_path: Path):
+def test_an_expired_worker_without_confirmed_destruction_is_reported(tmp_path: Path):
     ledger, then = Ledger(tmp_path / "workers.jsonl"), datetime.now(UTC)
     ledger.begin(Entry("a", 0.01, then, then + timedelta(hours=2), provider="hetzner"), Caps(2, 1, 1), 0, then)
     assert ledger.unconfirmed(then + timedelta(hours=1)) == ()

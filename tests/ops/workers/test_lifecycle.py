@@ -118,14 +118,14 @@ def test_a_failure_there_is_a_failure_here_with_its_exit_code(world: WorkerWorld
     assert [each.status for each in Journal(world.settings.journal_path).runs()] == [RunStatus.FAILED] * 2
 
 
-def test_a_pipeline_that_is_killed_there_is_said_to_be(world: WorkerWorld):
+def test_a_pipeline_killed_on_the_worker_is_reported_as_killed(world: WorkerWorld):
     world.pipeline("kill -KILL $$")
     with pytest.raises(RemoteFailedError, match="137: it was killed"):
         run(world)
     assert world.left() == []
 
 
-def test_a_worker_with_another_host_key_is_told_nothing(world: WorkerWorld):
+def test_a_worker_with_a_wrong_host_key_receives_nothing(world: WorkerWorld):
     world.wrong_host_key = new_key().private
     with pytest.raises(HostKeyError):
         run(world, WorkerTimeouts(boot_s=1, pause_s=0.05))
@@ -142,7 +142,7 @@ def test_a_worker_that_never_answers_is_given_up_and_destroyed(world: WorkerWorl
 
 
 @pytest.mark.parametrize("cuts", [2])
-def test_a_cut_connection_is_survived_and_nothing_is_told_twice(world: WorkerWorld, cuts: int):
+def test_a_run_survives_a_lost_connection_and_records_no_event_twice(world: WorkerWorld, cuts: int):
     said = "\n".join(
         f'say \'{{"event": "step_began", "step": {n}, "run": 2, "name": "part{n}", "detail": ""}}\'; sleep 0.6'
         for n in range(2, 2 + cuts)

@@ -29,7 +29,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SshServe
     server.stop()
 
 
-def test_lines_come_as_they_are_said_and_the_exit_code_at_the_end(machine):
+def test_lines_arrive_as_they_are_written_and_the_exit_code_at_the_end(machine):
     _, access = machine
     said = []
     with connect(access) as connection:
@@ -62,7 +62,7 @@ def test_another_client_key_gets_nowhere(machine):
         connect(replace(access, client_key=new_key()))
 
 
-def test_a_port_where_nobody_listens_is_given_up_in_time():
+def test_a_closed_port_is_an_error_within_the_timeout():
     access = Access("127.0.0.1", free_port(), "root", new_key(), new_key().public)
     with pytest.raises(UnreachableError, match="no SSH"):
         wait_for_ssh(access, within_s=0.3, pause_s=0.1)
@@ -78,7 +78,7 @@ def test_the_remote_side_ends_what_takes_too_long_with_all_it_began(machine):
     assert not any(b"sleep" in command for command in commands)
 
 
-def test_a_cut_connection_is_told_apart_from_an_exit_code(machine):
+def test_a_lost_connection_has_no_exit_code(machine):
     server, access = machine
     with connect(access) as connection:
         ended = run_script(connection, "echo on; sleep 30", timeout_s=40, on_line=lambda line: server.cut())

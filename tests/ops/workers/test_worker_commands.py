@@ -62,7 +62,7 @@ def test_a_worker_by_hand_is_created_listed_and_destroyed(
 @pytest.mark.parametrize(
     "command", [["worker", "list"], ["worker", "reap"], ["pipeline", "run", "extract", "--on", "hetzner"]]
 )
-def test_without_a_token_the_missing_name_is_said(tmp_path: Path, command: list[str]):
+def test_without_a_token_the_missing_name_is_shown(tmp_path: Path, command: list[str]):
     done = materia(tmp_path, *command, HETZNER_TOKEN="", **R2)
     assert done.returncode == 2
     assert "HETZNER_TOKEN" in done.stderr
@@ -123,7 +123,7 @@ def test_one_provider_that_is_down_hides_no_other(
     assert fake.held == []
 
 
-def test_who_waits_for_a_provider_is_told_so(
+def test_waiting_for_a_provider_is_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("ops.workers.providers.cloud._SILENT_S", 0.1)
@@ -170,7 +170,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str):
     assert (done.returncode, name in done.stderr) == (2, True)
 
 
-def test_secrets_check_says_names_and_never_a_value(tmp_path: Path):
+def test_secrets_check_prints_names_and_never_a_value(tmp_path: Path):
     for arguments in (["secrets", "check"], ["secrets", "check", "--json"]):
         done = materia(tmp_path, *arguments, HETZNER_TOKEN="", **R2)
         assert done.returncode == 0, done.stderr

@@ -44,7 +44,7 @@ def test_an_extract_by_a_clock_that_was_set_back_takes_nothing_away(
     assert_sound(data_dir)
 
 
-def test_runs_are_told_in_the_order_in_which_they_began(world: World, states: States, tmp_path: Path) -> None:
+def test_runs_are_listed_in_the_order_of_their_start(world: World, states: States, tmp_path: Path) -> None:
     data_dir = copy(states.published, tmp_path / "data")
     world.play(data_dir, "serving", "rollback", "1")
     world.play(data_dir, LONG_AGO, "materia", "serving", "rollback", "2", name="at")

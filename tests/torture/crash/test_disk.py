@@ -34,7 +34,7 @@ NOT_ABOVE_MODES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 @pytest.mark.parametrize("scene", STARVED, ids=lambda scene: scene.name)
-def test_a_disk_that_fails_at_any_step_is_told_and_the_next_run_ends_as_if_nothing_had_been(
+def test_a_disk_error_at_any_step_is_reported_and_the_next_run_gives_the_same_result(
     scene: Scene, world: World, request: pytest.FixtureRequest, tmp_path: Path, figure: Figure
 ) -> None:
     right = begin(scene, world, request, tmp_path / "right")
@@ -92,7 +92,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_small_disk_is_met_before_anything_is_begun(world: World, states: States, tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_any_work(world: World, states: States, tmp_path: Path) -> None:
     """Where nothing may be mounted, the first step that needs room is refused instead."""
     with small_disk(tmp_path / "disk", 20 << 20) as mounted:
         data_dir = copy(states.served, tmp_path / "disk" / "data")

@@ -19,7 +19,7 @@ from tests.torture.crash.scenes import SCENES, Scene, Setting, begin
 
 
 @pytest.mark.parametrize("scene", [scene for scene in SCENES if scene.kills], ids=lambda scene: scene.name)
-def test_a_run_that_is_killed_anywhere_harms_nothing_and_the_next_one_ends_as_if_nothing_had_been(
+def test_a_run_killed_at_any_step_damages_nothing_and_the_next_run_gives_the_same_result(
     scene: Scene, world: World, request: pytest.FixtureRequest, tmp_path: Path, figure: Figure
 ) -> None:
     right = begin(scene, world, request, tmp_path / "right")

@@ -270,7 +270,7 @@ def test_a_stopped_query_leaves_its_cell_on_the_same_generation(tmp_path: Path) 
     assert sandbox._child.poll() is not None
 
 
-def test_a_cell_without_anything_served_says_so(tmp_path: Path) -> None:
+def test_a_sandbox_without_a_served_generation_raises_an_error(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path / "serving.duckdb", memory_bytes=MEMORY_BYTES)
     try:
         with pytest.raises(ServingError, match="materia run-all"):

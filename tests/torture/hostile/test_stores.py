@@ -223,7 +223,7 @@ SERVED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_whatever_stands_where_data_is_served_a_rollback_or_publish_mends_it(tmp_path: Path, name: str) -> None:
+def test_a_rollback_or_publish_repairs_any_file_at_the_serving_path(tmp_path: Path, name: str) -> None:
     store = published_store(tmp_path)
     store.serving_path.unlink()
     SERVED[name](store.serving_path)

@@ -122,7 +122,7 @@ def test_rotated_files_from_before_are_left_alone(log: Path) -> None:
     assert texts(follower) == [b"1\n", b"2\n"]
 
 
-def test_truncation_says_how_much_is_gone(log: Path) -> None:
+def test_a_truncated_log_shows_how_much_was_lost(log: Path) -> None:
     log.write_text("1\n2\n3\n")
     follower = Follower(log)
     follower.poll()
@@ -162,7 +162,7 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     assert "not a regular file" in follower.error
 
 
-def test_old_segments_are_let_go_of_and_their_files_closed(log: Path) -> None:
+def test_old_segments_are_released_and_their_files_closed(log: Path) -> None:
     follower = Follower(log)
     open_files = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(MAX_SEGMENTS + 10):

@@ -154,7 +154,7 @@ def test_a_scan_ends_when_it_is_closed(log: Path) -> None:
     wait_until(lambda: all(process.poll() is not None for process in started))
 
 
-def test_a_scan_whose_process_is_killed_says_so(log: Path) -> None:
+def test_a_scan_reports_that_its_process_was_killed(log: Path) -> None:
     follower = Follower(log)
     follower.poll()
     scan = Scan(LineFilter((Term("(x+x+)+y", True),)), follower.segments, lambda: None)

@@ -72,7 +72,7 @@ async def test_problems_of_every_severity_are_drawn_and_damage_comes_first(healt
         assert table.current.cells[1].text == "one is damaged" and table.current.cells[3].text == "⏎ run-all"
 
 
-async def test_an_alert_that_is_over_when_it_is_opened_says_so(
+async def test_opening_a_resolved_alert_shows_that_it_is_resolved(
     failing_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = console_on(failing_dir)

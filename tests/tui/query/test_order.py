@@ -259,7 +259,7 @@ async def test_names_of_several_lines_leave_the_rows_where_they_are(served: Serv
         assert "by x⏎y ▲" in screen.text_of("result-line") and "x⏎y: a⏎b" in screen.text_of("cell")
 
 
-async def test_an_empty_editor_says_that_there_is_nothing_to_run(served: Served) -> None:
+async def test_an_empty_editor_reports_that_there_is_no_query(served: Served) -> None:
     async with driven(served) as screen:
         screen.body.editor.text = ""
         await screen.press("f5")

@@ -160,7 +160,7 @@ def test_a_date_beyond_the_calendar_is_shown_copied_and_found_again(
         assert reader.query(wrap_in_view(sql, alike)).table.num_rows == 1
 
 
-def test_a_number_is_found_again_whatever_its_digits(reader: ServingReader) -> None:
+def test_a_number_equals_its_sql_literal(reader: ServingReader) -> None:
     random = Random(7)
     numbers = [random.random() * 10**k for k in range(-8, 9) for _ in range(40)]
     numbers += [float("inf"), float("-inf"), float("nan"), 1e300, 5e-324, -0.0, 3.46, 52450.0]

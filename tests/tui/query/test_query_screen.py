@@ -152,14 +152,14 @@ async def test_a_running_query_is_stopped_by_escape(served: Served) -> None:
         assert "■ stopped" in screen.text_of("result-line")
 
 
-async def test_a_query_is_stopped_at_its_time_limit_and_says_so(served: Served) -> None:
+async def test_a_query_stopped_at_its_time_limit_reports_the_limit(served: Served) -> None:
     async with driven(served) as screen:
         screen.body._session.limit(QueryLimits(timeout_s=0.3))
         await screen.run(ENDLESS)
         assert "stopped after 0.3 s" in screen.text_of("error")
 
 
-async def test_a_query_is_stopped_at_its_memory_limit_and_says_so(served: Served) -> None:
+async def test_a_query_stopped_at_its_memory_limit_reports_the_limit(served: Served) -> None:
     async with driven(served) as screen:
         screen.body._session.limit(QueryLimits(memory_bytes=64 * MIB))
         await screen.run(
@@ -393,7 +393,7 @@ async def test_escape_leaves_the_editor_and_e_comes_back(served: Served) -> None
 
 
 @pytest.mark.usefixtures("homeless")
-async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> None:
+async def test_without_a_served_generation_it_shows_the_next_command(tmp_path: Path) -> None:
     async with driven(served_console(tmp_path)) as screen:
         assert "materia demo" in screen.text_of("hint")
         await screen.press("f5")

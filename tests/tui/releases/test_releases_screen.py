@@ -135,7 +135,7 @@ async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
         assert screen.app.query_one("#changes").display
 
 
-async def test_the_sheet_tells_certain_uncertain_and_unknown_apart_on_any_day(served: Served) -> None:
+async def test_the_sheet_distinguishes_certain_uncertain_and_unknown_on_any_day(served: Served) -> None:
     async with driven(served) as screen:
         screen.app.post_message(OpenFact("0410000", "US", 2025, "028"))
         await until(screen.pilot, lambda: screen.table("sheet"))
@@ -226,7 +226,7 @@ async def test_another_screen_opens_a_release(served: Served) -> None:
         await until(screen.pilot, lambda: "nothing to compare it with" in screen.line)
 
 
-async def test_without_anything_served_it_says_what_to_run(tmp_path: Path) -> None:
+async def test_without_a_served_generation_it_shows_the_next_command(tmp_path: Path) -> None:
     async with driven(served_console(tmp_path)) as screen:
         assert "materia demo" in screen.line
         assert not screen.app.query_one("#changes").display

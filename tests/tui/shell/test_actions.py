@@ -106,7 +106,7 @@ def test_a_key_for_what_is_no_action_is_refused_and_the_actions_are_named(name: 
         registry.check_all_known(("app", "runs"))
 
 
-def test_the_footer_leaves_out_what_help_tells() -> None:
+def test_the_footer_omits_keys_that_the_help_lists() -> None:
     assert [spec.id for spec in APP_ACTIONS if spec.show] == ["app.help", "app.quit"]
 
 

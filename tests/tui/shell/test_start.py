@@ -52,7 +52,7 @@ def test_an_invalid_setting_is_reported_without_a_traceback() -> None:
     assert "PSD_ARCHIVE_URL" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_without_a_terminal_it_says_so_and_ends(healthy_dir: Path) -> None:
+def test_without_a_terminal_it_reports_that_and_exits(healthy_dir: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tui.shell.main"],
         env=os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)},
