@@ -40,7 +40,7 @@ def shell_lines(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of)
-def test_what_a_page_links_to_exists(page: Path) -> None:
+def test_every_link_of_a_page_exists(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?://)([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
         path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{of(page)} links to {target}"

@@ -104,7 +104,7 @@ def test_every_declared_requirement_is_locked_at_a_version_it_allows() -> None:
             assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
-def test_what_the_packages_import_is_declared_for_production() -> None:
+def test_every_import_is_a_declared_production_dependency() -> None:
     """The development tools are not installed there: what only they bring would be missing."""
     extras = PYPROJECT["project"]["optional-dependencies"]
     requirements = [*PYPROJECT["project"]["dependencies"], *(each for extra in extras.values() for each in extra)]

@@ -83,7 +83,7 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
             yield ast.unparse(node.func), node
 
 
-def test_nothing_is_started_through_a_shell_or_made_from_text() -> None:
+def test_no_code_starts_a_shell_or_evaluates_text() -> None:
     wrong, started = [], 0
     for path in sources():
         for name, call in calls(path):

@@ -85,7 +85,7 @@ def test_sudo_is_used_only_where_it_asks_for_no_password(tmp_path: Path, monkeyp
     assert root_prefix(is_root=True) == []
 
 
-def test_where_nothing_can_be_installed_the_reason_is_printed_and_the_tests_go_on(tmp_path: Path) -> None:
+def test_a_failed_installation_prints_its_reason_and_the_tests_continue(tmp_path: Path) -> None:
     """Only apt-get is missing here, so nothing on this machine changes."""
     done = subprocess.run(
         [sys.executable, PROJECT / "tests" / "support" / "system_tools.py", "install"],

@@ -46,7 +46,7 @@ def test_unchanged_etag_downloads_nothing(coffee, extracted, landing):
     assert tree(landing.root) == before
 
 
-def test_what_a_run_left_that_died_when_it_had_landed_is_cleared(coffee, extracted, landing):
+def test_the_leftovers_of_a_run_that_died_after_landing_are_deleted(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     extracted()
     before = tree(landing.root)
@@ -82,7 +82,7 @@ def test_the_probes_are_under_way_side_by_side(coffee, extracted, monkeypatch):
         (Fault(status=410), "HTTP 410"),
     ],
 )
-def test_what_is_no_zip_is_not_posted(coffee, extracted, landing, fault, said):
+def test_a_file_that_is_no_zip_counts_as_not_posted(coffee, extracted, landing, fault, said):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     coffee.misbehave(MONTH, fault, times=None)
     with pytest.raises(NotPostedError, match=said):
@@ -323,7 +323,7 @@ def test_403_for_everything_names_the_user_agent(coffee, extracted, landing):
     assert tree(landing.root) == {}
 
 
-def test_a_refused_sniff_is_not_taken_for_not_posted(coffee, extracted):
+def test_a_refused_partial_get_does_not_count_as_not_posted(coffee, extracted):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     coffee.misbehave(MONTH, Fault(status=403, method="GET"), times=None)
     with pytest.raises(ArchiveError, match="2025-11: could not be asked: HTTP 403") as refused:
@@ -358,7 +358,7 @@ def test_an_announced_flood_is_refused_unread(coffee, extracted, landing, monkey
     assert tree(landing.root) == {}
 
 
-def test_a_full_disk_is_met_before_the_download(coffee, extracted, landing, monkeypatch):
+def test_a_full_disk_is_reported_before_the_download(coffee, extracted, landing, monkeypatch):
     import shutil
 
     full = shutil._ntuple_diskusage(10**9, 10**9, 10**7)

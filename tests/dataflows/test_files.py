@@ -32,7 +32,7 @@ def test_a_small_file_is_flushed_before_it_gets_its_name_and_its_folder_afterwar
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"memory.json": "new"}
 
 
-def test_what_a_killed_run_left_of_a_small_file_is_replaced(tmp_path: Path) -> None:
+def test_the_partial_small_file_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".memory.json.draft").write_text("half of an old one")
     (tmp_path / "memory.json").write_text("old")
     write_durably(tmp_path / "memory.json", "new")

@@ -219,7 +219,7 @@ def test_status_and_the_models_agree_when_the_next_release_is_due() -> None:
 
 
 @pytest.mark.parametrize(("released_on", "checked_on"), [("2026-05-12", None), ("2026-06-11", None), ("2026-06-11", 9)])
-def test_what_status_calls_fresh_is_certain_up_to_the_last_day_that_is_vouched_for(
+def test_a_release_that_status_calls_fresh_is_certain_up_to_the_last_covered_day(
     released_on: str, checked_on: int | None
 ) -> None:
     """A listed day, the days beyond the calendar, and these with a check of the current file on 9 July."""

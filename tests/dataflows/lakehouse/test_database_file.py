@@ -91,7 +91,7 @@ def test_a_file_that_is_not_there_has_no_fault(tmp_path: Path) -> None:
     assert fault_of(tmp_path / "none.duckdb") is None
 
 
-def test_a_writer_at_work_is_not_taken_for_damage(tmp_path: Path) -> None:
+def test_a_running_writer_does_not_count_as_damage(tmp_path: Path) -> None:
     path = tmp_path / "busy.duckdb"
     duckdb.connect(str(path)).close()
     with subprocess.Popen([sys.executable, "-c", BUSY_WRITER, str(path)]) as writer:

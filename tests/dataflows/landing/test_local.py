@@ -152,7 +152,7 @@ def test_a_new_folder_can_hold_rows_and_marker_of_a_zip_stored_elsewhere(coffee,
     assert other.snapshots() == (snapshot,)
 
 
-def test_what_a_probe_found_is_kept_before_anything_is_landed(tmp_path):
+def test_the_result_of_a_probe_is_stored_before_the_first_landing(tmp_path):
     landing = LocalLanding(tmp_path / "new" / "landing")
     check = LiveCheck(date(2025, 11, 14), "key")
     landing.update_memory(DATASET, lambda memory: replace(memory, live=check))

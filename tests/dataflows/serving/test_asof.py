@@ -130,7 +130,7 @@ def test_a_late_correction_is_evidence_from_the_day_on_which_it_was_shown() -> N
     }
 
 
-def test_what_a_late_correction_shows_too_is_certain_up_to_its_release_day() -> None:
+def test_a_value_confirmed_by_a_late_correction_is_certain_up_to_its_release_day() -> None:
     late = ("2025-07-11", "2025-07-20", "2025-08-12")
     connection = lakehouse(Fact(last_seen_on="2025-07-11"), releases=[JUNE, late])
     assert standings(connection, ["07-10", "07-11", "07-12", "07-20"]) == {
@@ -190,7 +190,7 @@ def test_a_span_concerns_its_own_sheet_only() -> None:
     ("valid_from", "standing"),
     [("2025-06-11", "uncertain"), ("2025-06-12", "uncertain"), ("2025-06-13", "certain"), ("2025-06-14", "certain")],
 )
-def test_what_stood_before_a_rekeying_is_uncertain_in_its_span(valid_from: str, standing: str) -> None:
+def test_facts_before_a_rekeying_are_uncertain_in_its_span(valid_from: str, standing: str) -> None:
     spans = [(WHEAT, None, None, first, "2025-06-25", "rekeyed") for first in ("2025-06-11", "2025-06-13")]
     connection = lakehouse(Fact(valid_from=valid_from), spans=[*spans, (COFFEE, None, None, "2025-06-20", None, "r")])
     assert standings(connection, ["06-24", "06-25", "06-26"]) == {

@@ -100,7 +100,7 @@ def test_where_a_month_is_unknown_an_earlier_day_is_refused_if_a_release_is_miss
     assert (faults_against(served, new, max_row_loss=1.0) == ()) is passes
 
 
-def test_where_the_served_one_knows_no_release_none_is_asked_for() -> None:
+def test_without_a_served_release_none_is_required() -> None:
     assert faults_against(replace(SERVED, newest_released_on=None), facts(newest_released_on=None), 0.0) == ()
     november = replace(SERVED, newest_release_month="2025-11", newest_released_on=None)
     assert faults_against(november, facts(newest_release_month="2025-11", newest_released_on=None), 0.0) == ()

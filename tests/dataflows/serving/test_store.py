@@ -305,7 +305,7 @@ def test_a_publish_killed_at_any_step_leaves_a_whole_generation_served(tmp_path:
     }
 
 
-def test_what_was_rolled_back_is_not_taken_for_never_served(tmp_path: Path) -> None:
+def test_a_rolled_back_generation_does_not_count_as_never_served(tmp_path: Path) -> None:
     store = published_store(tmp_path, generations=3)
     assert store.unserved() is None
     store.rollback(1)

@@ -46,7 +46,7 @@ def sent(coffee) -> list[int]:
     return [request.body_bytes for request in coffee.requests if request.method == "GET"]
 
 
-def test_a_download_is_complete_and_returns_the_headers(coffee, fetch, tmp_path):
+def test_a_download_is_complete_and_has_the_archives_headers(coffee, fetch, tmp_path):
     seen = []
     done = fetch(progress=lambda received, total: seen.append((received, total)))
     assert done.path.read_bytes() == BODY
@@ -116,7 +116,7 @@ def test_a_server_that_ignores_ranges_sends_it_all_again(coffee, fetch):
     ("etag", "last_modified", "resumes"),
     [('W/"weak"', None, False), ("", None, True), ("", "", False), ('"\xe9"', None, False), ('"a:b/c"', None, True)],
 )
-def test_only_a_strong_validator_lets_a_download_continue(coffee, fetch, etag, last_modified, resumes):
+def test_only_a_strong_validator_lets_a_download_resume(coffee, fetch, etag, last_modified, resumes):
     spoiled = {"etag": etag, "last_modified": last_modified}
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, **spoiled))
     coffee.post(MONTH, BODY, POSTED_AT, etag=etag or '"hidden"')
@@ -158,7 +158,7 @@ def test_an_interrupted_restart_leaves_no_old_bytes_under_new_validators(coffee,
     ],
     ids=lambda fault: f"{fault.status} {fault.retry_after}",
 )
-def test_a_transient_failure_is_retried(coffee, fetch, fault):
+def test_a_transient_error_is_retried(coffee, fetch, fault):
     coffee.misbehave(MONTH, fault, times=2)
     assert fetch().path.read_bytes() == BODY
     assert len(coffee.requests) == 3
@@ -209,7 +209,7 @@ def test_a_wrong_content_length_is_retried_or_limits_the_body(coffee, fetch):
     assert fetch().path.read_bytes() == BODY[:-10]
 
 
-def test_a_body_shorter_than_its_content_range_is_continued(coffee, fetch):
+def test_an_answer_shorter_than_its_content_range_does_not_count_as_complete(coffee, fetch):
     coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000, method="GET"))
     # Its length is honest and its range is not: HTTP itself sees nothing wrong.
     coffee.misbehave(MONTH, Fault(content_length=500_000, method="GET"))
@@ -274,7 +274,7 @@ def test_the_deadline_ends_a_slow_download_and_keeps_its_bytes(coffee, fetch, tm
     assert len(BODY) - kept in sent(coffee)
 
 
-def test_a_slow_download_without_length_is_not_complete_at_the_deadline(coffee, fetch):
+def test_a_slow_answer_without_length_does_not_count_as_complete(coffee, fetch):
     coffee.misbehave(MONTH, Fault(drip_bytes_per_s=20_000, endless=True))
     with pytest.raises(ArchiveError, match="took longer than"):
         fetch(retry_policy=replace(HASTE, download_s=0.5))

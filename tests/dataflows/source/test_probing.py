@@ -48,7 +48,7 @@ def test_head_and_get_may_disagree_about_the_etag(coffee, extracted, landing, et
     assert len(landing.snapshots()) == 1
 
 
-def test_the_etags_of_two_nodes_are_both_remembered(coffee, extracted, landing):
+def test_the_etags_of_two_nodes_are_both_stored(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     for number in range(8):
         coffee.misbehave(MONTH, Fault(etag=f'"node{number % 2}"', method="HEAD"))
@@ -180,7 +180,7 @@ def test_a_damaged_memory_is_an_empty_one(coffee, extracted, landing):
     assert landing.memory(DATASET).known
 
 
-def test_memory_survives_its_json_and_forgets_what_an_address_no_longer_serves():
+def test_memory_round_trips_through_json_and_drops_replaced_files():
     def known(key: str, etag: str) -> Known:
         return Known("http://x/a.zip", "HEAD", etag, None, 9, key)
 

@@ -265,7 +265,7 @@ def test_a_flipped_bit_is_refused_or_changes_no_row(tmp_path):
     assert refused > 100
 
 
-def test_too_little_space_is_met_before_unpacking(tmp_path, monkeypatch):
+def test_too_little_space_is_reported_before_unpacking(tmp_path, monkeypatch):
     (tmp_path / "release.zip").write_bytes(release_zip())
     monkeypatch.setattr(shutil, "disk_usage", lambda directory: FULL)
     with pytest.raises(DiskSpaceError, match=r"unpacking release\.zip needs"):

@@ -40,7 +40,7 @@ def test_any_other_text_is_a_settings_error(text):
 
 
 @pytest.mark.parametrize("text", ["2025-13", "2025-00", "0000-05", "2025-1", "25-01", "2025/01", "\xb2025-01", ""])
-def test_what_is_no_month_is_refused(text):
+def test_an_invalid_month_is_refused(text):
     with pytest.raises(SettingsError, match="write it as YYYY-MM"):
         Month.parse(text)
 
@@ -88,7 +88,7 @@ def test_a_file_of_an_address_without_a_month_is_of_its_newest_stamp():
 
 
 @given(months, st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2107, 12, 31)) | st.none(), st.text())
-def test_a_later_month_is_released_later_whatever_its_file_says(month, inner, last_modified):
+def test_a_later_month_is_released_later_regardless_of_its_file(month, inner, last_modified):
     """But for the first days of a month, which may belong to the release before."""
     dating = date_release(month, Evidence(inner, None, last_modified))
     assert dating.month == month

@@ -105,7 +105,7 @@ def test_the_demo_stays_out_of_a_directory_that_it_did_not_make(tmp_path: Path) 
     assert str(precious.parent) in shown.stderr and precious.read_text() == "mine"
 
 
-def test_an_impossible_demo_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_an_impossible_demo_is_refused_before_it_writes(tmp_path: Path) -> None:
     shown = materia(tmp_path, "demo", "--dataset", "psd_unheard_of")
     assert shown.returncode == Exit.USAGE and "psd_unheard_of" in shown.stderr
     assert materia(tmp_path, "demo", "--releases", "1").returncode == Exit.USAGE

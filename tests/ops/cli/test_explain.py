@@ -154,7 +154,7 @@ def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> N
         ("Corn/' OR 1=1 --/2024/028", "no country is called"),
     ],
 )
-def test_what_names_no_fact_is_answered_with_what_does(settings: Settings, text: str, said: str) -> None:
+def test_an_invalid_fact_is_refused_with_valid_ones(settings: Settings, text: str, said: str) -> None:
     with pytest.raises(SettingsError) as refused:
         explained(settings, text)
     assert said in str(refused.value)

@@ -161,7 +161,7 @@ def test_a_success_counts_if_it_lies_up_to_26_hours_ahead(ahead: int, is_due: bo
     assert bool(found) is is_due
 
 
-def test_what_is_due_comes_in_the_order_in_which_it_came_due() -> None:
+def test_due_slots_are_ordered_by_their_due_time() -> None:
     swapped = Schedule(extract_at=time(3), backstop_at=time(2))
     found = due(swapped, at("2026-11-20T04:00"), None, never)
     assert [slot.pipeline for slot in found] == ["export_serving", "run-all"]

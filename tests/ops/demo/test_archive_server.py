@@ -56,7 +56,7 @@ def test_head_has_the_headers_of_get_and_no_body(archive: FaultyArchive, client:
     assert archive.requests[-1].body_bytes == 0
 
 
-def test_what_is_not_posted_is_404(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
+def test_an_unposted_file_is_404(archive: FaultyArchive, client: httpx.Client, url: str) -> None:
     assert client.get(f"{archive.url}/2025/12/psd_alldata_csv.zip").status_code == 404
     assert client.get(url.replace("alldata", "coffee")).status_code == 404
     archive.remove(MONTH)

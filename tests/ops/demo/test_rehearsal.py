@@ -26,7 +26,7 @@ def test_the_last_release_of_the_demo_rekeys_a_commodity() -> None:
     assert history_until(now, "psd_coffee", 5_000, 4).rekey_in is None, "then nothing would be left to revise"
 
 
-def test_a_directory_that_no_demo_made_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_of_other_files_is_not_cleared(tmp_path: Path) -> None:
     (tmp_path / "serving.duckdb").write_text("precious")
     with pytest.raises(SettingsError, match="not a demo's"):
         clear_directory(tmp_path)

@@ -66,7 +66,7 @@ def test_every_setting_with_a_parser_is_examined(tmp_path: Path) -> None:
             assert list(found) == ["settings"] and setting.name in found["settings"].what
 
 
-def test_where_a_run_would_end_with_2_the_host_is_unfit(tmp_path: Path) -> None:
+def test_a_host_whose_runs_would_exit_with_2_is_unfit(tmp_path: Path) -> None:
     token = {"MATERIA_RUN_ON": "hetzner", "HETZNER_TOKEN": TOKEN, "HETZNER_API_URL": "http://127.0.0.1:9"}
     r2 = {"R2_ENDPOINT": "http://127.0.0.1:9", "R2_BUCKET": "psd", "R2_ACCESS_KEY": "k", "R2_SECRET_KEY": "s"}
     for environ, missing in (({"MATERIA_RUN_ON": "ovh"}, "OS_USERNAME"), (token, "R2_ENDPOINT")):

@@ -199,7 +199,7 @@ def test_a_failed_run_all_is_reported_by_the_pipeline_that_failed_in_it(settings
     assert _problems(settings) == [(Severity.FAILED, f"run-all failed (run {alone}): no luck")]
 
 
-def test_what_cannot_be_read_is_a_problem_and_hides_nothing_else(settings: Settings, journal: Journal) -> None:
+def test_an_unreadable_source_is_a_problem_and_hides_nothing_else(settings: Settings, journal: Journal) -> None:
     settings.journal_path.write_bytes(b"broken" * 1000)
     settings.serving_path.symlink_to("serving-9.duckdb")
     status = take_status(settings, utc_now())

@@ -80,7 +80,7 @@ def test_threads_of_a_run_log_under_its_id(tmp_path: Path) -> None:
     assert "run=7 from a thread" in (tmp_path / "run.log").read_text()
 
 
-def test_libraries_are_heard_from_warnings_on_only(tmp_path: Path) -> None:
+def test_libraries_log_only_warnings_and_errors(tmp_path: Path) -> None:
     with run_log(1, tmp_path / "run.log", Redactor({})):
         logging.getLogger("httpx").info("chatter")
         logging.getLogger("botocore.retries").warning("trouble")
@@ -120,7 +120,7 @@ def test_a_secret_that_begins_like_another_leaves_no_tail() -> None:
     assert Redactor({"A": "abcd", "B": "abcdefgh"})("abcdefgh abcd") == f"{MASK} {MASK}"
 
 
-def test_what_is_too_short_or_empty_to_be_a_secret_leaves_text_alone() -> None:
+def test_short_or_empty_values_are_not_redacted() -> None:
     assert Redactor({"A": "", "B": "  ", "C": "a"})("a cat sat") == "a cat sat"
 
 

@@ -15,7 +15,7 @@ PLAIN += ["ALERT_URL", "R2_ACCESSKEY"]
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_name_that_says_secret_is_one(name: str) -> None:
+def test_a_name_with_secret_in_it_is_secret(name: str) -> None:
     assert is_secret(name) is True
 
 
@@ -24,7 +24,7 @@ def test_other_names_are_none(name: str) -> None:
     assert is_secret(name) is False
 
 
-def test_without_a_secret_text_stays_as_it_is() -> None:
+def test_without_a_secret_text_is_unchanged() -> None:
     assert Redactor({})("any text") == "any text"
 
 
@@ -43,11 +43,11 @@ def test_every_line_of_a_secret_and_the_secret_without_its_margin_are_masked() -
 
 
 @pytest.mark.parametrize(("secret", "masked"), [("abcd", True), ("abc", False), ("", False)])
-def test_what_is_shorter_than_four_characters_is_no_secret(secret: str, masked: bool) -> None:
+def test_values_shorter_than_four_characters_are_not_secret(secret: str, masked: bool) -> None:
     assert (Redactor({"TOKEN": secret})(f"x{secret}x") == f"x{MASK}x") is masked
 
 
-def test_of_two_secrets_that_begin_alike_nothing_is_left() -> None:
+def test_two_secrets_with_the_same_start_are_both_redacted() -> None:
     redact = Redactor({"A_TOKEN": "secret", "B_TOKEN": "secret-and-more"})
     assert redact("secret-and-more, secret") == f"{MASK}, {MASK}"
 
@@ -63,6 +63,6 @@ def test_of_client_credentials_the_part_after_the_colon_is_a_secret_of_its_own()
     assert redact("visible") == "visible"
 
 
-def test_the_environment_is_read_when_a_redactor_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_when_a_redactor_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_NEW_TOKEN", "set-a-moment-ago")
     assert Redactor.from_environ()("set-a-moment-ago") == MASK

@@ -44,7 +44,7 @@ time.sleep(600)
 """
 
 
-def test_a_run_and_its_steps_are_remembered_as_they_were(journal: Journal, tmp_path: Path) -> None:
+def test_a_run_and_its_steps_are_stored_unchanged(journal: Journal, tmp_path: Path) -> None:
     run = journal.begin(
         "extract",
         trigger="schedule",
@@ -248,7 +248,7 @@ def test_a_recycled_pid_is_not_mistaken_for_the_run(journal: Journal) -> None:
         assert seen is not None and seen.pid == run.pid and seen.status is RunStatus.DIED
 
 
-def test_where_there_is_no_proc_the_pid_alone_decides() -> None:
+def test_without_proc_the_pid_alone_decides() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert Process(this_process().pid, "").is_alive()
@@ -342,7 +342,7 @@ Journal(Path(sys.argv[1])).begin("extract")
 """
 
 
-def test_what_a_process_left_that_died_making_the_journal_is_cleared(tmp_path: Path, spawn: Spawn) -> None:
+def test_the_drafts_of_a_process_that_died_creating_the_journal_are_deleted(tmp_path: Path, spawn: Spawn) -> None:
     path = tmp_path / "runs.sqlite"
     spawn(DYING_WITH_A_DRAFT, path).wait(30)
     assert [each.name.startswith(".runs.sqlite-") for each in tmp_path.iterdir()] == [True]

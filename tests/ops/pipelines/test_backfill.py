@@ -228,7 +228,7 @@ def test_an_interrupted_extract_does_not_wait_for_its_probes(coffee, environ):
         child.wait()
 
 
-def test_of_two_extracts_at_once_one_is_turned_away(coffee, environ):
+def test_the_second_of_two_concurrent_extracts_is_refused(coffee, environ):
     coffee.misbehave(LAST, Fault(drip_bytes_per_s=400, method="GET"), times=None)
     command = [MATERIA, "pipeline", "run", "extract", "--as-of", str(LAST)]
     children = [

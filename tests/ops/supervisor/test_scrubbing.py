@@ -76,7 +76,7 @@ def test_a_scrub_that_meets_a_run_is_tried_at_the_next_tick(settings: Settings, 
     assert "scrub-failed" not in keys(settings, clock)
 
 
-def test_where_nothing_is_stored_nothing_is_scrubbed(settings: Settings, clock: Clock) -> None:
+def test_without_stored_files_no_scrub_runs(settings: Settings, clock: Clock) -> None:
     settings.serving_path.unlink()
     for path in settings.data_dir.glob("serving-*"):
         path.unlink()

@@ -198,7 +198,7 @@ def test_a_refusal_dated_in_the_future_is_ignored(host: Host) -> None:
     until(lambda: host.refused == "", "the refusal is forgotten")
 
 
-def test_what_the_repository_holds_stays_bounded(host: Host) -> None:
+def test_the_repository_stays_bounded(host: Host) -> None:
     """After a forced push the objects that nothing needs any more are removed with the next commit."""
     host.commit("base")
     host.start()
@@ -326,7 +326,7 @@ def test_two_supervisors_do_not_work_at_once(host: Host) -> None:
     host.ticks_on()
 
 
-def test_what_the_one_before_left_for_a_moment_is_waited_for(host: Host) -> None:
+def test_a_restart_waits_briefly_for_processes_of_the_previous_supervisor(host: Host) -> None:
     commit = host.commit("one")
     with (host.home / "supervisor.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

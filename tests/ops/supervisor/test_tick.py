@@ -67,7 +67,7 @@ def is_running(data_dir: Path) -> bool:
     return any(status == "running" for *_, status in scheduled(data_dir))
 
 
-def test_what_is_due_runs_once(data_dir: Path, clock: Clock) -> None:
+def test_a_due_slot_runs_once(data_dir: Path, clock: Clock) -> None:
     settings = settings_of(data_dir)
     day = f"{clock.now:%Y-%m-%d}"
     ticked = tick(settings, clock, quick)
@@ -305,7 +305,7 @@ def test_a_loop_goes_on_after_a_tick_that_raises(data_dir: Path, clock: Clock) -
     assert len(ran) == 1
 
 
-def test_a_rehearsal_says_what_is_due_and_changes_nothing(data_dir: Path, clock: Clock, alarm: Alarm) -> None:
+def test_a_rehearsal_lists_due_slots_and_changes_nothing(data_dir: Path, clock: Clock, alarm: Alarm) -> None:
     settings = settings_of(data_dir, ALERT_WEBHOOK_URL=alarm.url, ALERT_PING_URL=alarm.url)
     before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")}
     found = rehearse(settings, clock)

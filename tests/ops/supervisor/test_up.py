@@ -98,7 +98,7 @@ def provider(world: WorkerWorld) -> Provider:
     return hetzner.provider(world.hetzner.values(), pause_s=0.01)
 
 
-def test_it_is_made_and_bootstrapped_once_and_only_looked_at_afterwards(world, plan, lives) -> None:
+def test_the_host_is_created_and_bootstrapped_once_and_then_only_checked(world, plan, lives) -> None:
     told: list[str] = []
     assert up(provider(world), plan, told.append) == newest(plan)
     assert any(line.startswith(f"created {NAME}") for line in told) and any("ready" in line for line in told)
@@ -109,7 +109,7 @@ def test_it_is_made_and_bootstrapped_once_and_only_looked_at_afterwards(world, p
     assert [each.id for each in provider(world).list_instances()] == made and len(made) == 1
 
 
-def test_a_machine_that_was_made_and_never_bootstrapped_is_adopted(world, plan, lives) -> None:
+def test_a_machine_without_bootstrap_is_adopted(world, plan, lives) -> None:
     up(provider(world), plan, lambda line: None)
     lives.set()
     shutil.rmtree(plan.prefix)
@@ -179,7 +179,7 @@ def test_another_key_meets_a_refusal_and_no_connection(world, plan, lives) -> No
         up(provider(world), replace(plan, client_key=new_key()), lambda line: None)
 
 
-def test_a_machine_that_is_too_dear_is_not_made(world, plan) -> None:
+def test_a_machine_above_the_price_limit_is_not_created(world, plan) -> None:
     with pytest.raises(WorkerError, match="the caps allow"):
         up(provider(world), replace(plan, max_eur_per_hour=0.0001), lambda line: None)
     assert world.left() == []

@@ -102,7 +102,7 @@ def test_a_machine_counts_for_a_day_after_it_ended(ledger: Ledger) -> None:
     assert ledger.eur_within_a_day(NOW + 25 * HOUR) == 0.0
 
 
-def test_what_many_machines_cost_is_summed_without_the_errors_of_binary_fractions(ledger: Ledger) -> None:
+def test_costs_of_many_machines_are_summed_without_binary_rounding_errors(ledger: Ledger) -> None:
     for number in range(3):
         ledger.begin(entry(f"box{number}", eur=0.1, hours=1), PLENTY, 0, NOW)
     assert ledger.eur_within_a_day(NOW) == 0.3

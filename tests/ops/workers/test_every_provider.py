@@ -72,7 +72,7 @@ def test_every_size_is_offered(cloud: CloudUnderTest) -> None:
         assert offer.cores >= size.cores and offer.memory_gb >= size.memory_gb
 
 
-def test_a_machine_is_made_listed_and_gone(cloud: CloudUnderTest) -> None:
+def test_a_machine_is_created_listed_and_destroyed(cloud: CloudUnderTest) -> None:
     offer, order = cheapest(cloud), an_order()
     made = cloud.provider.create_instance(order, offer)
     assert (made.name, made.labels, made.provider) == (order.name, order.labels, cloud.name)
@@ -85,7 +85,7 @@ def test_a_machine_is_made_listed_and_gone(cloud: CloudUnderTest) -> None:
     cloud.provider.destroy_instance(order.name)
 
 
-def test_what_cloud_init_reads_arrives_whole_and_only_ssh_is_let_in(cloud: CloudUnderTest) -> None:
+def test_cloud_init_input_arrives_complete_and_only_ssh_is_allowed(cloud: CloudUnderTest) -> None:
     order = replace(an_order(), user_data='#cloud-config\n{"a": "ü\\n"}\n', ssh_port=2222, ssh_from=("203.0.113.7/32",))
     cloud.provider.create_instance(order, cheapest(cloud))
     if cloud.name == "hetzner":
@@ -120,7 +120,7 @@ def test_a_lost_answer_makes_no_second_one(cloud: CloudUnderTest) -> None:
         assert cloud.fake.held == []
 
 
-def test_what_an_earlier_life_left_is_replaced(cloud: CloudUnderTest) -> None:
+def test_leftovers_of_an_earlier_worker_are_replaced(cloud: CloudUnderTest) -> None:
     old = cloud.provider.create_instance(an_order(host_key="old"), cheapest(cloud))
     once = kinds(cloud)
     new = cloud.provider.create_instance(an_order(host_key="new"), cheapest(cloud))
@@ -147,7 +147,7 @@ def test_a_deletion_that_fails_is_retried_for_as_long_as_is_promised(cloud: Clou
 
 
 @pytest.mark.parametrize("kind", ["servers", "firewalls"])
-def test_what_lacks_our_label_is_never_touched(cloud: CloudUnderTest, kind: str) -> None:
+def test_machines_without_our_label_are_never_touched(cloud: CloudUnderTest, kind: str) -> None:
     cloud.fake.foreign(an_order().name, kind)
     there = cloud.fake.held
     with pytest.raises(ForeignError, match="not touched"):
@@ -269,7 +269,7 @@ def test_a_quota_of_firewalls_in_one_place_leads_to_the_next_place(
 @pytest.mark.parametrize(
     "setting", ["MATERIA_WORKER_MAX_EUR_PER_RUN", "MATERIA_WORKER_MAX_EUR_PER_DAY", "MATERIA_WORKER_MAX_COUNT"]
 )
-def test_what_would_pass_a_cap_is_not_asked_for(
+def test_a_machine_that_would_exceed_a_cap_is_not_requested(
     cloud: CloudUnderTest, host_key: KeyPair, tmp_path: Path, setting: str
 ) -> None:
     hire = hire_at(cloud, tmp_path, **{setting: "0" if setting.endswith("COUNT") else "0.02"})

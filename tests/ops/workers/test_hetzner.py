@@ -61,7 +61,7 @@ def test_destroying_leaves_nothing_and_waits_until_it_is_gone(fake: FakeHetzner,
 
 
 @pytest.mark.parametrize("kind", ["servers", "ssh_keys", "firewalls"])
-def test_what_lacks_our_label_is_never_touched(fake: FakeHetzner, hetzner: Provider, kind: str):
+def test_machines_without_our_label_are_never_touched(fake: FakeHetzner, hetzner: Provider, kind: str):
     fake.foreign(an_order().name, kind, {"managed-by": "somebody"})
     with pytest.raises(ForeignError, match="not touched"):
         hetzner.create_instance(an_order(), AN_OFFER)
@@ -78,7 +78,7 @@ def test_a_lost_answer_makes_no_second_one(fake: FakeHetzner, hetzner: Provider,
     assert [len(each) for each in (fake.state.servers, fake.state.ssh_keys, fake.state.firewalls)] == [1, 1, 1]
 
 
-def test_what_an_earlier_life_left_is_replaced(fake: FakeHetzner, hetzner: Provider):
+def test_leftovers_of_an_earlier_worker_are_replaced(fake: FakeHetzner, hetzner: Provider):
     old = hetzner.create_instance(an_order(host_key="old"), AN_OFFER)
     new = hetzner.create_instance(an_order(host_key="new"), AN_OFFER)
     assert new.id != old.id

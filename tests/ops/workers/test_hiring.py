@@ -111,7 +111,7 @@ def test_a_ledger_with_a_torn_last_line_goes_on_and_a_damaged_one_refuses(tmp_pa
         ledger.entries()
 
 
-def test_a_left_worker_counts_as_spent_for_as_long_as_it_is_there(tmp_path: Path):
+def test_a_leftover_worker_counts_as_spent_while_it_exists(tmp_path: Path):
     ledger, then = Ledger(tmp_path / "workers.jsonl"), datetime.now(UTC)
     ledger.begin(Entry("a", 0.01, then, then + timedelta(hours=2), provider="hetzner"), Caps(2, 1, 1), 0, then)
     assert ledger.leave("a", "hetzner", then + timedelta(hours=1), "Hetzner did not answer") == 0.01

@@ -26,7 +26,7 @@ def test_labels_are_kept_as_text_and_read_back() -> None:
     assert SELECTOR == "managed-by=materia"
 
 
-def test_a_worker_made_by_hand_has_no_run() -> None:
+def test_a_worker_created_by_hand_has_no_run() -> None:
     by_hand = Labels("box-abc123", None, CREATED, timedelta(hours=2), "host-key")
     assert "materia-run" not in by_hand.as_labels()
     assert Labels.read(by_hand.as_labels()) == by_hand
@@ -37,7 +37,7 @@ def test_its_time_is_up_after_its_ttl() -> None:
 
 
 @pytest.mark.parametrize("managed", [None, "", "Materia", "terraform"])
-def test_what_lacks_our_label_is_not_ours(managed: str | None) -> None:
+def test_a_machine_without_our_label_is_not_ours(managed: str | None) -> None:
     others = {name: value for name, value in AS_KEPT.items() if name != "managed-by"}
     assert Labels.read(others | ({"managed-by": managed} if managed is not None else {})) is None
 

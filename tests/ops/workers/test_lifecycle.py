@@ -279,7 +279,7 @@ def test_an_interrupted_supervisor_ends_the_remote_run_and_destroys_its_worker(w
     assert CANARY not in errors
 
 
-def test_what_a_killed_supervisor_left_is_gone_after_the_next_start(world: WorkerWorld):
+def test_leftovers_of_a_killed_supervisor_are_deleted_at_the_next_start(world: WorkerWorld):
     world.pipeline("sleep 60")
     process = world.spawn("pipeline", "run", "run-all", "--on", "hetzner")
     _until_running(world)

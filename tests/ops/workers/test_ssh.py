@@ -38,7 +38,7 @@ def test_lines_arrive_as_they_are_written_and_the_exit_code_at_the_end(machine):
     assert ended.complaint.endswith("oh")
 
 
-def test_what_goes_over_stdin_arrives_whole(machine):
+def test_stdin_arrives_complete(machine):
     _, access = machine
     data = bytes(range(256)) * 8_000
     said = []

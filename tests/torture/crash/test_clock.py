@@ -14,7 +14,7 @@ LONG_AGO = "2025-02-20T12:00:00+00:00"
 """After the second release and before the third; everything so far was done later than that."""
 
 
-def test_what_is_published_by_a_clock_that_was_set_back_is_served_and_stays(
+def test_a_generation_published_with_a_clock_set_back_is_served_and_stays(
     world: World, states: States, tmp_path: Path
 ) -> None:
     data_dir = copy(states.transformed, tmp_path / "data")

@@ -185,7 +185,7 @@ def test_nothing_gets_out_and_nothing_changes(sandbox: Sandbox, store: ServingSt
 
 
 @pytest.mark.parametrize("name", [*HOGS, *count((), LONG_ONLY)])
-def test_what_takes_the_machine_is_ended_in_time_within_its_memory(sandbox: Sandbox, name: str, figure: Figure) -> None:
+def test_an_expensive_query_is_ended_within_its_time_and_memory(sandbox: Sandbox, name: str, figure: Figure) -> None:
     rows_of(sandbox, "SELECT 1")
     child, began = psutil.Process(sandbox._child.pid), time.monotonic()
     with pytest.raises((QueryError, QueryRefusedError)):

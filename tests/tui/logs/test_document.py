@@ -139,7 +139,7 @@ def test_times_are_understood_as_typed(typed: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["", "soon", "25:00", "2026-13-01"])
-def test_what_is_no_time_is_refused_with_the_forms(typed: str) -> None:
+def test_an_invalid_time_is_refused_with_the_valid_formats(typed: str) -> None:
     with pytest.raises(ValueError, match="is not a time: write 03:10"):
         parse_time(typed, datetime(2026, 11, 21, tzinfo=UTC))
 

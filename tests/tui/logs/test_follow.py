@@ -80,7 +80,7 @@ def test_a_log_truncated_and_refilled_to_its_old_size_is_read_again(log: Path) -
     assert numbers_of(follower) == [1, 2, 3, 4]
 
 
-def test_what_an_empty_log_got_before_it_was_truncated_is_read_from_its_copy(log: Path) -> None:
+def test_lines_written_to_an_empty_log_before_truncation_are_read_from_its_copy(log: Path) -> None:
     log.write_bytes(b"")
     Path(f"{log}.1").write_bytes(b"long ago\n")
     follower = Follower(log)
@@ -94,7 +94,7 @@ def test_what_an_empty_log_got_before_it_was_truncated_is_read_from_its_copy(log
     assert numbers_of(follower) == [2, 3, 4]
 
 
-def test_what_the_writer_still_adds_after_the_rename_is_read(log: Path) -> None:
+def test_lines_written_after_the_rename_are_read(log: Path) -> None:
     with log.open("ab", buffering=0) as writer:
         writer.write(b"1\n2\n")
         follower = Follower(log)
@@ -155,7 +155,7 @@ def test_a_log_that_does_not_exist_yet_is_waited_for(log: Path) -> None:
     assert (texts(follower), follower.error) == ([b"1\n"], "")
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.log")
     follower = Follower(tmp_path / "pipe.log")
     follower.poll()

@@ -256,7 +256,7 @@ async def test_a_match_is_gone_to_though_lines_are_hidden_meanwhile(
         assert view_of(pilot).copied_line().endswith("number=355")
 
 
-async def test_who_goes_elsewhere_is_not_taken_to_the_match_that_is_found_then(
+async def test_a_match_found_after_the_user_moved_on_is_not_shown(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with console(settings) as pilot:
@@ -501,7 +501,7 @@ async def test_garbage_and_endless_lines_do_no_harm(settings: Settings) -> None:
         assert shown(pilot)
 
 
-async def test_no_log_says_what_makes_one(tmp_path: Path) -> None:
+async def test_without_a_log_the_next_command_is_shown(tmp_path: Path) -> None:
     settings = Settings.from_environ({"MATERIA_DATA_DIR": str(tmp_path)})
     async with ConsoleApp(ConsoleContext(settings, True, lambda: pytest.fail(""), lambda: NOW), first="logs").run_test(
         size=(120, 30)

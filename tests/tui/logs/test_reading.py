@@ -106,9 +106,7 @@ def test_the_match_before_is_none_of_an_older_file_while_the_newer_one_is_not_lo
     assert reached(reading) == "3"
 
 
-def test_what_is_known_to_be_the_last_match_is_not_waited_for(
-    reading: Reading, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_known_last_match_needs_no_wait(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     with held_back(monkeypatch, lambda report: report.start < CHUNK_BYTES):
         reading.search(PROBE, reading.document.last())
         assert reached(reading) == "3"
@@ -117,7 +115,7 @@ def test_what_is_known_to_be_the_last_match_is_not_waited_for(
         assert reading.match_from(last, 1) is None
 
 
-def test_hiding_lines_meanwhile_leaves_what_is_wanted_as_it_is(
+def test_hiding_lines_during_a_search_keeps_the_requested_match(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with held_back(monkeypatch, lambda report: True):
@@ -127,7 +125,7 @@ def test_hiding_lines_meanwhile_leaves_what_is_wanted_as_it_is(
     assert reached(reading) == "2"
 
 
-def test_who_goes_up_from_the_first_match_is_not_taken_down(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_up_from_the_first_match_does_not_move_down(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     with held_back(monkeypatch, lambda report: report.start < CHUNK_BYTES):
         reading.search(Term("probe number=[1-9]", is_regex=True), Position(0, 2 * CHUNK_BYTES))
         assert reached(reading) == "1"

@@ -115,7 +115,7 @@ def test_filters_add_up(log: Path, scanned: Callable[[LineFilter], list[bytes]])
     assert shown == expected != []
 
 
-def test_a_growing_log_is_looked_through_as_it_grows(tmp_path: Path) -> None:
+def test_a_growing_log_is_scanned_as_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "run-1.log"
     path.write_text(event(1) + event(2, text="probe"))
     follower = Follower(path)

@@ -88,7 +88,7 @@ async def test_opening_a_resolved_alert_shows_that_it_is_resolved(
         await until(pilot, lambda: [note.message for note in app._notifications] == ["this alert is resolved"])
 
 
-async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_since(
+async def test_an_older_result_is_not_drawn_over_a_newer_one(
     healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_taken, may_answer, has_answered = threading.Event(), threading.Event(), threading.Event()
@@ -122,7 +122,7 @@ async def test_what_was_looked_at_before_is_not_drawn_over_what_was_looked_at_si
         assert _alerts(app) == ["transform failed (run 17): no luck"]
 
 
-async def test_a_pipeline_that_never_ran_says_so_where_nothing_can_be_started(tmp_path: Path) -> None:
+async def test_a_pipeline_without_runs_shows_that_in_read_only_mode(tmp_path: Path) -> None:
     app = console_on(tmp_path, read_only=True)
     async with app.run_test(size=(140, 40)) as pilot:
         await pilot.press("tab", "enter")
@@ -173,7 +173,7 @@ async def test_enter_on_a_pipeline_opens_its_last_run(healthy_dir: Path) -> None
         await until(pilot, lambda: _shown_run(app) == "Run 16")
 
 
-async def test_what_happens_meanwhile_is_shown_and_nothing_else_is_looked_up(healthy_dir: Path) -> None:
+async def test_changes_are_shown_and_nothing_else_is_read(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
         await app.workers.wait_for_complete()

@@ -205,7 +205,7 @@ async def test_rows_stay_with_an_error_when_the_served_file_is_removed(served: S
 
 
 @pytest.mark.usefixtures("homeless")
-async def test_what_failed_before_is_not_taken_for_what_fails_now(tmp_path: Path) -> None:
+async def test_an_earlier_failure_is_not_mistaken_for_the_current_one(tmp_path: Path) -> None:
     async with driven(served_console(tmp_path)) as screen:
         await screen.run("SELECT no_such_column")
         assert "materia demo" in screen.text_of("hint")
@@ -266,7 +266,7 @@ async def test_an_empty_editor_reports_that_there_is_no_query(served: Served) ->
         await until(screen.pilot, lambda: any("editor is empty" in each.message for each in screen.app._notifications))
 
 
-async def test_a_refresh_that_is_stopped_leaves_the_rows_and_says_how_old_they_are(
+async def test_a_stopped_refresh_keeps_the_rows_and_shows_their_age(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with driven(served) as screen:

@@ -96,7 +96,7 @@ FORBIDDEN = (
 )
 
 
-async def test_what_is_not_a_plain_query_of_the_served_tables_is_not_run(served: Served) -> None:
+async def test_only_plain_queries_of_the_served_tables_run(served: Served) -> None:
     async with driven(served) as screen:
         for sql in FORBIDDEN:
             await screen.run(sql)
@@ -206,7 +206,7 @@ async def test_live_runs_the_query_again_when_something_newer_is_served(served: 
         assert screen.rows == [(3,)]
 
 
-async def test_moving_in_the_grid_says_which_row_and_keeps_the_cursor_within_it(served: Served) -> None:
+async def test_moving_in_the_grid_shows_the_row_and_keeps_the_cursor_inside(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT i, i * 2 AS twice FROM range(100000) AS t(i)")
         grid = screen.body.result.grid

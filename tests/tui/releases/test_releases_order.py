@@ -220,7 +220,7 @@ async def test_the_field_for_a_day_goes_with_the_sheet(served: Served) -> None:
         assert not screen.app.query_one("#day", Input).display
 
 
-async def test_a_key_for_the_sheet_says_so_when_there_is_none(served: Served) -> None:
+async def test_a_key_for_the_sheet_reports_that_there_is_no_sheet(served: Served) -> None:
     async with driven(served) as screen:
         for key in ("comma", "full_stop", "d"):
             await screen.press(key)
@@ -237,7 +237,7 @@ async def test_a_day_that_is_yet_to_come_is_refused(served: Served) -> None:
         assert any("2025-08-13 is in the future" in note.message for note in screen.app._notifications)
 
 
-async def test_what_cannot_be_found_leaves_no_chart_of_another_fact(served: Served) -> None:
+async def test_a_missing_fact_shows_no_chart_of_another_fact(served: Served) -> None:
     from tui.widgets.plot import LineChart
 
     async with driven(served) as screen:

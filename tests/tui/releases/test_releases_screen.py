@@ -111,7 +111,7 @@ async def test_the_order_goes_round_weight_share_size_and_name(served: Served) -
         assert order in title
 
 
-async def test_what_weighs_most_in_the_world_comes_first_and_what_only_adds_up_last(served: Served) -> None:
+async def test_the_largest_share_of_the_world_comes_first_and_totals_come_last(served: Served) -> None:
     async with driven(served) as screen:
         screen.app.post_message(OpenRelease(date(2025, 7, 11)))
         await until(screen.pilot, lambda: "2025-07-11 against" in screen.line)

@@ -60,7 +60,7 @@ async def _shown(pilot: Pilot[None]) -> None:
 # History
 
 
-async def test_what_failed_and_never_since_succeeded_comes_first(failing_dir: Path) -> None:
+async def test_unrepaired_failures_come_first(failing_dir: Path) -> None:
     journal = Journal(settings_in(failing_dir).journal_path)
     history = take_history(journal)
     assert [run.id for run in history.runs] == [6, 4, 3, 1] and history.unrepaired == {6}
@@ -129,7 +129,7 @@ async def test_a_run_that_another_screen_asks_for_is_under_the_cursor_at_once(fa
         assert _under_cursor(app) == "Run 3"
 
 
-async def test_a_filter_typed_on_while_it_is_looked_for_shows_what_it_says(
+async def test_a_filter_changed_during_its_search_shows_its_own_lines(
     failing_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_asked, may_answer, look = threading.Event(), threading.Event(), snapshot.read_run
@@ -397,7 +397,7 @@ async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeyp
         assert (_under_cursor(app), _shown_run(app)) == ("Run 2", "Run 2")
 
 
-async def test_an_older_run_of_the_same_pid_is_not_taken_for_the_one_that_was_started(failing_dir: Path) -> None:
+async def test_an_older_run_with_the_same_pid_is_not_mistaken_for_the_started_one(failing_dir: Path) -> None:
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
@@ -422,7 +422,7 @@ async def test_a_failed_start_is_reported(healthy_dir: Path) -> None:
         assert "could not start materia pipeline run run-all" in [note.title for note in app._notifications]
 
 
-def test_what_was_printed_and_moved_away_is_nothing(tmp_path: Path) -> None:
+def test_moved_output_gives_no_last_line(tmp_path: Path) -> None:
     launched = launch(("--version",), settings_in(tmp_path))
     assert launched.wait() == 0 and launched.last_line()
     launched.output_path.rename(tmp_path / "rotated.log")
@@ -462,7 +462,7 @@ async def test_interrupt_reaches_the_run_only_after_a_yes(tmp_path: Path) -> Non
             await until(pilot, lambda: "■ interrupted" in app.query_one("#facts").visual.plain)
 
 
-async def test_what_has_ended_is_not_interrupted(healthy_dir: Path) -> None:
+async def test_an_ended_run_is_not_interrupted(healthy_dir: Path) -> None:
     app = console_on(healthy_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)

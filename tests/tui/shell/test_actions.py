@@ -46,7 +46,7 @@ def test_just_what_acts_is_marked(specs: tuple[ActionSpec, ...]) -> None:
 
 @pytest.mark.parametrize("action_id", sorted(ACT))
 @pytest.mark.parametrize("read_only", [True, False])
-async def test_what_acts_is_hidden_and_refused_in_read_only_mode(
+async def test_acting_actions_are_hidden_and_refused_in_read_only_mode(
     healthy_dir: Path, action_id: str, read_only: bool
 ) -> None:
     owner, _, verb = action_id.partition(".")
@@ -69,7 +69,7 @@ SPECS = (
 )
 
 
-def test_an_action_that_says_nothing_else_is_shown_and_does_not_act() -> None:
+def test_an_action_is_shown_and_read_only_by_default() -> None:
     assert SPECS[0].show is True and SPECS[0].writes is False
 
 
@@ -77,7 +77,7 @@ def test_an_action_is_named_for_its_owner_and_verb() -> None:
     assert (SPECS[1].owner, SPECS[1].verb) == ("runs", "start")
 
 
-def test_what_can_be_done_comes_owner_by_owner_and_without_what_acts_in_read_only_mode() -> None:
+def test_available_actions_are_grouped_by_owner_without_acting_ones_in_read_only_mode() -> None:
     registry = Registry({})
     registry.add(SPECS)
     assert registry.available(("runs", "app"), read_only=False) == (SPECS[1], SPECS[2], SPECS[0])

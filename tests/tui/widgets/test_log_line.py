@@ -41,7 +41,7 @@ def test_a_secret_with_colours_in_it_is_hidden() -> None:
     assert shown(f"{SECRET[:6]}\x1b[1m{SECRET[6:]}".encode()) == "***"
 
 
-def test_a_long_line_says_how_long_it_is() -> None:
+def test_a_long_line_shows_its_length() -> None:
     line = shown_line(b"x" * 20_000, 10_000_000, b"", REDACT)
     assert line.text.endswith("x … 10.0 MB in total")
     assert len(line.text) < MAX_CHARS + 30

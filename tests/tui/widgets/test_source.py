@@ -47,7 +47,7 @@ def test_a_traceback_leads_to_its_line_and_a_step_to_its_function() -> None:
         "",
     ],
 )
-def test_what_names_nothing_of_ours_leads_nowhere(line: str) -> None:
+def test_a_path_outside_the_project_has_no_source(line: str) -> None:
     assert find_place(line) is None
 
 

@@ -63,7 +63,7 @@ async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_ot
 
 
 @pytest.mark.parametrize(("key", "command"), [("d", "materia worker destroy materia-7"), ("p", "materia worker reap")])
-async def test_what_destroys_asks_first_and_shows_its_command(tmp_path: Path, key: str, command: str) -> None:
+async def test_destructive_actions_ask_first_and_show_their_command(tmp_path: Path, key: str, command: str) -> None:
     app = console_on(tmp_path, first="workers")
     async with app.run_test(size=(100, 30)) as pilot:
         await app.workers.wait_for_complete()
