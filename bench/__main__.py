@@ -13,7 +13,7 @@ from bench.rows import Row, as_json, as_table
 
 
 def reader_rows(quick: bool) -> Iterator[Row]:
-    """What the swap-aware reader adds to a query, and what answers are worth under swaps."""
+    """The overhead of the swap-aware reader, and the correctness of answers during swaps."""
     yield Row("reader, added to a bare cursor at p99", reader.measure()["reader_adds_p99_us"], "µs", 50)
     for what, load in (("publishes", swaps.publish_under_load), ("renames", swaps.replace_under_load)):
         with TemporaryDirectory() as directory:
@@ -73,7 +73,7 @@ def console_rows(quick: bool) -> Iterator[Row]:
     yield Row("key to paint p95 while 5 million rows are sorted", rows["busy_key_to_paint_p95_ms"], "ms", 50, sorting)
     yield Row("longest stall, swap in a long query", rows["long_swap_longest_stall_ms"], "ms", 50)
     yield Row("new data seen after publish", rows["live_seen_max_ms"], "ms", 1000)
-    # In a process of its own: what the others left in this one, a console does not have.
+    # In a process of its own, without the state that the other benchmarks left in this one.
     command = [sys.executable, "-m", "bench.logs", *([] if quick else ["--5gb"])]
     log = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     size = f"{log['size_bytes'] / logs.GB:.0f} GB"

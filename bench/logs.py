@@ -96,7 +96,7 @@ async def _measure(settings: Settings, log: Path, needles: int) -> dict[str, flo
         figures["key_to_drawn_p95_while_indexing_ms"] = _p95(await _keys(pilot, view, lambda: again.line_count is None))
         await _until(lambda: again.line_count is not None)
         async with _stalls() as stalls:
-            # What this machine makes of the same while nothing goes on: the others are to be seen beside it.
+            # The baseline of this machine while nothing else runs, to compare the others with.
             still = time.perf_counter() + _IDLE_S
             figures["key_to_drawn_p95_idle_ms"] = _p95(await _keys(pilot, view, lambda: time.perf_counter() < still))
             await asyncio.sleep(_IDLE_S)
@@ -144,7 +144,7 @@ async def _search(pilot: Pilot[None], pane: LogsPane, memory: "_Memory", needles
 
 
 async def _keys(pilot: Pilot[None], view: LogView, going_on: Callable[[], bool]) -> list[float]:
-    """Milliseconds from a key until the lines it changed are painted, for keys pressed while something goes on."""
+    """Milliseconds from a key until its changed lines are painted, for keys pressed during other work."""
     painted, render_lines = asyncio.Event(), view.render_lines
 
     def seen(crop: Region) -> list[Strip]:
@@ -200,7 +200,7 @@ async def _stalls() -> AsyncIterator[list[float]]:
 
 
 class _Memory:
-    """What this process has grown by at most, and what its children took at most; in MB, looked at now and then."""
+    """The peak growth of this process and the peak memory of its children, in MB, sampled periodically."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()

@@ -17,7 +17,7 @@ _END_S = 5.0
 
 
 class PtyApp:
-    """A process whose terminal we hold."""
+    """A process in a pseudo-terminal that we control."""
 
     def __init__(self, pid: int, terminal: int, began: float) -> None:
         self.pid = pid

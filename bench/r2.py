@@ -163,7 +163,7 @@ def _probe(server: ObjectServer, directory: Path) -> dict[str, Any]:
 
 
 def _rows(server: ObjectServer, directory: Path) -> dict[str, Any]:
-    """Seconds until a snapshot's rows lie in the cache: from their copy, and from the zip."""
+    """Seconds until a snapshot's rows are in the cache: from their copy, and from the zip."""
     from dataflows.landing.bucket import marker_key, zip_key
     from tests.r2.snapshots import prepared
 

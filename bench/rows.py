@@ -1,4 +1,4 @@
-"""What a measurement comes to: a figure, its bar, a verdict."""
+"""The result of a measurement: a figure, its bar and a verdict."""
 
 import json
 from collections.abc import Iterable

@@ -19,12 +19,12 @@ from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
 
 FULL_FACTS = 2_100_000
-"""What `psd_alldata` holds."""
+"""The number of facts in `psd_alldata`."""
 RELEASES = 24
 BARS = {24: 1.1, 120: 1.25}
 """What a release may cost against the second, up to the number of releases (DESIGN 5)."""
 WINDOW = 3
-"""Releases whose median stands for one: a single run is at the mercy of its neighbours."""
+"""The number of releases whose median is taken, because a single run is affected by other processes."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Measured:
 
 
 def measure(spec: HistorySpec, into: Path) -> list[Measured]:
-    """Post and serve a generated history, release by release; goes on after those that `into` tells of."""
+    """Post and serve a generated history, release by release; continues after those recorded in `into`."""
     into.mkdir(parents=True, exist_ok=True)
     kept_path, data_dir = into / "releases.jsonl", into / "data"
     kept = [Measured(**json.loads(line)) for line in kept_path.open()] if kept_path.exists() else []

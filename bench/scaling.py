@@ -46,7 +46,7 @@ def rows(releases: int, facts: int, stores: tuple[str, ...] = STORES) -> Iterato
 
 @contextmanager
 def settings_of(store: str, folder: Path) -> Iterator[Mapping[str, str]]:
-    """What makes a process use that kind of store."""
+    """The settings for that kind of store."""
     if store == "postgres":
         with PostgresServer() as server:
             yield environ_of(DuckLake(server.new_catalog(), str(folder / "lake")))

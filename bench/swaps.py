@@ -42,7 +42,7 @@ mixes two generations; handles that stay open."""
 GRACE_S = 5.0
 """Shorter than in earnest, so that what is still being read is removed while it is."""
 ANSWERED_EVERY = 3
-"""After so many swaps somebody must have an answer: else, on a busy machine, each file is gone before it is open."""
+"""After this many swaps a reader must have an answer; else a busy machine deletes each file before it is opened."""
 _WAIT_S = 120.0
 _SETTLE_S = 5.0
 _ANSWER_S = 5.0
@@ -75,7 +75,7 @@ class Book(AbstractContextManager):
             time.sleep(0.001)
 
     def close(self) -> None:
-        """Tell the readers that nothing more will come."""
+        """Signal the end to the readers."""
         self._write(self._CLOSED, 1)
 
     @property
@@ -116,7 +116,7 @@ class Judge:
     _last_number: int = 0
 
     def asked(self) -> int:
-        """The last swap that is over when the question is asked."""
+        """The last swap completed before the query starts."""
         return self.book.done
 
     def answered(self, asked: int, low: int, high: int, generation: int) -> None:
@@ -170,7 +170,7 @@ def _by_stream(reader: ServingReader, judge: Judge) -> None:
 
 
 def _by_foreigner(path: Path, judge: Judge) -> None:
-    """Somebody else's program, which knows of Materia only where the file is."""
+    """A foreign program, which knows only the path of the served file."""
     asked = judge.asked()
     with duckdb.connect(str(path), read_only=True) as connection:
         low, high = connection.execute(QUERY).fetchall()[0]
@@ -178,7 +178,7 @@ def _by_foreigner(path: Path, judge: Judge) -> None:
 
 
 def read_until_closed(kind: str, path: Path, book: Book, threads: int) -> dict[str, Any]:
-    """Read with so many threads until the book is closed; what they counted, and what they left open."""
+    """Read with several threads until the book is closed; return their counts and the files left open."""
     with ServingReader(path, threads=2) as reader:  # what the first query imports brings threads of its own
         _by_reader(reader, Judge(book))
         _by_stream(reader, Judge(book))

@@ -30,7 +30,7 @@ def shared_psd() -> Path:
 
 @pytest.fixture
 def archive() -> Iterator[FaultyArchive]:
-    """An empty loopback archive that can be told to misbehave."""
+    """An empty loopback archive with injectable faults."""
     with FaultyArchive() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""The command line as somebody types it: a process of its own."""
+"""Runs the command line in a process of its own."""
 
 import os
 import subprocess

@@ -128,7 +128,7 @@ class FakeCloud(ABC):
 
     @abstractmethod
     def is_known(self, asked: Asked) -> bool:
-        """Whether whoever asks may."""
+        """Whether the request has valid credentials."""
 
     @abstractmethod
     def answer(self, asked: Asked) -> Answer:

@@ -13,7 +13,7 @@ from ops.demo.archive_server import ArchiveHandler, ArchiveServer
 
 HTML_PAGE = b"<!DOCTYPE html><html><body>The service is unavailable.</body></html>"
 ENDLESS_LIMIT_BYTES = 1 << 30
-"""An endless body ends here all the same, lest a test that never stops reading fill the machine."""
+"""The size at which an endless body ends, so that a test that never stops reading does not fill the machine."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class FaultyHandler(ArchiveHandler):
 
 
 class FaultyArchive(ArchiveServer):
-    """An archive server whose paths can be told to misbehave, once or for good."""
+    """An archive server with injectable faults per path, once or permanent."""
 
     handler = FaultyHandler
 

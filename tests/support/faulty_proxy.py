@@ -32,7 +32,7 @@ class Fault:
     skip: int = 0
     """So many matching requests pass unharmed first."""
     status: int | None = None
-    """Answer this status with an S3 error of code `code`; the server never hears of it."""
+    """Answer this status with an S3 error of code `code`; the server does not get the request."""
     code: str = "SlowDown"
     page: bytes | None = None
     """Answer these bytes instead, with `status` (200 unless it is given) and `headers`."""
@@ -82,7 +82,7 @@ class FaultyProxy:
         return fault
 
     def behave(self) -> None:
-        """Forget every fault, and let go of what is held."""
+        """Clear all faults and release held requests."""
         with self._lock:
             for fault in self._faults:
                 fault.released.set()

@@ -182,7 +182,7 @@ class ObjectServer:
                 time.sleep(0.1)
 
     def _ask_catalog(self) -> None:
-        """Raise URLError until the warehouse is there for somebody with a token."""
+        """Raise URLError until the warehouse answers a request with a token."""
         form = {"grant_type": "client_credentials", "client_id": CANARY_ID, "client_secret": CANARY}
         with urlopen(f"{self.catalog_uri}/v1/oauth/tokens", urlencode(form).encode()) as answer:
             token = json.load(answer)["access_token"]

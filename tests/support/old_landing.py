@@ -1,4 +1,4 @@
-"""Turns a landing of today into one as it was written when ETags named snapshots and headers dated them."""
+"""Converts a current landing to the old format, in which ETags named snapshots and headers dated them."""
 
 import json
 from datetime import date

@@ -1,4 +1,4 @@
-"""Real OpenSSH servers on loopback with throw-away keys: what a fake provider's machines are made of."""
+"""Real OpenSSH servers on loopback with throw-away keys, used as the machines of a fake provider."""
 
 import os
 import shutil

@@ -129,7 +129,7 @@ class _Watch:
         self._processes: set[int] = {main}
 
     def follow(self) -> None:
-        """Decide about every call until nobody is left who could make one."""
+        """Decide about every call until no process is left that could make one."""
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         while True:

@@ -1,4 +1,4 @@
-"""Two lakehouses side by side: every table of one against the same of the other, whatever each is made of."""
+"""Compares every table of two lakehouses, regardless of their stores."""
 
 from pathlib import Path
 

@@ -173,7 +173,7 @@ def test_others_read_while_one_writes_and_see_whole_states_only(shared: Workshop
 
 
 def on_machine(data_dir: Path, lake: DuckLake, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """What somebody types on a machine that has only the settings."""
+    """The command on a machine that has only the settings."""
     settings = {"MATERIA_DATA_DIR": str(data_dir), "MATERIA_MIN_FREE_MB": "0", **environ_of(lake)}
     return subprocess.run(
         [Path(sys.executable).with_name("materia"), *arguments],

@@ -108,7 +108,7 @@ def test_what_does_not_carry_over_is_what_is_listed(models: Mapping[str, str], e
 
 @pytest.mark.parametrize("engine", KNOWN)
 def test_every_known_function_is_used(models: Mapping[str, str], engine: str) -> None:
-    """So that the lists of functions stay lists of what somebody looked up for a reason."""
+    """Keeps the lists of known functions free of unused entries."""
     used: set[str] = set()
     for name, sql in models.items():
         if name not in READING_THE_LANDING:

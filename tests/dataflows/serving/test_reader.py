@@ -1,4 +1,4 @@
-"""The swap-aware reader: fresh, whole, and never in anybody's way."""
+"""The swap-aware reader: current and complete answers without blocking anyone."""
 
 import shutil
 import threading

@@ -13,7 +13,7 @@ ENDLESS = "SELECT count(*) FROM range(100000000000) AS a, range(100000) AS b -- 
 
 
 def test_a_query_that_is_stopped_at_once_is_stopped_and_its_process_lives(tmp_path: Path) -> None:
-    """DuckDB forgets a request to stop that comes before it has begun; then the process would be killed for it."""
+    """DuckDB ignores an interrupt that arrives before the query starts; the child would then be killed."""
     sandbox = Sandbox(published_store(tmp_path).serving_path, memory_bytes=256 << 20, threads=1)
     try:
         process = sandbox._child

@@ -89,7 +89,7 @@ def test_a_file_of_an_address_without_a_month_is_of_its_newest_stamp():
 
 @given(months, st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2107, 12, 31)) | st.none(), st.text())
 def test_a_later_month_is_released_later_regardless_of_its_file(month, inner, last_modified):
-    """But for the first days of a month, which may belong to the release before."""
+    """Except for the first days of a month, which may belong to the previous release."""
     dating = date_release(month, Evidence(inner, None, last_modified))
     assert dating.month == month
     assert month.first_day() <= dating.released_on < month.back(-1).first_day() + timedelta(days=5)

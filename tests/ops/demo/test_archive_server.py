@@ -1,4 +1,4 @@
-"""The loopback archive answers as an honest server should, and misbehaves only when told to."""
+"""The loopback archive answers correctly, except for injected faults."""
 
 import gzip
 import threading

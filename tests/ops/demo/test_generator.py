@@ -247,7 +247,7 @@ def test_another_seed_makes_other_values_and_revisions() -> None:
 
 
 def test_generated_bytes_do_not_drift() -> None:
-    """A changed digest makes every figure measured on generated data start anew: change it knowingly."""
+    """A changed digest invalidates every figure measured on generated data: change it deliberately."""
     digest = hashlib.sha256()
     for release in generate(HistorySpec(rows=3_000, releases=4, rekey_in=2)):
         digest.update(csv_of(release))

@@ -68,7 +68,7 @@ def clock() -> Clock:
 
 @dataclass
 class Alarm:
-    """What a webhook and a dead-man switch were told; refuses everything while `is_down`."""
+    """Records the calls of a webhook and a dead-man switch; refuses everything while `is_down`."""
 
     url: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)

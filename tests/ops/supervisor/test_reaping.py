@@ -28,7 +28,7 @@ def hetzner(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHetzner]:
 
 
 def leave(hetzner: FakeHetzner, name: str, age: timedelta) -> None:
-    """A worker that somebody made so long ago, for an hour."""
+    """A worker of another owner that was created so long ago, for an hour."""
     labels = Labels("somebody-abc123", None, datetime.now(UTC).replace(microsecond=0) - age, timedelta(hours=1), "k")
     hetzner.foreign(name, labels=labels.as_labels())
 

@@ -81,7 +81,7 @@ def has_heard(seen: WorkersSnapshot) -> bool:
 
 @pytest.fixture
 def asked_once(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nobody is asked again for being asked long ago."""
+    """No provider is polled again because its last poll is old."""
     monkeypatch.setattr("tui.shell.workers_watch.EVERY_S", 3600.0)
     return monkeypatch
 

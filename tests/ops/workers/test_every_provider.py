@@ -279,7 +279,7 @@ def test_a_machine_that_would_exceed_a_cap_is_not_requested(
 
 
 class Died(BaseException):
-    """Stands for the end of the process: nobody cleans up."""
+    """Stands for the end of the process without cleanup."""
 
 
 CODES = ("rate_limit_exceeded", "service_error", "unavailable", "resource_unavailable", "uniqueness_error", None, None)

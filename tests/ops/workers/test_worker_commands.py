@@ -1,4 +1,4 @@
-"""`materia worker`, `materia secrets` and `--on`, as somebody types them."""
+"""The commands `materia worker`, `materia secrets` and the option `--on`."""
 
 import json
 from contextlib import ExitStack

@@ -26,7 +26,7 @@ def materia(*arguments: str) -> int:
 
 
 def at(moment: str, name: str, *arguments: str) -> int:
-    """Another act while the machine's clock tells another time, and goes on from there."""
+    """Run another act with the machine's clock set to another time."""
     real, ahead = run.utc_now, datetime.fromisoformat(moment) - run.utc_now()
     for module in tuple(sys.modules.values()):
         if getattr(module, "utc_now", None) is real:
@@ -103,7 +103,7 @@ def _recorded(name: str, work: Callable[[Job], None]) -> int:
 
 
 def _told(work: Callable[[], None]) -> int:
-    """Errors as the command line tells them."""
+    """Run the work and report errors as the command line does."""
     try:
         work()
     except MateriaError as error:

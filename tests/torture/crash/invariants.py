@@ -52,7 +52,7 @@ def outcome_of(data_dir: Path, bucket: Bucket | None = None) -> Outcome:
 
 
 def assert_sound(data_dir: Path, bucket: Bucket | None = None) -> None:
-    """Everything that is there is whole, nobody seems to be at work, and the lock is free."""
+    """Every file is intact, no run is in progress, and the lock is free."""
     _snapshots(data_dir, bucket)
     if bucket is not None:
         bucket.assert_handed_over_whole()

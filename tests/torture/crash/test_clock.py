@@ -1,4 +1,4 @@
-"""A clock that jumps back: what is newer is told by releases and numbers, never by the time of day."""
+"""A clock that jumps back: releases and numbers determine what is newer, never the time of day."""
 
 import json
 from pathlib import Path

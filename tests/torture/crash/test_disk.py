@@ -66,7 +66,7 @@ def test_a_disk_error_at_any_step_is_reported_and_the_next_run_gives_the_same_re
 
 
 def _assert_told(exit_code: int, output: str) -> None:
-    """Told in our own words; done only where what failed was not needed any more."""
+    """The error is one of ours; the run is done only if the failed step was no longer needed."""
     assert exit_code in (0, 1), output
     # What SQLMesh said stands in the run's log, whose lines begin with their time: that is no error of ours.
     told = "\n".join(line for line in output.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT\S+Z [A-Z]+ run=", line))

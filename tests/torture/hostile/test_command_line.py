@@ -1,4 +1,4 @@
-"""Every command with arguments that nobody means: one of the known exit codes, in time, never a traceback."""
+"""Every command with invalid arguments: a known exit code, in time, never a traceback."""
 
 import json
 import os

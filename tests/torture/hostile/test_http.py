@@ -1,4 +1,4 @@
-"""An archive, or somebody on the way to it, that answers wrongly on purpose: typed errors in time, nothing landed."""
+"""A hostile archive or proxy: typed errors in time, nothing landed."""
 
 import gzip
 import socket
