@@ -56,6 +56,8 @@ class Tree:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, Share]] = {}
         self._done = threading.Event()
+        self.peak_mb = 0.0
+        """The largest sum of the memory of all of them at one moment, without what only mirrors files (RssAnon)."""
 
     def share(self, mark: str) -> Share:
         """What the processes used whose command line has `mark` in it: their sum, and the largest peak."""
@@ -65,12 +67,15 @@ class Tree:
     def watch(self) -> None:
         """Weigh, again and again, until `stop`."""
         while not self._done.wait(_EVERY_S):
+            now_mb = 0.0
             for process in psutil.Process().children(recursive=True):
                 pid = process.pid
                 try:
                     self._seen[pid] = _command(pid), _share(pid)
+                    now_mb += _status_mb(pid, "RssAnon")
                 except (FileNotFoundError, ProcessLookupError, KeyError):
                     continue  # it has ended since
+            self.peak_mb = max(self.peak_mb, now_mb)
 
     def stop(self) -> None:
         self._done.set()
@@ -100,9 +105,13 @@ def _command(pid: int) -> str:
 def _share(pid: int) -> Share:
     """Linux's own account (proc_pid_stat(5), proc_pid_status(5)); KeyError for a process that is a zombie."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     ticks = int(fields[11]) + int(fields[12])
-    return Share(ticks / os.sysconf("SC_CLK_TCK"), int(status["VmHWM"].split()[0]) / 1024)
+    return Share(ticks / os.sysconf("SC_CLK_TCK"), _status_mb(pid, "VmHWM"))
+
+
+def _status_mb(pid: int, name: str) -> float:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status[name].split()[0]) * 1024 / 1e6
 
 
 def python(*arguments: str) -> list[str]:

@@ -45,6 +45,8 @@ class Measured:
     lakehouse_mb: float
     serving_mb: float
     landing_mb: float
+    all_peak_mb: float = 0.0
+    """Of all processes together, at one moment; 0 in lines that an older version kept."""
 
 
 def measure(spec: HistorySpec, into: Path) -> list[Measured]:
@@ -80,6 +82,7 @@ def _served(number: int, release: GeneratedRelease, data_dir: Path, environ: dic
         pipeline_peak_mb=round(tree.share("run-all").peak_mb),
         transform_peak_mb=round(transform.peak_mb),
         verify_peak_mb=round(tree.share("dataflows.serving.verify").peak_mb),
+        all_peak_mb=round(tree.peak_mb),
         lakehouse_mb=_mb(data_dir / "lakehouse.duckdb"),
         serving_mb=_mb((data_dir / "serving.duckdb").resolve()),
         landing_mb=round(sum(_mb(path) for path in (data_dir / "landing").rglob("*") if path.is_file()), 2),
@@ -117,6 +120,8 @@ def rows(measured: Sequence[Measured]) -> Iterator[Row]:
     ):
         times, note = ratio(name)
         yield Row(f"release {len(measured)} against release 2, {what}", times, "x", bar, f"{note} {unit}; {scale}")
+    most = max(each.all_peak_mb for each in measured)
+    yield Row("memory of all processes of run-all", most, "MB", 1000, f"{late[-1].facts:,} facts")
     growth = 100 * (late[-1].lakehouse_mb - first.lakehouse_mb) / first.lakehouse_mb / (len(measured) - 1)
     sizes = f"{first.lakehouse_mb:.1f} → {late[-1].lakehouse_mb:.1f} MB"
     yield Row("lakehouse, growth a release of the first", growth, "%", 5, sizes)
