@@ -21,7 +21,7 @@ import pytest
 from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from ops.config.settings import PROJECT_DIR, Settings
-from ops.health.doctor import Verdict, examine
+from ops.health.doctor import Finding, Verdict, examine
 from ops.health.heartbeat import FAILING_AFTER, beat, heartbeat_path, record_tick_failure
 from ops.health.memory import Attempts, Memory, write_memory
 from ops.health.problem import Problem
@@ -36,6 +36,7 @@ from tests.ops.supervisor.conftest import quick
 from tests.support.command_line import BIN, materia
 from tests.support.faulty_archive import Fault, FaultyArchive
 from tests.support.psd_files import DATASET, release_zip, rows
+from tests.support.workshop import Workshop
 
 EXPECTED = expected_release(utc_now())
 BEFORE = EXPECTED.back(1)
@@ -279,6 +280,9 @@ SHOWN_ELSEWHERE = {
 }
 """Problems of what takes a bucket, a catalog, a provider or a git remote: where their next step is executed."""
 
+FOUND_BY_DOCTOR = {"serving-damaged": "serving", "landing-damaged": "landing"}
+"""Problems that the doctor finds, too, and the name of its finding."""
+
 _COMMAND = re.compile(r"\b(?:materia|rm) [^;,`]+")
 
 
@@ -320,11 +324,21 @@ def test_the_next_step_solves_the_problem(key: str, host: Host) -> None:
     else:
         found = _COMMAND.search(problem.next_step)
         assert found is not None, problem.next_step
+        if key in FOUND_BY_DOCTOR:
+            finding = examined(host, FOUND_BY_DOCTOR[key])
+            assert finding.verdict is Verdict.WARNING
+            assert _COMMAND.search(finding.next_step)[0] == found[0], "the doctor names the same command"
         program, *arguments = shlex.split(found[0])
         done = host.materia(*arguments) if program == "materia" else subprocess.run([program, *arguments])
         assert done.returncode == 0, (problem.next_step, done)
     assert host.problems() == {}
+    assert key not in FOUND_BY_DOCTOR or examined(host, FOUND_BY_DOCTOR[key]).verdict is Verdict.OK
     assert not key.startswith(("serving", "lakehouse", "generation")) or whole(host)
+
+
+def examined(host: Host, name: str) -> Finding:
+    """What the doctor finds under a name."""
+    return next(each for each in examine(host.settings_environ) if each.name == name)
 
 
 def whole(host: Host) -> bool:
@@ -334,23 +348,13 @@ def whole(host: Host) -> bool:
     return not [each for each in scrub(host.settings, None, None, utc_now()) if each.damage]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("lakehouse", lambda host: cut(host.data_dir / "lakehouse.duckdb")),
-        ("serving", lambda host: cut(served(host))),
-        ("landing", lambda host: cut(a_zip(host))),
-    ],
-)
-def test_the_doctors_next_step_solves_what_it_found(host: Host, name: str, damage: Callable[[Host], object]) -> None:
-    damage(host)
-    environ = host.settings_environ
-    (finding,) = [each for each in examine(environ) if each.name == name]
+def test_the_doctors_next_step_solves_what_it_found(host: Host) -> None:
+    cut(host.data_dir / "lakehouse.duckdb")
+    finding = examined(host, "lakehouse")
     assert finding.verdict is Verdict.WARNING
     found = _COMMAND.search(finding.next_step)
     assert found is not None and host.materia(*shlex.split(found[0])[1:]).returncode == 0
-    (after,) = [each for each in examine(environ) if each.name == name]
-    assert after.verdict is Verdict.OK and host.problems() == {}
+    assert examined(host, "lakehouse").verdict is Verdict.OK and host.problems() == {}
 
 
 def test_a_marker_that_cannot_be_read_is_written_again_from_its_zip(host: Host) -> None:
@@ -366,10 +370,11 @@ def test_a_marker_that_cannot_be_read_is_written_again_from_its_zip(host: Host) 
 
 
 def test_a_deleted_lakehouse_is_built_again_by_a_transform(host: Host) -> None:
+    before = Workshop(host.data_dir, DATASET).tables()
     (host.data_dir / "lakehouse.duckdb").unlink()
     done = host.materia("pipeline", "run", "transform")
     assert done.returncode == 0 and "releases compared" in done.stdout
-    assert (host.data_dir / "lakehouse.duckdb").exists() and host.problems() == {}
+    assert Workshop(host.data_dir, DATASET).tables() == before and host.problems() == {}
 
 
 def test_a_zip_of_which_no_copy_is_left_stays_a_problem_and_keeps_nothing_from_being_served(host: Host) -> None:
