@@ -58,9 +58,9 @@ class Durations:
         return [item for item in items if name_of(item.nodeid) in chosen]
 
     def by_scope(self) -> dict[str, float]:
-        """The seconds of each file's, or shared folder's, recorded tests."""
+        """The seconds of each file's, or shared folder's, recorded tests and of the fixtures that are its own."""
         seconds: dict[str, float] = defaultdict(float)
-        for name, taken in self.tests.items():
+        for name, taken in (*self.tests.items(), *self.fixtures.items()):
             seconds[scope_of(name)] += taken
         return seconds
 
