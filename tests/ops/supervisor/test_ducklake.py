@@ -50,7 +50,7 @@ def sqlite_in(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"MATERIA_GATEWAY": "trino"}, "none of duckdb, ducklake"),
+        ({"MATERIA_GATEWAY": "trino"}, "not one of duckdb, ducklake"),
         ({"MATERIA_GATEWAY": "ducklake"}, "needs DUCKLAKE_CATALOG and DUCKLAKE_DATA"),
         ({"DUCKLAKE_DATA": "/lake"}, "DUCKLAKE_CATALOG is missing"),
         ({"DUCKLAKE_CATALOG": "sqlite:/lake"}, "DUCKLAKE_DATA is missing"),

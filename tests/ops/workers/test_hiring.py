@@ -166,7 +166,7 @@ def test_the_rows_say_what_a_worker_costs_and_when_it_ends(fake: FakeHetzner, hi
 def test_without_a_token_the_rows_say_so():
     found = take_workers(WorkerSettings.from_environ({}), datetime.now(UTC))
     assert found.rows == ()
-    assert "token" in (found.unavailable or "")
+    assert "credentials" in (found.unavailable or "")
     assert found.next_step.startswith("esc run")
 
 

@@ -86,5 +86,5 @@ def test_a_name_that_is_no_hostname_is_refused(purpose: str, fits: bool) -> None
     if fits:
         assert len(worker_name("box-abc123", purpose)) == 63
     else:
-        with pytest.raises(SettingsError, match="63 at most"):
+        with pytest.raises(SettingsError, match="at most 63"):
             worker_name("box-abc123", purpose)

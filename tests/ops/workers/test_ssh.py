@@ -35,7 +35,7 @@ def test_lines_arrive_as_they_are_written_and_the_exit_code_at_the_end(machine):
     with connect(access) as connection:
         ended = run_script(connection, "echo one; echo two; echo oh >&2; exit 7", timeout_s=10, on_line=said.append)
     assert (said, ended.exit_code) == ([b"one", b"two"], 7)
-    assert ended.complaint.endswith("oh")
+    assert ended.stderr.endswith("oh")
 
 
 def test_stdin_arrives_complete(machine):

@@ -3,6 +3,7 @@
 import json
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,9 @@ def test_without_a_token_the_missing_name_is_shown(tmp_path: Path, command: list
 def test_several_providers_are_reached_by_the_same_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ops.workers.settings.FIRST_PAUSE_S", 0.001)
+    for name in ("hetzner", "ovh", "scaleway"):
+        provider = import_module(f"ops.workers.providers.{name}").provider
+        monkeypatch.setattr(provider, "__kwdefaults__", {"pause_s": 0.001})
     (tmp_path / "key.pub").write_text(KEY)
     make = ("worker", "create", "bench", "--for", "extract", "--public-key", str(tmp_path / "key.pub"))
     with ExitStack() as stack:
@@ -81,7 +84,7 @@ def test_several_providers_are_reached_by_the_same_commands(
         for name, value in {**environ, "MATERIA_WORKER_MAX_COUNT": "2", "MATERIA_DATA_DIR": str(tmp_path)}.items():
             monkeypatch.setenv(name, value)
         code, _, complaint = said_by(capsys, *make)
-        assert (code, "hetzner, ovh and scaleway are set; say `--on`" in complaint) == (2, True)
+        assert (code, "hetzner, ovh and scaleway are set; choose one with `--on`" in complaint) == (2, True)
         for cloud in clouds[1:]:
             code, _, complaint = said_by(capsys, *make, "--on", cloud.name)
             assert code == 0, complaint
@@ -126,7 +129,7 @@ def test_one_provider_that_is_down_hides_no_other(
 def test_waiting_for_a_provider_is_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("ops.workers.providers.cloud._SILENT_S", 0.1)
+    monkeypatch.setattr("ops.workers.providers.cloud._SILENCE_S", 0.1)
     monkeypatch.setattr("ops.workers.providers.cloud._TRIES", 1)
     monkeypatch.setattr("ops.workers.providers.hetzner._REQUEST_TIMEOUT_S", 0.3)
     # hcloud tries again five times, after pauses that double from a second on.
