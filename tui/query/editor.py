@@ -44,7 +44,9 @@ class SqlEditor(TextEditor):
     def compose(self) -> ComposeResult:
         # As in the library, except for the text and the list.
         self.completion_list = _Completions()
-        self.text_input = _Text(self.completion_list, language=self._language, text=self._initial_text)
+        self.text_input = _Text(self.completion_list, text=self._initial_text)
+        # The constructor and the mount would each compile the language's highlighting query: a tenth of a second.
+        self.text_input.language = self._language
         self.text_container = TextContainer()
         self.footer = FooterContainer(classes="hide")
         self.footer_label = Label("", id="textarea__save_open_input_label")
