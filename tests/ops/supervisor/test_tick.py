@@ -289,7 +289,7 @@ def test_ticks_that_are_killed_count_as_failed_and_signals_do_not(data_dir: Path
         process.communicate(timeout=60)
         for run in Journal(data_dir / "runs.sqlite").runs(10, status=RunStatus.RUNNING):
             os.killpg(os.getpgid(run.pid), signal.SIGKILL)
-        until(lambda: not is_running(data_dir), "the run is gone, and is not taken for the next one")
+        until(lambda: not is_running(data_dir), "the run has ended")
         found = read_heartbeat(settings.supervisor_dir)
         assert found is not None and found.failures == failures
         (settings.supervisor_dir / "memory.json").unlink(missing_ok=True)
