@@ -3,7 +3,7 @@
     lakehouse/{dataset}/000012-{sha256}.duckdb     a file of version 12: the lakehouse, or SQLMesh's state
     lakehouse/{dataset}/000012.json                the record of version 12
 
-`lakehouse.handover.json` beside the local files is the record of the version that they come from. The lakehouse can
+`lakehouse.sync.json` beside the local files is the record of the version that they come from. The lakehouse can
 always be rebuilt from the landing, so a newer version replaces the local files.
 """
 
@@ -70,7 +70,7 @@ class LakehouseSync:
         self._versions = Versions(store, f"lakehouse/{dataset}/")
         self._url = store.bucket.url(self._versions.prefix)
         self._paths = {"lakehouse.duckdb": lakehouse_path, "lakehouse-state.duckdb": state_path}
-        self._note_path = lakehouse_path.with_name(f"{lakehouse_path.stem}.handover.json")
+        self._note_path = lakehouse_path.with_name(f"{lakehouse_path.stem}.sync.json")
 
     def pull(self) -> Version | None:
         """Fetch the current version unless the local files come from it; return it when it was fetched.

@@ -84,7 +84,7 @@ def _repair_all(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
         _set_aside_lakehouse(job)
         yield f"{' and '.join(_told(each) for each in lakehouse)}: it is built again from the landing"
     yield from _repair_serving(job, [each for each in damage if each.kind in _SERVING])
-    yield from _repair_shelf(job, [each for each in damage if each.kind is Kind.BUCKET_GENERATION])
+    yield from _repair_generations(job, [each for each in damage if each.kind is Kind.BUCKET_GENERATION])
     yield from failed
 
 
@@ -151,7 +151,7 @@ def _set_aside_lakehouse(job: Job) -> None:
     settings = job.settings
     for path in (settings.lakehouse_path, settings.sqlmesh_state_path):
         set_aside(path, utc_now())
-    settings.lakehouse_path.with_name(f"{settings.lakehouse_path.stem}.handover.json").unlink(missing_ok=True)
+    settings.lakehouse_path.with_name(f"{settings.lakehouse_path.stem}.sync.json").unlink(missing_ok=True)
     forget(settings, lambda each: each.kind in _LAKEHOUSE)
 
 
@@ -182,7 +182,7 @@ def _serve_an_earlier(job: Job, damaged: int | None) -> str:
     return "nothing is served until another generation is published"
 
 
-def _repair_shelf(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
+def _repair_generations(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
     for each in damage:
         if job.remote is None:
             continue

@@ -70,7 +70,7 @@ def test_a_lock_without_a_known_process_is_reported_too() -> None:
     )
 
 
-def test_a_handover_of_a_locked_lakehouse_names_the_process(database: Path) -> None:
+def test_an_upload_of_a_locked_lakehouse_names_the_process(database: Path) -> None:
     database.with_name(f"{database.name}.wal").write_bytes(b"")
     with held(database) as pid, pytest.raises(LakehouseLockedError, match=f"process {pid} "):
         settle(database)

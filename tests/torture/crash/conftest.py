@@ -97,8 +97,8 @@ def buckets(world: World, states: States, tmp_path_factory: pytest.TempPathFacto
     with ObjectServer(tmp_path_factory.mktemp("weed")) as server:
         made = Buckets(server)
         for bucket, state, name in (
-            ("handed-over", "transformed", "sync_lakehouse"),
-            ("shelved", "published", "share"),
+            ("with-lakehouse", "transformed", "sync_lakehouse"),
+            ("with-generation", "published", "share"),
         ):
             environ = made.new(bucket).environ
             world.play(copy(getattr(states, state), world.folder / bucket), name=name, **environ)
