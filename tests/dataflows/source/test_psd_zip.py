@@ -146,7 +146,7 @@ def test_the_real_eu_file_is_read(shared_psd, tmp_path):
         (b"", "damaged"),
         (b"PK\x03\x04", "damaged"),
         (b"<html>not today</html>", "damaged"),
-        (zipped_all([]), "holds nothing"),
+        (zipped_all([]), "contains nothing"),
         (zipped(csv(rows(2)), member="readme.txt"), "it contains 'readme.txt'"),
         (zipped(csv(rows(2)), member=f"../{MEMBER}"), f"it contains '../{MEMBER}'"),
         (zipped(csv(rows(2)), member=f"/etc/{MEMBER}"), "must contain one table"),

@@ -204,7 +204,7 @@ def test_an_unreadable_source_is_a_problem_and_hides_nothing_else(settings: Sett
     settings.serving_path.symlink_to("serving-9.duckdb")
     status = take_status(settings, utc_now())
     assert [problem.severity for problem in status.problems] == [Severity.FAILED, Severity.FAILED]
-    assert "serving-9.duckdb, which is gone" in status.problems[0].what
+    assert "serving-9.duckdb, which does not exist" in status.problems[0].what
     assert status.problems[0].next_step.startswith("materia run-all")
     assert "runs.sqlite" in status.problems[1].what and status.problems[1].next_step.startswith("materia run-all")
 
