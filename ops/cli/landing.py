@@ -74,11 +74,11 @@ def repair_landed(session: Any) -> None:
     Repairs the damage that `materia status` reports and `materia scrub` finds. Markers and unpacked rows are rebuilt
     from the zip. Exits with 1 if a file could not be restored.
     """
-    from ops.pipelines.job import Request, job
+    from ops.pipelines.job import Request, open_job
     from ops.pipelines.repair import repair_landing
 
     session.log_to_terminal()
-    with job("repair", Settings.from_environ(), Request(), ()) as repair_job:
+    with open_job("repair", Settings.from_environ(), Request(), ()) as repair_job:
         repairs = repair_landing(repair_job)
         repair_job.recorder.result = "; ".join(repairs) or "no damage is known"
     click.echo("\n".join(repairs) or "no damage is known; `materia scrub` reads every byte")

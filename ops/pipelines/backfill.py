@@ -12,7 +12,7 @@ from dataflows.source.archive import Archive
 from dataflows.source.release import Month, release_of
 from ops.config.settings import Settings
 from ops.journal.run import utc_now
-from ops.pipelines.job import Job, Request, job
+from ops.pipelines.job import Job, Request, open_job
 from ops.pipelines.repair import repair
 from ops.pipelines.run import bring_up_to_date, described, upgrade_landing
 
@@ -59,13 +59,13 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
     if not 0 < len(months) <= MAX_MONTHS:
         raise SettingsError(f"{first} to {last} is no range of at most {MAX_MONTHS} months")
     arguments = ("--from", str(first), "--to", str(last))
-    with job("backfill", settings, request, arguments) as begun:
-        repair(begun)
-        upgrade_landing(begun)
-        done = _land_all(begun, months, report)
+    with open_job("backfill", settings, request, arguments) as job:
+        repair(job)
+        upgrade_landing(job)
+        done = _land_all(job, months, report)
         counts = {outcome: sum(1 for each in done if each.outcome is outcome) for outcome in Outcome}
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-        begun.recorder.result = summary
+        job.recorder.result = summary
         posted = counts[Outcome.LANDED] + counts[Outcome.KNOWN]
         failures = {Outcome.FAILED} if posted else {Outcome.FAILED, Outcome.REFUSED}
         if failed := [each for each in done if each.outcome in failures]:
@@ -74,17 +74,17 @@ def backfill(settings: Settings, first: Month, last: Month, request: Request, *,
                 f"{failed[0].detail}. What landed stays; run the same backfill again to go on"
             )
         if serve and posted:
-            bring_up_to_date(begun)
-            begun.recorder.result = f"{summary}; {begun.recorder.result}"
-        return begun.recorder.result
+            bring_up_to_date(job)
+            job.recorder.result = f"{summary}; {job.recorder.result}"
+        return job.recorder.result
 
 
-def _land_all(begun: Job, months: tuple[Month, ...], report: Report) -> list[MonthDone]:
+def _land_all(job: Job, months: tuple[Month, ...], report: Report) -> list[MonthDone]:
     """Land the months side by side; an interruption ends what is under way at once."""
-    archive = Archive(begun.request.retry_policy, begun.settings.user_agent)
+    archive = Archive(job.request.retry_policy, job.settings.user_agent)
     done = []
     with closing(archive), ThreadPoolExecutor(AT_A_TIME, "backfill") as pool, _stopping(pool, archive):
-        landing: list[Future[MonthDone]] = [pool.submit(_land, begun, month, archive) for month in months]
+        landing: list[Future[MonthDone]] = [pool.submit(_land, job, month, archive) for month in months]
         for future in as_completed(landing):
             done.append(future.result())
             report(done[-1])
@@ -101,14 +101,14 @@ def _stopping(pool: ThreadPoolExecutor, archive: Archive) -> Iterator[None]:
         raise
 
 
-def _land(begun: Job, month: Month, archive: Archive) -> MonthDone:
+def _land(job: Job, month: Month, archive: Archive) -> MonthDone:
     from dataflows import driver, extract
 
-    inputs = {"archive": archive, "landing": begun.landing, "landed_at": utc_now()}
-    release = release_of(begun.settings.archive_url, begun.settings.dataset, month)
+    inputs = {"archive": archive, "landing": job.landing, "landed_at": utc_now()}
+    release = release_of(job.settings.archive_url, job.settings.dataset, month)
     given = {"candidates": (release,), "live": None}
     try:
-        with begun.recorder.step(str(month)) as note:
+        with job.recorder.step(str(month)) as note:
             try:
                 found = driver.execute(extract, "snapshot", inputs, overrides=given)
                 outcome = Outcome.LANDED if found.is_new else Outcome.KNOWN

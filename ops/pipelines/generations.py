@@ -7,7 +7,7 @@ from dataflows.serving.generation import FOREIGN_NUMBER, Generation
 from dataflows.serving.store import ServingStore
 from ops.config.settings import Settings
 from ops.pipelines import iceberg
-from ops.pipelines.job import Request, job
+from ops.pipelines.job import Request, open_job
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ def rollback(settings: Settings, number: int | None) -> str:
     """
     found = take_generations(settings)
     _require(number, found, settings)
-    with job("rollback", settings, Request(), (str(number),) if number else ()) as begun:
-        generation = begun.serving.rollback(number)
-        begun.recorder.snapshots = generation.snapshots
-        begun.recorder.result = _outcome(found.served, generation)
-        iceberg.keep_up(begun)
-        return begun.recorder.result
+    with open_job("rollback", settings, Request(), (str(number),) if number else ()) as job:
+        generation = job.serving.rollback(number)
+        job.recorder.snapshots = generation.snapshots
+        job.recorder.result = _outcome(found.served, generation)
+        iceberg.keep_up(job)
+        return job.recorder.result
 
 
 def verify(settings: Settings, number: int | None) -> Generation:

@@ -81,12 +81,12 @@ def publish_now(settings: Settings) -> str:
     Raises SettingsError without a catalog, ServingMissingError when nothing is served, LockHeldError, IcebergError
     and what is below it.
     """
-    from ops.pipelines.job import Request, job
+    from ops.pipelines.job import Request, open_job
 
     address = required_address(settings)
     served = required_generation(settings)
-    with job(PIPELINE, settings, Request(), _arguments(address, served)) as begun:
-        return _publish(begun, address, served)
+    with open_job(PIPELINE, settings, Request(), _arguments(address, served)) as job:
+        return _publish(job, address, served)
 
 
 def required_address(settings: Settings) -> CatalogAddress:

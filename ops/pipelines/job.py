@@ -106,7 +106,7 @@ def _intact_journal(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
+def open_job(pipeline: str, settings: Settings, request: Request, arguments: Sequence[str]) -> Iterator[Job]:
     """The lock, the journal and the stores, held while a pipeline works; what the disk refuses is a typed error."""
     with (
         disk_refusal(settings.data_dir),

@@ -19,7 +19,7 @@ from ops.host.redact import is_secret
 from ops.host.version import code_version
 from ops.journal.run import utc_now
 from ops.pipelines import iceberg
-from ops.pipelines.job import Job, Request, job
+from ops.pipelines.job import Job, Request, open_job
 from ops.pipelines.repair import is_lakehouse_lost, repair, set_aside_lakehouse_if_damaged
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def run(pipeline: str, settings: Settings, request: Request) -> str:
     """
     if pipeline not in PIPELINES:
         raise SettingsError(f"there is no pipeline {pipeline!r}; there are {', '.join(PIPELINES)}")
-    with job(pipeline, settings, request, request.arguments) as begun:
-        repaired = repair(begun)
-        PIPELINES[pipeline].work(begun)
+    with open_job(pipeline, settings, request, request.arguments) as job:
+        repaired = repair(job)
+        PIPELINES[pipeline].work(job)
         if repaired:
-            begun.recorder.result = f"{begun.recorder.result or 'done'}; {repaired}"
-        return begun.recorder.result or "done"
+            job.recorder.result = f"{job.recorder.result or 'done'}; {repaired}"
+        return job.recorder.result or "done"
 
 
 def upgrade_landing(job: Job) -> None:

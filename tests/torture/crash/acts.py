@@ -17,7 +17,7 @@ from ops.journal import run
 from ops.journal.journal import Journal
 from ops.journal.recorder import record_run
 from ops.pipelines import run as pipelines
-from ops.pipelines.job import Job, Request, job
+from ops.pipelines.job import Job, Request, open_job
 
 
 def materia(*arguments: str) -> int:
@@ -96,8 +96,8 @@ def remember(log_dir: str) -> int:
 
 def _recorded(name: str, work: Callable[[Job], None]) -> int:
     def recorded() -> None:
-        with job(name, Settings.from_environ(), Request(), ()) as begun:
-            work(begun)
+        with open_job(name, Settings.from_environ(), Request(), ()) as opened:
+            work(opened)
 
     return _told(recorded)
 

@@ -26,7 +26,7 @@ from tests.torture.crash.invariants import assert_sound, outcome_of, served_numb
 from tests.torture.crash.scenes import SCENES, Scene, begin
 
 QUICK = {"extract", "publish", "rollback", "journal", "sync-lakehouse"}
-assert QUICK <= {scene.name for scene in SCENES}, "a scene has another name now, and would be left out"
+assert QUICK.issubset(scene.name for scene in SCENES), "a scene has another name now, and would be left out"
 STARVED = [scene for scene in SCENES if scene.name in QUICK or (LONG and not scene.by_chance)]
 FAILURES = {"transform": 6, "first-transform": 4}
 """SQLMesh's seconds are not to be spent ten times over."""
