@@ -44,11 +44,18 @@ _tools:
     @{{ run }}python tests/support/system_tools.py install
 
 # Check style and types: Python, shell and SQL
-lint:
+[parallel]
+lint: _lint-types _lint-style _lint-sql
+
+_lint-types:
+    {{ run }}mypy
+
+_lint-style:
     {{ run }}ruff check .
     {{ run }}ruff format --check .
-    {{ run }}mypy
     {{ run }}shellcheck .ci/run ops/install.sh ops/supervisor/*.sh
+
+_lint-sql:
     {{ run }}sqlmesh -p {{ project }} lint
     {{ run }}sqlmesh -p {{ project }} format --check
 
