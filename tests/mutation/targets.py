@@ -37,13 +37,12 @@ TARGETS = {
         ("tests/dataflows/serving/test_asof.py", "tests/dataflows/serving/test_asof_macros.py"),
         slow="test_asof_macros",
     ),
-    "asof-macro": Target(
-        "transform/sqlmesh_materia/macros/asof.py",
-        (
-            "tests/transform/test_breakdown.py::test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run",
-        ),
+    "asof-macro": Target("transform/sqlmesh_materia/macros/asof.py", ("tests/transform/test_asof_macro.py",)),
+    "stamps": Target(
+        "transform/sqlmesh_materia/macros/stamps.py",
+        ("tests/transform/test_certain.py",),
+        slow="certain_answer or every_posting_landed",
     ),
-    "stamps": Target("transform/sqlmesh_materia/macros/stamps.py", ("tests/transform/test_certain.py",)),
     "reader": Target("dataflows/serving/reader.py", ("tests/dataflows/serving/test_reader.py",)),
     "archive": Target(
         "dataflows/source/archive.py",

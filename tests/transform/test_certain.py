@@ -171,6 +171,21 @@ def test_a_stamp_that_was_kept_over_a_change_proves_nothing() -> None:
         assert march == {"028": False, "176": False}, "who changed one attribute may have touched the others"
 
 
+@pytest.mark.parametrize(
+    ("shown_on", "proved"), [(date(2024, 8, 1), ["BR"]), (date(2024, 8, 12), ["BR"]), (date(2024, 8, 31), [])], ids=str
+)
+def test_a_stamp_of_the_month_of_the_release_before_proves_a_change_only_if_it_is_newer_and_days_are_left(
+    shown_on: date, proved: list[str]
+) -> None:
+    """A newer stamp, one that was kept over the change, and one that replaces Month 00."""
+    stamps = {"BR": date(2024, 7, 1), "CO": date(2024, 8, 1), "ET": None}
+    before = {(COFFEE, country, 2024): Shown(stamp, {"028": 86.0}) for country, stamp in stamps.items()}
+    after = {sheet: Shown(date(2024, 8, 1), {"028": 87.0}) for sheet in before}
+    with serve([Posting(shown_on, before).landed(), Posting(date(2024, 9, 10), after).landed()]) as connection:
+        found = connection.execute("SELECT country_code, valid_from FROM serving.fct_psd WHERE value = 87").fetchall()
+    assert dict(found) == {country: date(2024, 8, 31) if country in proved else date(2024, 9, 10) for country in stamps}
+
+
 def test_after_a_known_rekeying_no_older_stamp_reaches_back_over_it() -> None:
     sheets = {
         (COFFEE, "BR", 2010): Shown(date(2015, 6, 1), {"028": 55.0}),
