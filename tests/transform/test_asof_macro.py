@@ -1,13 +1,15 @@
 """SQLMesh's after_all statement creates the as-of macros beside the serving tables of the environment it plans."""
 
+import runpy
 from pathlib import Path
 
 import duckdb
+import pytest
 from sqlmesh.core.engine_adapter import DuckDBEngineAdapter
-from sqlmesh.core.macros import MacroEvaluator, RuntimeStage
+from sqlmesh.core.macros import MacroEvaluator, RuntimeStage, macro
 
+from dataflows.lakehouse.transform import PROJECT_DIR
 from tests.support.served import serve
-from transform.sqlmesh_materia.macros.asof import create_asof_macros
 
 SCHEMAS = {"prod": "serving", "dev_me": "serving__dev_me"}
 
@@ -19,7 +21,11 @@ def macros_of(connection: duckdb.DuckDBPyConnection, database: str) -> list[tupl
     ).fetchall()
 
 
-def test_the_asof_macros_are_created_after_all_models_in_the_schema_of_the_environment(tmp_path: Path) -> None:
+def test_the_asof_macros_are_created_after_all_models_in_the_schema_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(macro, "_registry", None)  # it refuses a second macro of the same name
+    create_asof_macros = runpy.run_path(str(PROJECT_DIR / "macros" / "asof.py"))["create_asof_macros"]
     serve(tmp_path)
     connection = duckdb.connect()
     connection.execute(f"ATTACH '{tmp_path / 'serving-1.duckdb'}' AS built (READ_ONLY); ATTACH ':memory:' AS lakehouse")
