@@ -12,6 +12,7 @@ import pytest
 
 from dataflows.errors import (
     QueryError,
+    QueryRefusedError,
     QueryTimeoutError,
     ReaderClosedError,
     ServingBrokenError,
@@ -136,7 +137,7 @@ def test_a_broken_swap_is_an_error_and_the_reader_recovers_after_its_repair(tmp_
     with ServingReader(store.serving_path) as reader:
         assert number_of(reader) == 2
         (tmp_path / "bad.duckdb").write_text("not a database" * 1000)
-        for target in ("bad.duckdb", "gone.duckdb", "."):
+        for target in ("bad.duckdb", "gone.duckdb", ".", store.serving_path.name):
             store.serving_path.unlink()
             store.serving_path.symlink_to(target)
             for _ in range(2):
@@ -181,6 +182,29 @@ def test_bad_sql_and_bad_parameters_are_errors_with_duckdbs_message(tmp_path: Pa
         with pytest.raises(QueryError):
             reader.query("SELECT ?", [object()])
         assert number_of(reader) == 1
+
+
+def test_sql_that_writes_or_reads_another_file_is_refused(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path) as reader:
+        for sql in ("DELETE FROM serving.fct_psd", "SELECT 1; SELECT 2"):
+            for use in (reader.query, reader.check):
+                with pytest.raises(QueryRefusedError):
+                    use(sql)
+        with pytest.raises(QueryRefusedError, match="disabled"):
+            reader.query(f"FROM '{store.path(1).with_suffix('.csv')}'")
+        assert number_of(reader) == 1
+
+
+def test_the_last_texts_that_were_checked_are_remembered_unless_they_are_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflows.serving.reader._CHECKED_QUERIES", 2)
+    monkeypatch.setattr("dataflows.serving.reader._CHECKED_CHARACTERS", len("SELECT 1"))
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        for sql in ("SELECT 1", "SELECT 2", "SELECT 3", "SELECT 44"):
+            reader.query(sql)
+        assert list(reader._checked) == ["SELECT 2", "SELECT 3"]
 
 
 def test_a_query_that_needs_too_much_memory_fails_without_a_file_on_disk(tmp_path: Path) -> None:
