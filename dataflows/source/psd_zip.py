@@ -253,7 +253,7 @@ def _to_parquet(zip_path: Path, csv_path: Path, line_count: int, rows_path: Path
 def _csv_reason(message: str, csv_path: Path) -> str:
     """The reason and the row, from DuckDB's message: a copy of the line, the reason, possible fixes."""
     if line := re.search(r"CSV Error on Line: (\d+)", message):
-        reason = [line for line in message.partition("Possible fixes")[0].splitlines() if line.strip()][-1]
+        reason = [line for line in re.split("Possible (?:fixes|Solution)", message)[0].splitlines() if line.strip()][-1]
         return f"row {line[1]}: {reason[:200]}"
     return _odd_line(csv_path) or message.splitlines()[0]
 

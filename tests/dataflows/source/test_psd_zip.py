@@ -1,3 +1,4 @@
+import errno
 import random
 import shutil
 import zipfile
@@ -170,19 +171,26 @@ def test_the_real_eu_file_is_read(shared_psd, tmp_path):
         (zipped(csv([*rows(2), row("ZZ") + "\r", *rows(1)])), "row 4 contains a carriage return that is not"),
         (zipped(csv([*rows(2), row(country_name='"Bra\0zil"')])), "row 4 holds a NUL byte"),
         (zipped(csv([*rows(2), row(country_name=f'"{"x" * 10_000_000}"')])), "row 4 is longer than"),
-        (zipped(csv([*rows(2), row(country_name=f'"{"x" * 100_000}"'), *rows(2)])), "row 4: "),
+        (
+            zipped(csv([*rows(2), row(country_name=f'"{"x" * 100_000}"'), *rows(2)])),
+            "row 4: Maximum line size of 65536",
+        ),
         (zipped(csv(rows(2)) + b"\r\n" * 100_000), "bytes of padding after row 3"),
         (zipped(csv([*rows(2), row(country_name='"C\x81te d\'Ivoire"')])), "row 4 is neither UTF-8 nor Windows-1252"),
         (zipped(csv([*rows(2), row(country_name='"\xef\xbb\xbfCuba"')])), "row 4: country_name is '\\ufeffCuba'"),
         (zipped(csv([*rows(2), row(country_name=f'"{"x" * 201}"')])), "not printable text of 1 to 200 characters"),
         (zipped(csv([*rows(2), row(country_name='"\xad"')])), "row 4: country_name is '\\xad', not printable text"),
         (zipped(csv([*rows(2), row(country_name='"Brazil')])), "row 4: Value with unterminated quote found."),
+        (zipped(csv(rows(2)).replace(b"\r\n", b"\x1a\r\n", 1)), "row 1 contains an end-of-file mark"),
+        (zipped(b"x" * 300), f"row 1 is not PSD's header but {'x' * 200!r}"),
         (zipped(csv([row(country_name='"Brazil'), *rows(20)])), "row 2: Value with unterminated quote found."),
         (zipped(csv([*rows(2), row(country_name='"Bra\nzil"')])), "row 4: country_name is 'Bra\\nzil'"),
         (
             zipped(csv([row("BR"), row("AO"), row("BR", "1.0000")])),
             "BR 2025 028 02 is in 2 rows, not one: rows 2, 4",
         ),
+        (zipped(csv([row("BR")] * 5)), "is in 5 rows, not one: rows 2, 3, 4, 5, 6"),
+        (zipped(csv([row("BR")] * 6)), "is in 6 rows, not one: rows 2, 3, 4, 5, 6, …"),
         (zipped(csv([*rows(2), row(commodity="711100")])), "row 4: commodity_code is '711100'"),
         (zipped(csv([*rows(2), row("B")])), "row 4: country_code is 'B'"),
         (zipped(csv([*rows(2), row("br")])), "row 4: country_code is 'br'"),
@@ -266,9 +274,10 @@ def test_a_flipped_bit_is_refused_or_changes_no_row(tmp_path):
 
 
 def test_too_little_space_is_reported_before_unpacking(tmp_path, monkeypatch):
-    (tmp_path / "release.zip").write_bytes(release_zip())
+    """A quarter more than the CSV takes, for the Parquet beside it."""
+    (tmp_path / "release.zip").write_bytes(zipped(bytes(4_000_000)))
     monkeypatch.setattr(shutil, "disk_usage", lambda directory: FULL)
-    with pytest.raises(DiskSpaceError, match=r"unpacking release\.zip needs"):
+    with pytest.raises(DiskSpaceError, match=r"unpacking release\.zip needs 5 MB"):
         unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["release.zip"]
 
@@ -277,3 +286,23 @@ def test_a_missing_folder_for_the_rows_is_a_typed_error(tmp_path):
     (tmp_path / "release.zip").write_bytes(release_zip())
     with pytest.raises(LandingError, match="missing"):
         unpack(tmp_path / "release.zip", MEMBER, tmp_path / "missing" / "rows.parquet")
+
+
+def test_a_disk_that_cannot_be_read_is_no_damage_of_the_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "release.zip").write_bytes(release_zip())
+    monkeypatch.setattr(zipfile.ZipFile, "open", fail)
+    with pytest.raises(LandingError, match="Input/output error"):
+        unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
+
+
+def test_too_little_memory_is_no_damage_of_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = duckdb.connect
+    (tmp_path / "release.zip").write_bytes(release_zip())
+    monkeypatch.setattr(duckdb, "connect", lambda: connect(config={"memory_limit": "1MB"}))
+    with pytest.raises(LandingError, match=r"rows\.parquet can't be written: Out of Memory Error"):
+        unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
