@@ -3,6 +3,7 @@
 `python -m dataflows.serving.verify PATH` is that process; `verify_in_fresh_process` starts it.
 """
 
+import gc
 import json
 import subprocess
 import sys
@@ -106,6 +107,7 @@ def _read(con: "DuckDBPyConnection", relation: str) -> int:
 
 def main(arguments: list[str]) -> int:
     """Print what is in the file as JSON, or say on standard error what is wrong with it."""
+    gc.disable()  # this process imports DuckDB, reads once and ends
     try:
         print(json.dumps(asdict(read_everything(Path(arguments[0])))))
     except MateriaError as error:

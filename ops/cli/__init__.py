@@ -15,6 +15,7 @@ import click
 
 from dataflows.errors import MateriaError
 from ops.host.exits import Exit
+from ops.host.garbage import rare_garbage_collection
 from ops.host.process import restrict_umask
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def materia(session: Session, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (`sys.argv` without `arguments`) and return its exit code."""
+    with rare_garbage_collection():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     session = Session()
     restrict_umask()
     try:
