@@ -1,4 +1,4 @@
-"""Watch for the month that is due: one HEAD at each tick of the polling hours, between the polls that probe everything.
+"""Watch for the month that is due: one HEAD a minute in the polling hours, between the polls that probe everything.
 
 `run-all` probes several months and the current file, starts a process and leaves a run in the journal, too much for
 every minute. A HEAD that finds the month posted starts it at once.
@@ -31,6 +31,9 @@ def posted_slot(settings: Settings, now: datetime, memory: Memory) -> tuple[Slot
     """
     from ops.health.status import served_release
 
+    # With shorter pauses than a minute, only the first tick of a minute asks.
+    if now.second >= settings.supervision.tick_s:
+        return None
     schedule = settings.supervision.schedule
     month = schedule.awaited_month(now, served_release(settings))
     if month is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dataflows.serving.generation import Generation, sidecar_of
 from ops.config.settings import Settings
 from ops.journal.file import open_to_write
+from ops.pipelines.dag import dag_of
 from ops.workers.view import WorkerRow
 from tests.support.small_database import small_database
 from tui.shell.app import ConsoleApp
@@ -18,18 +19,7 @@ from tui.shell.context import ConsoleContext, create_context
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SERVED_BYTES = 43_123_456
 EXTRACT_NODES = ("candidates", "probes", "newest_posted", "landed_already", "download", "contents", "snapshot")
-EXPORT_NODES = (
-    "landed",
-    "lakehouse_pulled",
-    "transformed",
-    "audited",
-    "lakehouse_pushed",
-    "built",
-    "verified",
-    "gate_faults",
-    "generation",
-    "generations_synced",
-)
+EXPORT_NODES = tuple(node.name for node in dag_of("export", "generations_synced").nodes)
 WORKER = WorkerRow(
     id="materia-7",
     provider="hetzner",

@@ -1,6 +1,7 @@
 """The watch for the month that is due, against a real archive server, with ticks a minute apart."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -61,6 +62,16 @@ def test_each_minute_sends_one_head_and_a_posting_starts_a_run_at_once(
     archive.post(MONTH, release_zip(rows(5)), POSTED)
     assert ran(settings, clock, 1) == ["schedule:2026-11-10T17:03Z"]
     assert asked(archive) == [("HEAD", archive.path(MONTH))]
+
+
+def test_ticks_of_a_few_seconds_send_one_head_a_minute(settings: Settings, archive: FaultyArchive) -> None:
+    clock = Clock(NOON)
+    ran(settings, clock, 1)
+    often = replace(settings, supervision=replace(settings.supervision, tick_s=15))
+    for _ in range(8):
+        tick(often, clock, quick)
+        clock.forward(seconds=15)
+    assert asked(archive) == [("HEAD", archive.path(MONTH))] * 2
 
 
 def test_nothing_is_asked_once_the_month_is_served_or_the_hours_are_over(

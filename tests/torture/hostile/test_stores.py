@@ -230,9 +230,9 @@ def test_a_rollback_or_publish_repairs_any_file_at_the_serving_path(tmp_path: Pa
     with ServingReader(store.serving_path) as reader, pytest.raises(ServingError):
         reader.query("SELECT 1", timeout_s=5)
     outcome(store.served)
-    mended = outcome(lambda: store.rollback(1))
-    if isinstance(mended, ServingError):
-        assert "move it away" in str(mended)
+    restored = outcome(lambda: store.rollback(1))
+    if isinstance(restored, ServingError):
+        assert "move it away" in str(restored)
     else:
         with ServingReader(store.serving_path) as reader:
             assert reader.query("SELECT count(*) AS n FROM serving.fct_psd").table.to_pydict() == {"n": [100]}
