@@ -1,5 +1,6 @@
 """The base class of panes that poll: `look` reads in a thread, `draw` shows the result."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,13 +40,10 @@ class PolledPane(Pane):
     _holds_keys = False
     """Whether keys wait for something other than a look."""
 
-    def look(self) -> Any:
-        """Read a frozen snapshot of what the pane shows; runs in a thread."""
-        raise NotImplementedError
-
-    def draw(self, snapshot: Any) -> None:
-        """Draw a snapshot."""
-        raise NotImplementedError
+    look: Callable[[], Any]
+    """Reads a frozen snapshot of what the pane shows; runs in a thread. A method of each pane."""
+    draw: Callable[[Any], None]
+    """Draws a snapshot. A method of each pane."""
 
     def on_show_pane(self) -> None:
         self._in_view = True
