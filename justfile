@@ -56,7 +56,7 @@ _lint-style:
     {{ run }}shellcheck .ci/run ops/install.sh ops/supervisor/*.sh
 
 _lint-sql:
-    {{ run }}sqlmesh -p {{ project }} lint
+    SQLMESH_CHECK_COLUMNS=1 {{ run }}sqlmesh -p {{ project }} lint
     {{ run }}sqlmesh -p {{ project }} format --check
 
 # Write requirements.lock and requirements-uv.lock from what pyproject.toml declares

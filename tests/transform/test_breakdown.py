@@ -53,15 +53,25 @@ with writer_lock(workshop.data_dir / "writer.lock", "test") as lock:
 
 
 def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) -> None:
+    """One audit run names every model that is wrong: a row that is gone, a NULL, a row that is there twice."""
     workshop = copied(served)
     change_table(
         workshop, "stg_psdalldata__commodity", "DELETE FROM {table} WHERE hkey = (SELECT MIN(hkey) FROM {table})"
     )
+    change_table(workshop, "fct_uncertain_span", "UPDATE {table} SET reason = NULL WHERE rowid = 0")
+    change_table(workshop, "agg_world_balance", "UPDATE {table} SET unit_name = NULL WHERE rowid = 0")
+    change_table(
+        workshop, "cln_psdalldata__revision", "INSERT INTO {table} FROM {table} WHERE change_kind = 'revised' LIMIT 1"
+    )
     with pytest.raises(TransformError) as refused:
         workshop.export()
-    assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in str(refused.value)
-    assert "rows_gained_by_marker" in str(refused.value), "the first of the rows are shown"
-    assert len(str(refused.value).splitlines()) < 12
+    said = str(refused.value)
+    assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in said
+    assert "rows_gained_by_marker" in said, "the first of the rows are shown"
+    assert "audit not_null of serving.fct_uncertain_span found 1" in said
+    assert "audit one_row_per_key of serving.agg_world_balance found 1" in said
+    assert "audit one_row_per_key of cleaned.cln_psdalldata__revision found 1" in said
+    assert len(said.splitlines()) < 50
     assert workshop.serving.served().number == 1
     assert not list(workshop.data_dir.glob("*.building*"))
 

@@ -1,8 +1,8 @@
 """SQLMesh's configuration: the lakehouse, and SQLMesh's state in a file or database of its own.
 
 It reads these names from the environment: MATERIA_DATA_DIR, LAKEHOUSE_DUCKDB_PATH, PSD_DATASET, MATERIA_GATEWAY, the
-DUCKLAKE_* and R2_* settings of a DuckLake, and SQLMESH_CACHE_DIR, where SQLMesh caches outside of the project. Loading
-it creates the lakehouse's directory and changes nothing else.
+DUCKLAKE_* and R2_* settings of a DuckLake, SQLMESH_CACHE_DIR, where SQLMesh caches outside of the project, and
+SQLMESH_CHECK_COLUMNS, which the linter needs. Loading it creates the lakehouse's directory and changes nothing else.
 """
 
 import atexit
@@ -120,6 +120,10 @@ def gateway() -> GatewayConfig:
     )
 
 
+# SQLGlot's optimizer resolves every column, which the linter needs. A transform leaves that to the engine: it would
+# take a twelfth of a first one.
+checks_columns = "SQLMESH_CHECK_COLUMNS" in environment
+
 gateway_name = "ducklake" if is_ducklake else "duckdb"
 
 config = Config(
@@ -133,7 +137,9 @@ config = Config(
     # A bare `sqlmesh plan` leaves production alone; `sqlmesh plan prod` plans it.
     default_target_environment="dev",
     variables={"dataset": environment.get("PSD_DATASET", "psd_alldata")},
-    model_defaults=ModelDefaultsConfig(dialect="duckdb", start="1990-01-01", cron="@daily"),
+    model_defaults=ModelDefaultsConfig(
+        dialect="duckdb", start="1990-01-01", cron="@daily", optimize_query=checks_columns
+    ),
     plan=PlanConfig(
         auto_categorize_changes=CategorizerConfig(sql=AutoCategorizationMode.FULL),
         auto_apply=True,

@@ -2,7 +2,6 @@
 MODEL (
   name cleaned.cln_psdalldata__commodity_pivoted,
   kind VIEW,
-  optimize_query FALSE,
   grain (commodity_code, country_code, market_year),
   column_descriptions (
     commodity_code = 'Seven digits',

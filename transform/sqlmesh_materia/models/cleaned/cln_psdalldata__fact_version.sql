@@ -2,7 +2,6 @@
 MODEL (
   name cleaned.cln_psdalldata__fact_version,
   kind VIEW,
-  optimize_query FALSE,
   grain (hkey, valid_from),
   column_descriptions (
     hkey = 'The fact''s stable key',
@@ -23,8 +22,7 @@ MODEL (
     staging.stg_psdalldata__release
   ),
   audits (
-    not_null(columns := (hkey, value, valid_from, last_seen_on)),
-    unique_combination_of_columns(columns := (hkey, valid_from)),
+    one_row_per_key(key := (hkey, valid_from), required := (value, last_seen_on)),
     versions_follow_each_other,
     current_versions_are_the_newest_snapshot
   )

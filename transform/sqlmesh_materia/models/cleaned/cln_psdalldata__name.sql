@@ -9,8 +9,7 @@ MODEL (
     name = 'The name as USDA writes it'
   ),
   audits (
-    not_null(columns := (kind, code, name)),
-    unique_combination_of_columns(columns := (kind, code))
+    one_row_per_key(key := (kind, code), required := name)
   )
 );
 

@@ -4,7 +4,6 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (released_on, '%Y-%m-%d')
   ),
-  optimize_query FALSE,
   grain (released_on, commodity_code),
   column_descriptions (
     released_on = 'The day USDA published the release that moved them',
@@ -12,8 +11,7 @@ MODEL (
     years = 'Years by which they moved: 1 or -1'
   ),
   audits (
-    not_null(columns := (released_on, commodity_code, years)),
-    unique_combination_of_columns(columns := (released_on, commodity_code))
+    one_row_per_key(key := (released_on, commodity_code), required := years)
   )
 );
 

@@ -4,7 +4,6 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (released_on, '%Y-%m-%d')
   ),
-  optimize_query FALSE,
   grain (released_on, hkey),
   column_descriptions (
     released_on = 'The day USDA published the release with the change',
@@ -20,8 +19,7 @@ MODEL (
     value = 'The value in this release, NULL for a removed fact'
   ),
   audits (
-    not_null(columns := (released_on, hkey, change_kind)),
-    unique_combination_of_columns(columns := (released_on, hkey)),
+    one_row_per_key(key := (released_on, hkey), required := change_kind),
     accepted_values("column" := change_kind, is_in := ('new', 'revised', 'removed', 'restated'))
   )
 );

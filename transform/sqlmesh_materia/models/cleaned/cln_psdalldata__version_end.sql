@@ -2,7 +2,6 @@
 MODEL (
   name cleaned.cln_psdalldata__version_end,
   kind FULL,
-  optimize_query FALSE,
   grain (hkey, first_seen_on),
   column_descriptions (
     hkey = 'The fact''s stable key',
@@ -11,8 +10,7 @@ MODEL (
     valid_to = 'First day on which it was no longer valid'
   ),
   audits (
-    not_null(columns := (hkey, first_seen_on, last_seen_on, valid_to)),
-    unique_combination_of_columns(columns := (hkey, first_seen_on))
+    one_row_per_key(key := (hkey, first_seen_on), required := (last_seen_on, valid_to))
   )
 );
 

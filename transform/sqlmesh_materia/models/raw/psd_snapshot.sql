@@ -25,10 +25,7 @@ MODEL (
     row_count = 'Rows of the CSV, header not counted'
   ),
   audits (
-    not_null(columns := (key, released_on, row_count)),
-    unique_values(columns := (
-      key
-    ))
+    one_row_per_key(key := key, required := (released_on, row_count))
   ),
   ignored_rules (
     'ambiguousorinvalidcolumn'

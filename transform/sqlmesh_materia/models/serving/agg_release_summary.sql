@@ -12,8 +12,7 @@ MODEL (
     facts_restated = 'Facts that carry the value of another market year, after a re-keying'
   ),
   audits (
-    not_null(columns := (released_on, commodity_code)),
-    unique_combination_of_columns(columns := (released_on, commodity_code))
+    one_row_per_key(key := (released_on, commodity_code))
   )
 );
 

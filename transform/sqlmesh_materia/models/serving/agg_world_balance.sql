@@ -2,7 +2,6 @@
 MODEL (
   name serving.agg_world_balance,
   kind FULL,
-  optimize_query FALSE,
   grain (commodity_code, market_year, attribute_id, unit_name),
   column_descriptions (
     commodity_code = 'Seven digits',
@@ -17,19 +16,10 @@ MODEL (
     implied_use = 'Beginning stocks + production - ending stocks of the world, which is what WASDE prints as world use; on rows of the same unit, NULL where one of the three is missing'
   ),
   audits (
-    not_null(
-      columns := (
-        commodity_code,
-        commodity_name,
-        market_year,
-        attribute_id,
-        attribute_name,
-        unit_name,
-        value,
-        countries
-      )
-    ),
-    unique_combination_of_columns(columns := (commodity_code, market_year, attribute_id, unit_name))
+    one_row_per_key(
+      key := (commodity_code, market_year, attribute_id, unit_name),
+      required := (commodity_name, attribute_name, value, countries)
+    )
   )
 );
 

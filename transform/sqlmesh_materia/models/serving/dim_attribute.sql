@@ -8,10 +8,7 @@ MODEL (
     attribute_name = 'The name in the newest release that shows it, at most 30 characters'
   ),
   audits (
-    not_null(columns := (attribute_id, attribute_name)),
-    unique_values(columns := (
-      attribute_id
-    )),
+    one_row_per_key(key := attribute_id, required := attribute_name),
     every_attribute_has_a_column(blocking := FALSE)
   )
 );

@@ -9,10 +9,7 @@ MODEL (
     is_wasde_cycle = 'Whether USDA updates it on WASDE release days only, as grains, oilseeds, their products and cotton'
   ),
   audits (
-    not_null(columns := (commodity_code, commodity_name, is_wasde_cycle)),
-    unique_values(columns := (
-      commodity_code
-    ))
+    one_row_per_key(key := commodity_code, required := (commodity_name, is_wasde_cycle))
   )
 );
 

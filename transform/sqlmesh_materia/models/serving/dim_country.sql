@@ -8,10 +8,7 @@ MODEL (
     country_name = 'The name in the newest release that shows it, at most 30 characters'
   ),
   audits (
-    not_null(columns := (country_code, country_name)),
-    unique_values(columns := (
-      country_code
-    ))
+    one_row_per_key(key := country_code, required := country_name)
   )
 );
 

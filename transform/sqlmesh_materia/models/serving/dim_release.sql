@@ -4,7 +4,6 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (released_on, '%Y-%m-%d')
   ),
-  optimize_query FALSE,
   grain released_on,
   depends_on @models_before('serving.dim_release'),
   column_descriptions (
@@ -21,10 +20,7 @@ MODEL (
     previous_snapshot_key = 'The snapshot of the previous release'
   ),
   audits (
-    not_null(columns := (released_on, snapshot_key, row_count)),
-    unique_values(columns := (
-      released_on
-    ))
+    one_row_per_key(key := released_on, required := (snapshot_key, row_count))
   )
 );
 

@@ -18,22 +18,9 @@ MODEL (
     market_year_now = 'The market year under which the newest release keys the crop: another one where the commodity was re-keyed since. Joins one crop over a re-keying'
   ),
   audits (
-    not_null(
-      columns := (
-        commodity_code,
-        country_code,
-        market_year,
-        attribute_id,
-        unit_id,
-        unit_name,
-        value,
-        valid_from,
-        last_seen_on,
-        market_year_now
-      )
-    ),
-    unique_combination_of_columns(
-      columns := (commodity_code, country_code, market_year, attribute_id, unit_id, valid_from)
+    one_row_per_key(
+      key := (commodity_code, country_code, market_year, attribute_id, unit_id, valid_from),
+      required := (unit_name, value, last_seen_on, market_year_now)
     ),
     one_unit_per_attribute
   )

@@ -18,19 +18,9 @@ MODEL (
     change = 'value minus previous_value, NULL if either is NULL'
   ),
   audits (
-    not_null(
-      columns := (
-        released_on,
-        commodity_code,
-        country_code,
-        market_year,
-        attribute_id,
-        unit_id,
-        unit_name
-      )
-    ),
-    unique_combination_of_columns(
-      columns := (released_on, commodity_code, country_code, market_year, attribute_id, unit_id)
+    one_row_per_key(
+      key := (released_on, commodity_code, country_code, market_year, attribute_id, unit_id),
+      required := unit_name
     ),
     accepted_values("column" := change_kind, is_in := ('new', 'revised', 'removed', 'restated')),
     change_fits_its_kind

@@ -2,7 +2,6 @@
 MODEL (
   name serving.fct_uncertain_span,
   kind FULL,
-  optimize_query FALSE,
   grain (commodity_code, country_code, market_year, uncertain_from, reason),
   column_descriptions (
     commodity_code = 'Seven digits',

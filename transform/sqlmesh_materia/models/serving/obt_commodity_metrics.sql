@@ -2,7 +2,6 @@
 MODEL (
   name serving.obt_commodity_metrics,
   kind VIEW,
-  optimize_query FALSE,
   grain (commodity_code, country_code, market_year),
   column_descriptions (
     commodity_code = 'Seven digits',
@@ -15,17 +14,10 @@ MODEL (
     last_changed_on = 'The release that first shows the youngest of the sheet''s values'
   ),
   audits (
-    not_null(
-      columns := (
-        commodity_code,
-        commodity_name,
-        country_code,
-        country_name,
-        market_year,
-        released_on
-      )
+    one_row_per_key(
+      key := (commodity_code, country_code, market_year),
+      required := (commodity_name, country_name, released_on)
     ),
-    unique_combination_of_columns(columns := (commodity_code, country_code, market_year)),
     sheets_are_those_of_current_facts
   )
 );

@@ -4,7 +4,6 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (ingest_date, '%Y-%m-%d')
   ),
-  optimize_query FALSE,
   grain (hkey, ingest_date),
   column_descriptions (
     ingest_date = 'The day USDA published the release with the change (its released_on)',
@@ -22,19 +21,10 @@ MODEL (
     valid_from = 'The same, or the last day of the stamp''s month when that is earlier and no release contradicts the stamp'
   ),
   audits (
-    not_null(
-      columns := (
-        ingest_date,
-        hkey,
-        commodity_code,
-        country_code,
-        market_year,
-        attribute_id,
-        unit_id,
-        valid_from
-      )
+    one_row_per_key(
+      key := (hkey, ingest_date),
+      required := (commodity_code, country_code, market_year, attribute_id, unit_id, valid_from)
     ),
-    unique_combination_of_columns(columns := (hkey, ingest_date)),
     accepted_range("column" := market_year, min_v := 1900, max_v := 2100),
     accounts_for_every_row
   )

@@ -4,7 +4,6 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (ingest_date, '%Y-%m-%d')
   ),
-  optimize_query FALSE,
   grain (ingest_date, kind, code, name),
   column_descriptions (
     ingest_date = 'The day USDA published the release (its released_on)',
@@ -13,8 +12,7 @@ MODEL (
     name = 'The name as USDA writes it'
   ),
   audits (
-    not_null(columns := (ingest_date, kind, code, name)),
-    unique_combination_of_columns(columns := (ingest_date, kind, code, name))
+    one_row_per_key(key := (ingest_date, kind, code, name))
   )
 );
 

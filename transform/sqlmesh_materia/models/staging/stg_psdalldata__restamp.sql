@@ -4,7 +4,6 @@ MODEL (
   kind INCREMENTAL_BY_TIME_RANGE (
     time_column (ingest_date, '%Y-%m-%d')
   ),
-  optimize_query FALSE,
   grain (ingest_date, commodity_code, country_code, market_year),
   column_descriptions (
     ingest_date = 'The day USDA published the release (its released_on)',
@@ -18,17 +17,10 @@ MODEL (
     uncertain_to = 'Last day before what the release shows surely stood; before uncertain_from where nothing is open'
   ),
   audits (
-    not_null(
-      columns := (
-        ingest_date,
-        commodity_code,
-        country_code,
-        market_year,
-        uncertain_from,
-        uncertain_to
-      )
-    ),
-    unique_combination_of_columns(columns := (ingest_date, commodity_code, country_code, market_year))
+    one_row_per_key(
+      key := (ingest_date, commodity_code, country_code, market_year),
+      required := (uncertain_from, uncertain_to)
+    )
   )
 );
 
