@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 SERVING_TABLES = (
     "dim_commodity",
     "dim_country",
+    "dim_country_group",
     "dim_attribute",
+    "dim_unit",
     "dim_release",
     "fct_psd",
     "fct_psd_revision",

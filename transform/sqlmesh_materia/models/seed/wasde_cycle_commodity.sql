@@ -6,11 +6,15 @@ MODEL (
   ),
   columns (
     commodity_code TEXT,
-    commodity_name TEXT
+    commodity_name TEXT,
+    bushel_lb DOUBLE,
+    market_year_begins INT
   ),
   column_descriptions (
     commodity_code = 'Seven digits',
-    commodity_name = 'The name in the FAS API''s list of commodities'
+    commodity_name = 'The name in the FAS API''s list of commodities',
+    bushel_lb = 'Pounds a bushel, NULL where it is not measured in bushels. Source: USDA, Agricultural Handbook 697',
+    market_year_begins = 'The month in which the market year of the United States begins, 1 to 12, as WASDE prints it; NULL where WASDE prints none'
   ),
   grain commodity_code,
   audits (
