@@ -6,6 +6,7 @@ MODEL (
   column_descriptions (
     released_on = 'The day USDA published the release',
     commodity_code = 'Seven digits',
+    commodity_name = 'The commodity',
     facts_new = 'Facts missing in the previous release',
     facts_revised = 'Facts whose value the release changed; a new stamp alone does not count',
     facts_removed = 'Facts missing in this release',
@@ -19,6 +20,7 @@ MODEL (
 SELECT
   release.released_on::DATE,
   commodity.commodity_code::TEXT,
+  commodity.commodity_name::TEXT,
   COUNT(*) FILTER(WHERE
     revision.change_kind = 'new')::BIGINT AS facts_new,
   COUNT(*) FILTER(WHERE
@@ -36,4 +38,5 @@ WHERE
   NOT release.previous_released_on IS NULL
 GROUP BY
   release.released_on,
-  commodity.commodity_code
+  commodity.commodity_code,
+  commodity.commodity_name

@@ -5,9 +5,12 @@ MODEL (
   grain (commodity_code, country_code, market_year, attribute_id, unit_id, valid_from),
   column_descriptions (
     commodity_code = 'Seven digits',
+    commodity_name = 'The commodity',
     country_code = 'Two characters',
+    country_name = 'The country',
     market_year = 'USDA''s market year',
     attribute_id = 'Three digits',
+    attribute_name = 'The attribute',
     unit_id = 'Two digits',
     unit_name = 'The unit of value',
     value = 'In unit_name; USDA''s four decimals are exact in it',
@@ -28,9 +31,12 @@ MODEL (
 
 SELECT
   version.commodity_code::TEXT,
+  commodity.commodity_name::TEXT,
   version.country_code::TEXT,
+  country.country_name::TEXT,
   version.market_year::SMALLINT,
   version.attribute_id::TEXT,
+  attribute.attribute_name::TEXT,
   version.unit_id::TEXT,
   unit.name::TEXT AS unit_name,
   version.value::DOUBLE,
@@ -42,3 +48,9 @@ SELECT
 FROM cleaned.cln_psdalldata__fact_version AS version
 LEFT JOIN cleaned.cln_psdalldata__name AS unit
   ON version.unit_id = unit.code AND unit.kind = 'unit'
+LEFT JOIN serving.dim_commodity AS commodity
+  ON version.commodity_code = commodity.commodity_code
+LEFT JOIN serving.dim_country AS country
+  ON version.country_code = country.country_code
+LEFT JOIN serving.dim_attribute AS attribute
+  ON version.attribute_id = attribute.attribute_id

@@ -6,9 +6,12 @@ MODEL (
   column_descriptions (
     released_on = 'The day USDA published the release with the change',
     commodity_code = 'Seven digits',
+    commodity_name = 'The commodity',
     country_code = 'Two characters',
+    country_name = 'The country',
     market_year = 'USDA''s market year',
     attribute_id = 'Three digits',
+    attribute_name = 'The attribute',
     unit_id = 'Two digits',
     unit_name = 'The unit of the values',
     change_kind = 'new, revised, removed, or restated: the same value under another market year',
@@ -30,9 +33,12 @@ MODEL (
 SELECT
   revision.released_on::DATE,
   revision.commodity_code::TEXT,
+  commodity.commodity_name::TEXT,
   revision.country_code::TEXT,
+  country.country_name::TEXT,
   revision.market_year::SMALLINT,
   revision.attribute_id::TEXT,
+  attribute.attribute_name::TEXT,
   revision.unit_id::TEXT,
   unit.name::TEXT AS unit_name,
   revision.change_kind::TEXT,
@@ -45,3 +51,9 @@ SELECT
 FROM cleaned.cln_psdalldata__revision AS revision
 LEFT JOIN cleaned.cln_psdalldata__name AS unit
   ON revision.unit_id = unit.code AND unit.kind = 'unit'
+LEFT JOIN serving.dim_commodity AS commodity
+  ON revision.commodity_code = commodity.commodity_code
+LEFT JOIN serving.dim_country AS country
+  ON revision.country_code = country.country_code
+LEFT JOIN serving.dim_attribute AS attribute
+  ON revision.attribute_id = attribute.attribute_id

@@ -5,7 +5,9 @@ MODEL (
   grain (commodity_code, country_code, market_year, uncertain_from, reason),
   column_descriptions (
     commodity_code = 'Seven digits',
+    commodity_name = 'The commodity',
     country_code = 'Two characters; NULL: every sheet of the commodity',
+    country_name = 'The country; NULL: every sheet of the commodity',
     market_year = 'USDA''s market year; NULL: every sheet of the commodity',
     uncertain_from = 'First day',
     uncertain_to = 'Last day, NULL where no release ends the span',
@@ -99,10 +101,16 @@ WITH stamp AS (
     uncertain_from <= uncertain_to
 )
 SELECT
-  commodity_code::TEXT,
-  country_code::TEXT,
-  market_year::SMALLINT,
-  uncertain_from::DATE,
-  uncertain_to::DATE,
-  reason::TEXT
+  final.commodity_code::TEXT,
+  commodity.commodity_name::TEXT,
+  final.country_code::TEXT,
+  country.country_name::TEXT,
+  final.market_year::SMALLINT,
+  final.uncertain_from::DATE,
+  final.uncertain_to::DATE,
+  final.reason::TEXT
 FROM final
+LEFT JOIN serving.dim_commodity AS commodity
+  ON final.commodity_code = commodity.commodity_code
+LEFT JOIN serving.dim_country AS country
+  ON final.country_code = country.country_code
