@@ -26,6 +26,7 @@ SERVING_TABLES = (
     "fct_uncertain_span",
     "obt_commodity_metrics",
     "agg_world_balance",
+    "agg_group_balance",
     "agg_release_summary",
 )
 """The tables of schema `serving` that a generation carries."""

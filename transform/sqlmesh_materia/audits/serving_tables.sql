@@ -74,4 +74,24 @@ FULL JOIN served
   AND sheet.country_code = served.country_code
   AND sheet.market_year = served.market_year
 WHERE
-  sheet.commodity_code IS NULL OR served.commodity_code IS NULL
+  sheet.commodity_code IS NULL OR served.commodity_code IS NULL;
+
+AUDIT (
+  name a_sum_without_its_members_has_no_value
+);
+
+/* A group's sum that lacks a member is NULL, and no other is */
+SELECT
+  group_code,
+  commodity_code,
+  market_year,
+  attribute_id,
+  value,
+  countries_missing
+FROM @this_model
+WHERE
+  (
+    countries_missing > 0
+  ) <> (
+    value IS NULL
+  )

@@ -1,4 +1,4 @@
-/* One row per member of a group of countries, commodity and span of market years: WORLD, WORLD_LESS_CHINA, the European Union with constant borders, and groups of WASDE */
+/* One row per member of a group of countries, commodity and span of market years: WORLD, WORLD_LESS_CHINA, the European Union with constant borders, and groups of WASDE. Empty in a lakehouse whose dataset does not cover the world */
 MODEL (
   name serving.dim_country_group,
   kind VIEW,
@@ -61,3 +61,5 @@ LEFT JOIN serving.dim_country AS served
   ON member.country_code = served.country_code
 LEFT JOIN seed.country AS listed
   ON member.country_code = listed.country_code
+WHERE
+  @covers_world()
