@@ -96,3 +96,28 @@ RATES = (181, 182, 183, 184, 195)
 
 RATE_UNITS = ("11", "23", "24", "26", "28", "29", "33", "34", "35", "42")
 """Units of quotients (decimal fraction, per cent, ratio, per hectare, milling rates, bushels a ton, months)."""
+
+PARTS_OF_ATTRIBUTE = {
+    28: (29, 30, 31, 32, 34, 43, 47, 48, 49, 53, 54, 56),
+    57: (58, 64, 71, 74, 75, 82),
+    81: (57,),
+    84: (63,),
+    86: (20, 28, 57),
+    88: (89, 90, 99, 104, 107, 114),
+    113: (88,),
+    117: (118, 121, 122),
+    125: (7, 130, 131, 132, 133, 139, 140, 141, 142, 147, 149, 150, 151, 154, 158, 161, 192),
+    126: (86, 88, 125),
+    173: (86, 88, 125, 142, 150, 151),
+    174: (86, 88, 125, 139, 151),
+    175: (86, 88, 125),
+    176: (20, 28, 57, 88, 125, 142, 150, 151, 172, 174),
+    178: (20, 28, 57, 86, 88, 125, 176),
+    181: (7, 28),
+    182: (28, 54),
+    183: (4, 28),
+    184: (4, 28, 54),
+    195: (88, 125, 174, 176),
+}
+"""Attributes that follow from others of the same balance sheet: totals from their parts, trade years from market
+years, rates from what they divide, and ending stocks from everything else. Read off PSD's balance sheets."""

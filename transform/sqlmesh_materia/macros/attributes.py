@@ -2,7 +2,7 @@
 
 from sqlmesh import macro
 
-from .attribute_list import COLUMN_OF_ATTRIBUTE, RATE_UNITS, RATES
+from .attribute_list import COLUMN_OF_ATTRIBUTE, PARTS_OF_ATTRIBUTE, RATE_UNITS, RATES
 
 
 @macro()
@@ -34,6 +34,14 @@ def attribute_columns(evaluator, values, units):
             f'{units}."{column}_unit"::TEXT AS "{column}_unit"',
         )
     ]
+
+
+@macro()
+def attribute_parts(evaluator):
+    """A relation of every attribute that follows from others (`attribute_id`) and each of these (`part_id`)."""
+    pairs = [(total, part) for total, parts in PARTS_OF_ATTRIBUTE.items() for part in parts]
+    rows = ", ".join(f"('{total:03}', '{part:03}')" for total, part in pairs)
+    return f"(SELECT attribute_id, part_id FROM (VALUES {rows}) AS pair(attribute_id, part_id))"
 
 
 @macro()

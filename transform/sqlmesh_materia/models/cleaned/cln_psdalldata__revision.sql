@@ -16,10 +16,11 @@ MODEL (
     change_kind = 'new, revised, removed, or restated: the same value under another market year',
     previous_market_year = 'The market year of this value in the previous release; differs from market_year in a re-keyed commodity',
     previous_value = 'The value in the previous release, NULL for a new fact',
-    value = 'The value in this release, NULL for a removed fact'
+    value = 'The value in this release, NULL for a removed fact',
+    is_driver = 'Whether it follows from no other change of the release: no total whose parts changed, no beginning stocks that changed like the ending stocks of the year before'
   ),
   audits (
-    one_row_per_key(key := (released_on, hkey), required := change_kind),
+    one_row_per_key(key := (released_on, hkey), required := (change_kind, is_driver)),
     accepted_values("column" := change_kind, is_in := ('new', 'revised', 'removed', 'restated'))
   )
 );
@@ -109,7 +110,7 @@ WITH release AS (
   LEFT JOIN shown AS moved_to
     ON changed.released_on = moved_to.released_on
     AND changed.hkey + @hkey_shift(rekeyed.years) = moved_to.hkey
-), final AS (
+), kind AS (
   SELECT
     released_on,
     hkey,
@@ -131,17 +132,51 @@ WITH release AS (
     previous_value,
     value
   FROM compared
+), follower AS (
+  SELECT DISTINCT
+    total.released_on,
+    total.hkey
+  FROM kind AS total
+  JOIN @attribute_parts() AS pair
+    ON total.attribute_id = pair.attribute_id
+  JOIN kind AS part
+    ON total.released_on = part.released_on
+    AND total.commodity_code = part.commodity_code
+    AND total.country_code = part.country_code
+    AND total.market_year = part.market_year
+    AND pair.part_id = part.attribute_id
+  WHERE
+    part.change_kind <> 'restated'
+  UNION
+  SELECT
+    beginning.released_on,
+    beginning.hkey
+  FROM kind AS beginning
+  JOIN kind AS ending
+    ON beginning.released_on = ending.released_on
+    AND beginning.commodity_code = ending.commodity_code
+    AND beginning.country_code = ending.country_code
+    AND beginning.unit_id = ending.unit_id
+    AND beginning.market_year = ending.market_year + 1
+    AND beginning.value - beginning.previous_value = ending.value - ending.previous_value
+  WHERE
+    beginning.attribute_id = '020' AND ending.attribute_id = '176'
 )
 SELECT
-  released_on::DATE,
-  hkey::BIGINT,
-  commodity_code::TEXT,
-  country_code::TEXT,
-  market_year::SMALLINT,
-  attribute_id::TEXT,
-  unit_id::TEXT,
-  change_kind::TEXT,
-  previous_market_year::SMALLINT,
-  previous_value::DECIMAL(18, 4),
-  value::DECIMAL(18, 4)
-FROM final
+  kind.released_on::DATE,
+  kind.hkey::BIGINT,
+  kind.commodity_code::TEXT,
+  kind.country_code::TEXT,
+  kind.market_year::SMALLINT,
+  kind.attribute_id::TEXT,
+  kind.unit_id::TEXT,
+  kind.change_kind::TEXT,
+  kind.previous_market_year::SMALLINT,
+  kind.previous_value::DECIMAL(18, 4),
+  kind.value::DECIMAL(18, 4),
+  (
+    follower.hkey IS NULL AND kind.change_kind <> 'restated'
+  )::BOOLEAN AS is_driver
+FROM kind
+LEFT JOIN follower
+  ON kind.released_on = follower.released_on AND kind.hkey = follower.hkey

@@ -2,7 +2,6 @@
 MODEL (
   name serving.agg_group_balance,
   kind FULL,
-  optimize_query FALSE,
   grain (group_code, commodity_code, market_year, attribute_id, unit_id),
   column_descriptions (
     group_code = 'The group, see dim_country_group',
