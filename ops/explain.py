@@ -151,7 +151,7 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
         released = dict(_rows(reader, "SELECT snapshot_key, released_on FROM serving.dim_release"))
         check = checked_on(settings, reader, landing)
         argument = f", checked_on := DATE '{check}'" if check else ""
-        found = _rows(reader, f"SELECT value, certain FROM serving.psd_asof(DATE '{day}'{argument}) WHERE {key}")
+        found = _rows(reader, f"SELECT value, standing FROM serving.psd_asof_all(DATE '{day}'{argument}) WHERE {key}")
         stand = _release_stand(reader, fact, day, check)
         spans = tuple(_spans(reader, fact, day))
         generation = reader.query("SELECT 1").generation.number
@@ -160,8 +160,7 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
     lines = _lines({each.key: rows.rows_path(each) for each in readable}, key)
     shown = tuple(_file_entry(each, lines.get(each.key), released.get(each.key), versions) for each in readable)
     notices = tuple(_notices(snapshots, readable, released))
-    value, standing = (found[0][0], "certain" if found[0][1] else "uncertain") if found else (None, "")
-    standing = standing or ("unknown" if day < versions[0].valid_from else "absent")
+    value, standing = found[0]
     served = [each for each in shown if each.is_served]
     reasons = tuple(_reasons(standing, day, value, versions, served, stand, spans))
     return Explanation(fact, day, standing, value, reasons, versions, shown, notices, generation, check)
@@ -224,7 +223,7 @@ def _no_fact_text(reader: "ServingReader", fact: Fact) -> str:
     if first is not None:
         near = f"it is served for market years {first} to {last}"
     else:
-        names = "FROM fct_psd JOIN dim_attribute USING (attribute_id)"
+        names = "FROM fct_psd"
         known = [
             CodeAndName(*row)
             for row in _rows(reader, f"SELECT DISTINCT attribute_id, attribute_name {names} WHERE {where}")
@@ -346,6 +345,8 @@ def _reasons(
     if standing == "unknown":
         yield f"no landed file shows the value before {versions[0].valid_from}"
         yield f"before {day}: {_shown_text(before)}; after: {_shown_text(after)}"
+    elif standing == "absent" and day < versions[0].valid_from:
+        yield f"{_shown_text(before)}, and no other release can have come by {day}"
     elif standing == "absent":
         yield f"the release of {versions[-1].last_seen_on} is the last that shows it; since then: {_shown_text(before)}"
     elif standing == "certain":

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 _NEVER: Final = "0001-01-01"
 """The default of `checked_on`. Not NULL: DuckLake stores no default that has no type (DuckDB 1.5.5)."""
 
-_ASOF: Final = """
-CREATE OR REPLACE MACRO {schema}.psd_asof(day, checked_on := '{never}') AS TABLE
-WITH release AS (
+_SHOWN: Final = """release AS (
   SELECT *,
     day::DATE < checked_on::DATE AND released_on = (SELECT MAX(released_on) FROM {schema}.dim_release) AS checked
   FROM {schema}.dim_release WHERE released_on <= day::DATE ORDER BY released_on DESC LIMIT 1
@@ -28,7 +26,12 @@ WITH release AS (
       FROM release
     ), FALSE) AS is_shown
   FROM {schema}.dim_commodity
-), span AS (
+)"""
+"""Per commodity, whether a landed release shows all that stood on the day."""
+
+_ASOF: Final = """
+CREATE OR REPLACE MACRO {schema}.psd_asof(day, checked_on := '{never}') AS TABLE
+WITH {shown}, span AS (
   SELECT commodity_code, country_code, market_year, reason, uncertain_from
   FROM {schema}.fct_uncertain_span
   WHERE uncertain_from <= day::DATE AND (uncertain_to IS NULL OR day::DATE <= uncertain_to)
@@ -40,8 +43,7 @@ WITH release AS (
   SELECT commodity_code, MAX(uncertain_from) AS uncertain_from FROM span WHERE country_code IS NULL GROUP BY ALL
 )
 SELECT
-  fact.commodity_code, fact.country_code, fact.market_year, attribute_id, unit_id, unit_name, value,
-  reported_month, valid_from, valid_to, last_seen_on, market_year_now,
+  fact.*,
   (
     NOT COALESCE(is_touched, FALSE)
     AND NOT COALESCE(valid_from < rekeyed.uncertain_from, FALSE)
@@ -62,18 +64,22 @@ SELECT * EXCLUDE (certain) FROM {schema}.psd_asof(day, checked_on := checked_on)
 
 _ALL: Final = """
 CREATE OR REPLACE MACRO {schema}.psd_asof_all(day, checked_on := '{never}') AS TABLE
+WITH {shown}
 SELECT
-  fact.*, stood.unit_name, stood.value, stood.valid_from, stood.valid_to,
+  fact.* EXCLUDE (known_from), stood.value, stood.valid_from, stood.valid_to,
   CASE
     WHEN stood.certain THEN 'certain'
     WHEN NOT stood.certain THEN 'uncertain'
-    WHEN fact.known_from > day::DATE THEN 'unknown'
+    WHEN fact.known_from > day::DATE AND NOT cycle.is_shown THEN 'unknown'
     ELSE 'absent'
   END AS standing
 FROM (
-  SELECT commodity_code, country_code, market_year, attribute_id, unit_id, MIN(valid_from) AS known_from
-  FROM {schema}.fct_psd GROUP BY ALL
+  SELECT commodity_code, ANY_VALUE(commodity_name) AS commodity_name, country_code,
+    ANY_VALUE(country_name) AS country_name, market_year, attribute_id, ANY_VALUE(attribute_name) AS attribute_name,
+    unit_id, ANY_VALUE(unit_name) AS unit_name, MIN(valid_from) AS known_from
+  FROM {schema}.fct_psd GROUP BY commodity_code, country_code, market_year, attribute_id, unit_id
 ) AS fact
+JOIN cycle ON fact.commodity_code = cycle.commodity_code
 LEFT JOIN {schema}.psd_asof(day, checked_on := checked_on) AS stood
   ON fact.commodity_code = stood.commodity_code AND fact.country_code = stood.country_code
   AND fact.market_year = stood.market_year AND fact.attribute_id = stood.attribute_id AND fact.unit_id = stood.unit_id
@@ -83,16 +89,15 @@ WHERE {check}{sheet_guard}
 _COVERAGE: Final = """
 CREATE OR REPLACE MACRO {schema}.psd_asof_coverage(day, checked_on := '{never}') AS TABLE
 SELECT
-  fact.commodity_code,
-  commodity.commodity_name,
+  commodity_code,
+  ANY_VALUE(commodity_name) AS commodity_name,
   COUNT(*) FILTER (WHERE standing = 'certain') AS certain,
   COUNT(*) FILTER (WHERE standing = 'uncertain') AS uncertain,
   COUNT(*) FILTER (WHERE standing = 'unknown') AS unknown,
   COUNT(*) FILTER (WHERE standing = 'absent') AS absent
-FROM (SELECT * FROM {schema}.psd_asof_all(day, checked_on := checked_on) WHERE TRUE{sheet_guard}) AS fact
-LEFT JOIN {schema}.dim_commodity AS commodity USING (commodity_code)
-GROUP BY fact.commodity_code, commodity.commodity_name
-ORDER BY fact.commodity_code
+FROM (SELECT * FROM {schema}.psd_asof_all(day, checked_on := checked_on) WHERE TRUE{sheet_guard})
+GROUP BY commodity_code
+ORDER BY commodity_code
 """
 
 _CHECK: Final = """(
@@ -111,8 +116,8 @@ SELECT * FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
 
 _SHEET_GUARD: Final = """
 UNION ALL BY NAME
-SELECT commodity_code, country_code, market_year, attribute_id, unit_id,
-  CASE WHEN random() < 2 THEN 'certain' END AS standing
+SELECT commodity_code, commodity_name, country_code, country_name, market_year, attribute_id, attribute_name,
+  unit_id, unit_name, CASE WHEN random() < 2 THEN 'certain' END AS standing
 FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
 """Branches that never give a row, but are always computed: no filter is pushed below its LIMIT or folded away."""
 
@@ -139,4 +144,5 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
             "sheet_guard": _SHEET_GUARD.format(schema=schema, check=check),
         }
     texts = (_ASOF, _KNOWN, _ALL, _COVERAGE)
-    return tuple(text.format(schema=schema, check=check, never=_NEVER, **guards) for text in texts)
+    names = {"schema": schema, "check": check, "never": _NEVER, "shown": _SHOWN.format(schema=schema), **guards}
+    return tuple(text.format(**names) for text in texts)

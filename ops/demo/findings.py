@@ -55,11 +55,8 @@ _OFTEN_REVISED = """
 """
 _ASOF = """
     SELECT
-        commodity_name, country_name, attribute_name, fact.unit_name, market_year, value, certain, last_seen_on
-    FROM serving.psd_asof(DATE '{day}'{checked}) AS fact
-    JOIN serving.dim_commodity USING (commodity_code)
-    JOIN serving.dim_country USING (country_code)
-    JOIN serving.dim_attribute USING (attribute_id)
+        commodity_name, country_name, attribute_name, unit_name, market_year, value, certain, last_seen_on
+    FROM serving.psd_asof(DATE '{day}'{checked})
     WHERE commodity_code = '{commodity_code}' AND country_code = '{country_code}' AND market_year = {market_year}
       AND attribute_id = '{attribute_id}' AND unit_id = '{unit_id}'
 """

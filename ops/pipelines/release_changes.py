@@ -138,11 +138,11 @@ GROUP BY ALL
 ORDER BY r.released_on DESC
 """
 _COMMODITIES = """
-SELECT commodity_code, commodity_name, facts_new, facts_revised, facts_removed, facts_restated
+SELECT commodity_code, commodity.commodity_name, facts_new, facts_revised, facts_removed, facts_restated
 FROM serving.agg_release_summary
-JOIN serving.dim_commodity USING (commodity_code)
+JOIN serving.dim_commodity AS commodity USING (commodity_code)
 WHERE released_on = {day}
-ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commodity_name
+ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, 2
 """
 _NEWEST = "(SELECT max(released_on) FROM serving.dim_release)"
 _REVISIONS = """
@@ -151,15 +151,15 @@ WITH world AS (
   FROM serving.agg_world_balance WHERE attribute_id = '028' AND value > 0
 )
 SELECT r.commodity_code, r.country_code, r.market_year, r.attribute_id, r.unit_id,
-  commodity_name, country_name, attribute_name, r.unit_name, change_kind, previous_market_year, previous_value,
+  commodity.commodity_name, country.country_name, attribute.attribute_name, r.unit_name, change_kind, previous_market_year, previous_value,
   r.value, change, abs(change) / produced AS weight
 FROM serving.fct_psd_revision AS r
 LEFT JOIN world USING (commodity_code, market_year, unit_name)
-JOIN serving.dim_commodity USING (commodity_code)
-JOIN serving.dim_country USING (country_code)
-JOIN serving.dim_attribute USING (attribute_id)
+JOIN serving.dim_commodity AS commodity USING (commodity_code)
+JOIN serving.dim_country AS country USING (country_code)
+JOIN serving.dim_attribute AS attribute USING (attribute_id)
 WHERE released_on = {day} {condition}
-ORDER BY {order}, commodity_name, country_name, market_year DESC, attribute_id
+ORDER BY {order}, commodity.commodity_name, country.country_name, market_year DESC, attribute_id
 LIMIT {most}
 """
 _ORDERS: Final[dict[Order, str]] = {

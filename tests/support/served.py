@@ -19,10 +19,14 @@ from tui.shell.context import ConsoleContext
 
 NOW = datetime(2025, 8, 12, 18, 0, tzinfo=UTC)
 _TABLES = """
-CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true), ('0711100', 'Coffee, Green', false))
-  AS t(commodity_code, commodity_name, is_wasde_cycle);
+CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true, 27.2155422, 6::SMALLINT),
+  ('0711100', 'Coffee, Green', false, NULL, NULL))
+  AS t(commodity_code, commodity_name, is_wasde_cycle, bushel_kg, market_year_begins);
 CREATE TABLE serving.dim_country AS FROM (VALUES ('BR', 'Brazil'), ('US', 'United States'))
   AS t(country_code, country_name);
+CREATE TABLE serving.dim_country_group AS
+  SELECT 'WORLD' AS group_code, 'World' AS group_name, NULL::TEXT AS commodity_code, country_code, country_name,
+  NULL::SMALLINT AS from_market_year, NULL::SMALLINT AS to_market_year FROM serving.dim_country;
 CREATE TABLE serving.dim_attribute AS FROM (VALUES ('028', 'Production'), ('125', 'Domestic Consumption'),
   ('176', 'Ending Stocks'), ('184', 'Yield')) AS t(attribute_id, attribute_name);
 CREATE TABLE serving.dim_release AS SELECT d::DATE AS released_on, date_trunc('month', d::DATE)::DATE AS release_month,
@@ -33,8 +37,8 @@ CREATE TABLE serving.dim_release AS SELECT d::DATE AS released_on, date_trunc('m
 CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT, market_year SMALLINT,
   uncertain_from DATE, uncertain_to DATE, reason TEXT);
 INSERT INTO serving.fct_uncertain_span VALUES ('0410000', 'US', 2025, '2025-07-20', '2025-07-25', 'touched');
-CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, o AS country_code, y::SMALLINT AS market_year,
-  a AS attribute_id, u AS unit_id, n AS unit_name, v::DOUBLE AS value, m::DATE AS reported_month, f::DATE AS valid_from,
+CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, commodity_name, o AS country_code, country_name,
+  y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id, n AS unit_name, v::DOUBLE AS value, m::DATE AS reported_month, f::DATE AS valid_from,
   t::DATE AS valid_to, l::DATE AS last_seen_on, y::SMALLINT AS market_year_now
   FROM (VALUES
     ('0410000', 'US', 2024, '028', '08', '(1000 MT)', 53650, '2025-05-01', '2025-05-31', NULL, '2025-08-12'),
@@ -47,9 +51,11 @@ CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, o AS country_code, y
     ('0410000', 'US', 2025, '184', '26', '(MT/HA)', 3.46, '2025-08-01', '2025-07-31', NULL, '2025-08-12'),
     ('0711100', 'BR', 2025, '028', '02', '(1000 60 KG BAGS)', 65000, NULL, '2025-06-12', NULL, '2025-08-12'),
     ('0711100', 'BR', 2024, '028', '02', '(1000 60 KG BAGS)', 66400, NULL, '2025-08-12', NULL, '2025-08-12')
-  ) AS t(c, o, y, a, u, n, v, m, f, t, l);
-CREATE TABLE serving.fct_psd_revision AS SELECT d::DATE AS released_on, c AS commodity_code, o AS country_code,
-  y::SMALLINT AS market_year, a AS attribute_id, u AS unit_id, n AS unit_name, k AS change_kind,
+  ) AS t(c, o, y, a, u, n, v, m, f, t, l)
+  JOIN serving.dim_commodity ON commodity_code = c JOIN serving.dim_country ON country_code = o
+  JOIN serving.dim_attribute ON attribute_id = a;
+CREATE TABLE serving.fct_psd_revision AS SELECT d::DATE AS released_on, c AS commodity_code, commodity_name,
+  o AS country_code, country_name, y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id, n AS unit_name, k AS change_kind,
   q::SMALLINT AS previous_market_year, p::DOUBLE AS previous_value, v::DOUBLE AS value, (v - p)::DOUBLE AS change
   FROM (VALUES
     ('2025-07-11', '0410000', 'US', 2025, '028', '08', '(1000 MT)', 'revised', 2025, 52280, 52510),
@@ -57,8 +63,10 @@ CREATE TABLE serving.fct_psd_revision AS SELECT d::DATE AS released_on, c AS com
     ('2025-08-12', '0410000', 'US', 2025, '028', '08', '(1000 MT)', 'revised', 2025, 52510, 52450),
     ('2025-08-12', '0410000', 'US', 2025, '184', '26', '(MT/HA)', 'new', NULL, NULL, 3.46),
     ('2025-08-12', '0711100', 'BR', 2024, '028', '02', '(1000 60 KG BAGS)', 'restated', 2023, 66400, 66400)
-  ) AS t(d, c, o, y, a, u, n, k, q, p, v);
-CREATE TABLE serving.agg_release_summary AS SELECT released_on, c.commodity_code,
+  ) AS t(d, c, o, y, a, u, n, k, q, p, v)
+  JOIN serving.dim_commodity ON commodity_code = c JOIN serving.dim_country ON country_code = o
+  JOIN serving.dim_attribute ON attribute_id = a;
+CREATE TABLE serving.agg_release_summary AS SELECT released_on, c.commodity_code, c.commodity_name,
   count(*) FILTER (change_kind = 'new') AS facts_new, count(*) FILTER (change_kind = 'revised') AS facts_revised,
   count(*) FILTER (change_kind = 'removed') AS facts_removed,
   count(*) FILTER (change_kind = 'restated') AS facts_restated
@@ -67,12 +75,12 @@ CREATE TABLE serving.agg_release_summary AS SELECT released_on, c.commodity_code
   WHERE previous_released_on IS NOT NULL GROUP BY ALL;
 CREATE TABLE serving.agg_world_balance AS SELECT commodity_code, commodity_name, market_year, attribute_id,
   attribute_name, unit_name, sum(value) AS value
-  FROM serving.fct_psd JOIN serving.dim_commodity USING (commodity_code) JOIN serving.dim_attribute USING (attribute_id)
+  FROM serving.fct_psd
   WHERE valid_to IS NULL AND attribute_id <> '184' GROUP BY ALL;
 CREATE TABLE serving.obt_commodity_metrics AS SELECT commodity_code, commodity_name, country_code, country_name,
   market_year, DATE '2025-08-12' AS released_on, max(value) FILTER (attribute_id = '028') AS production,
   100.0 AS total_supply, 100.0 AS total_distribution
-  FROM serving.fct_psd JOIN serving.dim_commodity USING (commodity_code) JOIN serving.dim_country USING (country_code)
+  FROM serving.fct_psd
   WHERE valid_to IS NULL GROUP BY ALL;
 """
 

@@ -28,7 +28,6 @@ SAVED = (
         """
 SELECT commodity_name, facts_new, facts_revised, facts_removed, facts_restated
 FROM serving.agg_release_summary
-JOIN serving.dim_commodity USING (commodity_code)
 WHERE released_on = (SELECT max(released_on) FROM serving.agg_release_summary)
 ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commodity_name
 """,
@@ -45,8 +44,7 @@ ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commod
         """
 SELECT attribute_name, value, unit_name, valid_from, certain
 FROM serving.psd_asof(DATE '2021-12-31'{checked})
-JOIN serving.dim_attribute USING (attribute_id)
-WHERE commodity_code = '0410000' AND country_code = 'US' AND market_year = 2020
+WHERE commodity_name = 'Wheat' AND country_name = 'United States' AND market_year = 2020
 ORDER BY attribute_id
 """,
     ),
@@ -97,8 +95,6 @@ ORDER BY stocks_to_use
 SELECT country_name, commodity_name, count(*) AS revisions,
   round(median(abs(change / nullif(previous_value, 0))) * 100, 2) AS median_change_pct
 FROM serving.fct_psd_revision
-JOIN serving.dim_country USING (country_code)
-JOIN serving.dim_commodity USING (commodity_code)
 WHERE change_kind = 'revised' AND attribute_id = '028'
 GROUP BY country_name, commodity_name
 ORDER BY revisions DESC, median_change_pct DESC
@@ -110,7 +106,6 @@ ORDER BY revisions DESC, median_change_pct DESC
         """
 SELECT released_on, commodity_name, previous_market_year, market_year, count(*) AS facts
 FROM serving.fct_psd_revision
-JOIN serving.dim_commodity USING (commodity_code)
 WHERE change_kind = 'restated'
 GROUP BY ALL
 ORDER BY released_on DESC, facts DESC

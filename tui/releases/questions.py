@@ -148,7 +148,7 @@ def _read_codes(reader: "ServingReader", sql: str) -> tuple[CodeName, ...]:
 
 
 _STORY = """
-SELECT commodity_name, country_name, attribute_name, unit_id, unit_name,
+SELECT commodity.commodity_name, country.country_name, attribute.attribute_name, unit_id, unit_name,
   value, valid_from, valid_to, reported_month,
   least(valid_to - 1, greatest(
     last_seen_on,
@@ -157,30 +157,22 @@ SELECT commodity_name, country_name, attribute_name, unit_id, unit_name,
   )) AS certain_until
 FROM serving.fct_psd AS f
 JOIN serving.dim_release AS r ON r.released_on = last_seen_on
-JOIN serving.dim_commodity USING (commodity_code)
-JOIN serving.dim_country USING (country_code)
-JOIN serving.dim_attribute USING (attribute_id)
+JOIN serving.dim_commodity AS commodity USING (commodity_code)
+JOIN serving.dim_country AS country USING (country_code)
+JOIN serving.dim_attribute AS attribute USING (attribute_id)
 WHERE {of} AND unit_id = {unit}
 ORDER BY valid_from
 """
 _SHEET = """
 WITH fact AS (
-  SELECT attribute_id, unit_id, any_value(unit_name) AS unit_name, min(valid_from) AS known_from,
-    max(value) FILTER (valid_to IS NULL) AS current
+  SELECT attribute_id, unit_id, any_value(unit_name) AS unit_name, max(value) FILTER (valid_to IS NULL) AS current
   FROM serving.fct_psd WHERE {sheet} GROUP BY attribute_id, unit_id
 ), as_of AS (
-  SELECT attribute_id, unit_id, value, certain FROM serving.psd_asof({day}{checked}) WHERE {sheet}
+  SELECT attribute_id, unit_id, value, standing FROM serving.psd_asof_all({day}{checked}) WHERE {sheet}
 )
-SELECT attribute_id, attribute_name, unit_name,
-  CASE
-    WHEN certain THEN 'certain'
-    WHEN NOT certain THEN 'uncertain'
-    WHEN known_from > {day} THEN 'unknown'
-    ELSE 'absent'
-  END AS standing,
-  value, current
+SELECT attribute_id, attribute.attribute_name, fact.unit_name, standing, value, current
 FROM fact
-JOIN serving.dim_attribute USING (attribute_id)
-LEFT JOIN as_of USING (attribute_id, unit_id)
+JOIN as_of USING (attribute_id, unit_id)
+JOIN serving.dim_attribute AS attribute USING (attribute_id)
 ORDER BY attribute_id, unit_id
 """

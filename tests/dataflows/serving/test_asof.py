@@ -24,7 +24,7 @@ CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT,
   uncertain_from DATE, uncertain_to DATE, reason TEXT);
 CREATE TABLE serving.fct_psd (valid_from DATE, valid_to DATE, last_seen_on DATE, value DOUBLE, commodity_code TEXT,
   country_code TEXT, market_year SMALLINT, attribute_id TEXT, unit_id TEXT, unit_name TEXT, reported_month DATE,
-  market_year_now SMALLINT);
+  market_year_now SMALLINT, commodity_name TEXT, country_name TEXT, attribute_name TEXT);
 """
 
 
@@ -44,6 +44,9 @@ class Fact:
     unit_name: str = "(1000 MT)"
     reported_month: str | None = None
     market_year_now: int = 2025
+    commodity_name: str = "Wheat"
+    country_name: str = "United States"
+    attribute_name: str = "Production"
 
 
 def lakehouse(
@@ -222,10 +225,27 @@ def test_a_version_is_served_until_the_day_before_its_end_and_absent_until_the_n
     }
 
 
+def test_a_fact_that_the_release_of_the_day_does_not_show_is_absent_and_not_unknown() -> None:
+    connection = lakehouse(Fact(valid_from="2025-08-12"), Fact(commodity_code=COFFEE, valid_from="2025-08-12"))
+    found = {}
+    for day in ("06-11", "06-12", "07-10", "07-11", "08-11"):
+        rows = connection.execute(
+            f"SELECT commodity_code, standing FROM serving.psd_asof_all('2025-{day}') ORDER BY 1"
+        ).fetchall()
+        found[day] = [standing for _, standing in rows]
+    assert found == {
+        "06-11": ["unknown", "unknown"],
+        "06-12": ["absent", "absent"],
+        "07-10": ["absent", "unknown"],
+        "07-11": ["unknown", "unknown"],
+        "08-11": ["unknown", "unknown"],
+    }
+
+
 def test_each_fact_has_its_own_value_and_coverage_counts_it_under_its_commodity() -> None:
     keys: list[dict] = [
         {},
-        {"commodity_code": COFFEE},
+        {"commodity_code": COFFEE, "commodity_name": "Coffee"},
         {"country_code": "BR"},
         {"market_year": 2024},
         {"attribute_id": "176"},
@@ -241,7 +261,7 @@ def test_each_fact_has_its_own_value_and_coverage_counts_it_under_its_commodity(
     ).fetchall()
     assert sorted(found) == [
         (WHEAT, "BR", 2025, "028", "08", 2.0, "certain"),
-        (WHEAT, "BR", 2025, "184", "08", None, "unknown"),
+        (WHEAT, "BR", 2025, "184", "08", None, "absent"),
         (WHEAT, "US", 2024, "028", "08", 3.0, "certain"),
         (WHEAT, "US", 2025, "028", "08", 0.0, "certain"),
         (WHEAT, "US", 2025, "028", "26", 5.0, "certain"),
@@ -250,6 +270,6 @@ def test_each_fact_has_its_own_value_and_coverage_counts_it_under_its_commodity(
         (COFFEE, "US", 2025, "028", "08", 1.0, "uncertain"),
     ]
     assert connection.execute("FROM serving.psd_asof_coverage('2025-06-30')").fetchall() == [
-        (WHEAT, "Wheat", 5, 0, 1, 1),
+        (WHEAT, "Wheat", 5, 0, 0, 2),
         (COFFEE, "Coffee", 0, 1, 0, 0),
     ]

@@ -83,13 +83,8 @@ def test_the_verdict_is_that_of_psd_asof(served_demo: ServedDemo, settings: Sett
         where = " AND ".join(f"{name} = '{value}'" for name, value in fact.items())
         for day in asked:
             found = explained(settings, "/".join(map(str, fact.values())), day)
-            stands = served_demo.rows(f"SELECT value, certain FROM serving.psd_asof(DATE '{day}') WHERE {where}")
-            if stands:
-                expected = ("certain" if stands[0]["certain"] else "uncertain", stands[0]["value"])
-            else:
-                assert found.standing in ("unknown", "absent")
-                expected = (found.standing, None)
-            assert (found.standing, found.value) == expected
+            stands = served_demo.rows(f"SELECT value, standing FROM serving.psd_asof_all(DATE '{day}') WHERE {where}")
+            assert [{"value": found.value, "standing": found.standing}] == stands
             assert found.reasons
             if found.standing == "certain":
                 assert all(each.startswith(("shown: ", "untouched: ", "stamped: ")) for each in found.reasons)
