@@ -64,7 +64,8 @@ class Transformed:
 ROWS_A_BATCH = 12_000_000
 """Rows read in one plan. A long history is walked in batches, so memory does not grow with its length."""
 
-_BUILDERS = tuple(Path(__file__).parents[1] / "serving" / name for name in ("asof.py", "build.py"))
+_BUILT_BY = ("asof.py", "asof_groups.py", "build.py", "units.py")
+_BUILDERS = tuple(Path(__file__).parents[1] / "serving" / name for name in _BUILT_BY)
 
 
 def models_digest(project_dir: Path = PROJECT_DIR) -> str:

@@ -7,6 +7,9 @@ the days before it, not for itself: USDA may post later that day.
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
+from dataflows.serving.asof_groups import group_macros
+from dataflows.serving.units import convert_macro
+
 if TYPE_CHECKING:
     from dataflows.serving.generation import GenerationFacts
 
@@ -128,7 +131,9 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
     `psd_asof(day)`: the facts as they stood on that day, columns as `fct_psd` plus `certain`, which is true only when
     the landed releases leave no room for another value on that day. `psd_known(day)`: the certain ones only.
     `psd_asof_all(day)`: every fact with its `standing` (certain, uncertain, unknown, absent), and NULL where it has no
-    value. `psd_asof_coverage(day)`: per commodity, how many facts have each standing.
+    value. `psd_asof_coverage(day)`: per commodity, how many facts have each standing. `group_asof(group, day)`,
+    `metric_asof(day)` and `estimate_path(commodity, country or group, market year, attribute)`: see asof_groups.py;
+    `convert(value, unit, commodity_code, to_unit)`: see units.py.
 
     DuckDB binds a macro's tables and macros in the database that is in USE, not in the macro's own. So in a file that
     readers may attach beside another, the macros compare `serving.generation` with the one they are of, and raise
@@ -145,4 +150,5 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
         }
     texts = (_ASOF, _KNOWN, _ALL, _COVERAGE)
     names = {"schema": schema, "check": check, "never": _NEVER, "shown": _SHOWN.format(schema=schema), **guards}
-    return tuple(text.format(**names) for text in texts)
+    facts = (text.format(**names) for text in texts)
+    return (*facts, *group_macros(schema, check, _NEVER), convert_macro(schema))

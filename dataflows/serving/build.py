@@ -27,6 +27,7 @@ SERVING_TABLES = (
     "obt_commodity_metrics",
     "agg_world_balance",
     "agg_group_balance",
+    "fct_metric",
     "agg_release_summary",
 )
 """The tables of schema `serving` that a generation carries."""

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 AS_OF_MACROS = ("psd_asof", "psd_asof_coverage")
-"""The table macros that a generation carries in schema `serving`."""
+"""The table macros of schema `serving` that are read when a generation is verified; the others are made of them."""
+TABLE_MACROS = (*AS_OF_MACROS, "psd_known", "psd_asof_all", "group_asof", "metric_asof", "estimate_path")
+"""All table macros that a generation carries in schema `serving`."""
 
 _LOCKED_DOWN: Mapping[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import QueryError, QueryRefusedError
-from dataflows.serving.database import AS_OF_MACROS
+from dataflows.serving.database import TABLE_MACROS
 from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _HARMLESS_FUNCTIONS = frozenset(
             "pragma_version",
         ),
         *_CATALOG_FUNCTIONS,
-        *AS_OF_MACROS,
+        *TABLE_MACROS,
     )
 )
 _ADVICE = "only one SELECT, EXPLAIN, DESCRIBE, SHOW or SUMMARIZE is run here"

@@ -27,6 +27,8 @@ CREATE TABLE serving.dim_country AS FROM (VALUES ('BR', 'Brazil'), ('US', 'Unite
 CREATE TABLE serving.dim_country_group AS
   SELECT 'WORLD' AS group_code, 'World' AS group_name, NULL::TEXT AS commodity_code, country_code, country_name,
   NULL::SMALLINT AS from_market_year, NULL::SMALLINT AS to_market_year FROM serving.dim_country;
+CREATE TABLE serving.dim_unit AS FROM (VALUES ('08', '(1000 MT)'), ('26', '(MT/HA)'), ('02', '(1000 60 KG BAGS)'))
+  AS t(unit_id, unit_name);
 CREATE TABLE serving.dim_attribute AS FROM (VALUES ('028', 'Production'), ('125', 'Domestic Consumption'),
   ('176', 'Ending Stocks'), ('184', 'Yield')) AS t(attribute_id, attribute_name);
 CREATE TABLE serving.dim_release AS SELECT d::DATE AS released_on, date_trunc('month', d::DATE)::DATE AS release_month,
@@ -38,7 +40,8 @@ CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT,
   uncertain_from DATE, uncertain_to DATE, reason TEXT);
 INSERT INTO serving.fct_uncertain_span VALUES ('0410000', 'US', 2025, '2025-07-20', '2025-07-25', 'touched');
 CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, commodity_name, o AS country_code, country_name,
-  y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id, n AS unit_name, v::DOUBLE AS value, m::DATE AS reported_month, f::DATE AS valid_from,
+  y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id, n AS unit_name,
+  v::DOUBLE AS value, m::DATE AS reported_month, f::DATE AS valid_from,
   t::DATE AS valid_to, l::DATE AS last_seen_on, y::SMALLINT AS market_year_now
   FROM (VALUES
     ('0410000', 'US', 2024, '028', '08', '(1000 MT)', 53650, '2025-05-01', '2025-05-31', NULL, '2025-08-12'),
@@ -55,7 +58,9 @@ CREATE TABLE serving.fct_psd AS SELECT c AS commodity_code, commodity_name, o AS
   JOIN serving.dim_commodity ON commodity_code = c JOIN serving.dim_country ON country_code = o
   JOIN serving.dim_attribute ON attribute_id = a;
 CREATE TABLE serving.fct_psd_revision AS SELECT d::DATE AS released_on, c AS commodity_code, commodity_name,
-  o AS country_code, country_name, y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id, n AS unit_name, k AS change_kind,
+  o AS country_code, country_name, y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id,
+  n AS unit_name,
+  k AS change_kind,
   q::SMALLINT AS previous_market_year, p::DOUBLE AS previous_value, v::DOUBLE AS value, (v - p)::DOUBLE AS change
   FROM (VALUES
     ('2025-07-11', '0410000', 'US', 2025, '028', '08', '(1000 MT)', 'revised', 2025, 52280, 52510),

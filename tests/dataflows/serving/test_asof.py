@@ -18,8 +18,17 @@ UNSTAMPED = (WHEAT, "US", 2025, "2025-05-01", None, "unstamped")
 _TABLES = """
 CREATE SCHEMA serving;
 CREATE TABLE serving.dim_release (released_on DATE, shown_from DATE, next_release_due DATE);
-CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true), ('0711100', 'Coffee', false))
-  AS t(commodity_code, commodity_name, is_wasde_cycle);
+CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true, 6), ('0711100', 'Coffee', false, NULL))
+  AS t(commodity_code, commodity_name, is_wasde_cycle, market_year_begins);
+CREATE TABLE serving.dim_country AS FROM (VALUES ('US', 'United States'), ('CA', 'Canada'), ('MX', 'Mexico'))
+  AS t(country_code, country_name);
+CREATE TABLE serving.dim_attribute AS FROM (VALUES ('020', 'Beginning Stocks'), ('028', 'Production'),
+  ('176', 'Ending Stocks')) AS t(attribute_id, attribute_name);
+CREATE TABLE serving.dim_unit AS FROM (VALUES ('08', '(1000 MT)')) AS t(unit_id, unit_name);
+CREATE TABLE serving.dim_country_group AS
+  SELECT 'WORLD' AS group_code, 'World' AS group_name, NULL::TEXT AS commodity_code, country_code, country_name,
+    NULL::SMALLINT AS from_market_year, NULL::SMALLINT AS to_market_year FROM serving.dim_country
+  UNION ALL SELECT 'USMCA', 'North America', NULL, country_code, country_name, 2020, NULL FROM serving.dim_country;
 CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT, market_year SMALLINT,
   uncertain_from DATE, uncertain_to DATE, reason TEXT);
 CREATE TABLE serving.fct_psd (valid_from DATE, valid_to DATE, last_seen_on DATE, value DOUBLE, commodity_code TEXT,

@@ -8,7 +8,13 @@ import pytest
 from dataflows.serving.asof import asof_macros
 from tests.support.served import serve
 
-MACROS = ("psd_asof", "psd_known", "psd_asof_all", "psd_asof_coverage")
+MACROS = ("psd_asof", "psd_known", "psd_asof_all", "psd_asof_coverage", "metric_asof")
+CALLS = {
+    **{macro: (f"{macro}('2025-08-12')", f"{macro}('1900-01-01')") for macro in MACROS},
+    "group_asof": ("group_asof('WORLD', '2025-08-12')", "group_asof('WORLD', '1900-01-01')"),
+    "estimate_path": ("estimate_path('Wheat', 'US', 2025, '028')", "estimate_path('Wheat', 'US', 1900, '028')"),
+}
+"""A call of each macro that has rows, and one that has none."""
 
 
 @pytest.fixture
@@ -22,19 +28,20 @@ def attached(tmp_path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-@pytest.mark.parametrize("macro", MACROS)
+@pytest.mark.parametrize("macro", CALLS)
 def test_a_macro_answers_for_its_own_generation_or_not_at_all(attached: duckdb.DuckDBPyConnection, macro: str) -> None:
     """DuckDB binds a macro's tables in the database in USE; without a check it would answer from that one."""
     for number, other in ((1, 2), (2, 1)):
         attached.execute(f"USE g{number}")
-        assert attached.execute(f"FROM g{number}.serving.{macro}('2025-08-12')").fetchall()
-        assert attached.execute(f"FROM serving.{macro}('2025-08-12')").fetchall()
+        call, empty_call = CALLS[macro]
+        assert attached.execute(f"FROM g{number}.serving.{call}").fetchall()
+        assert attached.execute(f"FROM serving.{call}").fetchall()
         with pytest.raises(duckdb.Error, match=f"this macro is of generation {other}.*USE its database first"):
-            attached.execute(f"FROM g{other}.serving.{macro}('2025-08-12')").fetchall()
+            attached.execute(f"FROM g{other}.serving.{call}").fetchall()
         with pytest.raises(duckdb.Error, match="USE its database first"):
             # Nothing stood on that day, and no such commodity is in either.
             attached.execute(
-                f"SELECT COUNT(*) FROM g{other}.serving.{macro}('1900-01-01') WHERE commodity_code = '0000000'"
+                f"SELECT COUNT(*) FROM g{other}.serving.{empty_call} WHERE commodity_code = '0000000'"
             ).fetchall()
 
 
@@ -59,9 +66,10 @@ def test_the_check_of_the_generation_adds_no_row(attached: duckdb.DuckDBPyConnec
     for statement in asof_macros("serving"):
         attached.execute(statement.replace("MACRO serving.", "MACRO memory.main."))
     for day in ("2025-06-12", "2025-07-22", "2025-08-12"):
-        for macro in MACROS:
+        for call, _ in CALLS.values():
+            dated = call.replace("2025-08-12", day)
             ours, plain = (
-                attached.execute(f"FROM {schema}.{macro}('{day}') ORDER BY ALL").fetchall()
+                attached.execute(f"FROM {schema}.{dated} ORDER BY ALL").fetchall()
                 for schema in ("serving", "memory.main")
             )
             assert ours == plain != []

@@ -70,8 +70,8 @@ def test_one_fact_is_shown_as_of_three_dates(served_demo: ServedDemo) -> None:
     quoted = names.replace("'", "''")
     for day, value, certain in answers:
         [row] = served_demo.rows(
-            f"SELECT value, certain FROM serving.psd_asof(DATE '{day}') WHERE attribute_id = '028' AND market_year = {year} "
-            f"AND country_name || ', ' || commodity_name = '{quoted}'"
+            f"SELECT value, certain FROM serving.psd_asof(DATE '{day}') WHERE attribute_id = '028' "
+            f"AND market_year = {year} AND country_name || ', ' || commodity_name = '{quoted}'"
         )
         assert (float(value.replace(",", "")), certain == "certain") == (row["value"], row["certain"])
 
