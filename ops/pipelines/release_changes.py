@@ -151,7 +151,8 @@ WITH world AS (
   FROM serving.agg_world_balance WHERE attribute_id = '028' AND value > 0
 )
 SELECT r.commodity_code, r.country_code, r.market_year, r.attribute_id, r.unit_id,
-  commodity.commodity_name, country.country_name, attribute.attribute_name, r.unit_name, change_kind, previous_market_year, previous_value,
+  commodity.commodity_name, country.country_name, attribute.attribute_name, r.unit_name,
+  change_kind, previous_market_year, previous_value,
   r.value, change, abs(change) / produced AS weight
 FROM serving.fct_psd_revision AS r
 LEFT JOIN world USING (commodity_code, market_year, unit_name)

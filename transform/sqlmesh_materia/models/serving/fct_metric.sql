@@ -123,7 +123,7 @@ WITH fact AS (
     COALESCE(MAX(missing) FILTER(WHERE
       attribute_id = '028'), 0) > 0 AS lacks_production,
     MAX(missing) > 0 AS lacks_any,
-    BOOL_AND(CAST(is_certain AS BOOLEAN)) AS is_certain,
+    BOOL_AND(is_certain::BOOLEAN) AS is_certain,
     market_year >= 1990 AS is_ranked
   FROM fact
   GROUP BY
@@ -223,9 +223,10 @@ WITH fact AS (
     measured.export_share,
     measured.countries_missing,
     measured.is_certain AS certain_in_year,
-    COALESCE(BOOL_AND(measured.is_certain) OVER six_years, TRUE)
+    COALESCE(BOOL_AND(CAST(measured.is_certain AS BOOLEAN)) OVER six_years, TRUE)
     AND (
-      NOT measured.is_ranked OR BOOL_AND(measured.is_certain) OVER ranked
+      NOT measured.is_ranked
+      OR BOOL_AND(CAST(measured.is_certain AS BOOLEAN)) OVER ranked
     ) AS certain_history
   FROM measured
   LEFT JOIN begun
