@@ -270,7 +270,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "ALERT_WEBHOOK_URL",
         "alerts",
-        "address to which each alert and its end are posted as JSON, once",
+        "address to which each alert, its end and the headline of each release are posted as JSON, once",
         parse.secret_address,
         default_help="none",
         is_secret=True,

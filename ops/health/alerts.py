@@ -7,6 +7,7 @@ ALERT_PING_URL adds a dead-man switch. `ops.health.status` alone decides what is
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from threading import Thread
@@ -66,13 +67,13 @@ def _raise(key: str, problem: Problem, now: datetime) -> Alert:
 def _call_webhook(url: str | None, memory: Memory, now: datetime) -> Memory:
     """Send pending alerts to the webhook; return the memory without resolved alerts that need no further call."""
     webhook = memory.webhook if url is not None else None
-    left = MAX_CALLS_PER_TICK if _may_call(webhook, now) else 0
+    left = MAX_CALLS_PER_TICK if may_call(webhook, now) else 0
     remaining = {}
     for key, alert in memory.alerts.items():
         is_pending = alert.is_sent if alert.is_over else not alert.is_sent
         if is_pending and url is not None and left > 0:
             is_accepted = _post(url, key, alert)
-            webhook = None if is_accepted else WebhookFailures(webhook.failures + 1 if webhook else 1, now)
+            webhook = after_call(webhook, is_accepted, now)
             # A webhook that does not answer must not delay the tick once for each alert.
             left = left - 1 if is_accepted else 0
             is_pending = not is_accepted
@@ -83,7 +84,13 @@ def _call_webhook(url: str | None, memory: Memory, now: datetime) -> Memory:
     return replace(memory, alerts=_drop_oldest_resolved(remaining), webhook=webhook)
 
 
-def _may_call(webhook: WebhookFailures | None, now: datetime) -> bool:
+def after_call(webhook: WebhookFailures | None, is_accepted: bool, now: datetime) -> WebhookFailures | None:
+    """The webhook's consecutive failures after one more call."""
+    return None if is_accepted else WebhookFailures(webhook.failures + 1 if webhook else 1, now)
+
+
+def may_call(webhook: WebhookFailures | None, now: datetime) -> bool:
+    """Whether a webhook that failed is to be called again by now."""
     if webhook is None or webhook.failures < QUICK_RETRIES:
         return True
     return BACKOFF.is_over(webhook.failures - QUICK_RETRIES + 1, webhook.last_at, now)
@@ -98,21 +105,26 @@ def _drop_oldest_resolved(alerts: dict[str, Alert]) -> dict[str, Alert]:
 
 
 def _post(url: str, key: str, alert: Alert) -> bool:
-    """Send an alert and return whether the webhook accepted it. Chat services show `text`."""
-    host = os.uname().nodename
+    """Send an alert and return whether the webhook accepted it."""
     event = "resolved" if alert.is_over else "raised"
     mark = "resolved" if alert.is_over else alert.severity
     record = {
-        "text": f"materia on {host}: {mark}: {alert.what}" + ("" if alert.is_over else f" (next: {alert.next_step})"),
+        "text": f"{mark}: {alert.what}" + ("" if alert.is_over else f" (next: {alert.next_step})"),
         "event": event,
         "alert": key,
         "severity": alert.severity,
         "what": alert.what,
         "next_step": alert.next_step,
         "since": alert.since.isoformat(),
-        "host": host,
     }
-    body = Redactor.from_environ()(json.dumps(record)).encode()
+    return post(url, record)
+
+
+def post(url: str, record: Mapping[str, str]) -> bool:
+    """Send a record with this host's name and return whether the webhook accepted it. Chat services show `text`."""
+    host = os.uname().nodename
+    whole = {**record, "text": f"materia on {host}: {record['text']}", "host": host}
+    body = Redactor.from_environ()(json.dumps(whole)).encode()
     request = Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - the settings allow http(s) only
     return _request_succeeds("the alert webhook", request)
 

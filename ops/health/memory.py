@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ class Memory:
     """None while the webhook works."""
     tried_posting: str | None = None
     """The identity of a posting of the awaited month that a successful run did not serve."""
+    announced: date | None = None
+    """The day of the newest release whose headline the webhook accepted."""
 
     def with_attempts(self, pipeline: str, attempts: Attempts | None) -> "Memory":
         """Return a copy with other attempts for a pipeline; None removes them."""
@@ -85,7 +87,11 @@ def memory_path(supervisor_dir: Path) -> Path:
 
 def write_memory(supervisor_dir: Path, memory: Memory) -> None:
     """Write the memory durably, so that it survives a kill right after."""
-    write_durably(memory_path(supervisor_dir), json.dumps(asdict(memory), default=datetime.isoformat, indent=1))
+    write_durably(memory_path(supervisor_dir), json.dumps(asdict(memory), default=_iso, indent=1))
+
+
+def _iso(moment: date | datetime) -> str:
+    return moment.isoformat()
 
 
 def read_memory(supervisor_dir: Path) -> Memory:
@@ -101,6 +107,7 @@ def read_memory(supervisor_dir: Path) -> Memory:
             reaping=_reaping(record.get("reaping")),
             webhook=_webhook(record.get("webhook")),
             tried_posting=record.get("tried_posting"),
+            announced=date.fromisoformat(record["announced"]) if record.get("announced") else None,
         )
     except FileNotFoundError:
         return Memory()

@@ -48,3 +48,13 @@ def number_text(value: float | None, missing: str = "-") -> str:
         return missing
     text = f"{value:,.4f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
+
+
+def change_text(change: float | None, missing: str = "-") -> str:
+    """`+1,234.5`, `-2`, `0`; `missing` for None."""
+    return number_text(change, missing) if change is None or change <= 0 else f"+{number_text(change)}"
+
+
+def percent_text(percent: float | None, missing: str = "-") -> str:
+    """`+1.3 %`; `missing` for None."""
+    return missing if percent is None else f"{percent:+,.1f} %"

@@ -34,6 +34,8 @@ class Release:
 
     snapshot_key: str
     released_on: date
+    release_month: date
+    """Its first day."""
     compared_with: date | None
     """The previous release; None for the first one, which has no changes."""
     facts_new: int
@@ -128,7 +130,7 @@ def _revision(row: dict[str, Any]) -> Revision:
 
 
 _RELEASES = """
-SELECT r.snapshot_key, r.released_on, r.previous_released_on AS compared_with,
+SELECT r.snapshot_key, r.released_on, r.release_month, r.previous_released_on AS compared_with,
   coalesce(sum(s.facts_new), 0)::BIGINT AS facts_new, coalesce(sum(s.facts_revised), 0)::BIGINT AS facts_revised,
   coalesce(sum(s.facts_removed), 0)::BIGINT AS facts_removed,
   coalesce(sum(s.facts_restated), 0)::BIGINT AS facts_restated

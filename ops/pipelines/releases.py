@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 from dataflows.errors import ServingError
@@ -39,11 +40,13 @@ class Changes:
 
 @dataclass(frozen=True)
 class LandedRelease:
-    """A landed snapshot, and what serving says of it; `changes` is None for all but the compared ones."""
+    """A landed snapshot, and what serving says of it; what is None for all but the compared ones comes last."""
 
     snapshot: Snapshot
     standing: Standing
     changes: Changes | None
+    compared_with: date | None
+    """The day of the release that it was compared with."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,14 @@ def take_releases(settings: Settings) -> Releases:
     snapshots = landing_of(settings, remote_of(settings)).snapshots()
     ours = [snapshot for snapshot in reversed(snapshots) if snapshot.dataset == settings.dataset]
     notices = list(_others(snapshots, settings.dataset))
-    generation, changes = None, None
+    generation, served = None, None
     try:
         generation = ServingStore(settings.serving_path).served()
-        changes = _changes(settings) if generation else {}
+        served = _served_releases(settings) if generation else {}
     except ServingError as error:
         notices.append(f"what is served cannot be asked: {error}")
     included = frozenset(generation.snapshots) if generation else frozenset()
-    found = tuple(_landed_release(snapshot, included, changes) for snapshot in ours)
+    found = tuple(_landed_release(snapshot, included, served) for snapshot in ours)
     return Releases(generation, found, tuple(notices))
 
 
@@ -86,29 +89,30 @@ def _others(snapshots: tuple[Snapshot, ...], dataset: str) -> list[str]:
     ]
 
 
-def _changes(settings: Settings) -> Mapping[str, Changes | None]:
-    """Per snapshot that counts for its day what it changed, None for the baseline."""
+def _served_releases(settings: Settings) -> Mapping[str, Release]:
+    """The release of each snapshot that counts for its day."""
     from dataflows.serving import ServingReader
 
     with ServingReader(settings.serving_path, threads=1) as reader:
-        return {each.snapshot_key: _counts(each) for each in releases(reader)}
+        return {each.snapshot_key: each for each in releases(reader)}
 
 
-def _counts(release: Release) -> Changes | None:
-    if release.compared_with is None:
-        return None
+def _counts(release: Release) -> Changes:
     return Changes(release.facts_new, release.facts_revised, release.facts_removed, release.facts_restated)
 
 
 def _landed_release(
-    snapshot: Snapshot, included: frozenset[str], changes: Mapping[str, Changes | None] | None
+    snapshot: Snapshot, included: frozenset[str], served: Mapping[str, Release] | None
 ) -> LandedRelease:
+    release = (served or {}).get(snapshot.key)
     if snapshot.key not in included:
         standing = Standing.WAITING
-    elif changes is None:
+    elif served is None:
         standing = Standing.UNKNOWN
-    elif snapshot.key not in changes:
+    elif release is None:
         standing = Standing.SUPERSEDED
     else:
-        standing = Standing.BASELINE if changes[snapshot.key] is None else Standing.SERVED
-    return LandedRelease(snapshot, standing, (changes or {}).get(snapshot.key))
+        standing = Standing.BASELINE if release.compared_with is None else Standing.SERVED
+    if release is None or release.compared_with is None:
+        return LandedRelease(snapshot, standing, None, None)
+    return LandedRelease(snapshot, standing, _counts(release), release.compared_with)

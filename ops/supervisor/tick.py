@@ -29,6 +29,7 @@ from ops.journal.file import set_aside_if_damaged
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
 from ops.supervisor import housekeeping, reaping, scrubbing, watch
+from ops.supervisor.announce import announce
 from ops.supervisor.child import GRACE_S, ChildResult, signal_group
 from ops.supervisor.command import command_of, run_logged
 from ops.supervisor.notify import notify
@@ -86,6 +87,7 @@ def tick(
             settings.supervisor_dir, alerts.send_alerts(settings, status, read_memory(settings.supervisor_dir))
         )
         if not is_rehearsal:
+            announce(settings, clock(), lambda: _beat(settings, clock(), "announcing a release"))
             alerts.ping(settings.supervision.alert_ping_url)
         # Last: a tick that raised before has not succeeded and must not feed the watchdog.
         if is_supervised:

@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,7 @@ def test_every_release_is_listed_with_what_it_changed(
         assert release["standing"] == "served"
         assert release["facts_revised"] > 0
         assert release["released_on"] == str(made.published_at.date())
+    assert (first["compared_with"], middle["compared_with"]) == (None, first["released_on"])
     changed = changes(read(generated[0]), read(generated[1]))
     assert {kind: middle[f"facts_{kind}"] for kind in changed} == {kind: len(facts) for kind, facts in changed.items()}
     assert middle["facts_restated"] == 0 and last["facts_restated"] > 500
@@ -70,9 +72,96 @@ def test_every_release_is_listed_with_what_it_changed(
 def test_a_line_per_release_is_aligned(served_demo: ServedDemo, generated: list[GeneratedRelease]) -> None:
     lines = materia(served_demo.data_dir, "releases").stdout.splitlines()
     assert lines[0].startswith("served: generation 3, made ") and lines[1] == ""
-    assert lines[2].split()[:4] == ["month", "released", "facts", "new"] and len(lines) == 3 + len(generated)
+    assert lines[2].split()[:5] == ["month", "released", "compared", "with", "facts"] and len(lines) == 3 + len(
+        generated
+    )
     assert lines[3].split()[0] == str(generated[-1].month) and " served " in lines[3]
-    assert lines[-1].split()[3:7] == ["-"] * 4 and " baseline " in lines[-1]
+    assert lines[-1].split()[4:8] == ["-"] * 4 and lines[-1].split()[2] == "-" and " baseline " in lines[-1]
+
+
+def shown(data_dir: Path, *arguments: str) -> dict[str, Any]:
+    done = materia(data_dir, "releases", "show", *arguments, "--json")
+    assert done.returncode == Exit.DONE, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_release_shows_the_world_before_and_after(served_demo: ServedDemo, generated: list[GeneratedRelease]) -> None:
+    """The world's figures are the sums of both files; the change of a figure is that of its countries."""
+    before, after = read(generated[0]), read(generated[1])
+    summary = shown(served_demo.data_dir, str(generated[1].month), "--since-year", "1900")
+    assert summary["release"]["compared_with"] == str(before.day)
+    names = {row["attribute_name"]: row["attribute_id"] for row in served_demo.rows("FROM serving.dim_attribute")}
+    units = {row["unit_name"]: row["unit_id"] for row in served_demo.rows("FROM serving.dim_unit")}
+    figures = [(balance, figure) for balance in summary["balances"] for figure in balance["figures"]]
+    world = [(balance, figure) for balance, figure in figures if figure["place"] == "World"]
+    assert len(world) > 20 and len(figures) > len(world)
+    for balance, figure in world:
+        what = (balance["commodity_code"], balance["market_year"], names[figure["attribute_name"]])
+        for release, name in ((before, "before"), (after, "now")):
+            values = [
+                fact.value
+                for key, fact in release.facts.items()
+                if (key[0], key[2], key[3]) == what and key[4] == units[balance["unit_name"]]
+            ]
+            assert figure[name] == (pytest.approx(float(sum(values))) if values else None)
+
+
+def test_drivers_are_ranked_and_follow_from_nothing(served_demo: ServedDemo, generated: list[GeneratedRelease]) -> None:
+    before, after = read(generated[0]), read(generated[1])
+    summary = shown(served_demo.data_dir, str(after.day), "--since-year", "1900")
+    drivers = summary["drivers"]
+    sizes = [driver["tonnes"] for driver in drivers]
+    assert len(drivers) == 10 and sizes == sorted(sizes, reverse=True)
+    assert not {driver["attribute_name"] for driver in drivers} & {
+        "Total Supply",
+        "Ending Stocks",
+        "Total Distribution",
+    }
+    names = {row["attribute_id"]: row["attribute_name"] for row in served_demo.rows("FROM serving.dim_attribute")}
+    countries = {row["country_code"]: row["country_name"] for row in served_demo.rows("FROM serving.dim_country")}
+    changed = {
+        (key[0], countries[key[1]], key[2], names[key[3]]): float(after.facts[key].value - fact.value)
+        for key, fact in before.facts.items()
+        if key in after.facts and after.facts[key].value != fact.value
+    }
+    for each in drivers:
+        key = (each["commodity_code"], each["country_name"], each["market_year"], each["attribute_name"])
+        assert each["change"] == pytest.approx(changed[key])
+    counts = changes(before, after)
+    assert sum(each["facts_revised"] for each in summary["changes"]) == len(counts["revised"])
+
+
+def test_a_release_is_shown_as_text_markdown_and_one_line(served_demo: ServedDemo) -> None:
+    middle = listed(served_demo.data_dir)[1]
+    text = materia(served_demo.data_dir, "releases", "show", middle["month"]).stdout
+    assert text.startswith(f"psd_alldata {middle['month']}, released {middle['released_on']}, compared with ")
+    assert "Largest drivers" in text and "\nWorld " in text
+    markdown = materia(served_demo.data_dir, "releases", "show", middle["month"], "--markdown").stdout
+    assert "\n## Largest drivers\n" in markdown and "| ---: |" in markdown
+    line = materia(served_demo.data_dir, "releases", "show", middle["month"], "--headline").stdout
+    assert line.count("\n") == 1 and line.startswith(f"psd_alldata {middle['month']} is served: ")
+    baseline = materia(served_demo.data_dir, "releases", "show", listed(served_demo.data_dir)[2]["month"]).stdout
+    assert "the baseline, compared with none" in baseline and "drivers" not in baseline
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("1999-01",), "release 1999-01 is not served"),
+        (("--commodity", "unobtainium"), "no served commodity is called 'unobtainium'"),
+    ],
+)
+def test_what_is_not_served_is_named(served_demo: ServedDemo, arguments: tuple[str, ...], cause: str) -> None:
+    done = materia(served_demo.data_dir, "releases", "show", *arguments)
+    assert done.returncode == Exit.FAILED and cause in done.stderr
+
+
+def test_a_commodity_is_found_by_a_part_of_its_name(served_demo: ServedDemo) -> None:
+    [first, *_] = served_demo.rows("FROM serving.dim_commodity ORDER BY commodity_name")
+    month = listed(served_demo.data_dir)[1]["month"]
+    summary = shown(served_demo.data_dir, str(month), "--commodity", str(first["commodity_name"]).upper())
+    assert {balance["commodity_code"] for balance in summary["balances"]} == {first["commodity_code"]}
+    assert {driver["commodity_code"] for driver in summary["drivers"]} <= {first["commodity_code"]}
 
 
 def test_after_a_rollback_the_newest_release_is_not_served(served_demo: ServedDemo, tmp_path: Path) -> None:

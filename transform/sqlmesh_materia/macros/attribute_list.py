@@ -98,7 +98,8 @@ RATE_UNITS = ("11", "23", "24", "26", "28", "29", "33", "34", "35", "42")
 """Units of quotients (decimal fraction, per cent, ratio, per hectare, milling rates, bushels a ton, months)."""
 
 PARTS_OF_ATTRIBUTE = {
-    28: (29, 30, 31, 32, 34, 43, 47, 48, 49, 53, 54, 56),
+    28: (29, 30, 31, 32, 34, 43, 47, 48, 49, 53, 56),
+    54: (28,),
     57: (58, 64, 71, 74, 75, 82),
     81: (57,),
     84: (63,),
@@ -116,7 +117,7 @@ PARTS_OF_ATTRIBUTE = {
     181: (7, 28),
     182: (28, 54),
     183: (4, 28),
-    184: (4, 28, 54),
+    184: (4, 28),
     195: (88, 125, 174, 176),
 }
 """Attributes that follow from others of the same balance sheet: totals from their parts, trade years from market
