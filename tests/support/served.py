@@ -119,7 +119,7 @@ def serve(data_dir: Path, *, without: Collection[str] = ()) -> Generation:
         for statement in asof_macros("serving", facts):
             con.execute(statement)
         for table in without:
-            con.execute(f"DROP TABLE serving.{table}")
+            con.execute(f"DROP TABLE IF EXISTS serving.{table}")
         con.execute("CHECKPOINT built")
     finally:
         con.close()

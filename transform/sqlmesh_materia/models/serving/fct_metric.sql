@@ -223,10 +223,9 @@ WITH fact AS (
     measured.export_share,
     measured.countries_missing,
     measured.is_certain AS certain_in_year,
-    COALESCE(BOOL_AND(CAST(measured.is_certain AS BOOLEAN)) OVER six_years, TRUE)
+    COALESCE(BOOL_AND(measured.is_certain::BOOLEAN) OVER six_years, TRUE)
     AND (
-      NOT measured.is_ranked
-      OR BOOL_AND(CAST(measured.is_certain AS BOOLEAN)) OVER ranked
+      NOT measured.is_ranked OR BOOL_AND(measured.is_certain::BOOLEAN) OVER ranked
     ) AS certain_history
   FROM measured
   LEFT JOIN begun

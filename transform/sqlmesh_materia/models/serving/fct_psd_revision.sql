@@ -77,7 +77,8 @@ WITH counted AS (
     attribute_id,
     unit_id,
     total / changes AS mean,
-    SQRT(GREATEST(squares / changes - total / changes * total / changes, 0)) AS deviation
+    squares / changes - total / changes * total / changes AS variance,
+    squares / changes AS mean_square
   FROM summed
   WHERE
     YEAR(first_on) < YEAR(released_on)
@@ -111,7 +112,10 @@ SELECT
       (
         revision.value - revision.previous_value
       )::DOUBLE - history.mean
-    ) / NULLIF(history.deviation, 0)
+    ) / CASE
+      WHEN history.variance > 1e-9 * history.mean_square
+      THEN SQRT(history.variance)
+    END
   END::DOUBLE AS change_z,
   revision.is_driver::BOOLEAN
 FROM cleaned.cln_psdalldata__revision AS revision
