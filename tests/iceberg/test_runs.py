@@ -109,10 +109,10 @@ def test_a_run_that_finds_nothing_new_retries_a_failed_publish(
     assert "iceberg-behind" not in machine.problems()
     assert lake.differing(machine.data_dir / "serving-3.duckdb") == {}
     published = journal.last_by_pipeline()["publish_iceberg"]
-    assert published.result.startswith("generation 3 is in Iceberg: 10 of 10 tables changed")
+    assert published.result.startswith("generation 3 is in Iceberg: 14 of 14 tables changed")
     steps = {step.name: step.detail for step in journal.steps(published.id)}
     assert [*steps] == ["iceberg_published"]
-    assert steps["iceberg_published"].startswith("generation 3 is in Iceberg: 10 of 10 tables changed")
+    assert steps["iceberg_published"].startswith("generation 3 is in Iceberg: 14 of 14 tables changed")
     assert "dim_release: 1 slice, 3 rows" in Path(str(published.log_path)).read_text()
 
     machine.run("run-all", PSD_ARCHIVE_URL=archive.url)
