@@ -1,10 +1,13 @@
 """The main job on USDA's own files: every figure that the releases of 2021-08, 2022-03 and 2025-11 promise."""
 
+import csv
 import itertools
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import astuple
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +38,7 @@ from tests.support.real_files import (
     post_real_grains,
     real_zip,
 )
+from tests.transform import balances
 
 SUMMER, SPRING, AUTUMN = GRAINS_MONTHS
 SUBSETS = [
@@ -229,6 +233,142 @@ def test_between_two_files_no_certain_answer_contradicts_wasde(computed: Compute
         compared, certain, wrong = (a + b for a, b in zip((compared, certain, wrong), counts, strict=True))
     assert wrong == 0
     assert compared > 1_000 and certain > 0.2 * compared
+
+
+WASDE_AREAS = {
+    "World": "WORLD",
+    "World Less China": "WORLD_LESS_CHINA",
+    "N. Africa": "NORTH_AFRICA",
+    "Southeast Asia": "SOUTHEAST_ASIA",
+    "Sel. Mideast": "SELECTED_MIDEAST",
+    "Major Exporters": "MAJOR_EXPORTERS",
+}
+"""Groups as they are called in WASDE's rows."""
+
+
+def wasde_rows(shared_psd: Path) -> list[dict[str, str]]:
+    """What the eight reports print of these groups, in million tonnes."""
+    with (shared_psd / "wasde_grains_2021-08_2022-03.csv").open() as file:
+        return [row for row in csv.DictReader(file) if row["region"] in WASDE_AREAS]
+
+
+def test_group_sums_and_world_use_are_wasdes(late: Settings, shared_psd: Path) -> None:
+    """On the days of the two landed files every figure; between them no certain one is another."""
+    columns = {
+        "020": "beginning_stocks",
+        "028": "production",
+        "057": "imports",
+        "088": "exports",
+        "176": "ending_stocks",
+    }
+    compared, certain_between, wrong = 0, 0, []
+    for day in sorted({row["report_date"] for row in wasde_rows(shared_psd)}):
+        answers = rows(
+            late,
+            "SELECT group_code, commodity_name, market_year, attribute_id, value, implied_use, certain"
+            " FROM serving.group_asof(NULL, ?) WHERE commodity_name IN ('Wheat', 'Corn')",
+            day,
+        )
+        found = {tuple(key): (value, use, certain) for *key, value, use, certain in answers}
+        is_landed = day in ("2021-08-12", "2022-03-09")
+        for row in wasde_rows(shared_psd):
+            if row["report_date"] != day:
+                continue
+            group, commodity, year = WASDE_AREAS[row["region"]], row["commodity"].title(), int(row["market_year"])
+            said = [(attribute, 0, row[column]) for attribute, column in columns.items()]
+            for attribute, which, text in (*said, ("028", 1, row["domestic_total"])):
+                *values, certain = found[group, commodity, year, attribute]
+                if not (is_landed or certain):
+                    continue
+                assert certain
+                compared, certain_between = compared + 1, certain_between + (not is_landed)
+                if abs(values[which] / 1000 - float(text)) > 0.015:
+                    wrong.append((day, group, commodity, year, attribute, which, values[which], text))
+    assert wrong == []
+    assert compared - certain_between == 2 * 10 * 3 * 6, "ten rows, three market years, six figures, two reports"
+
+
+def test_the_united_kingdom_leaves_no_step_in_the_union(late: Settings) -> None:
+    """What E4 lost in market year 2016 is in EU27_UK: it is the sum of both, and E4 alone before."""
+    sums = rows(
+        late,
+        "SELECT commodity_code, market_year, attribute_id, value, countries_missing FROM serving.agg_group_balance"
+        " WHERE group_code = 'EU27_UK' AND market_year >= 1999 AND attribute_id IN ('028', '125') ORDER BY ALL",
+    )
+    said = raw(
+        late,
+        AUTUMN,
+        "SELECT commodity_code, market_year::SMALLINT, attribute_id, SUM(value::DECIMAL(18, 4))::DOUBLE, 0 FROM line"
+        " WHERE country_code IN ('E4', 'UK') AND market_year >= '1999' AND attribute_id IN ('028', '125')"
+        " GROUP BY ALL ORDER BY ALL",
+    )
+    assert sums == said
+    use = {year: value for code, year, attribute, value, _ in sums if (code, attribute) == ("0410000", "125")}
+    assert abs(use[2016] / use[2015] - 1) < 0.05
+    alone = rows(
+        late,
+        "SELECT market_year, value FROM serving.fct_psd WHERE country_code = 'E4' AND commodity_name = 'Wheat'"
+        " AND attribute_name = 'Domestic Consumption' AND market_year IN (2015, 2016) AND valid_to IS NULL ORDER BY 1",
+    )
+    assert alone[1][1] / alone[0][1] < 0.9, "the border alone"
+    complete = (
+        "SELECT MIN(market_year) FROM serving.agg_group_balance WHERE group_code = 'EU27_UK' AND value IS NOT NULL"
+    )
+    assert rows(late, f"{complete} AND commodity_name = 'Wheat'") == [(1992,)]
+    gaps = "SELECT COUNT(*) FROM serving.agg_group_balance WHERE group_code = 'EU27_UK' AND value IS NULL"
+    assert rows(late, f"{gaps} AND market_year >= 1992 AND commodity_name <> 'Sorghum'") == [(0,)]
+
+
+def test_metrics_are_those_that_the_file_gives(late: Settings) -> None:
+    columns = (
+        "stocks_to_use, production_change_pct, five_year_average_ratio, production_percentile, import_dependence,"
+        " self_sufficiency, export_share, yield"
+    )
+    lines = raw(
+        late,
+        AUTUMN,
+        "SELECT commodity_code, country_code, market_year::INT, attribute_id, value::DECIMAL(18, 4) FROM line"
+        " WHERE commodity_code = '0440000'",
+    )
+    sheets, groups = balances.sheets_of(lines), ("WORLD", "WORLD_LESS_CHINA", "SOUTHEAST_ASIA")
+    years = sorted({year for _, _, year in sheets})
+    for area in ("US", "BR", "EG", "NI", *groups):
+        of_area = {
+            year: sheet
+            for year in years
+            if (sheet := balances.group_sheet(sheets, "0440000", year, area) if area in groups else None)
+            or (sheet := sheets.get(("0440000", area, year)))
+        }
+
+        def use(year: int, area: str = area, of_area: dict[int, balances.Sheet] = of_area) -> Decimal | None:
+            if area not in groups:
+                return of_area[year]["125"]
+            world = balances.group_sheet(sheets, "0440000", year, "WORLD")
+            assert world is not None
+            return balances.implied_use(of_area[year], world, area.startswith("WORLD"))
+
+        served = rows(
+            late,
+            f"SELECT market_year, {columns} FROM serving.fct_metric WHERE commodity_name = 'Corn'"
+            " AND COALESCE(country_code, group_code) = ?",
+            area,
+        )
+        assert {year for year, *_ in served} == of_area.keys()
+        for year, *values in served:
+            expected = astuple(balances.metrics(of_area, use, area in groups, year))
+            assert values == [None if each is None else pytest.approx(each) for each in expected], (area, year)
+
+
+def test_one_late_file_gives_no_partial_sum(late: Settings) -> None:
+    """The newest file alone knows 59 countries' corn of 2024 by their stamps: that is not the world's crop."""
+    alone = ServingStore(late.serving_path).path(1)
+    corn = "commodity_name = 'Corn' AND market_year = 2024 AND attribute_name = 'Production'"
+    asked = (
+        f"SELECT value, partial_value, countries_missing > 50, certain FROM serving.group_asof('WORLD', ?) WHERE {corn}"
+    )
+    assert rows(late, asked, "2025-10-31", path=alone) == [(None, 80_298.0, True, False)]
+    [(value, _, missing, certain)] = rows(late, asked, day_of(late, AUTUMN), path=alone)
+    assert value > 1_200_000 and not missing and certain
 
 
 def test_late_arrivals_give_the_tables_of_all_files_at_once(late: Settings, computed: Computed) -> None:
