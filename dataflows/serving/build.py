@@ -8,8 +8,10 @@ from dataflows.errors import TransformError
 from dataflows.files import raise_if_refused, require_space
 from dataflows.lakehouse.stores import LakehouseStore
 from dataflows.serving.asof import asof_macros
+from dataflows.serving.database import MACROS, TABLE_MACROS
 from dataflows.serving.generation import GenerationFacts
 from dataflows.serving.generation_table import write_generation_table
+from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -63,6 +65,7 @@ def build_generation(
         write_generation_table(connection, facts)
         for statement in asof_macros("serving", facts):
             connection.execute(statement)
+        _comment_macros(connection)
         connection.execute("CHECKPOINT")
     except duckdb.CatalogException as error:
         raise TransformError(f"{store} is not complete: {error}; run `materia pipeline run transform`") from error
@@ -79,6 +82,13 @@ def row_counts(connection: "DuckDBPyConnection") -> dict[str, int]:
     """Rows of every serving table of the current database."""
     union = " UNION ALL ".join(f"SELECT '{table}', COUNT(*) FROM serving.{table}" for table in SERVING_TABLES)
     return dict(connection.execute(union).fetchall())
+
+
+def _comment_macros(connection: "DuckDBPyConnection") -> None:
+    for call, comment in MACROS.items():
+        name = call.partition("(")[0]
+        kind = "MACRO TABLE" if name in TABLE_MACROS else "MACRO"
+        connection.execute(f"COMMENT ON {kind} serving.{name} IS {literal(f'{call}: {comment}')}")
 
 
 def _copy_comments(connection: "DuckDBPyConnection", table: str) -> None:

@@ -12,8 +12,25 @@ if TYPE_CHECKING:
 
 AS_OF_MACROS = ("psd_asof", "psd_asof_coverage")
 """The table macros of schema `serving` that are read when a generation is verified; the others are made of them."""
-TABLE_MACROS = (*AS_OF_MACROS, "psd_known", "psd_asof_all", "group_asof", "metric_asof", "estimate_path")
-"""All table macros that a generation carries in schema `serving`."""
+MACROS: Mapping[str, str] = {
+    "psd_asof(day)": "The facts as they stood on a day, columns as in fct_psd, and whether each is certain",
+    "psd_known(day)": "The certain ones of psd_asof(day)",
+    "psd_asof_all(day)": "Every fact with its standing on a day: certain, uncertain, unknown (no value: no landed "
+    "release is old enough) or absent (no value: the balance sheet did not have it)",
+    "psd_asof_coverage(day)": "Per commodity, how many facts are certain, uncertain, unknown and absent on a day",
+    "group_asof(group_code, day)": "Sums of a group of countries as of a day, NULL for all groups; columns as in "
+    "agg_group_balance without its derived rates, and certain. value is NULL while a member or one of its facts is "
+    "missing, partial_value the sum of the others, countries_missing how many lack",
+    "metric_asof(day)": "fct_metric as of a day, and certain. A figure that lacks an unknown fact is NULL. "
+    "certain_in_year covers the market year itself, certain_history the market years it is compared with",
+    "estimate_path(commodity, country_or_group, market_year, attribute)": "An estimate release by release: value, "
+    "change, change_pct, and months from the release to the end of the market year (the United States', where WASDE "
+    "prints it). Codes or names",
+    "convert(value, unit, commodity_code, to_unit)": "A value in another unit of dim_unit, by id or name. NULL where "
+    "there is no conversion, as of coffee to bushels; an unknown name is an error",
+}
+"""What a generation carries in schema `serving` beside its tables. The first seven are table macros."""
+TABLE_MACROS = tuple(call.partition("(")[0] for call in MACROS if not call.startswith("convert"))
 
 _LOCKED_DOWN: Mapping[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,

@@ -42,6 +42,7 @@ COMMANDS = {
     "serving": "ops.cli.serving:serving",
     "status": "ops.cli.status:status",
     "supervisor": "ops.cli.supervisor:supervisor",
+    "tables": "ops.cli.tables:tables",
     "worker": "ops.cli.worker:worker",
 }
 """The location of each command, as `module:attribute`."""

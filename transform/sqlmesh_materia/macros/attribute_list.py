@@ -88,7 +88,7 @@ COLUMN_OF_ATTRIBUTE = {
     184: "yield",
     192: "food_seed_industrial_consumption",
     194: "soybean_meal_equivalent",
-    195: "stocks_to_use",
+    195: "reported_stocks_to_use",
 }
 
 RATES = (181, 182, 183, 184, 195)
