@@ -164,7 +164,6 @@ def _probe(server: ObjectServer, directory: Path) -> dict[str, Any]:
 
 def _rows(server: ObjectServer, directory: Path) -> dict[str, Any]:
     """Seconds until a snapshot's rows are in the cache: from their copy, and from the zip."""
-    from dataflows.landing.bucket import marker_key, zip_key
     from tests.r2.snapshots import prepared
 
     release = next(prepared(rows=50_000))
@@ -177,8 +176,8 @@ def _rows(server: ObjectServer, directory: Path) -> dict[str, Any]:
         took[f"rows_from_{name}_s"] = round(_seconds(partial(R2Landing(store, cache).ready_rows, DATASET)), 3)
         for listed in list(store.list("raw/")):
             store.delete(listed.key)
-    store.delete(marker_key(release.snapshot.key))
-    store.delete(zip_key(release.snapshot.key))
+    store.delete(landing.marker_key(release.snapshot.key))
+    store.delete(landing.zip_key(release.snapshot.key))
     return took
 
 

@@ -29,6 +29,10 @@ class SnapshotError(MateriaError):
     """A downloaded file is not a whole, well-formed PSD snapshot."""
 
 
+class ReportError(MateriaError):
+    """A WASDE report is damaged, unsafe, or has a table or column that is not known."""
+
+
 class LandingError(MateriaError):
     """The landing could not be read or written."""
 

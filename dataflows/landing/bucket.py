@@ -1,6 +1,6 @@
 """The landing in a bucket, and the local copy of it that the transform reads.
 
-    psd/{key}.zip                                                evidence; never changes
+    psd/{key}.zip                                                evidence; never changes (WASDE reports: wasde/)
     psd/{key}.json                                               the commit marker, written last
     raw/{dataset}/released_on=YYYY-MM-DD/key={key}/{sha256}.parquet   the rows; the name is their digest
     probes/{dataset}.json                                        what earlier probes found, see `probe_memory`
@@ -27,13 +27,14 @@ from dataflows.landing.snapshot import Snapshot
 from dataflows.objects.store import ObjectStore, StoredObject
 from dataflows.objects.transfer import download, upload
 from dataflows.objects.versions import commit
+from dataflows.source.formats import Format
 from dataflows.source.probe_memory import ProbeMemory
 
 LEFTOVER_AFTER = timedelta(hours=1)
 """Age after which a zip without a marker belongs to no running landing and is replaced."""
 
 _AT_A_TIME = 4
-_MARKER_KEY = re.compile(r"psd/([^/]+)\.json")
+_MARKER_KEY = re.compile(r"[^/]+/([^/]+)\.json")
 _ROWS_KEY = re.compile(r"raw/[^/]+/released_on=[^/]+/key=([^/]+)/([0-9a-f]{64})\.parquet")
 
 log = logging.getLogger(__name__)
@@ -45,24 +46,35 @@ class R2Landing(Landing):
     def __init__(self, store: ObjectStore, cache: LocalLanding) -> None:
         self.store = store
         self.cache = cache
+        self.format = cache.format
         self.workspace = cache.workspace
         self._memory_lock = threading.Lock()
         self._known: dict[str, Snapshot] = {}
         """Cached markers; only `redate` changes one."""
 
+    def of(self, format: Format) -> "R2Landing":
+        return R2Landing(self.store, self.cache.of(format))
+
+    def zip_key(self, key: str) -> str:
+        return f"{self.format.prefix}/{key}.zip"
+
+    def marker_key(self, key: str) -> str:
+        return f"{self.format.prefix}/{key}.json"
+
     def find(self, key: str) -> Snapshot | None:
         if key not in self._known:
-            found = self.store.read(marker_key(key))
+            found = self.store.read(self.marker_key(key))
             if found is None:
                 return None
             self._known[key] = self._parsed(key, found.data)
         return self._known[key]
 
     def snapshots(self) -> tuple[Snapshot, ...]:
-        listed = [(match[1], each) for each in self.store.list("psd/") if (match := _MARKER_KEY.fullmatch(each.key))]
+        found = self.store.list(f"{self.format.prefix}/")
+        listed = [(match[1], each) for each in found if (match := _MARKER_KEY.fullmatch(each.key))]
         with ThreadPoolExecutor(_AT_A_TIME, "markers") as pool:
-            found = list(pool.map(lambda entry: self._marker(*entry), listed))
-        return tuple(sorted(found, key=lambda snapshot: snapshot.order))
+            markers = list(pool.map(lambda entry: self._marker(*entry), listed))
+        return tuple(sorted(markers, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
         """Upload the zip, the rows, then the marker. Two machines that land the same file both succeed.
@@ -76,16 +88,16 @@ class R2Landing(Landing):
     def add(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
         """Land a snapshot and leave the local files where they are."""
         self._refuse_another(snapshot, self.find(snapshot.key))
-        files = {zip_key(snapshot.key): zip_path, _rows_key(snapshot, _sha256(rows_path)): rows_path}
+        files = {self.zip_key(snapshot.key): zip_path, _rows_key(snapshot, _sha256(rows_path)): rows_path}
         marker = snapshot.to_json().encode()
         try:
-            found = commit(self.store, files, marker_key(snapshot.key), marker)
+            found = commit(self.store, files, self.marker_key(snapshot.key), marker)
         except LostRaceError:
             if not self._is_abandoned(snapshot.key):
                 raise
             log.warning("replacing a zip that was never committed", extra={"key": snapshot.key})
-            self.store.delete(zip_key(snapshot.key))
-            found = commit(self.store, files, marker_key(snapshot.key), marker)
+            self.store.delete(self.zip_key(snapshot.key))
+            found = commit(self.store, files, self.marker_key(snapshot.key), marker)
         landed = self._parsed(snapshot.key, found)
         self._refuse_another(snapshot, landed)
         self._keep_copy(snapshot.key, found)
@@ -110,7 +122,7 @@ class R2Landing(Landing):
                 self.cache.write_marker(snapshot)
 
     def zip_bytes(self, snapshot: Snapshot, start_bytes: int, count: int) -> bytes:
-        return self.store.read_range(zip_key(snapshot.key), start_bytes, count)
+        return self.store.read_range(self.zip_key(snapshot.key), start_bytes, count)
 
     def memory(self, dataset: str) -> ProbeMemory:
         found = self.store.read(_memory_key(dataset))
@@ -152,10 +164,11 @@ class R2Landing(Landing):
             download(self.store, rows.key, path, size_bytes=rows.size_bytes, sha256=sha256)
             upload(self.store, path, _rows_key(dated, sha256))
             path.unlink()
-        there = self.store.read(marker_key(dated.key))
+        marker_key = self.marker_key(dated.key)
+        there = self.store.read(marker_key)
         if there is None:
-            raise LandingError(f"marker deleted meanwhile: {self.store.bucket.url(marker_key(dated.key))}; run again")
-        self.store.replace(marker_key(dated.key), dated.to_json().encode(), there.etag)
+            raise LandingError(f"marker deleted meanwhile: {self.store.bucket.url(marker_key)}; run again")
+        self.store.replace(marker_key, dated.to_json().encode(), there.etag)
         self._known[dated.key] = dated
         for rows in old:
             self.store.delete(rows.key)
@@ -172,7 +185,7 @@ class R2Landing(Landing):
 
     def fetch_zip(self, snapshot: Snapshot, path: Path) -> None:
         """Download a landed zip to `path`, where it appears complete and verified."""
-        key = zip_key(snapshot.key)
+        key = self.zip_key(snapshot.key)
         download(self.store, key, path, size_bytes=snapshot.size_bytes, sha256=snapshot.sha256)
 
     def _marker(self, key: str, listed: StoredObject) -> Snapshot:
@@ -200,18 +213,18 @@ class R2Landing(Landing):
         write_durably(copy, marker.decode(errors="replace"))
 
     def _parsed(self, key: str, data: bytes) -> Snapshot:
-        return Snapshot.from_marker(data.decode(errors="replace"), key, self.store.bucket.url(marker_key(key)))
+        return Snapshot.from_marker(data.decode(errors="replace"), key, self.store.bucket.url(self.marker_key(key)))
 
     def _refuse_another(self, snapshot: Snapshot, landed: Snapshot | None) -> None:
         if landed is not None and landed.sha256 != snapshot.sha256:
             raise LandingError(
-                f"{self.store.bucket.url(zip_key(snapshot.key))} was landed from {landed.url} with other bytes than "
-                f"{snapshot.url} has now; evidence never changes, so this file was not landed"
+                f"{self.store.bucket.url(self.zip_key(snapshot.key))} was landed from {landed.url} with other bytes "
+                f"than {snapshot.url} has now; evidence never changes, so this file was not landed"
             )
 
     def _is_abandoned(self, key: str) -> bool:
         """Whether a zip has no marker and is too old to belong to a running landing."""
-        there = self.store.head(zip_key(key))
+        there = self.store.head(self.zip_key(key))
         return there is not None and datetime.now(UTC) - there.modified_at >= LEFTOVER_AFTER and self.find(key) is None
 
     def _row_copies(self, dataset: str) -> dict[str, tuple[StoredObject, ...]]:
@@ -237,7 +250,7 @@ class R2Landing(Landing):
 
         Raises LandingError for one whose zip is here too, and when the bucket lists none or not all of its snapshots.
         """
-        place = self.store.bucket.url("psd/")
+        place = self.store.bucket.url(f"{self.format.prefix}/")
         unlisted = [each for each in self.cache.snapshots() if each.dataset == dataset and each.key not in landed]
         for snapshot in unlisted:
             if self.cache.zip_path(snapshot.key).exists():
@@ -251,7 +264,7 @@ class R2Landing(Landing):
                 f"was removed. Check R2_BUCKET; if they were deleted, remove {self.cache.root} and run again"
             )
         for snapshot in unlisted:
-            if self.store.read(marker_key(snapshot.key)) is not None:
+            if self.store.read(self.marker_key(snapshot.key)) is not None:
                 raise LandingError(
                     f"incomplete listing: {place} lacks {snapshot.key}, which exists; nothing was removed, run again"
                 )
@@ -260,16 +273,8 @@ class R2Landing(Landing):
             shutil.rmtree(self.cache.rows_path(snapshot).parent, ignore_errors=True)
 
 
-def zip_key(key: str) -> str:
-    return f"psd/{key}.zip"
-
-
 def _memory_key(dataset: str) -> str:
     return f"probes/{dataset}.json"
-
-
-def marker_key(key: str) -> str:
-    return f"psd/{key}.json"
 
 
 def _rows_key(snapshot: Snapshot, sha256: str) -> str:

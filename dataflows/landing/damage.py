@@ -39,7 +39,7 @@ class DamagedFile:
 
 def find_damage(landing: LocalLanding, *, keeps_zips: bool) -> Iterator[DamagedFile]:
     """Yield the damaged files of a folder. Without `keeps_zips` it is a bucket's cache and may lack zips and rows."""
-    for marker in sorted(landing.root.glob("psd/*.json")):
+    for marker in landing.markers():
         try:
             snapshot = landing.find(marker.stem)
         except LandingError as error:

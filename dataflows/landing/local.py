@@ -1,6 +1,6 @@
 """The landing: every snapshot as USDA served it, named by release month and content, with a marker beside it.
 
-    psd/{key}.zip                                            evidence; never changes
+    psd/{key}.zip                                            evidence; never changes (WASDE reports: wasde/)
     psd/{key}.json                                           the commit marker, written last
     raw/{dataset}/released_on=YYYY-MM-DD/key={key}/rows.parquet   what the transform reads; rebuilt from the zip
     probes/{dataset}.json                                    what probes found out, see `probe_memory`
@@ -19,15 +19,21 @@ from pathlib import Path
 from dataflows.errors import LandingError, SnapshotError
 from dataflows.files import disk_errors, move_durably, write_durably
 from dataflows.landing.snapshot import Snapshot
-from dataflows.source import psd_zip
+from dataflows.source.formats import PSD, Format
 from dataflows.source.probe_memory import LiveCheck, ProbeMemory
 
 
 class Landing(ABC):
     """Where snapshots are kept: a local folder or a bucket."""
 
+    format: Format
+    """Which source's files these are."""
     workspace: Path
     """A local folder for downloads in progress, on the file system that the transform reads."""
+
+    @abstractmethod
+    def of(self, format: Format) -> "Landing":
+        """The landing of another source's files, in the same folder or bucket."""
 
     @abstractmethod
     def find(self, key: str) -> Snapshot | None:
@@ -82,16 +88,23 @@ class Landing(ABC):
 class LocalLanding(Landing):
     """The landing in a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, format: Format = PSD) -> None:
         self.root = root
+        self.format = format
         self.workspace = root / ".partial"
         self._memory_lock = threading.Lock()
 
+    def of(self, format: Format) -> "LocalLanding":
+        return LocalLanding(self.root, format)
+
     def zip_path(self, key: str) -> Path:
-        return self.root / "psd" / f"{key}.zip"
+        return self.root / self.format.prefix / f"{key}.zip"
 
     def marker_path(self, key: str) -> Path:
-        return self.root / "psd" / f"{key}.json"
+        return self.root / self.format.prefix / f"{key}.json"
+
+    def markers(self) -> list[Path]:
+        return sorted(self.root.glob(f"{self.format.prefix}/*.json"))
 
     def rows_path(self, snapshot: Snapshot) -> Path:
         day = snapshot.released_on.isoformat()
@@ -105,8 +118,7 @@ class LocalLanding(Landing):
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         with disk_errors(self.root):
-            markers = sorted(self.root.glob("psd/*.json"))
-            found = [_read_marker(marker) for marker in markers]
+            found = [_read_marker(marker) for marker in self.markers()]
         return tuple(sorted(found, key=lambda snapshot: snapshot.order))
 
     def land(self, snapshot: Snapshot, zip_path: Path, rows_path: Path) -> None:
@@ -193,7 +205,7 @@ class LocalLanding(Landing):
                 )
         self.workspace.mkdir(parents=True, exist_ok=True)
         rows_path = self.workspace / f"{snapshot.key}.parquet"
-        psd_zip.unpack(zip_path, snapshot.member, rows_path)
+        self.format.unpack(zip_path, snapshot.member, rows_path)
         self.keep_rows(snapshot, rows_path)
 
     def keep_rows(self, snapshot: Snapshot, rows_path: Path) -> None:

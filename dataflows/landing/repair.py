@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dataflows.errors import LandingError, MateriaError, SettingsError
 from dataflows.files import move_durably
-from dataflows.landing.bucket import R2Landing, zip_key
+from dataflows.landing.bucket import R2Landing
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.snapshot import Snapshot, content_key
 from dataflows.objects.transfer import upload
@@ -32,8 +32,8 @@ def restore_zip(
     with _intact_copy(snapshot, local, bucket, archive, in_bucket=in_bucket) as (copy, origin):
         if in_bucket:
             assert bucket is not None
-            bucket.store.delete(zip_key(snapshot.key))
-            upload(bucket.store, copy, zip_key(snapshot.key))
+            bucket.store.delete(bucket.zip_key(snapshot.key))
+            upload(bucket.store, copy, bucket.zip_key(snapshot.key))
         else:
             target = local.zip_path(snapshot.key)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from dataflows.errors import LandingError, MateriaError, SnapshotError
 from dataflows.landing.bucket import R2Landing
 from dataflows.landing.local import Landing, LocalLanding
 from dataflows.landing.snapshot import Snapshot
-from dataflows.source import psd_zip
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def verify(landing: Landing, cache: LocalLanding) -> Iterator[Verdict]:
     for snapshot in landing.snapshots():
         try:
             with landing.zip_file(snapshot) as path:
-                _check(snapshot, path, landing.workspace)
+                _check(snapshot, path, landing)
             check_rows(snapshot, cache.rows_path(snapshot))
             problem = None
         except (MateriaError, OSError) as error:
@@ -84,12 +83,12 @@ def _refuse_conflicts(here: dict[str, Snapshot], there: dict[str, Snapshot]) -> 
             )
 
 
-def _check(snapshot: Snapshot, path: Path, workspace: Path) -> None:
+def _check(snapshot: Snapshot, path: Path, landing: Landing) -> None:
     check_bytes(snapshot, path)
-    workspace.mkdir(parents=True, exist_ok=True)
-    rows_path = workspace / f"{snapshot.key}.verify.parquet"
+    landing.workspace.mkdir(parents=True, exist_ok=True)
+    rows_path = landing.workspace / f"{snapshot.key}.verify.parquet"
     try:
-        contents = psd_zip.unpack(path, snapshot.member, rows_path)
+        contents = landing.format.unpack(path, snapshot.member, rows_path)
     finally:
         rows_path.unlink(missing_ok=True)
     if contents.row_count != snapshot.row_count:

@@ -85,7 +85,12 @@ def is_in_season(moment: datetime | None, month: Month) -> bool:
 
 def usda_release_days(month: Month) -> tuple[date, ...]:
     """The days on which USDA released WASDE in this month, in order; empty where the calendar has none."""
-    return _release_days().get(str(month), ())
+    return tuple(moment.date() for moment in usda_release_times(month))
+
+
+def usda_release_times(month: Month) -> tuple[datetime, ...]:
+    """The moments at which USDA released WASDE in this month, Washington's time, in order."""
+    return _release_times().get(str(month), ())
 
 
 def next_release_due(day: date) -> date:
@@ -93,7 +98,7 @@ def next_release_due(day: date) -> date:
 
     `dim_release.next_release_due`, at which certainty ends, is the same day.
     """
-    listed = (each for days in _release_days().values() for each in days if each > day)
+    listed = (each.date() for times in _release_times().values() for each in times if each.date() > day)
     usual = date(day.year, day.month, EARLIEST_DAY)
     if usual <= day:
         usual = Month.of(day).back(-1).first_day().replace(day=EARLIEST_DAY)
@@ -102,7 +107,7 @@ def next_release_due(day: date) -> date:
 
 def last_listed_month() -> Month:
     """The last month in USDA's calendar of release days; a month before it that has no day had no release."""
-    return Month.parse(max(_release_days()))
+    return Month.parse(max(_release_times()))
 
 
 def inner_timestamp(zip_path: Path, member: str) -> datetime | None:
@@ -176,10 +181,10 @@ def _calendar_day(month: Month, published_at: datetime | None) -> date:
 
 
 @cache
-def _release_days() -> dict[str, tuple[date, ...]]:
-    days: dict[str, tuple[date, ...]] = {}
+def _release_times() -> dict[str, tuple[datetime, ...]]:
+    times: dict[str, tuple[datetime, ...]] = {}
     with _RELEASE_DAYS.open(newline="") as file:
         for row in csv.DictReader(file):
-            day = date.fromisoformat(row["released_at_washington"][:10])
-            days[row["report_month"]] = (*days.get(row["report_month"], ()), day)
-    return days
+            moment = datetime.fromisoformat(row["released_at_washington"])
+            times[row["report_month"]] = (*times.get(row["report_month"], ()), moment)
+    return times

@@ -112,7 +112,7 @@ def _local_landing(settings: Settings) -> Iterator[Checked]:
     from dataflows.landing.verify import check_bytes, check_rows
 
     local = LocalLanding(settings.landing_dir)
-    for marker in sorted(local.root.glob("psd/*.json")):
+    for marker in local.markers():
         try:
             snapshot = local.find(marker.stem)
         except LandingError:
@@ -134,10 +134,8 @@ def _local_landing(settings: Settings) -> Iterator[Checked]:
 
 
 def _bucket_landing(bucket: "R2Landing") -> Iterator[Checked]:
-    from dataflows.landing.bucket import zip_key
-
     for snapshot in bucket.snapshots():
-        where = bucket.store.bucket.url(zip_key(snapshot.key))
+        where = bucket.store.bucket.url(bucket.zip_key(snapshot.key))
         try:
             with bucket.zip_file(snapshot):
                 damage = None

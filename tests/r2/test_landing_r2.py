@@ -88,8 +88,8 @@ def test_two_machines_landing_one_file_both_succeed(
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda each: land(each, releases[0]), [landing, other]))
     assert [each.key for each in landing.store.list("psd/")] == [
-        landing_r2.marker_key(releases[0].snapshot.key),
-        landing_r2.zip_key(releases[0].snapshot.key),
+        landing.marker_key(releases[0].snapshot.key),
+        landing.zip_key(releases[0].snapshot.key),
     ]
     assert [verdict.problem for verdict in verify(landing, landing.cache)] == [None]
 
@@ -117,7 +117,7 @@ def test_an_incomplete_landing_is_invisible_and_the_next_one_completes_it(
 def test_an_abandoned_zip_is_replaced_once_it_is_old(
     landing: R2Landing, releases: list[Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    landing.store.put_if_absent(landing_r2.zip_key(releases[0].snapshot.key), b"what a dead landing left")
+    landing.store.put_if_absent(landing.zip_key(releases[0].snapshot.key), b"what a dead landing left")
     with pytest.raises(LostRaceError):
         land(landing, releases[0])
     monkeypatch.setattr(landing_r2, "LEFTOVER_AFTER", timedelta(0))
@@ -134,7 +134,7 @@ def test_the_cache_mirrors_the_bucket(
     assert all(other.cache.rows_path(each.snapshot).exists() for each in releases[:3])
     assert not any(name.endswith(".zip") for name in files(other.cache.root))
     gone = releases[1].snapshot
-    landing.store.delete(landing_r2.marker_key(gone.key))
+    landing.store.delete(landing.marker_key(gone.key))
     R2Landing(other.store, other.cache).ready_rows(DATASET)
     assert other.cache.find(gone.key) is None
     assert not other.cache.rows_path(gone).exists()
@@ -210,8 +210,8 @@ def test_sync_sends_no_damaged_file(landing: R2Landing, releases: list[Prepared]
 
 def test_verify_finds_a_flipped_byte(landing: R2Landing, releases: list[Prepared], tmp_path: Path) -> None:
     land(landing, *releases[:3])
-    flip_a_byte(landing.store, landing_r2.zip_key(releases[1].snapshot.key))
-    landing.store.delete(landing_r2.zip_key(releases[2].snapshot.key))
+    flip_a_byte(landing.store, landing.zip_key(releases[1].snapshot.key))
+    landing.store.delete(landing.zip_key(releases[2].snapshot.key))
     intact, flipped_byte, gone = verify(landing, landing.cache)
     assert intact.problem is None
     assert "sha256" in flipped_byte.problem

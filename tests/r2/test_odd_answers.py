@@ -8,7 +8,7 @@ import pytest
 
 from dataflows.errors import LandingError, ObjectDamagedError, ObjectStoreError
 from dataflows.lakehouse.sync import LakehouseSync
-from dataflows.landing.bucket import R2Landing, marker_key
+from dataflows.landing.bucket import R2Landing
 from dataflows.landing.local import LocalLanding
 from dataflows.objects.store import ObjectStore
 from dataflows.objects.transfer import download, upload
@@ -138,7 +138,7 @@ def test_an_incomplete_listing_keeps_the_cache(
 ) -> None:
     cached = filled(landing, releases)
     answer = landing.store.client.list_objects_v2(Bucket=landing.store.bucket.name, Prefix="psd/")
-    kept = next(each for each in answer["Contents"] if each["Key"] == marker_key(releases[0].snapshot.key))
+    kept = next(each for each in answer["Contents"] if each["Key"] == landing.marker_key(releases[0].snapshot.key))
     entry = f"<Key>{kept['Key']}</Key><Size>{kept['Size']}</Size><ETag>{kept['ETag']}</ETag>"
     dated = f"<LastModified>{kept['LastModified'].isoformat()}</LastModified>"
     page = f"<ListBucketResult><IsTruncated>false</IsTruncated><Contents>{entry}{dated}</Contents></ListBucketResult>"
