@@ -1,13 +1,14 @@
 """The export dataflow: from landed snapshots to a served generation.
 
     landed ──────────┬▶ transformed ─▶ audited ─▶ lakehouse_pushed ─▶ built
+    reports ─────────┤
     lakehouse_pulled ┘
 
     built ─┬▶ verified ────┬▶ generation ─▶ generations_synced ─▶ iceberg_published
            └▶ gate_faults ─┘
 
 If a node up to `generation` fails, the old generation stays served. Where no object storage or no Iceberg catalog is
-configured, their nodes do nothing.
+configured, or no WASDE report is landed, their nodes do nothing.
 """
 
 import logging
@@ -24,13 +25,14 @@ from dataflows.lakehouse.sync import LakehouseSync, Version
 from dataflows.lakehouse.transform import Lakehouse, Transformed, models_digest
 from dataflows.landing.local import Landing
 from dataflows.landing.snapshot import Snapshot, releases_digest
-from dataflows.serving.build import build_generation, row_counts
+from dataflows.serving.build import build_generation, row_counts, wasde_check
 from dataflows.serving.gate import Gate, faults_against, is_redated
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.remote import RemoteGenerations
 from dataflows.serving.store import GENERATIONS_KEPT, ServingStore
 from dataflows.serving.sync import sync_generations
 from dataflows.serving.verify import Verification, verify_in_fresh_process
+from dataflows.source.formats import WASDE
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class ReadyLakehouse:
     models_changed: bool
     pushed: Version | None
     """The version in the bucket; None without object storage."""
+    reports: tuple[Snapshot, ...] = ()
+    """The WASDE reports that it reads."""
 
     @property
     def step_detail(self) -> str:
@@ -92,12 +96,22 @@ def landed(landing: Landing, lakehouse: Lakehouse) -> tuple[Snapshot, ...]:
     return ours
 
 
+def reports(landing: Landing) -> tuple[Snapshot, ...]:
+    """The landed WASDE reports, oldest first, their figures ready to be read."""
+    found = landing.of(WASDE).snapshots()
+    if found:
+        landing.of(WASDE).ready_rows(WASDE.prefix)
+    return found
+
+
 def lakehouse_pulled(lakehouse_sync: LakehouseSync | None) -> Version | None:
     """The lakehouse's newest version, downloaded from the bucket unless the local file comes from it."""
     return lakehouse_sync.pull() if lakehouse_sync else None
 
 
-def transformed(landed: tuple[Snapshot, ...], lakehouse_pulled: Version | None, lakehouse: Lakehouse) -> Transformed:
+def transformed(
+    landed: tuple[Snapshot, ...], reports: tuple[Snapshot, ...], lakehouse_pulled: Version | None, lakehouse: Lakehouse
+) -> Transformed:
     """The lakehouse brought up to date by SQLMesh, in a child process."""
     return transform.run("transform", lakehouse, landed)
 
@@ -111,6 +125,7 @@ def audited(transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: L
 
 def lakehouse_pushed(
     landed: tuple[Snapshot, ...],
+    reports: tuple[Snapshot, ...],
     transformed: Transformed,
     audited: Audited,
     lakehouse_sync: LakehouseSync | None,
@@ -119,12 +134,13 @@ def lakehouse_pushed(
 ) -> ReadyLakehouse:
     """The finished lakehouse, uploaded to the bucket. Raises LostRaceError if another host pushed one meanwhile."""
     pushed = lakehouse_sync.push(f"{socket.gethostname()} ({code_version})", created_at) if lakehouse_sync else None
-    return ReadyLakehouse(landed, transformed.releases_processed, transformed.models_changed, pushed)
+    return ReadyLakehouse(landed, transformed.releases_processed, transformed.models_changed, pushed, reports)
 
 
 def built(
     lakehouse_pushed: ReadyLakehouse,
     lakehouse: Lakehouse,
+    landing: Landing,
     serving: ServingStore,
     gate: Gate,
     code_version: str,
@@ -140,6 +156,7 @@ def built(
     facts = build_generation(
         lakehouse.store,
         path,
+        landing.local_root if lakehouse_pushed.reports else None,
         lambda connection: GenerationFacts(
             number=number,
             created_at=created_at,
@@ -149,9 +166,10 @@ def built(
             snapshots=tuple(snapshot.key for snapshot in landed),
             newest_released_on=landed[-1].released_on,
             newest_release_month=str(landed[-1].month),
-            releases_digest=releases_digest(landed),
+            releases_digest=releases_digest((*landed, *lakehouse_pushed.reports)),
             row_counts=row_counts(connection),
             forced_reason=gate.forced_reason,
+            wasde_check=wasde_check(connection),
         ),
     )
     return Built(path=path, facts=facts)

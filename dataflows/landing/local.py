@@ -31,6 +31,11 @@ class Landing(ABC):
     workspace: Path
     """A local folder for downloads in progress, on the file system that the transform reads."""
 
+    @property
+    def local_root(self) -> Path:
+        """The folder relative to which the transform names the rows."""
+        return self.workspace.parent
+
     @abstractmethod
     def of(self, format: Format) -> "Landing":
         """The landing of another source's files, in the same folder or bucket."""

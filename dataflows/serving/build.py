@@ -9,7 +9,7 @@ from dataflows.files import raise_if_refused, require_space
 from dataflows.lakehouse.stores import LakehouseStore
 from dataflows.serving.asof import asof_macros
 from dataflows.serving.database import MACROS, TABLE_MACROS
-from dataflows.serving.generation import GenerationFacts
+from dataflows.serving.generation import GenerationFacts, WasdeCheck
 from dataflows.serving.generation_table import write_generation_table
 from dataflows.sql_text import literal
 
@@ -32,17 +32,36 @@ SERVING_TABLES = (
     "fct_metric",
     "agg_release_summary",
 )
-"""The tables of schema `serving` that a generation carries."""
+"""The tables of schema `serving` that every generation carries."""
+
+WASDE_TABLES = ("fct_wasde", "agg_wasde_check")
+"""The tables that a generation carries where WASDE reports are landed: views of the landing's files."""
+
+_SERVED = (
+    "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'serving' AND table_name <> 'generation' ORDER BY 1"
+)
+_CHECKED = """
+    SELECT
+      strftime(report_released_at, '%Y-%m'),
+      format('{} {} {}: PSD {}, WASDE {:.0f} {}', commodity_name, market_year, attribute_name,
+        coalesce(format('{:.0f}', psd_value), 'nothing'), wasde_value, unit_name),
+      agrees
+    FROM serving.agg_wasde_check ORDER BY commodity_code, market_year, attribute_id
+"""
 
 
 def build_generation(
-    store: LakehouseStore, building_path: Path, describe: Callable[["DuckDBPyConnection"], GenerationFacts]
+    store: LakehouseStore,
+    building_path: Path,
+    reports_in: Path | None,
+    describe: Callable[["DuckDBPyConnection"], GenerationFacts],
 ) -> GenerationFacts:
     """Copy the serving tables, their comments and the as-of macros to a new file at `building_path`.
 
-    `describe` is called with the finished tables and says what generation they are. On return the file is
-    closed and has no write-ahead log. Raises LakehouseError when the lakehouse can't be opened, TransformError
-    when it lacks a table, DiskSpaceError or DiskError when the disk refuses to take it.
+    `reports_in` is the folder of the landing where it has WASDE reports. `describe` is called with the finished tables
+    and says what generation they are. On return the file is closed and has no write-ahead log. Raises LakehouseError
+    when the lakehouse can't be opened, TransformError when it lacks a table, DiskSpaceError or DiskError when the disk
+    refuses to take it.
     """
     import duckdb
 
@@ -56,7 +75,9 @@ def build_generation(
         # One transaction sees one state, also of a lakehouse that other machines write to.
         connection.execute("BEGIN")
         connection.execute("CREATE SCHEMA serving")
-        for table in SERVING_TABLES:
+        if reports_in is not None:
+            connection.execute(f"SET file_search_path = {literal(reports_in)}")
+        for table in (*SERVING_TABLES, *(WASDE_TABLES if reports_in is not None else ())):
             connection.execute(f"CREATE TABLE serving.{table} AS FROM lakehouse.serving.{table}")
             _copy_comments(connection, table)
         connection.execute("COMMIT")
@@ -80,7 +101,8 @@ def build_generation(
 
 def row_counts(connection: "DuckDBPyConnection") -> dict[str, int]:
     """Rows of every serving table of the current database."""
-    union = " UNION ALL ".join(f"SELECT '{table}', COUNT(*) FROM serving.{table}" for table in SERVING_TABLES)
+    tables = [name for (name,) in connection.execute(_SERVED).fetchall()]
+    union = " UNION ALL ".join(f"SELECT '{table}', COUNT(*) FROM serving.{table}" for table in tables)
     return dict(connection.execute(union).fetchall())
 
 
@@ -89,6 +111,15 @@ def _comment_macros(connection: "DuckDBPyConnection") -> None:
         name = call.partition("(")[0]
         kind = "MACRO TABLE" if name in TABLE_MACROS else "MACRO"
         connection.execute(f"COMMENT ON {kind} serving.{name} IS {literal(f'{call}: {comment}')}")
+
+
+def wasde_check(connection: "DuckDBPyConnection") -> WasdeCheck | None:
+    """How many world totals of the current database agree with WASDE's; None where no report of the month is landed."""
+    if (WASDE_TABLES[1],) not in connection.execute(_SERVED).fetchall():
+        return None
+    rows = connection.execute(_CHECKED).fetchall()
+    month = next((month for month, *_ in rows), None)
+    return WasdeCheck(month, len(rows), tuple(name for _, name, agrees in rows if not agrees)) if month else None
 
 
 def _copy_comments(connection: "DuckDBPyConnection", table: str) -> None:

@@ -8,6 +8,7 @@ from dataflows.lakehouse.transform import models_digest
 from dataflows.landing.snapshot import Snapshot, releases_digest
 from dataflows.serving.generation import Generation, GenerationFacts
 from dataflows.serving.store import ServingStore
+from dataflows.source.formats import WASDE
 from dataflows.sql_text import literal
 
 
@@ -72,19 +73,20 @@ def is_redated(served: Path, built: Path) -> bool:
 
 
 def is_current(serving: ServingStore, snapshots: tuple[Snapshot, ...], dataset: str) -> bool:
-    """Whether a generation of these snapshots and this code is already published.
+    """Whether a generation of these snapshots, WASDE reports among them, and this code is already published.
 
     Looks at markers and sidecars only: nothing heavy is imported to find that there is nothing to do. It asks the
     newest generation, not the served one, so that a rollback holds until there is something new.
     """
     generations = serving.generations()
     ours = [snapshot for snapshot in snapshots if snapshot.dataset == dataset]
+    reports = [snapshot for snapshot in snapshots if snapshot.dataset == WASDE.prefix]
     keys = tuple(snapshot.key for snapshot in ours)
     return bool(
         generations
         and serving.served() is not None
         and serving.unserved() is None
         and generations[-1].snapshots == keys
-        and generations[-1].releases_digest in (None, releases_digest(ours))
+        and generations[-1].releases_digest in (None, releases_digest((*ours, *reports)))
         and generations[-1].models_digest == models_digest()
     )

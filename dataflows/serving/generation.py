@@ -17,6 +17,22 @@ _GENERATION_STEM = re.compile(r".+-([1-9][0-9]*)")
 
 
 @dataclass(frozen=True)
+class WasdeCheck:
+    """World totals of PSD beside those of the WASDE report of the same month."""
+
+    month: str
+    """`YYYY-MM`."""
+    compared: int
+    differing: tuple[str, ...]
+    """Each total that differs, with both figures."""
+
+    def __str__(self) -> str:
+        agreeing = self.compared - len(self.differing)
+        differing = f"; differing: {'; '.join(self.differing)}" if self.differing else ""
+        return f"WASDE of {self.month}: {agreeing} of {self.compared} world totals agree{differing}"
+
+
+@dataclass(frozen=True)
 class GenerationFacts:
     """The facts of an export about the generation it builds."""
 
@@ -37,7 +53,10 @@ class GenerationFacts:
     newest_release_month: str | None = field(default=None, kw_only=True)
     """`YYYY-MM` of the newest release; None where the sidecar was written before it was recorded."""
     releases_digest: str | None = field(default=None, kw_only=True)
-    """A digest of the snapshots' keys and days (`snapshot.releases_digest`); None in an older sidecar."""
+    """A digest of the snapshots' and WASDE reports' keys and days (`snapshot.releases_digest`); None in an older
+    sidecar."""
+    wasde_check: WasdeCheck | None = field(default=None, kw_only=True)
+    """None where no WASDE report of the newest release's month is landed; then the sidecar does not name it."""
 
     @property
     def newest_month(self) -> Month | None:
@@ -59,6 +78,8 @@ class Generation(GenerationFacts):
         record = vars(self) | {"row_counts": dict(self.row_counts)}
         record["created_at"] = self.created_at.isoformat()
         record["newest_released_on"] = self.newest_released_on and self.newest_released_on.isoformat()
+        if (check := record.pop("wasde_check")) is not None:
+            record["wasde_check"] = vars(check)
         return json.dumps(record, indent=2) + "\n"
 
     def _check(self) -> None:
@@ -84,6 +105,8 @@ class Generation(GenerationFacts):
             record["row_counts"] = dict(_object(record["row_counts"]))
             released_on = record["newest_released_on"]
             record["newest_released_on"] = released_on and date.fromisoformat(released_on)
+            if (check := record.get("wasde_check")) is not None:
+                record["wasde_check"] = WasdeCheck(**check | {"differing": tuple(_list(check["differing"]))})
             generation = cls(**record)
             generation._check()
             return generation

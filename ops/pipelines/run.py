@@ -12,6 +12,7 @@ from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.transform import Lakehouse, models_digest, warm_up
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source.archive import Archive
+from dataflows.source.formats import WASDE
 from dataflows.source.release import Month
 from ops.config import lakehouse as ducklake
 from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
@@ -191,7 +192,8 @@ def _is_current(job: Job) -> bool:
 
     upgrade_landing(job)
     sync_generations(job)
-    current = is_current(job.serving, job.landing.snapshots(), job.settings.dataset)
+    snapshots = (*job.landing.snapshots(), *job.landing.of(WASDE).snapshots())
+    current = is_current(job.serving, snapshots, job.settings.dataset)
     if current:
         job.recorder.result = NOTHING_NEW
         log.info("nothing new: what is landed was published before")
@@ -240,6 +242,7 @@ def _execute_export(job: Job, ready: "ReadyLakehouse | None" = None) -> None:
     job.recorder.result = (
         f"generation {generation.number} serves releases to {generation.newest_released_on}"
         f" ({generation.row_counts['fct_psd']:,} fact versions)"
+        f"{f'; {generation.wasde_check}' if generation.wasde_check else ''}"
     )
 
 

@@ -16,12 +16,14 @@ from dataflows.lakehouse import transform
 from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.transform import Lakehouse, Transformed
 from dataflows.landing.local import LocalLanding
+from dataflows.landing.report import ReportFile, land_report
 from dataflows.landing.snapshot import Snapshot, content_key
 from dataflows.serving.build import SERVING_TABLES
 from dataflows.serving.gate import Gate
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from dataflows.source import psd_zip
+from dataflows.source.formats import WASDE
 from dataflows.source.release import Month
 from dataflows.source.release_dates import newest_stamp
 from ops.config.lakehouse import environ_of
@@ -106,6 +108,11 @@ class Workshop:
         self.landing.zip_path(snapshot.key).unlink()
         shutil.rmtree(self.landing.rows_path(snapshot).parent)
 
+    def land_report(self, report: str, name: str = "report.xml") -> Snapshot:
+        """Land a WASDE report."""
+        file = ReportFile.read(name, report.encode())
+        return land_report(self.landing.of(WASDE), file, LANDED_AT)[0]
+
     def transform(self) -> Transformed:
         """Bring the lakehouse up to date, in SQLMesh's own process."""
         return transform.run("transform", self.lakehouse, export.landed(self.landing, self.lakehouse))
@@ -113,15 +120,16 @@ class Workshop:
     def export(self) -> Generation:
         """The whole export dataflow, node by node."""
         landed = export.landed(self.landing, self.lakehouse)
-        transformed = export.transformed(landed, None, self.lakehouse)
+        transformed = export.transformed(landed, export.reports(self.landing), None, self.lakehouse)
         export.audited(transformed, landed, self.lakehouse)
         return self.publish()
 
     def publish(self, gate: Gate = CAREFUL) -> Generation:
         """Publish the lakehouse as it stands."""
         landed = export.landed(self.landing, self.lakehouse)
-        ready = export.ReadyLakehouse(landed, releases_processed=0, models_changed=False, pushed=None)
-        built = export.built(ready, self.lakehouse, self.serving, gate, "test", LANDED_AT)
+        reports = export.reports(self.landing)
+        ready = export.ReadyLakehouse(landed, releases_processed=0, models_changed=False, pushed=None, reports=reports)
+        built = export.built(ready, self.lakehouse, self.landing, self.serving, gate, "test", LANDED_AT)
         faults = export.gate_faults(built, self.serving, gate)
         return export.generation(built, export.verified(built), faults, self.serving, gate)
 

@@ -28,10 +28,15 @@ from sqlmesh.core.config import (
 )
 from sqlmesh.core.config.connection import ConnectionConfig, DuckDBAttachOptions
 from sqlmesh.core.config.format import FormatConfig
+from sqlmesh.core.constants import IGNORE_PATTERNS
 
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
 from dataflows.lakehouse.ducklake_settings import parse_ducklake
 from dataflows.lakehouse.stores import LakehouseFile
+
+# The models of WASDE reports are read only where reports are landed: nobody else pays for them. Without any landing
+# nothing is computed either, and all models are read, to be checked.
+WASDE_MODELS = "models/wasde/*"
 
 environment = {name: text.strip() for name, text in os.environ.items() if text.strip()}
 data_dir = Path(environment.get("MATERIA_DATA_DIR", Path(__file__).parents[2] / "data")).expanduser().absolute()
@@ -124,12 +129,15 @@ def gateway() -> GatewayConfig:
 # take a twelfth of a first one.
 checks_columns = "SQLMESH_CHECK_COLUMNS" in environment
 
+landing_dir = data_dir / "landing"
+has_reports = any(landing_dir.glob("wasde/*.json")) or not landing_dir.exists()
 gateway_name = "ducklake" if is_ducklake else "duckdb"
 
 config = Config(
     project="materia",
     cache_dir=environment.get("SQLMESH_CACHE_DIR"),
     disable_anonymized_analytics=True,
+    ignore_patterns=[*IGNORE_PATTERNS, *([] if has_reports else [WASDE_MODELS])],
     # It would read the metadata of every installed package; macros use the standard library only.
     infer_python_dependencies=False,
     gateways={gateway_name: gateway()},

@@ -66,7 +66,7 @@ def sync_lakehouse() -> int:
         audited = export.Audited(ran_again=False)
         with job.recorder.step("lakehouse_pushed"):
             export.lakehouse_pushed(
-                (), finished, audited, inputs["lakehouse_sync"], inputs["code_version"], inputs["created_at"]
+                (), (), finished, audited, inputs["lakehouse_sync"], inputs["code_version"], inputs["created_at"]
             )
 
     return _recorded("transform", work)

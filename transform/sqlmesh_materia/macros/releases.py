@@ -20,10 +20,14 @@ def earliest_release_day(evaluator, day):
 
 @macro()
 def models_before(evaluator, last):
-    """Every model but `last` and those that read it, however indirectly: what `last` has to wait for."""
+    """Every model of a release but `last` and those that read it, however indirectly: what `last` has to wait for.
+
+    The models of WASDE reports are not among them: they are views, and exist only where reports are landed.
+    """
     texts = {
         f"{path.parent.name}.{path.stem}": path.read_text()
         for path in (Path(__file__).parents[1] / "models").rglob("*.sql")
+        if path.parent.name != "wasde"
     }
     after = {last.name}
     while more := {name for name, text in texts.items() if any(each in text for each in after)} - after:

@@ -1,0 +1,127 @@
+"""WASDE reports beside PSD: the served figures, and the world totals of both compared."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from dataflows.serving.generation import WasdeCheck
+from dataflows.source.release import Month
+from ops.demo.generator import GeneratedRelease
+from tests.support.once import build_once
+from tests.support.wasde_reports import Printed
+from tests.support.workshop import Workshop
+
+ATTRIBUTES = ("020", "028", "057", "130", "125", "088", "176")
+TITLES = {"0410000": "World Wheat", "0440000": "World Corn"}
+
+
+def world_figures(workshop: Workshop) -> dict[tuple[str, str, int, str], str]:
+    """The world of the lakehouse's wheat and corn, rounded as WASDE prints it."""
+    rows = workshop.query(
+        "SELECT commodity_code, market_year, attribute_id, if(attribute_id = '125', implied_use, value)"
+        f" FROM serving.agg_world_balance WHERE commodity_code IN {tuple(TITLES)} AND attribute_id IN {ATTRIBUTES}"
+    )
+    return {(TITLES[code], "World", year, attribute): f"{value / 1000:.2f}" for code, year, attribute, value in rows}
+
+
+def shown(workshop: Workshop, sql: str) -> list[tuple]:
+    with duckdb.connect(str(workshop.serving.served_path()), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="module")
+def published(releases: tuple[GeneratedRelease, ...], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A data directory with one release served, and no report."""
+
+    def build(folder: Path) -> None:
+        workshop = Workshop(folder / "data")
+        workshop.land(releases[-1])
+        workshop.export()
+
+    return Workshop(build_once(tmp_path_factory, "without-reports", build) / "data")
+
+
+@pytest.fixture
+def workshop(published: Workshop, tmp_path: Path) -> Workshop:
+    return published.copy(tmp_path / "data")
+
+
+def printed(workshop: Workshop) -> Printed:
+    """A report of the month of the newest release, whose world is that of PSD."""
+    (newest,) = workshop.landing.snapshots()
+    return Printed(newest.month, world_figures(workshop))
+
+
+def test_without_a_report_nothing_of_wasde_exists(published: Workshop) -> None:
+    names = published.query(
+        "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE view_name LIKE '%wasde_%'"
+    )
+    assert {name for (name,) in names} == {"seed.wasde_release_day", "seed.wasde_cycle_commodity"}
+    generation = published.serving.served()
+    assert generation is not None
+    assert generation.wasde_check is None
+    assert not {"fct_wasde", "agg_wasde_check"} & generation.row_counts.keys()
+    assert "wasde" not in generation.to_json()
+
+
+def test_a_landed_report_is_served_and_its_world_totals_are_compared(workshop: Workshop) -> None:
+    report = printed(workshop)
+    workshop.land_report(report.xml())
+    generation = workshop.export()
+    figures = len(set(report.cells()))
+    coarse_grain = sum(1 for title, *_ in report.cells() if "Coarse" in title)
+    assert generation.row_counts["fct_wasde"] == figures - coarse_grain
+    check = generation.wasde_check
+    assert check == WasdeCheck(str(report.month), 42, ())
+    assert str(check) == f"WASDE of {report.month}: 42 of 42 world totals agree"
+    released_at = shown(workshop, "SELECT DISTINCT released_at::DATE::TEXT[:7] FROM serving.fct_wasde")
+    assert released_at == [(str(report.month),)]
+    year = report.years[1]
+    assert shown(
+        workshop,
+        "SELECT country_code, group_code, attribute_name, value, unit_name FROM serving.fct_wasde"
+        f" WHERE commodity_name = 'Corn' AND market_year = {year} AND attribute_id = '028' AND region <> 'World'"
+        " ORDER BY region",
+    ) == [
+        ("BR", None, "Production", 101_000.0, "(1000 MT)"),
+        (None, "MAJOR_EXPORTERS", "Production", 101_000.0, "(1000 MT)"),
+        ("US", None, "Production", 101_000.0, "(1000 MT)"),
+        (None, "WORLD_LESS_CHINA", "Production", 1_010_000.0, "(1000 MT)"),
+    ]
+
+
+def test_a_total_that_differs_is_named_with_both_figures(workshop: Workshop) -> None:
+    report = printed(workshop)
+    key = ("World Corn", "World", report.years[2], "088")
+    psd = float(report.figures[key])
+    workshop.land_report(replace(report, figures={**report.figures, key: f"{psd + 0.02:.2f}"}).xml())
+    check = workshop.export().wasde_check
+    assert check is not None
+    (differing,) = (name for name in check.differing if name.startswith("Corn"))
+    assert differing.startswith(f"Corn {report.years[2]} Exports: PSD ")
+    assert differing.endswith(f", WASDE {(psd + 0.02) * 1000:.0f} (1000 MT)")
+
+
+def test_nothing_is_claimed_where_no_report_of_the_month_is_landed(workshop: Workshop) -> None:
+    (newest,) = workshop.landing.snapshots()
+    workshop.land_report(Printed(newest.month.back(1)).xml())
+    generation = workshop.export()
+    assert generation.row_counts["agg_wasde_check"] == 0
+    assert generation.row_counts["fct_wasde"] > 0
+    assert generation.wasde_check is None
+
+
+def test_a_report_that_is_landed_later_needs_no_computing_and_the_form_does_not_matter(workshop: Workshop) -> None:
+    first, second = Printed(Month(2021, 9)), Printed(Month(2021, 10))
+    workshop.land_report(first.xml())
+    workshop.export()
+    before = shown(workshop, "SELECT * FROM serving.fct_wasde ORDER BY ALL")
+    workshop.land_report(first.csv(), "oce-wasde-report-data-2021-09.csv")
+    workshop.land_report(second.xml())
+    transformed = workshop.transform()
+    assert (transformed.releases_processed, transformed.models_changed) == (0, False)
+    workshop.publish()
+    assert shown(workshop, "SELECT * FROM serving.fct_wasde WHERE released_at < '2021-10-01' ORDER BY ALL") == before
+    assert shown(workshop, "SELECT COUNT(DISTINCT released_at) FROM serving.fct_wasde") == [(2,)]
