@@ -43,6 +43,7 @@ COMMANDS = {
     "status": "ops.cli.status:status",
     "supervisor": "ops.cli.supervisor:supervisor",
     "tables": "ops.cli.tables:tables",
+    "wasde": "ops.cli.wasde:wasde",
     "worker": "ops.cli.worker:worker",
 }
 """The location of each command, as `module:attribute`."""

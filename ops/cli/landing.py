@@ -21,10 +21,12 @@ def landing() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_landed(as_json: bool) -> None:
     """List the landed snapshots, oldest release first."""
+    from dataflows.source.formats import FORMATS
     from ops.pipelines.remote import landing_of, remote_of
 
     settings = Settings.from_environ()
-    found = landing_of(settings, remote_of(settings)).snapshots()
+    landed = landing_of(settings, remote_of(settings))
+    found = [snapshot for format in FORMATS for snapshot in landed.of(format).snapshots()]
     if as_json:
         print_json(found)
         return
@@ -51,13 +53,15 @@ def verify_landed(ctx: click.Context, as_json: bool) -> None:
     """Read every landed zip and recompute its size, sha256 and row count. Exits with 1 if one differs."""
     from dataflows.landing.local import LocalLanding
     from dataflows.landing.verify import verify
+    from dataflows.source.formats import FORMATS
     from ops.host.lock import writer_lock
     from ops.pipelines.remote import landing_of, remote_of
 
     settings = Settings.from_environ()
     verdicts = []
     with writer_lock(settings.lock_path, "landing verify"):
-        for verdict in verify(landing_of(settings, remote_of(settings)), LocalLanding(settings.landing_dir)):
+        landed, local = landing_of(settings, remote_of(settings)), LocalLanding(settings.landing_dir)
+        for verdict in (each for format in FORMATS for each in verify(landed.of(format), local.of(format))):
             verdicts.append(verdict)
             if not as_json:
                 click.echo(f"{verdict.month}  {verdict.key}  {verdict.problem or 'as landed'}")
@@ -90,6 +94,7 @@ def sync_landings(as_json: bool) -> None:
     """Copy missing snapshots both ways, so that the bucket and the local folder hold the same zips."""
     from dataflows.landing.local import LocalLanding
     from dataflows.landing.verify import sync
+    from dataflows.source.formats import FORMATS
     from ops.host.lock import writer_lock
     from ops.pipelines.remote import required_remote
 
@@ -97,7 +102,8 @@ def sync_landings(as_json: bool) -> None:
     remote = required_remote(settings)
     copied = []
     with writer_lock(settings.lock_path, "landing sync"):
-        for each in sync(LocalLanding(settings.landing_dir), remote.landing):
+        local, bucket = LocalLanding(settings.landing_dir), remote.landing
+        for each in (copy for format in FORMATS for copy in sync(local.of(format), bucket.of(format))):
             copied.append(each)
             if not as_json:
                 click.echo(f"{each.month}  {each.key}  copied to the {each.to}")

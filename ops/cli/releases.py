@@ -145,6 +145,8 @@ def _text(found: Releases) -> str:
         return "no releases are landed yet; next: materia run-all"
     now = utc_now()
     served = f"served: {generation_text(found.generation, now)}" if found.generation else "served: nothing"
+    if found.generation and found.generation.wasde_check:
+        served = f"{served}\n{found.generation.wasde_check}"
     rows = [
         (
             str(release.snapshot.month),

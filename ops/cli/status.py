@@ -59,7 +59,9 @@ def _pipeline_record(state: PipelineState, found: Status) -> dict[str, Any]:
 def _text(found: Status) -> str:
     rows = [_pipeline_row(state, found) for state in found.pipelines]
     head = ("pipeline", "last run", "status", "took", "run", "outcome")
-    head_lines = (_generation_text(found), _current_file_text(found), f"gateway: {found.gateway}, {found.lakehouse}")
+    wasde = str((found.generation and found.generation.wasde_check) or "")
+    gateway = f"gateway: {found.gateway}, {found.lakehouse}"
+    head_lines = (_generation_text(found), wasde, _current_file_text(found), gateway)
     parts = [
         "\n".join(line for line in head_lines if line),
         table(head, rows, right=("took", "run")),

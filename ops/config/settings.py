@@ -47,6 +47,8 @@ class Settings:
     ducklake: DuckLake | None = None
     """The configured DuckLake, even if it is not the gateway."""
     ducklake_kept_for: timedelta = timedelta(days=7)
+    wasde_url: str | None = None
+    """The URL of the current WASDE report, with `{month}` and `{year}`; None if it is not probed."""
 
     @property
     def used_ducklake(self) -> DuckLake | None:
@@ -98,6 +100,7 @@ class Settings:
             gateway=values["MATERIA_GATEWAY"],
             ducklake=parse_ducklake(values),
             ducklake_kept_for=timedelta(days=values["DUCKLAKE_KEEP_DAYS"]),
+            wasde_url=values["MATERIA_WASDE_URL"],
         )
 
 

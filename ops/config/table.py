@@ -99,6 +99,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         sent_to=PIPELINES,
     ),
     Setting(
+        "MATERIA_WASDE_URL",
+        "source",
+        "address of the current WASDE report (XML), probed after PSD; `{month}`, `{year}`: two digits each",
+        parse.address,
+        default_help="none: WASDE is not probed",
+        sent_to=("extract", "run-all"),
+    ),
+    Setting(
         "MATERIA_MAX_ROW_LOSS",
         "serving",
         "largest share of a table's rows that a new generation may lose, 0 to 1",

@@ -38,6 +38,8 @@ _COMMANDS = {
     "backfill": "backfill",
     "rollback": "serving rollback",
     "repair": "landing repair",
+    "land_reports": "wasde land",
+    "extract_wasde": "run-all",
     "demo": "demo",
 }
 """Pipelines whose command is not `pipeline run`."""
@@ -89,6 +91,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
         generation = store.served()
         checked = current_file(settings, generation)
         problems.extend(_generation_problems(store, generation, checked, now))
+        problems.extend(_wasde_problems(generation))
     except ServingError as error:
         problems.append(_problem_of(error, "serving-broken"))
     pipelines: tuple[PipelineState, ...] = ()
@@ -188,6 +191,18 @@ def _generation_problems(
             what = f"rolled back to generation {generation.number}; {newer.number} has {newer.newest_released_on}"
             next_step = f"materia serving rollback {newer.number}, if it is good; a new release also ends the rollback"
         yield Problem(Severity.STALE, what, due, next_step, key="release-stale")
+
+
+def _wasde_problems(generation: Generation | None) -> Iterator[Problem]:
+    """The problem that USDA's own report contradicts the served world totals."""
+    check = generation.wasde_check if generation else None
+    if generation and check and check.differing:
+        what = f"{len(check.differing)} of {check.compared} world totals differ from WASDE of {check.month}"
+        next_step = (
+            "materia query 'FROM serving.agg_wasde_check WHERE NOT agrees'; USDA may have corrected one of the two"
+        )
+        named = f"{what}: {'; '.join(check.differing[:3])}{'; …' if len(check.differing) > 3 else ''}"
+        yield Problem(Severity.FAILED, named, generation.created_at, next_step, key="wasde-differs")
 
 
 def _rolled_back_from(store: ServingStore, served: Generation) -> Generation | None:

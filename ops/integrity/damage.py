@@ -9,6 +9,7 @@ from dataflows.landing.damage import Part, find_damage
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import FOREIGN_NUMBER, Generation, read_sidecar
 from dataflows.serving.store import ServingStore
+from dataflows.source.formats import FORMATS
 from ops.config.settings import Settings
 from ops.integrity.record import Damage, Kind, read_record
 
@@ -31,10 +32,10 @@ def find_visible_damage(settings: Settings) -> Iterator[Damage]:
     yield from lakehouse_damage(settings)
     if (lost := lost_half(settings)) and _is_older_than_served(settings):
         yield lost
-    for each in find_damage(LocalLanding(settings.landing_dir), keeps_zips=settings.r2 is None):
-        yield Damage(
-            _KINDS[each.part], str(each.path), each.why, each.path.stem if not each.snapshot else each.snapshot.key
-        )
+    for landing in map(LocalLanding(settings.landing_dir).of, FORMATS):
+        for each in find_damage(landing, keeps_zips=settings.r2 is None):
+            key = each.snapshot.key if each.snapshot else each.path.stem
+            yield Damage(_KINDS[each.part], str(each.path), each.why, key)
 
 
 def lakehouse_damage(settings: Settings) -> Iterator[Damage]:

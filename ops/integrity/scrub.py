@@ -23,6 +23,7 @@ from dataflows.errors import (
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.store import ServingStore
+from dataflows.source.formats import FORMATS
 from ops.config.settings import Settings
 from ops.host.lock import writer_lock
 from ops.integrity.damage import find_visible_damage
@@ -74,11 +75,13 @@ def _check_all(
     with writer_lock(settings.lock_path, "scrub"):
         yield from _lakehouse(settings)
         yield from _generations(settings)
-        yield from _local_landing(settings)
+        for format in FORMATS:
+            yield from _local_landing(LocalLanding(settings.landing_dir, format))
     for each in find_visible_damage(settings):  # files that are missing or cannot be opened were skipped above
         yield Checked(each.kind, each.where, each)
     if bucket is not None:
-        yield from _bucket_landing(bucket)
+        for format in FORMATS:
+            yield from _bucket_landing(bucket.of(format))
     if generations is not None:
         yield from _newest_in_bucket(generations, settings)
 
@@ -108,10 +111,9 @@ def _generations(settings: Settings) -> Iterator[Checked]:
         yield Checked(kind, path, damage)
 
 
-def _local_landing(settings: Settings) -> Iterator[Checked]:
+def _local_landing(local: LocalLanding) -> Iterator[Checked]:
     from dataflows.landing.verify import check_bytes, check_rows
 
-    local = LocalLanding(settings.landing_dir)
     for marker in local.markers():
         try:
             snapshot = local.find(marker.stem)
@@ -166,5 +168,5 @@ def _reason(error: Exception, path: Path) -> str:
 
 def is_anything_stored(settings: Settings) -> bool:
     """Whether there is any stored file to read."""
-    has_landing = next(iter(settings.landing_dir.glob("psd/*.json")), None) is not None
+    has_landing = any(LocalLanding(settings.landing_dir, format).markers() for format in FORMATS)
     return has_landing or settings.r2 is not None or bool(ServingStore(settings.serving_path).numbers())

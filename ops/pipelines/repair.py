@@ -16,6 +16,7 @@ from dataflows.files import move_durably
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import read_sidecar, sidecar_of
+from dataflows.source.formats import FORMATS, PSD, WASDE
 from ops.integrity.damage import known_damage, lost_half
 from ops.integrity.quarantine import FOLDER, set_aside
 from ops.integrity.record import Damage, Kind, forget
@@ -103,8 +104,9 @@ def _repair_landing(job: Job, damage: Sequence[Damage], failed: list[str]) -> It
         for each in rows:
             Path(each.where).unlink(missing_ok=True)
         try:
-            for dataset in sorted({snapshot.dataset for snapshot in job.landing.snapshots()}):
-                job.landing.ready_rows(dataset)
+            for landing in map(job.landing.of, FORMATS):
+                for dataset in sorted({snapshot.dataset for snapshot in landing.snapshots()}):
+                    landing.ready_rows(dataset)
         except (MateriaError, OSError) as error:
             failed.append(f"{', '.join(map(_told, rows))}, and could not be unpacked again: {error}")
         else:
@@ -114,6 +116,7 @@ def _repair_landing(job: Job, damage: Sequence[Damage], failed: list[str]) -> It
 
 def _restore_marker(job: Job, damage: Damage) -> str:
     from dataflows.landing.repair import restore_marker
+    from dataflows.landing.report import restore_report_marker
 
     marker, local = Path(damage.where), LocalLanding(job.settings.landing_dir)
     marker.read_bytes()  # one that may not be read is not damaged: that raises
@@ -121,7 +124,10 @@ def _restore_marker(job: Job, damage: Damage) -> str:
     if job.remote is not None:
         return "the bucket's is fetched again"
     try:
-        restore_marker(marker, local, job.settings.archive_url, job.settings.dataset)
+        if marker.parent.name == WASDE.prefix:
+            restore_report_marker(marker, local.of(WASDE))
+        else:
+            restore_marker(marker, local, job.settings.archive_url, job.settings.dataset)
     except BaseException:
         if aside is not None:
             move_durably(aside, marker)  # what is left of it still says that a snapshot was landed
@@ -133,11 +139,13 @@ def _restore_zip(job: Job, damage: Damage) -> str:
     from dataflows.landing.repair import restore_zip
     from dataflows.source.archive import Archive
 
-    snapshot = job.landing.find(damage.key)
+    format, snapshot = next(
+        ((format, found) for format in FORMATS if (found := job.landing.of(format).find(damage.key))), (PSD, None)
+    )
     if snapshot is None:
         return "its snapshot is no longer landed"
-    local = LocalLanding(job.settings.landing_dir)
-    bucket = job.remote.landing if job.remote else None
+    local = LocalLanding(job.settings.landing_dir, format)
+    bucket = job.remote.landing.of(format) if job.remote else None
     archive = Archive(job.request.retry_policy, job.settings.user_agent, job.request.progress)
     try:
         origin = restore_zip(snapshot, local, bucket, archive, in_bucket=damage.kind is Kind.BUCKET_ZIP)

@@ -19,7 +19,7 @@ from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
 from ops.host.redact import is_secret
 from ops.host.version import code_version
 from ops.journal.run import utc_now
-from ops.pipelines import iceberg
+from ops.pipelines import iceberg, wasde
 from ops.pipelines.job import Job, Request, open_job
 from ops.pipelines.repair import is_lakehouse_lost, repair, set_aside_lakehouse_if_damaged
 
@@ -77,7 +77,8 @@ def _extract(job: Job, on_probed: Callable[[Snapshot | None], None] = lambda _: 
     finally:
         archive.close()
     job.recorder.snapshots = tuple(dict.fromkeys(each.snapshot.key for each in found.landed))
-    job.recorder.result = outcome_of(found)
+    landed_report = wasde.extract_beside(job)
+    job.recorder.result = "; ".join(filter(None, (outcome_of(found), landed_report)))
 
 
 def _extract_inputs(job: Job, archive: Archive) -> Mapping[str, Any]:
@@ -111,7 +112,7 @@ def _is_anything_new(job: Job) -> bool:
 
     archive = Archive(job.request.retry_policy, job.settings.user_agent)
     try:
-        return bool(driver.execute(extract, "has_work", _extract_inputs(job, archive)))
+        return bool(driver.execute(extract, "has_work", _extract_inputs(job, archive))) or wasde.has_work(job, archive)
     finally:
         archive.close()
 

@@ -76,7 +76,7 @@ def test_a_landed_report_is_served_and_its_world_totals_are_compared(workshop: W
     check = generation.wasde_check
     assert check == WasdeCheck(str(report.month), 42, ())
     assert str(check) == f"WASDE of {report.month}: 42 of 42 world totals agree"
-    released_at = shown(workshop, "SELECT DISTINCT released_at::DATE::TEXT[:7] FROM serving.fct_wasde")
+    released_at = shown(workshop, "SELECT DISTINCT strftime(released_at, '%Y-%m') FROM serving.fct_wasde")
     assert released_at == [(str(report.month),)]
     year = report.years[1]
     assert shown(

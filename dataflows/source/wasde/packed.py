@@ -35,14 +35,23 @@ def pack(data: bytes, name: str, zip_path: Path) -> None:
 
 def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
     """Verify a packed report and write its figures as Parquet. Raises ReportError naming the file."""
-    try:
-        with zipfile.ZipFile(zip_path) as archive, archive.open(member) as file:
-            data = file.read(MAX_REPORT_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError) as error:
-        raise ReportError(f"{zip_path} is damaged: {error}; restore it from a backup") from error
+    name, data = unpacked(zip_path)
+    if name != member:
+        raise ReportError(f"{zip_path} contains {name!r}, not {member!r}; restore it from a backup")
     report = parse(data, member)
     _write_rows(report, rows_path)
     return Contents(member=member, row_count=len(report.figures), written_on=None)
+
+
+def unpacked(zip_path: Path) -> tuple[str, bytes]:
+    """The name and the bytes of a packed report. Raises ReportError for a damaged zip."""
+    try:
+        with zipfile.ZipFile(zip_path) as archive:
+            (info,) = archive.infolist()
+            with archive.open(info) as file:
+                return info.filename, file.read(MAX_REPORT_BYTES + 1)
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
+        raise ReportError(f"{zip_path} is damaged: {error}; restore it from a backup") from error
 
 
 def _write_rows(report: Report, rows_path: Path) -> None:
