@@ -69,6 +69,7 @@ class PlainSnapshot:
 def rendered_models() -> Sequence[tuple[str, str]]:
     """Name and query of every model above the landing, in the order in which they depend on each other."""
     with TemporaryDirectory() as folder:
+        Path(folder, "landing").mkdir()  # without reports: the models of WASDE are not read
         done = subprocess.run(
             [sys.executable, "-c", _RENDER],
             env={**os.environ, "MATERIA_DATA_DIR": folder, "MAX_FORK_WORKERS": "1"},
