@@ -100,20 +100,23 @@ def errors_page() -> str:
 def tables_page() -> str:
     """The served tables with every column, as the SQLMesh project describes them, and the as-of macros."""
     from dataflows.lakehouse.transform import PROJECT_DIR
-    from dataflows.serving.build import SERVING_TABLES
+    from dataflows.serving.build import SERVING_TABLES, WASDE_TABLES
 
     with TemporaryDirectory() as folder:
-        os.environ["MATERIA_DATA_DIR"] = folder
+        # Resolving columns gives their types.
+        os.environ |= {"MATERIA_DATA_DIR": folder, "SQLMESH_CHECK_COLUMNS": "1"}
         from sqlmesh import Context
 
         context = Context(paths=[str(PROJECT_DIR)])
-        models = {name: context.get_model(f"serving.{name}", raise_if_missing=True) for name in SERVING_TABLES}
+        tables = (*SERVING_TABLES, *WASDE_TABLES)
+        models = {name: context.get_model(f"serving.{name}", raise_if_missing=True) for name in tables}
     parts = [
         "# Tables and columns\n",
         _NOTICE,
         "The tables of schema `serving`, in every generation. The database describes itself in the same words:",
         "`DESCRIBE serving.fct_psd` and the comments. The as-of macros are explained in",
-        "[Time and certainty](../explanation/time-and-certainty.md).",
+        "[Time and certainty](../explanation/time-and-certainty.md). `fct_wasde` and `agg_wasde_check` exist where",
+        "[WASDE reports are landed](../how-to/wasde.md).",
     ]
     for name, model in models.items():
         parts += [f"\n## {name}\n", f"{model.description}\n", "| column | type | meaning |", "|---|---|---|"]

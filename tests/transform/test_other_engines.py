@@ -30,23 +30,29 @@ KNOWN = {
 }
 """Functions that each engine's manual lists, as far as our models use them."""
 
-READING_THE_LANDING = {"raw.psd_alldata", "raw.psd_snapshot"}
-"""Reading files is every engine's own affair: elsewhere these two are external tables over the same files."""
+READING_THE_LANDING = {"raw.psd_alldata", "raw.psd_snapshot", "raw.wasde_figure", "raw.wasde_report"}
+"""Reading files is every engine's own affair: elsewhere these are external tables over the same files."""
 
 NOT_PORTABLE = {
     "trino": {
         "raw.psd_alldata": "READ_PARQUET",
         "raw.psd_snapshot": "READ_TEXT",
+        "raw.wasde_figure": "READ_PARQUET",
+        "raw.wasde_report": "READ_TEXT",
         # The key packs the country's two characters; Trino calls it CODEPOINT, and SQLGlot does not know.
         "staging.stg_psdalldata__fact": "ASCII",
     },
     "spark": {
         "raw.psd_alldata": "READ_PARQUET with multiple arguments is not supported",
         "raw.psd_snapshot": "READ_TEXT",
+        "raw.wasde_figure": "READ_PARQUET",
+        "raw.wasde_report": "READ_TEXT",
     },
     "snowflake": {
         "raw.psd_alldata": "READ_PARQUET",
         "raw.psd_snapshot": "READ_TEXT",
+        "raw.wasde_figure": "READ_PARQUET",
+        "raw.wasde_report": "READ_TEXT",
     },
 }
 """Per engine the models that do not carry over as they are, and why; docs/explanation/scaling.md lists the same."""

@@ -36,7 +36,7 @@ from dataflows.lakehouse.stores import LakehouseFile
 
 # The models of WASDE reports are read only where reports are landed: nobody else pays for them. Without any landing
 # nothing is computed either, and all models are read, to be checked.
-WASDE_MODELS = "models/wasde/*"
+WASDE_MODELS = ("models/wasde/*", "tests/wasde/*")
 
 environment = {name: text.strip() for name, text in os.environ.items() if text.strip()}
 data_dir = Path(environment.get("MATERIA_DATA_DIR", Path(__file__).parents[2] / "data")).expanduser().absolute()
@@ -137,7 +137,7 @@ config = Config(
     project="materia",
     cache_dir=environment.get("SQLMESH_CACHE_DIR"),
     disable_anonymized_analytics=True,
-    ignore_patterns=[*IGNORE_PATTERNS, *([] if has_reports else [WASDE_MODELS])],
+    ignore_patterns=[*IGNORE_PATTERNS, *(() if has_reports else WASDE_MODELS)],
     # It would read the metadata of every installed package; macros use the standard library only.
     infer_python_dependencies=False,
     gateways={gateway_name: gateway()},

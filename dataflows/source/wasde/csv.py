@@ -15,6 +15,7 @@ from dataflows.source.wasde.report import (
     market_year,
     number,
     plain,
+    region_of,
     report_month,
 )
 
@@ -74,7 +75,7 @@ def _figures(rows: list[dict[str, str]]) -> Iterator[Figure]:
         table = None if row["ReliabilityProjection"] else known_table(row["ReportTitle"])
         if table is None:
             continue
-        region, year = plain(row["Region"]), market_year(row["MarketYear"], table)
+        region, year = region_of(row["Region"]), market_year(row["MarketYear"], table)
         attribute = attribute_of(row["Attribute"], table)
         if _unit(row["Unit"]) != _unit(table.unit):
             raise ReportError(f"{table.title!r} is in {row['Unit']!r}, not {table.unit}")

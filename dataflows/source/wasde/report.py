@@ -102,6 +102,12 @@ def market_year(label: str, table: Table) -> int:
     return int(found[1])
 
 
+def region_of(label: str) -> str:
+    """A printed region, spelled as the transform knows it: capitals differ from page to page."""
+    name = plain(label)
+    return _regions().get(name.casefold(), name)
+
+
 def number(text: str, where: str) -> str | None:
     """A printed figure as a decimal number; None where USDA publishes none, 0 where it is too small to be printed."""
     value = text.strip()
@@ -171,8 +177,7 @@ def released_at(report: Report, name: str, served_on: date | None = None) -> dat
 
 def unmapped_regions(report: Report) -> tuple[str, ...]:
     """The regions of a report that the transform does not map to a country or group of PSD; their figures stay raw."""
-    known = {row["region"].casefold() for row in _seed("wasde_regions.csv")}
-    return tuple(sorted({each.region for each in report.figures if each.region.casefold() not in known}))
+    return tuple(sorted({each.region for each in report.figures} - set(_regions().values())))
 
 
 def _cell(figure: Figure) -> str:
@@ -188,6 +193,11 @@ def _tables() -> Mapping[str, Table]:
 @cache
 def _columns() -> Mapping[str, str]:
     return {row["label"].casefold(): row["attribute_id"] for row in _seed("wasde_columns.csv")}
+
+
+@cache
+def _regions() -> Mapping[str, str]:
+    return {row["region"].casefold(): row["region"] for row in _seed("wasde_regions.csv")}
 
 
 def _seed(name: str) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from dataflows.source.wasde.report import (
     market_year,
     number,
     plain,
+    region_of,
     report_month,
 )
 
@@ -99,7 +100,7 @@ def _inside(place: _Place, attributes: dict[str, str]) -> _Place:
             case "region_header" | "market_year":
                 place = replace(place, year=text)
             case "region":
-                place = replace(place, region=plain(text))
+                place = replace(place, region=region_of(text))
             case "attribute":
                 place = replace(place, attribute=text)
             case "forecast_month":

@@ -152,6 +152,11 @@ def test_a_report_is_dated_by_usdas_calendar_and_beyond_it_by_the_report_or_the_
         released_at(of(Printed(Month(2019, 1))), "wasde0119.xml")
 
 
+def test_capitals_of_a_region_do_not_matter() -> None:
+    other = of(Printed(SEPTEMBER), lambda xml: xml.replace("Major Exporters", "Major exporters", 3))
+    assert other.figures == of(Printed(SEPTEMBER)).figures
+
+
 def test_regions_without_a_code_are_named() -> None:
     assert unmapped_regions(of(Printed(SEPTEMBER))) == ()
     assert unmapped_regions(of(Printed(SEPTEMBER, regions=("World", "Atlantis")))) == ("Atlantis",)

@@ -2,7 +2,6 @@
 MODEL (
   name serving.fct_metric,
   kind FULL,
-  optimize_query FALSE,
   grain (commodity_code, country_code, group_code, market_year),
   column_descriptions (
     commodity_code = 'Seven digits',

@@ -53,6 +53,6 @@ FROM raw.wasde_figure AS figure
 JOIN report
   ON figure.key = report.key AND report.rank = 1
 LEFT JOIN seed.wasde_table AS wasde_table
-  ON LOWER(figure.title) = LOWER(wasde_table.title)
+  ON figure.title = wasde_table.title
 LEFT JOIN seed.wasde_region AS wasde_region
-  ON LOWER(figure.region) = LOWER(wasde_region.region)
+  ON figure.region = wasde_region.region
