@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import signal
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
@@ -25,6 +27,7 @@ from tui.widgets.formatting import shortened
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.driver import Driver
     from textual.notifications import SeverityLevel
 
 SWITCHES = {
@@ -98,8 +101,19 @@ class ConsoleApp(App[None]):
         yield ActionBar(id="bottom")
 
     async def on_mount(self) -> None:
+        if self._owns_process:
+            for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave the terminal as it is now
+                asyncio.get_running_loop().add_signal_handler(number, partial(self.exit, return_code=128 + number))
         await self.show_pane(self._first)
         self._freeze_after_refresh()
+
+    def get_driver_class(self) -> "type[Driver]":
+        from textual.drivers.linux_driver import LinuxDriver
+
+        from tui.shell.driver import TerminalDriver
+
+        driver = super().get_driver_class()
+        return TerminalDriver if driver is LinuxDriver else driver
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:

@@ -42,7 +42,8 @@ def _run(options: argparse.Namespace) -> int:
     if config.theme is None and app.console.color_system == "standard":
         app.theme = THEME_16_NAME
     app.run()
-    return app.return_code or 0
+    # Textual sets no code when it ends because of an error outside of its own loop.
+    return 1 if app.return_code is None else app.return_code
 
 
 def _require_terminal() -> None:

@@ -1,12 +1,15 @@
 """Tests of the console in a real terminal with typed keys and a real run on the demo's data."""
 
 import os
+import pty
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -155,3 +158,59 @@ def test_a_terminal_of_sixteen_colours_tells_good_from_bad(failing_dir: Path, tm
         console.shows("✗ failed", "● done")
         assert console.colour_of("✗ failed") in {"31", "91"}
         assert console.colour_of("● done") in {"32", "92"}
+
+
+_BROKEN = "import tui.shell.driver as driver; driver.InputParser.feed = None; from tui.shell.main import main"
+
+
+@pytest.mark.parametrize(
+    ("command", "signalled", "code"),
+    [(f"{sys.executable} -c '{_BROKEN}; raise SystemExit(main([]))'", "", 1), (str(BIN / "materia-tui"), "TERM", 143)],
+    ids=["an error in the driver", "SIGTERM"],
+)
+def test_an_abnormal_end_restores_the_terminal_and_is_no_success(
+    served_demo: ServedDemo, tmp_path: Path, command: str, signalled: str, code: int
+) -> None:
+    script, pid = tmp_path / "console.sh", tmp_path / "pid"
+    script.write_text(f"{command} & echo $! > {pid}; fg; echo left with $?; stty -a; sleep 60")
+    with terminal(tmp_path) as console:
+        console.start(served_demo.data_dir, f"bash -m {script}")
+        if signalled:
+            console.shows("generation 3", "Alerts")
+            subprocess.run(["kill", f"-{signalled}", pid.read_text().strip()], check=True)
+        console.shows(f"left with {code}", " echo ", " icanon ")
+
+
+def test_bytes_that_are_not_utf_8_do_not_end_the_console(served_demo: ServedDemo) -> None:
+    process, screen = pty.fork()
+    if process == 0:
+        os.environ.update(MATERIA_DATA_DIR=str(served_demo.data_dir), TERM="xterm-256color")
+        os.execv(BIN / "materia-tui", ["materia-tui"])
+    reader = threading.Thread(target=_read_all, args=(screen, output := bytearray()), daemon=True)
+    reader.start()
+    try:
+        _wait_for(output, b"Alerts")
+        os.write(screen, b"\xe9\x1b[M\x20\xc8\x3c")
+        os.write(screen, b"6")
+        _wait_for(output, b"no provider")
+        os.write(screen, b"\x11")
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+        process = 0
+    finally:
+        if process:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+        os.close(screen)
+
+
+def _read_all(descriptor: int, output: bytearray) -> None:
+    with suppress(OSError):  # the console has ended
+        while data := os.read(descriptor, 65536):
+            output.extend(data)
+
+
+def _wait_for(output: bytearray, text: bytes) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while text not in output:
+        assert time.monotonic() < deadline, f"waited for {text!r}"
+        time.sleep(0.05)
