@@ -190,6 +190,7 @@ def _generation_problems(
         if newer := _rolled_back_from(store, generation):
             what = f"rolled back to generation {generation.number}; {newer.number} has {newer.newest_released_on}"
             next_step = f"materia serving rollback {newer.number}, if it is good; a new release also ends the rollback"
+            due = datetime.fromtimestamp(store.serving_path.lstat().st_mtime, UTC)  # when the link was replaced
         yield Problem(Severity.STALE, what, due, next_step, key="release-stale")
 
 

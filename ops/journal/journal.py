@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -217,16 +218,10 @@ class Journal:
         sql = "SELECT 1 FROM runs WHERE pipeline = ? AND status = 'done' AND \"trigger\" BETWEEN ? AND ? LIMIT 1"
         return any(self._rows(sql, (pipeline, first_trigger, last_trigger)))
 
-    def recent_durations(self, pipeline: str, n: int = 30) -> tuple[float, ...]:
-        """Durations in seconds of the last `n` successful runs of a pipeline, oldest first."""
-        now = utc_now()
-        durations = (run.duration_s(now) for run in self.runs(n, pipeline=pipeline, status=RunStatus.DONE))
-        return tuple(duration_s for duration_s in durations if duration_s is not None)[::-1]
-
     # Internals
 
     def _runs(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Run]:
-        return (self._with_current_status(self._read(Run, row)) for row in self._rows(sql, values))
+        return (self._with_own_log(self._with_current_status(self._read(Run, row))) for row in self._rows(sql, values))
 
     def _with_current_status(self, run: Run) -> Run:
         if not run.is_orphan:
@@ -244,6 +239,14 @@ class Journal:
             raise JournalError(
                 f"invalid {which} ({error}) in the run journal {self.path}; move the file away, a new one is created"
             ) from error
+
+    def _with_own_log(self, run: Run) -> Run:
+        """Return the run with the log beside this journal, which may be a copy of the one that recorded the path."""
+        folder, _, name = (run.log_path or "").rpartition(os.sep)
+        beside = self.path.with_name("logs")
+        if folder == str(beside) or not folder.endswith(f"{os.sep}logs"):
+            return run
+        return replace(run, log_path=str(beside / name))
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         with typed_errors(self.path), open_to_read(self.path) as db:

@@ -29,15 +29,23 @@ PIPELINE_COLUMNS = (
     Column("next due", right=True, rank=2),
     Column("outcome", flexible=True, rank=3),
 )
+_UNREADABLE = ("serving-damaged", "serving-broken")
+"""The keys of the problems of a served file that cannot be read."""
 _WORST_FIRST = (Severity.DAMAGED, Severity.FAILED, Severity.MISSING, Severity.STALE)
 
 
 def problems(overview: Overview, now: datetime) -> tuple[Problem, ...]:
     """Return the alerts that need an operator, the worst first, including overdue workers."""
     known = overview.status.value.problems if isinstance(overview.status, Found) else ()
-    return tuple(
-        sorted((*known, *overdue(overview.workers, now)), key=lambda problem: _WORST_FIRST.index(problem.severity))
-    )
+    found = (*known, *overdue(overview.workers, now))
+    # A known damage of the served file explains why screens cannot read it.
+    sightings = () if any(problem.key in _UNREADABLE for problem in known) else overview.sightings
+    return tuple(sorted((*found, *sightings), key=lambda problem: _WORST_FIRST.index(problem.severity)))
+
+
+def is_readable(status: Status, overview: Overview) -> bool:
+    """Whether nothing is known against the served file."""
+    return not overview.sightings and not any(problem.key in _UNREADABLE for problem in status.problems)
 
 
 def is_anything_running(overview: Overview) -> bool:
@@ -75,7 +83,7 @@ def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
 ALL_IS_WELL = Cell("● all is well", "ok")
 
 
-def served(status: Status, now: datetime) -> str:
+def served(status: Status, now: datetime, *, is_readable: bool) -> str:
     """Return the served generation and its freshness as two lines of markup."""
     generation = status.generation
     if generation is None:
@@ -87,6 +95,8 @@ def served(status: Status, now: datetime) -> str:
         False: toned(f"▲ stale: {missed}", "warn"),
         None: toned("? freshness unknown", "quiet"),
     }[status.is_fresh]
+    if not is_readable:
+        fresh = toned("✗ cannot be read: see the alerts", "bad")
     facts = generation.row_counts.get("fct_psd")
     parts = [
         f"created {ago_text(generation.created_at, now)}",
@@ -118,7 +128,7 @@ def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
         Cell(f"{glyph} {last.status if last else 'never'}", tone),
         Cell(ago_text(last.started_at, now) if last else "-", "quiet"),
         Cell(duration_text(last.duration_s(now)) if last else "-"),
-        Cell(sparkline(more.durations_s.get(state.pipeline, ())), "quiet"),
+        Cell(sparkline(more.recent.get(state.pipeline, ()), now), "quiet"),
         Cell(due_text(due, now), "quiet"),
         Cell(_outcome_text(last), tone if last and last.status is not RunStatus.DONE else "quiet"),
     )

@@ -58,7 +58,8 @@ class OverviewPane(PolledPane):
     def _marks(self) -> tuple[object, ...]:
         """Return values that change whenever the snapshot may have changed."""
         now = self.context.clock()
-        return change_marks(self.context.settings), self.context.workers.latest(now), int(now.timestamp()) // _REFRESH_S
+        seen = self.context.workers.latest(now), self.context.sightings.problems
+        return change_marks(self.context.settings), seen, int(now.timestamp()) // _REFRESH_S
 
     def look(self) -> Overview | None:
         seen, marks = self._overview, self._marks()
@@ -72,7 +73,9 @@ class OverviewPane(PolledPane):
         self.query_one("#alerts-panel", Panel).show(
             snapshot.status, lambda _: self._draw_alerts(drawing.problems(snapshot, now), now)
         )
-        self.query_one("#served-panel", Panel).show(snapshot.status, lambda status: self._draw_served(status, now))
+        self.query_one("#served-panel", Panel).show(
+            snapshot.status, lambda status: self._draw_served(status, snapshot, now)
+        )
         self.query_one("#pipelines-panel", Panel).show(
             snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
         )
@@ -88,9 +91,9 @@ class OverviewPane(PolledPane):
         self._problems = problems
         self.query_one("#alerts", Table).show(drawing.alert_rows(problems, now), empty=drawing.ALL_IS_WELL)
 
-    def _draw_served(self, status: Status, now: datetime) -> None:
+    def _draw_served(self, status: Status, snapshot: Overview, now: datetime) -> None:
         served = self.query_one("#served", Lines)
-        served.show(drawing.served(status, now))
+        served.show(drawing.served(status, now, is_readable=drawing.is_readable(status, snapshot)))
         served.tooltip = drawing.served_exactly(status) or None
 
     def _draw_pipelines(self, status: Status, snapshot: Overview, now: datetime) -> None:

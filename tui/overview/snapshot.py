@@ -6,20 +6,22 @@ from datetime import datetime
 
 from ops.config.schedule import next_due
 from ops.health.heartbeat import Heartbeat, read_heartbeat
+from ops.health.problem import Problem
 from ops.health.status import Status, served_release, take_status
 from ops.journal.journal import Journal
+from ops.journal.run import Run
 from tui.shell.context import ConsoleContext
 from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.panel import Part, attempt
 
-DURATIONS_SHOWN = 30
+RUNS_SHOWN = 30
 
 
 @dataclass(frozen=True)
 class Pipelines:
-    """Per pipeline: the durations of the last runs (s, oldest first) and the next due time (UTC)."""
+    """Per pipeline: the last runs (oldest first) and the next due time (UTC)."""
 
-    durations_s: Mapping[str, tuple[float, ...]]
+    recent: Mapping[str, tuple[Run, ...]]
     due: Mapping[str, datetime | None]
 
 
@@ -31,6 +33,8 @@ class Overview:
     pipelines: Part[Pipelines]
     heartbeat: Part[Heartbeat | None]
     workers: WorkersSnapshot
+    sightings: tuple[Problem, ...] = ()
+    """What other screens could not read."""
     marks: object = None
     """Compared with newer marks to detect changes."""
 
@@ -42,6 +46,7 @@ def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
         pipelines=attempt(lambda: _pipelines(context)),
         heartbeat=attempt(lambda: read_heartbeat(context.settings.supervisor_dir)),
         workers=context.workers.latest(context.clock()),
+        sightings=context.sightings.problems,
         marks=marks,
     )
 
@@ -54,4 +59,4 @@ def _pipelines(context: ConsoleContext) -> Pipelines:
     if read_heartbeat(settings.supervisor_dir) is not None:  # without a supervisor nothing is scheduled
         served, now = served_release(settings), context.clock()
         due = {name: next_due(settings.supervision.schedule, now, name, served) for name in names}
-    return Pipelines({name: journal.recent_durations(name, DURATIONS_SHOWN) for name in names}, due)
+    return Pipelines({name: journal.runs(RUNS_SHOWN, pipeline=name)[::-1] for name in names}, due)

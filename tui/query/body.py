@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from dataflows.errors import MateriaError, ServingMissingError
+from dataflows.errors import MateriaError, ServingBrokenError, ServingMissingError
 from dataflows.sql_text import identifier, literal
 from ops.pipelines.current_file import checked_on
 from tui.query.captions import NOTHING_SERVED, result_text
@@ -31,7 +31,7 @@ from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, format_sql
 from tui.shell.context import ConsoleContext
-from tui.widgets.panel import Found, attempt
+from tui.widgets.panel import Found, attempt, failure_of
 from tui.widgets.picker import Choice, Picker
 
 _TICK_S = 0.1
@@ -298,6 +298,9 @@ class QueryBody(Vertical):
         if self._tick:
             self._tick.pause()
         whole = run.error is None and not run.cancelled
+        if whole or isinstance(run.error, ServingBrokenError):
+            failure = failure_of(run.error) if run.error else None
+            self.context.sightings.note("query", failure, self.context.clock())
         stays = self.shown is not None and self.shown.spill is not None and self.shown.sql == run.sql
         if run.error is not None and (stays or not isinstance(run.error, ServingMissingError)):
             self._show_error(str(run.error))

@@ -140,6 +140,8 @@ class ReleasesPane(PolledPane):
         if snapshot.selection != self.selection:
             return  # superseded by another selection
         self._answer = answer
+        failed = [part for part in (snapshot.changes, snapshot.fact) if isinstance(part, Failure)]
+        self.context.sightings.note(self.PANE_ID, failed[0] if failed else None, self.context.clock())
         self._draw_line(snapshot, answer.age)
         is_broken = isinstance(snapshot.changes, Failure)
         shown = snapshot.generation is not None or is_broken

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.config.settings import Settings
 from ops.journal.run import utc_now
+from tui.shell.sightings import Sightings
 from tui.shell.workers_watch import WorkersWatch
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class ConsoleContext:
     """Returns the shared reader. The first call imports DuckDB, so do not call it before the first paint."""
     clock: Callable[[], datetime] = utc_now
     """Returns the current time (UTC); tests freeze it."""
+    sightings: Sightings = field(default_factory=Sightings)
+    """The errors that the screens met; shared, so that Overview shows them as alerts."""
     workers: WorkersWatch = field(default_factory=WorkersWatch)
     """Polls the providers; shared, so that each provider is polled once for all panes."""
 

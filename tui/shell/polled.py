@@ -78,6 +78,8 @@ class PolledPane(Pane):
             self.draw(message.snapshot)
         if message.failure is not None and message.failure != self._last_failure:
             self.notify(f"next: {message.failure.next_step}", title=message.failure.what, severity="error")
+        if message.failure is not None or self._last_failure is not None:
+            self.context.sightings.note(self.PANE_ID, message.failure, self.context.clock())
         self._last_failure = message.failure
         if message.number >= self._awaited_number and not self._holds_keys:
             self.drawn.set()

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from ops.health.status import Severity
 from ops.host.formatting import ago_text
-from ops.journal.run import RunStatus
+from ops.journal.run import Run, RunStatus
 
 TONES = {
     RunStatus.DONE: ("●", "ok"),
@@ -38,13 +38,15 @@ def due_text(moment: datetime | None, now: datetime) -> str:
     return "due now" if ahead == "just now" else f"in {ahead.removesuffix(' ago')}"
 
 
-def sparkline(values: Sequence[float], width: int = 30) -> str:
-    """Draw the last `width` values as bars, scaled from zero to the largest."""
-    kept = values[-width:]
-    highest = max(kept, default=0.0)
-    if highest <= 0:
-        return _BARS[0] * len(kept)
-    return "".join(_BARS[round(value / highest * (len(_BARS) - 1))] for value in kept)
+def sparkline(runs: Sequence[Run], now: datetime) -> str:
+    """Draw a character per run: the duration of a successful run as a bar from zero to the longest, else its glyph."""
+    longest = max((run.duration_s(now) or 0.0 for run in runs if run.status is RunStatus.DONE), default=0.0) or 1.0
+    return "".join(
+        _BARS[round((run.duration_s(now) or 0.0) / longest * (len(_BARS) - 1))]
+        if run.status is RunStatus.DONE
+        else TONES[run.status][0]
+        for run in runs
+    )
 
 
 def plural(count: int, noun: str) -> str:

@@ -98,6 +98,9 @@ class LineChart(PlotWidget):
         self.call_after_refresh(self._start)  # the library's own handler comes after this one, and clears
         self.app.theme_changed_signal.subscribe(self, lambda _: self._draw())
 
+    def on_resize(self) -> None:
+        self._draw()  # other labels fit
+
     def _start(self) -> None:
         self._ready = True
         self._draw()
@@ -112,7 +115,11 @@ class LineChart(PlotWidget):
         self.set_xlimits(None, None)
         labels = GroupedAxis()
         ticks = labels.get_ticks(low - room, high + room)
-        self.margin_left = 2 + max(map(len, labels.get_labels_for_ticks(ticks)), default=8)
+        margin = 2 + max(map(len, labels.get_labels_for_ticks(ticks)), default=8)
+        if margin != self.margin_left:
+            self.margin_left = margin
+            # The library lays out its canvases again, and keeps drawing in their old sizes.
+            self.call_after_refresh(self.refresh, layout=True)
         if isinstance(axis, DayAxis):
             axis.most_ticks = (self.size.width - self.margin_left) // _TICK_WIDTH
         self.set_x_formatter(axis)

@@ -150,6 +150,7 @@ def test_after_a_rollback_the_way_forward_is_named_and_not_a_run_that_finds_noth
     [stale] = [p for p in take_status(settings, now).problems if p.key == "release-stale"]
     assert stale.what == "rolled back to generation 3; 4 has 2026-11-10"
     assert stale.next_step.startswith("materia serving rollback 4")
+    assert stale.since == datetime.fromtimestamp(settings.serving_path.lstat().st_mtime, UTC)
     serve(settings.serving_path, 4, released_on=date(2026, 11, 10))
     assert not [p for p in take_status(settings, now).problems if p.key == "release-stale"]
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_a_run_and_its_steps_are_stored_unchanged(journal: Journal, tmp_path: Pa
 def test_a_missing_journal_reads_as_empty_and_is_not_created(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "nowhere" / "runs.sqlite")
     assert journal.runs() == () and journal.run(1) is None and journal.steps(1) == ()
-    assert journal.last_by_pipeline() == {} and journal.recent_durations("extract") == ()
+    assert journal.last_by_pipeline() == {}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -299,7 +300,6 @@ def test_an_overview_of_ten_thousand_runs_reads_a_handful_of_rows(journal: Journ
     )
     assert len(journal.last_by_pipeline()) == 5
     assert {run.id for run in journal.last_by_pipeline().values()} == {1, 10001, 10000, 9999, 9998}
-    assert len(journal.recent_durations("pipeline 1")) == 30
     assert len(journal.runs(50, status=RunStatus.FAILED)) == 50
 
     # SQLite counts its own work: virtual machine steps, where a look at every run would take 10,000 and more.
@@ -316,12 +316,15 @@ def test_an_overview_of_ten_thousand_runs_reads_a_handful_of_rows(journal: Journ
     connection.close()
 
 
-def test_durations_come_oldest_first_and_only_of_runs_that_are_done(journal: Journal) -> None:
-    for status in (RunStatus.DONE, RunStatus.FAILED, RunStatus.DONE):
-        journal.finish(journal.begin("extract").id, status)
-    runs = journal.runs(status=RunStatus.DONE)
-    assert journal.recent_durations("extract") == tuple(run.duration_s(utc_now()) for run in reversed(runs))
-    assert len(journal.recent_durations("extract", n=1)) == 1
+def test_a_copied_journal_names_the_logs_beside_it(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    with Journal(old / "runs.sqlite") as journal:
+        journal.finish(journal.begin("extract", log_dir=old / "logs").id, RunStatus.DONE)
+        assert [run.log_path for run in journal.runs()] == [str(old / "logs" / "run-1.log")]
+    shutil.copytree(old, new)
+    with Journal(new / "runs.sqlite") as copy:
+        assert [run.log_path for run in copy.runs()] == [str(new / "logs" / "run-1.log")]
 
 
 def _stored_status(path: Path, run_id: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from ops.health.heartbeat import FAILING_AFTER, Heartbeat
 from ops.health.status import Problem, Severity
 from ops.workers.view import Workers
-from tests.support.consoles import until
+from tests.support.consoles import screen_of, until
 from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
 from tui.overview import drawing
 from tui.overview.pane import OverviewPane
@@ -19,7 +19,7 @@ from tui.overview.snapshot import Overview, read_overview
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
 from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
-from tui.widgets.panel import Found, Panel
+from tui.widgets.panel import Failure, Found, Panel
 from tui.widgets.table import Table
 
 
@@ -197,7 +197,7 @@ def test_ten_thousand_runs_cost_a_handful_of_looks_into_an_index(tmp_path: Path)
     past.close()
     began = time.process_time()
     overview = read_overview(context_in(tmp_path))
-    assert isinstance(overview.pipelines, Found) and len(overview.pipelines.value.durations_s["extract"]) == 30
+    assert isinstance(overview.pipelines, Found) and len(overview.pipelines.value.recent["extract"]) == 30
     assert time.process_time() - began < 1.0  # a full scan that parses every run takes several times that
 
 
@@ -214,3 +214,24 @@ def test_the_supervisor_is_alive_only_while_its_ticks_succeed() -> None:
         "failing",
         "failing",
     ]
+
+
+async def test_what_another_screen_cannot_read_is_an_alert_until_it_can(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "all is well" in screen_of(pilot) and "fresh" in screen_of(pilot))
+        app.context.sightings.note("query", Failure("block 7 is damaged", "materia doctor"), NOW)
+        await until(pilot, lambda: _alerts(app) == ["Query cannot read: block 7 is damaged"])
+        assert "● fresh" not in screen_of(pilot) and "cannot be read" in screen_of(pilot)
+        app.context.sightings.note("query", None, NOW)
+        await until(pilot, lambda: "all is well" in screen_of(pilot) and "fresh" in screen_of(pilot))
+
+
+async def test_the_durations_show_which_runs_failed(tmp_path: Path) -> None:
+    past = Past(settings_in(tmp_path))
+    for hours, status in ((4, "done"), (3, "failed"), (2, "interrupted"), (1, "done")):
+        past.run("extract", status, timedelta(hours=hours), hours)
+    past.close()
+    app = console_on(tmp_path)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "▇✗■▃" in screen_of(pilot))

@@ -14,6 +14,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from dataflows.lakehouse.database_file import fault_of
 from dataflows.landing.local import LocalLanding
 from dataflows.source.probe_memory import LiveCheck
 from tests.support.consoles import type_text, until
@@ -25,6 +26,7 @@ from tui.query.sql import View
 from tui.shell.app import ConsoleApp
 from tui.shell.messages import RunQuery
 from tui.widgets.picker import Picker
+from tui.widgets.table import Row, Table
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) AS a, range(100000) AS b"
 
@@ -427,3 +429,22 @@ def test_it_looks_as_it_should(
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=size, run_before=prepare)
+
+
+async def test_a_file_that_cannot_be_read_becomes_an_alert_on_overview(served: Served) -> None:
+    path = served.context.settings.serving_path.resolve()
+    path.chmod(0o644)
+    for start in range(12_288, path.stat().st_size, 262_144):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:start] + b"\xff" * 64 + whole[start + 64 :])
+        if fault_of(path):  # the checks of `status` find it: damage the other blocks only
+            path.write_bytes(whole)
+    async with driven(served) as screen:
+        await screen.run("SELECT * FROM serving.fct_psd")
+        await screen.idle()
+        await screen.press("escape", "1")
+        await until(screen.pilot, lambda: any("cannot read" in row.cells[1].text for row in _alerts(screen)))
+
+
+def _alerts(screen: Driven) -> tuple[Row, ...]:
+    return screen.app.query_one("#alerts", Table).rows
