@@ -96,7 +96,7 @@ def test_overview_fits_sixty_columns(snap_compare: Any, failing_dir: Path) -> No
 
 def test_dataflow_is_drawn_in_the_colours_of_its_run(snap_compare: Any, failing_dir: Path) -> None:
     app = console_on(failing_dir, first="runs")
-    assert snap_compare(app, terminal_size=SIZES["140x40"], run_before=_settled_then("d"))
+    assert snap_compare(app, terminal_size=SIZES["140x40"], run_before=_settled_then("v"))
 
 
 def test_starting_shows_the_commands(snap_compare: Any, healthy_dir: Path) -> None:

@@ -64,23 +64,23 @@ class LogsPane(PolledPane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("logs.search", "slash", "search", "Search for a text or a /regular expression/"),
+            ActionSpec("logs.search", "slash", "find", "Search for a text or a /regular expression/"),
             ActionSpec("logs.next", "n", "next", "Go to the next match", show=False),
             ActionSpec("logs.previous", "N", "previous", "Go to the previous match", show=False),
-            ActionSpec("logs.hide", "h", "grep", "Show only lines with a text or a /regular expression/"),
-            ActionSpec("logs.level", "l", "level", "Switch the minimum level: INFO, WARNING, ERROR, all"),
-            ActionSpec("logs.sources", "s", "logs", "Show or hide the list of logs"),
-            ActionSpec("logs.source", "o", "source", "Open the SQL or Python source of this line"),
-            ActionSpec("logs.run_only", "r", "run", "Show only the run of this line, or all runs"),
+            ActionSpec("logs.hide", "ampersand", "filter", "Show only lines with a text or a /regular expression/"),
+            ActionSpec("logs.level", "m", "level", "Switch the minimum level: INFO, WARNING, ERROR, all"),
+            ActionSpec("logs.sources", "b", "list", "Show or hide the list of logs"),
+            ActionSpec("logs.source", "c", "source", "Open the SQL or Python source of this line"),
+            ActionSpec("logs.run_only", "equals_sign", "same", "Show only the run of this line, or all runs"),
             ActionSpec("logs.time", "t", "time", "Go to a time"),
             ActionSpec("logs.line", "colon", "line", "Go to a line number", show=False),
-            ActionSpec("logs.follow", "f", "follow", "Start or stop following the end of the log"),
+            ActionSpec("logs.follow", "F", "follow", "Start or stop following the end of the log"),
             ActionSpec("logs.start", "home,g", "start", "Go to the first line", show=False),
             ActionSpec("logs.end", "end,G", "end", "Go to the last line and follow", show=False),
-            ActionSpec("logs.wrap", "w", "wrap", "Wrap or cut long lines"),
+            ActionSpec("logs.wrap", "z", "wrap", "Wrap or cut long lines"),
             ActionSpec("logs.copy", "y", "copy", "Copy this line, secrets redacted, to the clipboard (OSC 52)"),
-            ActionSpec("logs.open_run", "enter", "open run", "Go to the run of this line", show=False),
-            ActionSpec("logs.clear", "escape", "clear", "Clear the search, then the filter", show=False),
+            ActionSpec("logs.open_run", "enter", "open", "Go to the run of this line", show=False),
+            ActionSpec("logs.clear", "escape", "back", "Clear the search, then the filter"),
         )
 
     def compose(self) -> ComposeResult:

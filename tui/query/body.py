@@ -128,6 +128,7 @@ class QueryBody(Vertical):
     def run_text(self, sql: str) -> None:
         """Put `sql` into the editor and run it."""
         self.editor.replace_all(sql)
+        self._focus_rows()
         self._start(sql, View())
 
     # Actions
@@ -138,6 +139,7 @@ class QueryBody(Vertical):
             self.notify("the editor is empty", severity="warning")
         else:
             self._remember(sql)
+            self._focus_rows()
             asked = self._current_run
             self._start(sql, asked.view if asked and asked.sql == sql else View())
 
@@ -310,6 +312,8 @@ class QueryBody(Vertical):
             run.close()  # only the new view failed or was cancelled: keep the shown rows
         else:
             self._clear(run)
+            if run.error is not None and self.is_on_screen and self.screen.focused in (None, self.result.grid):
+                self.editor.focus()
         self._show_status()
         self._read_catalog()
 
@@ -428,7 +432,10 @@ class QueryBody(Vertical):
     def _on_editor_left(self) -> None:
         if self.running:
             self.do_stop()
-        elif self.result.grid.display:
-            self.result.grid.focus()
         else:
-            self.screen.set_focus(None)
+            self._focus_rows()
+
+    def _focus_rows(self) -> None:
+        """Move the focus to the rows, or away from the editor until there are any: keys are no longer typed into it."""
+        if self.is_on_screen:
+            self.screen.set_focus(self.result.grid if self.result.grid.display else None)

@@ -51,10 +51,10 @@ class ResultGrid(ScrollView, can_focus=True):
     ResultGrid > .grid--nothing { text-style: dim; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1, 0)", show=False),
-        Binding("up,k", "move(-1, 0)", show=False),
-        Binding("right,l", "move(0, 1)", show=False),
-        Binding("left,h", "move(0, -1)", show=False),
+        Binding("down,j", "move(1, 0)", "Down", show=False),
+        Binding("up,k", "move(-1, 0)", "Up", show=False),
+        Binding("right", "move(0, 1)", show=False),
+        Binding("left", "move(0, -1)", show=False),
         Binding("pagedown,space", "page(1)", show=False),
         Binding("pageup", "page(-1)", show=False),
         Binding("ctrl+home,g", "edge(0)", show=False),

@@ -41,24 +41,22 @@ class QueryPane(Pane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("query.run", "f5,ctrl+j,ctrl+r", "run", "Run the query or the selected part of it"),
-            ActionSpec(
-                "query.stop", "escape", "cancel", "Cancel the running query; rows received so far are kept", show=False
-            ),
-            ActionSpec("query.saved", "f2,o", "saved", "Choose a saved query"),
-            ActionSpec("query.history", "f7,r", "history", "Choose a past query"),
+            ActionSpec("query.run", "f5,ctrl+j", "run", "Run the query or the selected part of it"),
+            ActionSpec("query.stop", "escape", "back", "Cancel the running query, or go from the editor to the rows"),
+            ActionSpec("query.saved", "f2", "saved", "Choose a saved query"),
+            ActionSpec("query.history", "f7", "history", "Choose a past query"),
             ActionSpec("query.format", "f4", "format", "Format the query"),
             ActionSpec("query.live", "f6,ctrl+l", "live", "Run the query again whenever new data is served"),
-            ActionSpec("query.sort", "s", "sort", "Sort by this column: ascending, descending, unsorted"),
-            ActionSpec("query.filter", "slash", "filter", "Show only rows that match a SQL condition"),
-            ActionSpec("query.alike", "equals_sign", "same value", "Show only rows with this cell's value", show=False),
+            ActionSpec("query.sort", "o", "order", "Sort by this column: ascending, descending, unsorted"),
+            ActionSpec("query.filter", "slash", "find", "Show only rows that match a SQL condition"),
+            ActionSpec("query.alike", "equals_sign", "same", "Show only rows with this cell's value", show=False),
             ActionSpec("query.whole", "backspace", "clear", "Clear sort and filter", show=False),
-            ActionSpec("query.chart", "c,f8", "chart", "Switch between a chart of this column and the rows"),
+            ActionSpec("query.chart", "v,f8", "view", "Switch between a chart of this column and the rows"),
             ActionSpec("query.copy", "y", "copy", "Copy the rows to the clipboard as tab-separated text"),
             ActionSpec("query.copy_cell", "Y", "copy cell", "Copy this cell's value to the clipboard", show=False),
             ActionSpec("query.export", "w,f9", "export", "Write the rows to a .csv or .parquet file", writes=True),
-            ActionSpec("query.limits", "m", "limits", "Set the query limits: time, memory, disk", show=False),
-            ActionSpec("query.edit", "e,i", "edit", "Go to the editor; esc goes back to the rows", show=False),
+            ActionSpec("query.limits", "L", "limits", "Set the query limits: time, memory, disk", show=False),
+            ActionSpec("query.edit", "e", "edit", "Go to the editor; esc goes back to the rows"),
         )
 
     def compose(self) -> ComposeResult:

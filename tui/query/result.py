@@ -118,7 +118,7 @@ class ResultView(Vertical):
             caption = f"{data.y_name} over {data.x_name}"
             caption += f": {data.series}" if data.series else ""
             caption += f", one of every {data.every:,} rows" if data.every > 1 else ""
-        self.query_one("#cell", Static).update(f"{caption} · c shows the rows")
+        self.query_one("#cell", Static).update(f"{caption} · v shows the rows")
 
     def _replace(self, run: QueryRun | None) -> QueryRun | None:
         old, self.run = self.run, run

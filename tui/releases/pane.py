@@ -73,7 +73,7 @@ class ReleasesPane(PolledPane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("releases.release", "r", "release", "Choose a release"),
+            ActionSpec("releases.release", "b", "list", "Choose a release from the list"),
             ActionSpec("releases.pick", "p", "pick", "Pick a fact: commodity, country, market year, attribute"),
             ActionSpec(
                 "releases.order",
@@ -85,9 +85,7 @@ class ReleasesPane(PolledPane):
             ActionSpec("releases.later", "full_stop", "later", "Show the sheet on a later day"),
             ActionSpec("releases.day", "d", "day", "Show the sheet on a day that you enter"),
             ActionSpec("releases.sql", "x", "sql", "Open the SQL of this view in the Query screen"),
-            ActionSpec(
-                "releases.back", "escape", "back", "Go back to the release, then to all commodities", show=False
-            ),
+            ActionSpec("releases.back", "escape", "back", "Go back to the release, then to all commodities"),
         )
 
     def compose(self) -> ComposeResult:

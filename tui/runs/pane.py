@@ -62,11 +62,12 @@ class RunsPane(PolledPane):
         return (
             ActionSpec("runs.start", "s", "start", "Start a pipeline, after confirmation", writes=True),
             ActionSpec("runs.interrupt", "i", "interrupt", "Interrupt the shown run, after confirmation", writes=True),
-            ActionSpec("runs.filter", "slash", "filter", "Filter by words, pipeline name or status"),
-            ActionSpec("runs.failed", "x", "failed", "Show only failed runs, or all runs"),
-            ActionSpec("runs.graph", "d", "dag", "Switch between dataflow and steps"),
+            ActionSpec("runs.filter", "slash", "find", "Show only runs that match words, a pipeline or a status"),
+            ActionSpec("runs.failed", "exclamation_mark", "failed", "Show only failed runs, or all runs"),
+            ActionSpec("runs.graph", "v", "view", "Switch between the dataflow and the steps"),
             ActionSpec("runs.log", "l", "log", "Open the log of the run"),
-            ActionSpec("runs.source", "o", "source", "Open the source of the step under the cursor", show=False),
+            ActionSpec("runs.source", "c", "source", "Open the source of the step under the cursor", show=False),
+            ActionSpec("runs.back", "escape", "back", "Go back to the list, then show all runs"),
             ActionSpec("runs.refresh", "r", "refresh", "Reload everything", show=False),
         )
 
@@ -240,7 +241,7 @@ class RunsPane(PolledPane):
         self._selected_id = self._run_id
         self.query_one("#history", Table).focus()
 
-    def key_escape(self) -> None:
+    def action_back(self) -> None:
         """Go back from a run to the history; in the history, clear the filter."""
         box = self.query_one("#runs-filter", Input)
         is_in_a_run = self.app.focused is not None and self.query_one(RunDetail) in self.app.focused.ancestors_with_self

@@ -7,6 +7,9 @@ An action's id is `<owner>.<verb>`, where the owner is a pane's id or `app`. The
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from textual.keys import key_to_character
+from textual.widget import Widget
+
 from dataflows.errors import SettingsError
 
 
@@ -26,6 +29,20 @@ class ActionSpec:
     show: bool = True
     """Whether the footer shows the action; help and palette always do."""
 
+    def without_keys_of(self, focused: Widget | None) -> "ActionSpec":
+        """Return the action without the keys that the focused widget uses itself, to type or to move.
+
+        Escape stays: a widget that handles it goes where the action does.
+        """
+        widgets = [*focused.ancestors_with_self] if focused else []
+        bound = {key for widget in widgets if isinstance(widget, Widget) for key in widget._bindings.key_to_bindings}
+        kept = [
+            key
+            for key in self.key.split(",")
+            if key == "escape" or not (focused and (key in bound or focused.check_consume_key(key, _character_of(key))))
+        ]
+        return replace(self, key=",".join(kept))
+
     @property
     def owner(self) -> str:
         return self.id.partition(".")[0]
@@ -33,6 +50,10 @@ class ActionSpec:
     @property
     def verb(self) -> str:
         return self.id.partition(".")[2]
+
+
+def _character_of(key: str) -> str | None:
+    return "/" if key == "slash" else key_to_character(key)  # the library does not know the slash
 
 
 APP = "app"
@@ -92,6 +113,9 @@ def key_text(key: str) -> str:
         "slash": "/",
         "full_stop": ".",
         "comma": ",",
+        "ampersand": "&",
+        "colon": ":",
+        "exclamation_mark": "!",
         "equals_sign": "=",
         "escape": "esc",
         "enter": "⏎",

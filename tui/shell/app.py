@@ -105,6 +105,7 @@ class ConsoleApp(App[None]):
             for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave the terminal as it is now
                 asyncio.get_running_loop().add_signal_handler(number, partial(self.exit, return_code=128 + number))
         await self.show_pane(self._first)
+        self.watch(self.screen, "focused", self.show_actions, init=False)
         self._freeze_after_refresh()
 
     def get_driver_class(self) -> "type[Driver]":
@@ -215,10 +216,16 @@ class ConsoleApp(App[None]):
         owners = (self._shown, APP) if self._shown else (APP,)
         return self.registry.available(owners, read_only=self.context.read_only)
 
+    @property
+    def reachable(self) -> tuple[ActionSpec, ...]:
+        """The available actions with those of their keys that the focused widget leaves to them."""
+        focused = self.screen_stack[0].focused
+        return tuple(spec for each in self.available if (spec := each.without_keys_of(focused)).key)
+
     def show_actions(self) -> None:
-        """Redraw both bars after the shown pane or the available actions changed."""
+        """Redraw both bars after the shown pane, the focus or the available actions changed."""
         self.query_one(TopBar).show_tabs(self._shown or "", read_only=self.context.read_only)
-        self.query_one(ActionBar).show_actions(spec for spec in self.available if spec.show)
+        self.query_one(ActionBar).show_actions(spec for spec in self.reachable if spec.show)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action != "perform":
@@ -236,7 +243,7 @@ class ConsoleApp(App[None]):
     def action_help(self) -> None:
         from tui.shell.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.available))
+        self.push_screen(HelpScreen(self.reachable))
 
     def action_palette(self) -> None:
         self.action_command_palette()

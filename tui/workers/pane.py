@@ -37,8 +37,8 @@ class WorkersPane(PolledPane):
 
     def actions(self) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("workers.destroy", "d", "destroy", "Destroy this worker, after confirmation", writes=True),
-            ActionSpec("workers.reap", "p", "reap", "Destroy every overdue worker, after confirmation", writes=True),
+            ActionSpec("workers.destroy", "D", "destroy", "Destroy this worker, after confirmation", writes=True),
+            ActionSpec("workers.reap", "R", "reap", "Destroy every overdue worker, after confirmation", writes=True),
             ActionSpec("workers.refresh", "r", "refresh", "Query the providers again"),
         )
 

@@ -112,13 +112,13 @@ async def test_the_first_log_is_shown_at_its_end_and_followed(settings: Settings
 
 async def test_follow_stays_where_it_is_when_turned_off(settings: Settings) -> None:
     async with console(settings) as pilot:
-        await pilot.press("f")
+        await pilot.press("F")
         before = shown(pilot)
         with (settings.log_dir / "supervisor.log").open("a") as log:
             log.write(event(COUNT))
         await until(pilot, lambda: f"of {LINES + 1}" in facts(pilot))
         assert shown(pilot) == before
-        await pilot.press("f")
+        await pilot.press("F")
         assert shown(pilot)[-1].endswith("number=400")
 
 
@@ -157,7 +157,7 @@ async def test_a_question_its_answer_and_its_end_leave_the_log_where_it_is(setti
         await pilot.press(*"number=399", "enter")
         await until(pilot, lambda: "1 line" in filter_facts(pilot))
         assert (view_of(pilot).region, shown(pilot)) == (region, before)
-        await pilot.press("escape", "h", "escape")
+        await pilot.press("escape", "ampersand", "escape")
         assert (view_of(pilot).region, shown(pilot), filter_facts(pilot)) == (region, before, "")
 
 
@@ -174,16 +174,16 @@ async def test_a_question_asked_right_after_another_stays(settings: Settings) ->
 
 async def test_hide_shows_only_what_matches(settings: Settings) -> None:
     async with console(settings) as pilot:
-        await typed(pilot, "h", "/number=3[0-3]$/")
+        await typed(pilot, "ampersand", "/number=3[0-3]$/")
         assert [row[-2:] for row in shown(pilot)] == ["30", "31", "32", "33"]
-        await typed(pilot, "h", "")
+        await typed(pilot, "ampersand", "")
         assert len(shown(pilot)) > 20
 
 
 async def test_hiding_lines_leaves_the_cursor_where_it_is_or_at_the_nearest_line_before(settings: Settings) -> None:
     async with console(settings) as pilot:
         await typed(pilot, "colon", "121")
-        await typed(pilot, "h", "number=1")
+        await typed(pilot, "ampersand", "number=1")
         assert view_of(pilot).copied_line().endswith("number=119")
         await pilot.press("escape")
         await settled(pilot)
@@ -219,7 +219,7 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
 ) -> None:
     async with console(settings) as pilot:
         with hiding_takes_long(monkeypatch):
-            packet(pilot, "hnumber=1\r/number=123\r")
+            packet(pilot, "&number=1\r/number=123\r")
             await until(pilot, lambda: '"number=123": 1 line' in filter_facts(pilot))
             await until(pilot, lambda: not pilot.app.query_one(LogsPane)._reading.is_match_pending)
             assert not shown(pilot), "the filter is not scanned yet"
@@ -230,8 +230,8 @@ async def test_a_match_that_is_found_before_it_is_known_to_be_shown_is_gone_to(
 async def test_keys_in_one_packet_with_an_answer_act_on_what_it_leads_to(settings: Settings) -> None:
     async with console(settings) as pilot:
         for keys, line, filtered in (
-            ("hnumber=\rl", LINES, 'only "number=", INFO and above'),
-            (":11\rr", 11, "only run 3"),
+            ("&number=\rm", LINES, 'only "number=", INFO and above'),
+            (":11\r=", 11, "only run 3"),
             (":11\rj", 12, ""),
             ("t21:00:10\rk", 10, ""),
             (":101\r/number=\rN", 100, 'search "number="'),
@@ -250,7 +250,7 @@ async def test_a_match_is_gone_to_though_lines_are_hidden_meanwhile(
 ) -> None:
     async with console(settings) as pilot:
         with hiding_takes_long(monkeypatch):
-            await pilot.press("slash", *"55", "enter", "l")
+            await pilot.press("slash", *"55", "enter", "m")
             assert pilot.app.query_one(LogsPane)._reading.is_match_pending
         await settled(pilot)
         assert view_of(pilot).copied_line().endswith("number=355")
@@ -268,7 +268,7 @@ async def test_a_match_found_after_the_user_moved_on_is_not_shown(
 
 async def test_hidden_lines_stay_hidden_while_the_log_grows(settings: Settings) -> None:
     async with console(settings) as pilot:
-        await typed(pilot, "h", "probe")
+        await typed(pilot, "ampersand", "probe")
         assert shown(pilot) == []
         with (settings.log_dir / "supervisor.log").open("a") as log:
             log.write(event(COUNT) + event(401, text="probe"))
@@ -281,13 +281,13 @@ async def test_hidden_lines_stay_hidden_while_the_log_grows(settings: Settings) 
 
 async def test_level_hides_what_is_below_and_keeps_the_traceback(settings: Settings) -> None:
     async with console(settings) as pilot:
-        await pilot.press("l", "l", "l")
+        await pilot.press("m", "m", "m")
         await settled(pilot)
         rows = shown(pilot)
         assert len(rows) == 8
         assert rows[0].startswith("✗ 21:00:55")
         assert rows[1].strip() == "ValueError: no"
-        await pilot.press("l")
+        await pilot.press("m")
         await settled(pilot)
         assert len(shown(pilot)) > 20
 
@@ -295,15 +295,15 @@ async def test_level_hides_what_is_below_and_keeps_the_traceback(settings: Setti
 async def test_run_shows_the_run_of_the_line_and_every_run_again(settings: Settings) -> None:
     async with console(settings) as pilot:
         await typed(pilot, "colon", "11")
-        await pilot.press("r")
+        await pilot.press("equals_sign")
         await settled(pilot)
         assert "run 3: 40 lines" in filter_facts(pilot)
         assert all("run=3 " in row for row in shown(pilot))
-        await pilot.press("r")
+        await pilot.press("equals_sign")
         await settled(pilot)
         assert any("run=1 " in row for row in shown(pilot))
         await typed(pilot, "colon", "57")
-        await typed(pilot, "r", "1")
+        await typed(pilot, "equals_sign", "1")
         assert "run 1: 364 lines" in filter_facts(pilot)
 
 
@@ -324,9 +324,9 @@ async def test_wrap_shows_the_whole_of_a_long_line(settings: Settings) -> None:
         log.write(event(COUNT, text="x" * 300 + " tail-of-it"))
     async with console(settings) as pilot:
         assert "tail-of-it" not in " ".join(shown(pilot))
-        await pilot.press("w")
+        await pilot.press("z")
         assert "tail-of-it" in " ".join(shown(pilot))
-        await pilot.press("w")
+        await pilot.press("z")
         for _ in range(15):
             await pilot.press("right")
         assert "tail-of-it" in " ".join(shown(pilot))
@@ -362,10 +362,10 @@ async def test_the_list_opens_the_log_of_a_run(settings: Settings) -> None:
 async def test_the_list_takes_the_place_of_the_log_where_there_is_no_room(settings: Settings) -> None:
     async with console(settings, (60, 20)) as pilot:
         assert pilot.app.query_one("#logs-sources").region.width == 0
-        await pilot.press("s")
+        await pilot.press("b")
         await pilot.pause()
         assert pilot.app.query_one("#logs-sources").region.width == 60
-        await pilot.press("s")
+        await pilot.press("b")
         await pilot.pause()
         assert view_of(pilot).region.width == 60
 
@@ -373,7 +373,7 @@ async def test_the_list_takes_the_place_of_the_log_where_there_is_no_room(settin
 async def test_the_list_gives_way_to_the_log_that_is_chosen_and_to_a_question(settings: Settings) -> None:
     async with console(settings, (60, 20)) as pilot:
         for keys in ("\r", "/error"):
-            packet(pilot, "s")
+            packet(pilot, "b")
             await until(pilot, lambda: pilot.app.query_one("#logs-list").has_focus)
             packet(pilot, keys)
             await until(pilot, lambda: view_of(pilot).region.width == 60)
@@ -496,7 +496,7 @@ async def test_garbage_and_endless_lines_do_no_harm(settings: Settings) -> None:
     async with console(settings, (80, 24)) as pilot:
         assert all(char.isprintable() for row in shown(pilot) for char in row)
         assert shown(pilot)[-1].endswith("␛[2J␛]0;owned␇end")
-        for key in ("up", "w", "up", "up", "right", "w", "right", "pageup", "g", "G"):
+        for key in ("up", "z", "up", "up", "right", "z", "right", "pageup", "g", "G"):
             await pilot.press(key)
         assert shown(pilot)
 
@@ -510,7 +510,7 @@ async def test_without_a_log_the_next_command_is_shown(tmp_path: Path) -> None:
         await until(
             pilot, lambda: any("materia run-all" in table.render_line(y).text for y in range(table.size.height))
         )
-        for key in ("f", "g", "G", "w", "y", "n", "l", "r", "escape", "enter", "down", "pageup"):
+        for key in ("F", "g", "G", "z", "y", "n", "m", "equals_sign", "escape", "enter", "down", "pageup"):
             await pilot.press(key)
         prompt = pilot.app.query_one("#logs-prompt", Input)
         await pilot.press("slash", *"lost", "enter")
@@ -522,7 +522,7 @@ async def test_without_a_log_the_next_command_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (140, 40), (60, 20)])
 async def test_the_screen_fits_its_terminal(settings: Settings, size: tuple[int, int]) -> None:
     async with console(settings, size) as pilot:
-        await pilot.press("l", "l")
+        await pilot.press("m", "m")
         await settled(pilot)
         view = view_of(pilot)
         strips = [view.render_line(y) for y in range(view.size.height)]

@@ -69,7 +69,7 @@ async def test_rows_stay_readable_while_another_look_at_them_is_awaited(
             await until(screen.pilot, lambda: screen.body.shown)
             first = screen.body.shown
             screen.body.result.grid.focus()
-            await screen.press("s", "s")
+            await screen.press("o", "o")
             assert screen.body.running is not first
             await screen.press("pagedown", "G")
             assert screen.body.result.grid.cell == ("j", BATCH_ROWS - 1)
@@ -100,7 +100,7 @@ async def test_looks_that_are_asked_for_before_an_answer_add_up_in_the_generatio
         served.publish()
         await screen.press("down", "right")
         with answers_are_late(monkeypatch):
-            await screen.press("s", "s", "equals_sign", "left", "equals_sign")
+            await screen.press("o", "o", "equals_sign", "left", "equals_sign")
         await screen.idle()
         assert screen.text_of("error") == ""
         assert screen.body.shown.view.sort_column == "third" and screen.body.shown.view.descending
@@ -114,7 +114,7 @@ async def test_a_look_at_rows_that_are_asked_for_again_is_one_at_the_newer_ones(
         await screen.run(ROWS)
         served.publish()
         with answers_are_late(monkeypatch):
-            await screen.press("f6", "s")
+            await screen.press("f6", "o")
         await screen.idle()
         assert (screen.body.shown.generation.number, screen.body.shown.view) == (2, View("j"))
 
@@ -157,7 +157,7 @@ async def test_the_number_of_rows_and_the_chart_are_those_of_all_the_rows(
                 await until(screen.pilot, lambda: screen.body.shown and screen.body.running is screen.body.shown)
                 screen.body.result.grid.focus()
                 if charted:
-                    await screen.press("c")
+                    await screen.press("v")
                     await until(screen.pilot, lambda: "one of every 2 rows" in screen.text_of("cell"))
                 else:
                     await until(screen.pilot, lambda: "row 1 of 2,048" in screen.text_of("cell"))
@@ -168,7 +168,7 @@ async def test_the_number_of_rows_and_the_chart_are_those_of_all_the_rows(
 async def test_a_chart_goes_with_its_rows(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT j FROM range(5) AS t(j)")
-        await screen.press("c")
+        await screen.press("v")
         await until(screen.pilot, lambda: screen.body.result.charted)
         await screen.run("SELECT no_such_column")
         await until(screen.pilot, lambda: not screen.body.result.charted)
@@ -220,7 +220,7 @@ async def test_a_raised_limit_holds_for_the_next_look_at_the_rows(served: Served
         screen.body._session.limit(QueryLimits(memory_bytes=64 * MIB))
         await screen.run(ROWS)
         screen.body._session.limit(QueryLimits(memory_bytes=128 * MIB))
-        await screen.press("s")
+        await screen.press("o")
         await screen.idle()
         assert screen.body.shown.pin.sandbox.memory_bytes == 128 * MIB
         assert screen.body.shown.view == View("j")
@@ -230,10 +230,10 @@ async def test_the_column_of_the_cursor_is_seen_whole_however_wide_it_becomes(se
     async with driven(served, size=(60, 24)) as screen:
         await screen.run("SELECT repeat('x', 30) AS a, repeat('x', 30) AS b, j AS number FROM range(5000) AS t(j)")
         grid = screen.body.result.grid
-        await screen.press("end", "s")
+        await screen.press("end", "o")
         await screen.idle()
         assert "number ▲" in screen_of(screen.pilot)
-        await screen.press("s", "G")
+        await screen.press("o", "G")
         await screen.idle()
         await until(screen.pilot, lambda: "number ▼" in screen_of(screen.pilot))
         assert grid.column == 2
@@ -241,7 +241,7 @@ async def test_the_column_of_the_cursor_is_seen_whole_however_wide_it_becomes(se
 
 async def test_the_limit_that_is_being_written_is_seen(served: Served) -> None:
     async with driven(served) as screen:
-        await screen.press("escape", "m")
+        await screen.press("escape", "L")
         await until(screen.pilot, lambda: screen.app.screen.query("#time"))
         await screen.pilot.pause()
         for name in ("time", "memory", "disk"):
@@ -252,7 +252,7 @@ async def test_the_limit_that_is_being_written_is_seen(served: Served) -> None:
 async def test_names_of_several_lines_leave_the_rows_where_they_are(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT 'a\nb' AS \"x\ny\", 1 AS one")
-        await screen.press("s")
+        await screen.press("o")
         await screen.idle()
         lines = screen_of(screen.pilot).splitlines()
         assert [line.split() for line in lines if "⏎" in line and "one" in line] == [["x⏎y", "▲", "one"]]
@@ -287,7 +287,7 @@ async def test_a_stopped_refresh_keeps_the_rows_and_shows_their_age(
 async def test_the_second_column_of_a_name_is_the_one_that_is_sorted_and_filtered(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT j AS a, -j AS a FROM range(3) AS t(j)")
-        await screen.press("right", "s")
+        await screen.press("right", "o")
         await screen.idle()
         assert [row[1] for row in screen.rows] == [-2, -1, 0]
         await screen.press("equals_sign")

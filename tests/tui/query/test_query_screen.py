@@ -123,11 +123,11 @@ async def test_sort_filter_alike_and_whole_are_answered_by_duckdb_in_one_generat
     async with driven(served) as screen:
         await screen.run("SELECT market_year, value FROM serving.fct_psd")
         served.publish()
-        await screen.press("right", "s")
+        await screen.press("right", "o")
         await screen.idle()
         assert screen.body.shown.view == View("value")
         assert [value for _, value in screen.rows] == sorted(value for _, value in screen.rows)
-        await screen.press("s")
+        await screen.press("o")
         await screen.idle()
         assert screen.rows[0][1] == 66400
         await screen.press("slash")
@@ -263,9 +263,9 @@ async def test_rows_and_a_cell_are_copied(served: Served) -> None:
 async def test_a_column_is_drawn_and_the_rows_come_back(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT valid_from, value FROM serving.fct_psd WHERE attribute_id = '028'")
-        await screen.press("c")
+        await screen.press("v")
         await until(screen.pilot, lambda: "value over valid_from" in screen.text_of("cell"))
-        await screen.press("c")
+        await screen.press("v")
         await until(screen.pilot, lambda: screen.body.result.grid.display)
 
 
@@ -375,7 +375,7 @@ async def test_enter_after_a_whole_word_breaks_the_line(served: Served) -> None:
 async def test_limits_are_set_in_their_dialog(served: Served) -> None:
     async with driven(served) as screen:
         await screen.run("SELECT 1 AS one")
-        await screen.press("m")
+        await screen.press("L")
         await until(screen.pilot, lambda: screen.app.screen.query("#time"))
         screen.app.screen.query_one("#time", Input).value = "0"
         await screen.press("enter")

@@ -94,7 +94,7 @@ async def test_a_commodity_narrows_the_revisions_and_escape_widens_them(served: 
 
 async def test_another_release_is_chosen_by_typing(served: Served) -> None:
     async with driven(served) as screen:
-        await screen.pilot.press("r")
+        await screen.pilot.press("b")
         await until(screen.pilot, lambda: isinstance(screen.app.screen, Picker) and screen.app.focused)
         await type_text(screen.pilot, "2025-07-11 against")
         await screen.pilot.press("enter")

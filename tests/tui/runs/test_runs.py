@@ -92,9 +92,9 @@ async def test_failed_shows_only_failures_and_then_everything_again(failing_dir:
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        await pilot.press("x")
+        await pilot.press("exclamation_mark")
         await until(pilot, lambda: _ids(app) == [6])
-        await pilot.press("x")
+        await pilot.press("exclamation_mark")
         await until(pilot, lambda: len(_ids(app)) == 4)
 
 
@@ -339,9 +339,9 @@ async def test_the_dataflow_takes_the_place_of_the_steps(failing_dir: Path) -> N
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        await pilot.press("d")
+        await pilot.press("v")
         assert app.query_one("#graph-panel").display and not app.query_one("#steps-panel").display
-        await pilot.press("d")
+        await pilot.press("v")
         assert not app.query_one("#graph-panel").display and app.query_one("#steps-panel").display
 
 
@@ -349,11 +349,11 @@ async def test_keys_go_on_to_act_when_the_steps_under_them_give_way_to_the_dataf
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
-        await pilot.press("enter", "d")
+        await pilot.press("enter", "v")
         assert app.focused.id == "detail"
-        await pilot.press("d")
+        await pilot.press("v")
         await until(pilot, lambda: app.focused.id == "steps")
-        await pilot.press("d", "escape")
+        await pilot.press("v", "escape")
         assert app.focused.id == "history"
 
 

@@ -5,10 +5,16 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import SettingsError
+from tests.support.consoles import screen_of, until
+from tests.support.served import Served
 from tests.tui.building import console_on, context_in
+from tui.logs.view import LogView
+from tui.query.editor import _Text
+from tui.query.grid import ResultGrid
 from tui.shell.actions import APP_ACTIONS, ActionSpec, Registry, key_text
-from tui.shell.app import SWITCHES
+from tui.shell.app import SWITCHES, ConsoleApp
 from tui.shell.pane import PANES, make_pane
+from tui.widgets.table import Table
 
 ACT = {"query.export", "runs.interrupt", "runs.start", "workers.destroy", "workers.reap"}
 """They write files, start or end processes, or destroy machines."""
@@ -20,7 +26,7 @@ LOOK = {
     "overview": "fix refresh",
     "query": "alike chart copy copy_cell edit filter format history limits live run saved sort stop whole",
     "releases": "back day earlier later order pick release sql",
-    "runs": "failed filter graph log refresh source",
+    "runs": "back failed filter graph log refresh source",
     "workers": "refresh",
 }
 """They change what is on the screen, in the clipboard, or in the console's own settings."""
@@ -118,6 +124,9 @@ def test_the_footer_omits_keys_that_the_help_lists() -> None:
         ("full_stop", "."),
         ("comma", ","),
         ("equals_sign", "="),
+        ("ampersand", "&"),
+        ("colon", ":"),
+        ("exclamation_mark", "!"),
         ("escape", "esc"),
         ("enter", "⏎"),
         ("ctrl+r", "^r"),
@@ -132,3 +141,37 @@ def test_the_footer_omits_keys_that_the_help_lists() -> None:
 )
 def test_a_key_is_written_as_a_person_reads_it(key: str, text: str) -> None:
     assert key_text(key) == text
+
+
+def test_a_key_means_one_thing_on_every_screen(specs: tuple[ActionSpec, ...]) -> None:
+    labels: dict[str, set[str]] = {}
+    for spec in specs:
+        for key in spec.key.split(","):
+            labels.setdefault(key, set()).add(spec.label)
+    for widget in (Table, ResultGrid, LogView):
+        for binding in widget.BINDINGS:
+            for key in binding.key.split(","):
+                if key in LETTERS:
+                    labels.setdefault(key, set()).add(binding.description.lower() or binding.action)
+    assert {key: found for key, found in labels.items() if len(found) > 1} == {}
+
+
+LETTERS = frozenset("abcdefhijklmnopqrstuvwxyzABCDEFHIJKLMNOPQRSTUVWXYZ")
+"""Without `g` and `G`, which go to the first and the last line everywhere."""
+
+
+async def test_footer_and_help_offer_only_what_the_focused_widget_does_not_type(served: Served) -> None:
+    app = ConsoleApp(served.context, first="query")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "F5 run" in screen_of(pilot) and isinstance(app.focused, _Text))
+        assert not {"slash", "e", "o", "G", "equals_sign"} & {
+            key for spec in app.reachable for key in spec.key.split(",")
+        }
+        assert "o order" not in screen_of(pilot) and "esc back" in screen_of(pilot)
+        await pilot.press("f5")
+        await until(pilot, lambda: isinstance(app.focused, ResultGrid) and "o order" in screen_of(pilot))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "Sort by this column" in screen_of(pilot))
+        await pilot.press("escape", "e", "f1")
+        await until(pilot, lambda: "Choose a saved query" in screen_of(pilot))
+        assert "Sort by this column" not in screen_of(pilot)

@@ -42,7 +42,7 @@ def line_of(app: App[None]) -> str:
         ("5/number=2\r", "number=29", '"number=2": 11 of 11 lines'),
         ("5/number=2\rNN", "number=27", '"number=2": 9 of 11 lines'),
         ("5:12\r", "number=11", ""),
-        ("5hnumber=5\r/number=52\r", "number=52", '"number=52": 1 of 1 line'),
+        ("5&number=5\r/number=52\r", "number=52", '"number=52": 1 of 1 line'),
         ("5t21:00:07\r", "number=7", ""),
         ("5/sor\x1b[27ug", "number=0", ""),
     ],

@@ -62,7 +62,7 @@ async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_ot
         assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
 
 
-@pytest.mark.parametrize(("key", "command"), [("d", "materia worker destroy materia-7"), ("p", "materia worker reap")])
+@pytest.mark.parametrize(("key", "command"), [("D", "materia worker destroy materia-7"), ("R", "materia worker reap")])
 async def test_destructive_actions_ask_first_and_show_their_command(tmp_path: Path, key: str, command: str) -> None:
     app = console_on(tmp_path, first="workers")
     async with app.run_test(size=(100, 30)) as pilot:
