@@ -101,6 +101,7 @@ def tables_page() -> str:
     """The served tables with every column, as the SQLMesh project describes them, and the as-of macros."""
     from dataflows.lakehouse.transform import PROJECT_DIR
     from dataflows.serving.build import SERVING_TABLES, WASDE_TABLES
+    from dataflows.serving.database import MACROS
 
     with TemporaryDirectory() as folder:
         # Resolving columns gives their types.
@@ -114,9 +115,10 @@ def tables_page() -> str:
         "# Tables and columns\n",
         _NOTICE,
         "The tables of schema `serving`, in every generation. The database describes itself in the same words:",
-        "`DESCRIBE serving.fct_psd` and the comments. The as-of macros are explained in",
-        "[Time and certainty](../explanation/time-and-certainty.md). `fct_wasde` and `agg_wasde_check` exist where",
-        "[WASDE reports are landed](../how-to/wasde.md).",
+        "`materia tables` lists tables and macros, `materia tables fct_psd` columns; in SQL the comments are in",
+        "`duckdb_columns()`. [Time and certainty](../explanation/time-and-certainty.md) explains certainty,",
+        "[Groups and metrics](../explanation/groups-and-metrics.md) groups, metrics and units. `fct_wasde` and",
+        "`agg_wasde_check` exist where [WASDE reports are landed](../how-to/wasde.md).",
     ]
     for name, model in models.items():
         parts += [f"\n## {name}\n", f"{model.description}\n", "| column | type | meaning |", "|---|---|---|"]
@@ -131,6 +133,8 @@ def tables_page() -> str:
             )
         if len(shown) < len(columns):
             parts.append(f"\n{len(columns) - len(shown)} more columns: a value and a unit for each attribute.")
+    parts += ["\n## Macros\n", "| call | answer |", "|---|---|"]
+    parts += [f"| `serving.{call}` | {meaning} |" for call, meaning in MACROS.items()]
     return "\n".join(parts) + "\n"
 
 

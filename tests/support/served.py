@@ -22,8 +22,8 @@ _TABLES = """
 CREATE TABLE serving.dim_commodity AS FROM (VALUES ('0410000', 'Wheat', true, 27.2155422, 6::SMALLINT),
   ('0711100', 'Coffee, Green', false, NULL, NULL))
   AS t(commodity_code, commodity_name, is_wasde_cycle, bushel_kg, market_year_begins);
-CREATE TABLE serving.dim_country AS FROM (VALUES ('BR', 'Brazil'), ('US', 'United States'))
-  AS t(country_code, country_name);
+CREATE TABLE serving.dim_country AS FROM (VALUES ('BR', 'Brazil', 'BRA'), ('US', 'United States', 'USA'))
+  AS t(country_code, country_name, iso3);
 CREATE TABLE serving.dim_country_group AS
   SELECT 'WORLD' AS group_code, 'World' AS group_name, NULL::TEXT AS commodity_code, country_code, country_name,
   NULL::SMALLINT AS from_market_year, NULL::SMALLINT AS to_market_year FROM serving.dim_country;
@@ -118,6 +118,7 @@ def serve(data_dir: Path, *, without: Collection[str] = ()) -> Generation:
         write_generation_table(con, facts)
         for statement in asof_macros("serving", facts):
             con.execute(statement)
+        con.execute("CREATE TABLE serving.fct_metric AS FROM serving.metric_asof(DATE '2025-08-12')")
         for table in without:
             con.execute(f"DROP TABLE IF EXISTS serving.{table}")
         con.execute("CHECKPOINT built")

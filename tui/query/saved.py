@@ -73,19 +73,52 @@ ORDER BY commodity_name, market_year
     ),
     SavedQuery(
         "Stocks to use, tightest first",
-        "World ending stocks over domestic consumption in the newest market year of each commodity.",
+        "The world's ending stocks over use in the newest market year of each commodity, and where it ranks since 1990"
+        " (0: the tightest year).",
         """
-SELECT commodity_name, market_year, ending_stocks, domestic_consumption,
-  round(ending_stocks / nullif(domestic_consumption, 0), 3) AS stocks_to_use
-FROM (
-  SELECT commodity_name, market_year,
-    sum(value) FILTER (attribute_id = '176') AS ending_stocks,
-    sum(value) FILTER (attribute_id = '125') AS domestic_consumption
-  FROM serving.agg_world_balance GROUP BY commodity_name, market_year
-)
-WHERE domestic_consumption > 0
-QUALIFY row_number() OVER (PARTITION BY commodity_name ORDER BY market_year DESC) = 1
+SELECT commodity_name, market_year, unit_name, ending_stocks, use_total, round(stocks_to_use, 3) AS stocks_to_use,
+  round(stocks_to_use_percentile) AS percentile_since_1990
+FROM serving.fct_metric
+WHERE group_code = 'WORLD' AND stocks_to_use IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY commodity_code ORDER BY market_year DESC) = 1
 ORDER BY stocks_to_use
+""",
+    ),
+    SavedQuery(
+        "Main exporters: yield, crop, self-sufficiency",
+        "Metrics of the ten largest exporters of wheat in its newest market year. Change the commodity.",
+        """
+SELECT country_name, iso3, market_year, production, round(export_share, 3) AS export_share,
+  round(stocks_to_use, 3) AS stocks_to_use, round(yield, 2) AS tonnes_per_hectare,
+  round(production_change_pct, 1) AS change_pct, round(five_year_average_ratio, 3) AS against_five_years,
+  round(self_sufficiency, 2) AS self_sufficiency
+FROM serving.fct_metric
+JOIN serving.dim_country USING (country_code, country_name)
+WHERE commodity_name = 'Wheat' AND market_year = (
+  SELECT max(market_year) FROM serving.fct_metric WHERE commodity_name = 'Wheat'
+)
+ORDER BY export_share * production DESC
+LIMIT 10
+""",
+    ),
+    SavedQuery(
+        "The world and other groups as of a day",
+        "Sums with what they lack. Change the day; a group's code instead of NULL gives that group only.",
+        """
+SELECT group_name, market_year, attribute_name, value, partial_value, unit_name, countries, countries_missing,
+  implied_use, certain
+FROM serving.group_asof(NULL, DATE '2021-12-31'{checked})
+WHERE commodity_name = 'Wheat' AND market_year = 2021 AND attribute_name IN ('Production', 'Exports', 'Ending Stocks')
+ORDER BY group_code, attribute_id
+""",
+    ),
+    SavedQuery(
+        "An estimate, release by release",
+        "Change commodity, country or group, market year and attribute; names or codes. In million bushels, too.",
+        """
+SELECT released_on, months_to_market_year_end, value, change, round(change_pct, 2) AS change_pct, unit_name,
+  round(serving.convert(value, unit_name, commodity_code, 'million bushels'), 1) AS million_bushels, certain
+FROM serving.estimate_path('Wheat', 'United States', 2025, 'Production')
 """,
     ),
     SavedQuery(
