@@ -81,6 +81,10 @@ class QueryRefusedError(ServingError):
     """A query was refused: it does more than read the served tables."""
 
 
+class ExportError(MateriaError):
+    """A result could not be written to a file, or its format cannot hold it."""
+
+
 class DiskSpaceError(MateriaError):
     """Too little free space to begin safely."""
 

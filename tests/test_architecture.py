@@ -27,7 +27,7 @@ LAYERS = {
         {"integrity"},
         {"journal"},
         {"pipelines"},
-        {"workers", "demo", "explain"},
+        {"workers", "demo", "explain", "query"},
         {"health"},
         {"supervisor"},
         {"cli"},

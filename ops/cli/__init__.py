@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": "ops.cli.demo:demo",
     "doctor": "ops.cli.doctor:doctor",
     "explain": "ops.cli.explain:explain",
+    "export": "ops.cli.export:export",
     "iceberg": "ops.cli.iceberg:iceberg",
     "landing": "ops.cli.landing:landing",
     "pipeline": "ops.cli.pipeline:pipeline",

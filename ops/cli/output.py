@@ -66,6 +66,16 @@ def generation_text(generation: Generation, now: datetime) -> str:
     )
 
 
+def generation_record(generation: Generation, now: datetime) -> dict[str, Any]:
+    """Describe a generation for programs."""
+    return {
+        "number": generation.number,
+        "created_at": generation.created_at,
+        "age_s": round((now - generation.created_at).total_seconds(), 1),
+        "newest_released_on": generation.newest_released_on,
+    }
+
+
 def status_text(status: str) -> str:
     """Colour a status; `click.echo` strips the colour if the output is no terminal."""
     return click.style(status, fg=_COLOURS.get(status))

@@ -1,10 +1,7 @@
 """Query results as a text table, CSV or JSON, straight from Arrow, without pandas."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from io import StringIO
 from itertools import chain
 from math import isfinite
@@ -13,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from ops.cli.output import table
+from ops.query.values import cell_text, values_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 10_000
 _MAX_DECIMALS = 6
-_NULL = "NULL"
 
 Row = tuple[Any, ...]
 
@@ -27,7 +24,7 @@ Row = tuple[Any, ...]
 def rows_of(answer: "pa.Table") -> Iterator[Row]:
     """Yield every row as a tuple of Python values; column names may repeat."""
     for batch in answer.to_batches(max_chunksize=_BATCH_ROWS):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        yield from zip(*map(values_of, batch.columns), strict=True)
 
 
 def text_of(answer: "pa.Table", limit: int) -> str:
@@ -56,49 +53,6 @@ def csv_of(answer: "pa.Table", limit: int, file: TextIO) -> None:
         line = StringIO()
         csv.writer(line, lineterminator="\n").writerow(["" if value is None else cell_text(value) for value in row])
         file.write(line.getvalue())
-
-
-def json_text(value: Any) -> str:
-    """A value as JSON: decimals are exact numbers, dates are ISO 8601, NaN and infinity are null."""
-    match value:
-        case None | bool() | int() | str():
-            return json.dumps(value, ensure_ascii=False)
-        case float() | Decimal():
-            return number_text(value) if isfinite(value) else "null"
-        case dict():
-            return "{" + ", ".join(f"{json_text(str(key))}: {json_text(each)}" for key, each in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(json_text, value)) + "]"
-        case _:
-            return json.dumps(cell_text(value), ensure_ascii=False)
-
-
-def cell_text(value: Any) -> str:
-    """A value as text: numbers in full, times in ISO 8601, bytes in hexadecimal, lists and structs as JSON."""
-    match value:
-        case None:
-            return _NULL
-        case bool():
-            return str(value).lower()
-        case float() | Decimal():
-            return number_text(value)
-        case date() | datetime() | time():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case list() | dict():
-            return json_text(value)
-        case _:
-            return str(value)  # mostly integers and text
-
-
-def number_text(value: float | Decimal) -> str:
-    """A number in full precision, without an exponent or a trailing `.0`."""
-    if not isfinite(value):
-        return str(value)
-    if isinstance(value, float):
-        return format(Decimal(repr(value)).normalize() + 0, "f") if value else "0"
-    return format(value, "f")
 
 
 def _cells(values: Sequence[Any]) -> list[str]:

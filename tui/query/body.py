@@ -16,17 +16,17 @@ from textual.widgets import Input, Static
 
 from dataflows.errors import MateriaError, ServingBrokenError, ServingMissingError
 from dataflows.sql_text import identifier, literal
-from ops.pipelines.current_file import checked_on
+from ops.query.export import FORMATS, write_file
+from ops.query.saved import SAVED, SavedQuery
 from tui.query.captions import NOTHING_SERVED, result_text
 from tui.query.catalog import Catalog, read_catalog
+from tui.query.clipboard import as_text
 from tui.query.editor import SqlEditor
-from tui.query.export import as_text, export
 from tui.query.grid import ResultGrid
 from tui.query.history import PastQuery, QueryHistory, cache_dir, state_dir
 from tui.query.limits import LimitsDialog
 from tui.query.result import ResultView
 from tui.query.run import Pin, QueryLimits, QueryRun
-from tui.query.saved import SAVED, SavedQuery
 from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, format_sql
@@ -153,7 +153,7 @@ class QueryBody(Vertical):
         self.editor.focus()
 
     def do_saved(self) -> None:
-        choices = [Choice(str(i), query.name, explains=query.explains) for i, query in enumerate(SAVED)]
+        choices = [Choice(str(i), query.title, explains=query.explains) for i, query in enumerate(SAVED)]
 
         def take(key: str | None) -> None:
             if key is not None:
@@ -165,14 +165,10 @@ class QueryBody(Vertical):
     async def _run_saved(self, saved: SavedQuery) -> None:
         """Run a saved query. As-of queries use the last check of the current file, like the Releases screen."""
         settings, reader = self.context.settings, self.context.reader
-
-        checked = None
-        if "{checked}" in saved.sql:
-            look = partial(attempt, lambda: checked_on(settings, reader()))
-            found = await self.run_worker(look, thread=True).wait()
-            # If the served data is broken, the query reports it.
-            checked = found.value if isinstance(found, Found) else None
-        self.run_text(saved.text(checked))
+        look = partial(attempt, lambda: saved.current_text(settings, reader))
+        found = await self.run_worker(look, thread=True).wait()
+        # If the served data is broken, the query reports it.
+        self.run_text(found.value if isinstance(found, Found) else saved.text(None))
 
     def do_history(self) -> None:
         try:
@@ -254,7 +250,7 @@ class QueryBody(Vertical):
 
     def do_export(self) -> None:
         if self.shown and self.shown.spill and not self.context.read_only:
-            self._ask("to", str(Path.cwd() / "result.csv"), "a path that ends in .csv or .parquet")
+            self._ask("to", str(Path.cwd() / "result.csv"), f"a path that ends in .{', .'.join(FORMATS)}")
 
     # Queries
 
@@ -397,13 +393,13 @@ class QueryBody(Vertical):
         """Write the rows of `run` that have arrived; another result may replace them on the screen meanwhile."""
         part = "" if run.finished and not run.error and not run.cancelled else " (result incomplete)"
         try:
-            rows = export(spill, Path(target))
+            written = write_file(spill.schema, spill.batches(), Path(target), overwrite=False)
         except MateriaError as error:
             self.app.call_from_thread(self._show_error, str(error))
             return
         finally:
             spill.close()
-        self.app.call_from_thread(self.notify, f"wrote {rows:,} rows to {target}{part}")
+        self.app.call_from_thread(self.notify, f"wrote {written.rows:,} rows to {target}{part}")
 
     # Status and errors
 

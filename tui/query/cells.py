@@ -7,6 +7,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ops.query.values import values_of
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -14,37 +16,8 @@ NOTHING = "·"
 MAX_WIDTH = 44
 """In terminal cells; longer text is cut with an ellipsis and shown whole below the grid."""
 _SAMPLE = 64
-_INFINITIES = frozenset(sign * ((1 << bits) - 1) for sign in (1, -1) for bits in (31, 63))
-"""DuckDB's representation of infinite dates and times."""
 _UNGROUPED = re.compile(r"(^|_)(year|id|code|number|i)$", re.IGNORECASE)
 _BREAKS = re.compile(r"[\r\n\t\x00-\x1f\x7f]+")
-
-
-def values_of(column: "pa.Array") -> list[Any]:
-    """Convert a column to Python values; dates outside Python's range, such as DuckDB's infinity, become text."""
-    try:
-        return column.to_pylist()
-    except (OverflowError, ValueError):
-        return [value_of(column, row) for row in range(len(column))]
-
-
-def value_of(column: "pa.Array", row: int) -> Any:
-    """Convert one value of a column, like `values_of`."""
-    value = column[row]
-    try:
-        return value.as_py()
-    except (OverflowError, ValueError):
-        return _format_beyond_calendar(value)
-
-
-def _format_beyond_calendar(value: "pa.Scalar") -> str:
-    import pyarrow as pa
-
-    if pa.types.is_nested(value.type):
-        return f"a {value.type} with a date that is not in the calendar"
-    if value.value in _INFINITIES:
-        return "infinity" if value.value > 0 else "-infinity"
-    return str(value.cast(pa.string()))
 
 
 def formatter(name: str) -> Callable[[Any], str]:

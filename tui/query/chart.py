@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from tui.query.cells import is_number, value_of
+from ops.query.values import value_of
+from tui.query.cells import is_number
 
 if TYPE_CHECKING:
     import pyarrow as pa

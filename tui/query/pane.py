@@ -54,7 +54,7 @@ class QueryPane(Pane):
             ActionSpec("query.chart", "v,f8", "view", "Switch between a chart of this column and the rows"),
             ActionSpec("query.copy", "y", "copy", "Copy the rows to the clipboard as tab-separated text"),
             ActionSpec("query.copy_cell", "Y", "copy cell", "Copy this cell's value to the clipboard", show=False),
-            ActionSpec("query.export", "w,f9", "export", "Write the rows to a .csv or .parquet file", writes=True),
+            ActionSpec("query.export", "w,f9", "export", "Write the rows to a CSV, Parquet or Excel file", writes=True),
             ActionSpec("query.limits", "L", "limits", "Set the query limits: time, memory, disk", show=False),
             ActionSpec("query.edit", "e", "edit", "Go to the editor; esc goes back to the rows"),
         )

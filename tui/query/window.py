@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, plain, value_of
+from ops.query.values import value_of
+from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, plain
 from tui.query.spill import Spill
 from tui.query.sql import unique_names
 

@@ -3,11 +3,18 @@ import io
 import json
 import os
 import subprocess
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from dataflows.landing.local import LocalLanding
+from dataflows.source.probe_memory import LiveCheck
+from ops.cli.query import sql_text
+from ops.config.settings import Settings
 from ops.host.exits import Exit
+from ops.query.saved import SAVED, SavedQuery
 from tests.support.command_line import MATERIA, materia, modules_of
 from tests.support.served_demo import ServedDemo
 
@@ -61,6 +68,31 @@ def test_sql_comes_from_standard_input_too(served_demo: ServedDemo) -> None:
     assert shown.stdout.splitlines()[1].split() == ["0440000", "Corn"]
 
 
+@pytest.mark.parametrize("saved", SAVED, ids=lambda saved: saved.name)
+def test_a_saved_query_of_the_console_runs(served_demo: ServedDemo, saved: SavedQuery) -> None:
+    shown = materia(served_demo.data_dir, "query", "--saved", saved.name, "--json")
+    assert len(json.loads(shown.stdout)["rows"]) == len(served_demo.rows(saved.text(None)))
+
+
+def test_a_saved_as_of_query_gets_the_last_check_of_the_current_file(served_demo: ServedDemo, tmp_path: Path) -> None:
+    """Only of what is served."""
+    settings = Settings.from_environ({"MATERIA_DATA_DIR": str(served_demo.copy(tmp_path / "data"))})
+    landing = LocalLanding(settings.landing_dir)
+    before, newest = landing.snapshots()[-2:]
+    for snapshot, argument in ((newest, ", checked_on := DATE '2026-11-21'"), (before, "")):
+        live = LiveCheck(date(2026, 11, 21), snapshot.key)
+        landing.update_memory(settings.dataset, lambda memory, live=live: replace(memory, live=live))
+        sql = sql_text(None, "coverage", settings)
+        assert f"serving.psd_asof_coverage(DATE '2021-12-31'{argument})" in sql
+
+
+def test_saved_queries_are_listed_and_json_has_their_sql(served_demo: ServedDemo) -> None:
+    listed = materia(served_demo.data_dir, "query", "--list").stdout.splitlines()
+    saved = json.loads(materia(served_demo.data_dir, "query", "--list", "--json").stdout)
+    assert [line.split()[0] for line in listed[1:]] == [each["name"] for each in saved] == [each.name for each in SAVED]
+    assert saved[0]["sql"].strip().startswith("SELECT")
+
+
 def test_a_plan_is_shown_as_it_is_drawn(served_demo: ServedDemo) -> None:
     shown = materia(served_demo.data_dir, "query", f"EXPLAIN {CORN}").stdout
     assert shown.startswith("┌") and "explain_key" not in shown
@@ -77,7 +109,9 @@ def test_a_plan_is_shown_as_it_is_drawn(served_demo: ServedDemo) -> None:
         (["SELECT count(*) FROM range(1000000000000)", "--timeout", "0.3"], Exit.FAILED, "stopped after 0.3 s"),
         (["SELECT 1", "--csv", "--json"], Exit.USAGE, "cannot be combined"),
         (["SELECT 1", "--limit", "0"], Exit.USAGE, "--limit"),
-        ([], Exit.USAGE, "Missing argument"),
+        ([], Exit.USAGE, "--saved NAME"),
+        (["SELECT 1", "--saved", "coverage"], Exit.USAGE, "--saved NAME"),
+        (["--saved", "no-such"], Exit.USAGE, "'largest-revisions'"),
     ],
 )
 def test_an_invalid_query_exits_with_its_reason(

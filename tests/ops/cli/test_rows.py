@@ -6,7 +6,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from ops.cli.rows import cell_text, csv_of, json_text, rows_of, text_of
+from ops.cli.rows import csv_of, rows_of, text_of
+from ops.query.values import cell_text, json_text
 
 
 def test_numbers_stand_to_the_right_and_their_points_align() -> None:

@@ -2,21 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from random import Random
 
 import pyarrow as pa
 import pytest
 
-from dataflows.errors import MateriaError
 from dataflows.serving import ServingReader
 from dataflows.sql_text import identifier, literal
 from tui.query.cells import plain
 from tui.query.chart import chart_data
-from tui.query.export import as_text, export
+from tui.query.clipboard import as_text
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
-from tui.query.saved import SAVED, SavedQuery
 from tui.query.spill import Spill
 from tui.query.sql import View, unique_names, wrap_in_view
 from tui.query.window import Window
@@ -26,16 +23,6 @@ from tui.query.window import Window
 def reader(served_once: Path) -> Iterator[ServingReader]:
     with ServingReader(served_once / "serving.duckdb") as open_body:
         yield open_body
-
-
-@pytest.mark.parametrize("saved", SAVED, ids=lambda saved: saved.name)
-def test_every_saved_query_runs_as_it_is_and_sorted(reader: ServingReader, saved: SavedQuery) -> None:
-    for checked_on in (None, date(2025, 8, 21)):
-        sql = saved.text(checked_on)
-        answer = reader.query(sql)
-        column = answer.table.schema.names[0]
-        again = reader.query(wrap_in_view(sql, View(column, descending=True)))
-        assert again.table.num_rows == answer.table.num_rows
 
 
 def test_a_view_survives_comments_semicolons_and_odd_names(reader: ServingReader) -> None:
@@ -94,12 +81,6 @@ def test_history_is_bounded_keeps_a_query_once_and_passes_over_broken_lines(tmp_
     assert history.read() == (PastQuery("SELECT 1", "x"),)
 
 
-def test_an_export_of_another_ending_is_refused(tmp_path: Path) -> None:
-    spill = Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20)
-    with pytest.raises(MateriaError, match=r"unsupported file extension"):
-        export(spill, tmp_path / "rows.xlsx")
-
-
 def test_numbers_are_shown_whole_and_texts_on_one_line() -> None:
     assert plain(1234567.25) == "1,234,567.25"
     assert plain(7.0) == "7"
@@ -115,29 +96,6 @@ def test_a_chart_of_several_series_draws_that_of_the_row(tmp_path: Path) -> None
     data = chart_data(spill, 2, 2)
     assert data is not None
     assert (data.xs, data.ys, data.series, data.x_kind) == ((1.0, 2.0), (7.0, 8.0), "b", "year")
-
-
-@pytest.mark.parametrize("name", ["a.csv/out.csv", "no-such/out.csv", f"{'x' * 300}.csv"])
-def test_an_export_to_where_no_file_can_be_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "a.csv").touch()
-    spill = Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20)
-    with pytest.raises(MateriaError, match="cannot write"):
-        export(spill, tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
-
-
-def test_an_export_to_the_home_of_an_unknown_user_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MateriaError, match="cannot write"):
-        export(Spill(tmp_path, pa.schema([("i", pa.int64())]), 1 << 20), Path("~no-such-person/out.csv"))
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_an_export_of_what_the_file_cannot_hold_is_refused(tmp_path: Path, ending: str) -> None:
-    spill = Spill(tmp_path, pa.schema([("since", pa.month_day_nano_interval())]), 1 << 20)
-    spill.append(pa.record_batch([pa.array([(1, 2, 3)], pa.month_day_nano_interval())], schema=spill.schema))
-    with pytest.raises(MateriaError, match="cannot write"):
-        export(spill, tmp_path / f"out.{ending}")
-    assert not list(tmp_path.iterdir())
 
 
 ENDLESS_DATES = ("'infinity'::DATE", "'-infinity'::TIMESTAMP", "DATE '20000-01-01'", "DATE '0044-03-15 (BC)'")

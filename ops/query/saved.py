@@ -1,16 +1,24 @@
-"""The saved queries for operators and analysts."""
+"""The saved queries for operators and analysts, in the console and as `materia query --saved NAME`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
+from ops.config.settings import Settings
+from ops.pipelines.current_file import checked_on
 from ops.pipelines.release_changes import revisions_sql
+
+if TYPE_CHECKING:
+    from dataflows.serving import ServingReader
 
 
 @dataclass(frozen=True)
 class SavedQuery:
-    """A named SQL query with a description."""
+    """A SQL query with a short name for the command line, a title and a description."""
 
     name: str
+    title: str
     explains: str
     sql: str
     """Contains `{checked}` where the as-of macros take `checked_on`."""
@@ -20,9 +28,14 @@ class SavedQuery:
         argument = f", checked_on := DATE '{checked_on}'" if checked_on else ""
         return self.sql.replace("{checked}", argument).strip()
 
+    def current_text(self, settings: Settings, reader: "Callable[[], ServingReader]") -> str:
+        """Return the SQL with the last check that found what `reader` serves; only as-of queries call `reader`."""
+        return self.text(checked_on(settings, reader()) if "{checked}" in self.sql else None)
+
 
 SAVED = (
     SavedQuery(
+        "release-summary",
         "What did the newest release change?",
         "Per commodity: facts that are new, revised, removed and restated.",
         """
@@ -33,11 +46,13 @@ ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commod
 """,
     ),
     SavedQuery(
+        "largest-revisions",
         "The largest revisions of the newest release",
         "By the change's share of the world's production, as on the Releases screen.",
         revisions_sql(None, "weight"),
     ),
     SavedQuery(
+        "balance-sheet-asof",
         "A balance sheet as it stood on a day",
         "Change the day, commodity, country and market year. `certain` is false where the landed releases"
         " leave room for another value.",
@@ -49,6 +64,7 @@ ORDER BY attribute_id
 """,
     ),
     SavedQuery(
+        "coverage",
         "How much is known about a day?",
         "Per commodity: facts whose value on that day is certain, uncertain and unknown.",
         """
@@ -58,6 +74,7 @@ ORDER BY certain_pct
 """,
     ),
     SavedQuery(
+        "world-balances",
         "World balances over the market years",
         "Production, use and ending stocks per commodity, summed over countries; chart it with `c`.",
         """
@@ -72,6 +89,7 @@ ORDER BY commodity_name, market_year
 """,
     ),
     SavedQuery(
+        "stocks-to-use",
         "Stocks to use, tightest first",
         "The world's ending stocks over use in the newest market year of each commodity, and where it ranks since 1990"
         " (0: the tightest year).",
@@ -85,6 +103,7 @@ ORDER BY stocks_to_use
 """,
     ),
     SavedQuery(
+        "exporters-metrics",
         "Main exporters: yield, crop, self-sufficiency",
         "Metrics of the ten largest exporters of wheat in its newest market year. Change the commodity.",
         """
@@ -102,6 +121,7 @@ LIMIT 10
 """,
     ),
     SavedQuery(
+        "groups-as-of",
         "The world and other groups as of a day",
         "Sums with what they lack. Change the day; a group's code instead of NULL gives that group only.",
         """
@@ -113,6 +133,7 @@ ORDER BY group_code, attribute_id
 """,
     ),
     SavedQuery(
+        "estimate-path",
         "An estimate, release by release",
         "Change commodity, country or group, market year and attribute; names or codes. In million bushels, too.",
         """
@@ -122,6 +143,7 @@ FROM serving.estimate_path('Wheat', 'United States', 2025, 'Production')
 """,
     ),
     SavedQuery(
+        "most-revised",
         "Which estimates are revised most?",
         "Per country and commodity: how often, and by how much at the median, a release revised its production.",
         """
@@ -134,6 +156,7 @@ ORDER BY revisions DESC, median_change_pct DESC
 """,
     ),
     SavedQuery(
+        "re-keyed",
         "Which sheets were re-keyed?",
         "Facts that a release carried under another market year: restated, not revised.",
         """
@@ -145,6 +168,7 @@ ORDER BY released_on DESC, facts DESC
 """,
     ),
     SavedQuery(
+        "releases",
         "Which releases are served?",
         "The releases that are served: when, how many facts, and which release each was compared with.",
         """
@@ -155,6 +179,7 @@ ORDER BY released_on DESC
 """,
     ),
     SavedQuery(
+        "imbalances",
         "Which sheets do not balance?",
         "Current sheets whose supply and distribution differ by more than a thousandth: check the source.",
         """
@@ -166,6 +191,7 @@ ORDER BY abs(gap) DESC
 """,
     ),
     SavedQuery(
+        "generation",
         "Which generation is served?",
         "The current generation: its number, age, code, and the rows of its tables.",
         """
