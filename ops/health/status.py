@@ -200,7 +200,8 @@ def _wasde_problems(generation: Generation | None) -> Iterator[Problem]:
     if generation and check and check.differing:
         what = f"{len(check.differing)} of {check.compared} world totals differ from WASDE of {check.month}"
         next_step = (
-            "materia query 'FROM serving.agg_wasde_check WHERE NOT agrees'; USDA may have corrected one of the two"
+            "materia wasde land FILE, if USDA corrected the report; else a corrected release ends it; "
+            "`FROM serving.agg_wasde_check WHERE NOT agrees` lists them"
         )
         named = f"{what}: {'; '.join(check.differing[:3])}{'; …' if len(check.differing) > 3 else ''}"
         yield Problem(Severity.FAILED, named, generation.created_at, next_step, key="wasde-differs")

@@ -8,7 +8,7 @@ import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -162,17 +162,19 @@ def checked(month: Month, released_on: date | None, figures: Iterable[Figure]) -
 def released_at(report: Report, name: str, served_on: date | None = None) -> datetime:
     """When USDA released a report, Washington's time: by the report itself, its calendar, or the day it was served.
 
-    `name` is the file's name: of two reports of a month, one whose name ends in `v2` is the second. Raises ReportError
+    `name` is the file's name: of two reports of a month, one whose name ends in `v2` is the second. Where the calendar
+    lists one, a minute is added for each version, so that a correction comes after what it corrects. Raises ReportError
     for a month in which USDA released none.
     """
     times = usda_release_times(report.month)
-    if times:
-        version = re.search(r"v(\d)\.\w+$", name, re.IGNORECASE)
-        return times[min(int(version[1]), len(times)) - 1 if version else 0]
-    if report.month <= last_listed_month():
-        raise ReportError(f"USDA released no report in {report.month}")
-    day = report.released_on or served_on or date(report.month.year, report.month.month, USUAL_DAY)
-    return datetime(day.year, day.month, day.day, 12)
+    if not times:
+        if report.month <= last_listed_month():
+            raise ReportError(f"USDA released no report in {report.month}")
+        day = report.released_on or served_on or date(report.month.year, report.month.month, USUAL_DAY)
+        times = (datetime(day.year, day.month, day.day, 12),)
+    suffix = re.search(r"v([1-9])\.\w+$", name, re.IGNORECASE)
+    version = int(suffix[1]) if suffix else 1
+    return times[min(version, len(times)) - 1] + timedelta(minutes=max(version - len(times), 0))
 
 
 def unmapped_regions(report: Report) -> tuple[str, ...]:

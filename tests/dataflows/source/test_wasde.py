@@ -144,6 +144,7 @@ def test_a_csv_that_is_not_as_usda_writes_it_is_refused(before: str, after: str,
 def test_a_report_is_dated_by_usdas_calendar_and_beyond_it_by_the_report_or_the_server() -> None:
     listed, later = of(Printed(SEPTEMBER)), of(Printed(Month(2027, 3)))
     assert released_at(listed, "wasde0921.xml") == datetime(2021, 9, 10, 12)
+    assert released_at(listed, "wasde0921v2.xml") == datetime(2021, 9, 10, 12, 1)
     twice = of(Printed(Month(2018, 12)))
     assert released_at(twice, "wasde1218.xml") < released_at(twice, "wasde1218v2.xml")
     assert released_at(later, "wasde0327.xml") == datetime(2027, 3, 12, 12)

@@ -271,6 +271,7 @@ PROVOKED: dict[str, Provoked] = {
 SHOWN_ELSEWHERE = {
     "bucket-damaged": "tests/r2/test_scrub.py::test_a_damaged_generation_in_the_bucket_is_uploaded_again",
     "iceberg-behind": "tests/iceberg/test_runs.py",
+    "wasde-differs": "tests/ops/cli/test_wasde.py::test_a_corrected_report_solves_the_problem_of_a_differing_total",
     "worker-left-": "tests/ops/workers/test_worker_commands.py",
     "workers-not-reaped": "tests/ops/supervisor/test_reaping.py",
     "update-refused": "tests/ops/supervisor/test_supervisor_sh.py",
