@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import IcebergError, ServingBrokenError
-from dataflows.serving.build import SERVING_TABLES
+from dataflows.serving.build import ALL_TABLES
 from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def open_generation(path: Path) -> Iterator["DuckDBPyConnection"]:
 def list_tables(connection: "DuckDBPyConnection") -> tuple[str, ...]:
     """Return the serving tables of this generation; an old one may lack tables that were added since."""
     found = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    return tuple(table for table in SERVING_TABLES if table in found)
+    return tuple(table for table in ALL_TABLES if table in found)
 
 
 def read_contents(connection: "DuckDBPyConnection", table: str) -> Contents:

@@ -13,7 +13,7 @@ from dataflows.iceberg.commit import Committed, commit_changes, create_table
 from dataflows.iceberg.contents import Contents, list_tables, open_generation, read_contents
 from dataflows.iceberg.maintenance import remove_unneeded
 from dataflows.iceberg.published import Published, check_replaceable, published_of
-from dataflows.serving.build import SERVING_TABLES
+from dataflows.serving.build import ALL_TABLES
 from dataflows.serving.generation import Generation
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _load_tables(catalog: "RestCatalog", namespace: str) -> Iterator[tuple[str, 
 def _load_ours(catalog: "RestCatalog", publication: Publication) -> dict[str, "Table"]:
     """Return the existing tables after checking that each may be replaced."""
     tables = _load_tables(catalog, publication.address.namespace)
-    found = {name: table for name, table in tables if name in SERVING_TABLES}
+    found = {name: table for name, table in tables if name in ALL_TABLES}
     for table in found.values():
         check_replaceable(table, publication.dataset, publication.generation, publication.known)
     return found

@@ -37,6 +37,9 @@ SERVING_TABLES = (
 WASDE_TABLES = ("fct_wasde", "agg_wasde_check")
 """The tables that a generation carries where WASDE reports are landed: views of the landing's files."""
 
+ALL_TABLES = (*SERVING_TABLES, *WASDE_TABLES)
+"""Every table that a generation may carry."""
+
 _SERVED = (
     "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'serving' AND table_name <> 'generation' ORDER BY 1"
 )
@@ -77,7 +80,7 @@ def build_generation(
         connection.execute("CREATE SCHEMA serving")
         if reports_in is not None:
             connection.execute(f"SET file_search_path = {literal(reports_in)}")
-        for table in (*SERVING_TABLES, *(WASDE_TABLES if reports_in is not None else ())):
+        for table in ALL_TABLES if reports_in is not None else SERVING_TABLES:
             connection.execute(f"CREATE TABLE serving.{table} AS FROM lakehouse.serving.{table}")
             _copy_comments(connection, table)
         connection.execute("COMMIT")

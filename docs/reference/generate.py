@@ -100,7 +100,7 @@ def errors_page() -> str:
 def tables_page() -> str:
     """The served tables with every column, as the SQLMesh project describes them, and the as-of macros."""
     from dataflows.lakehouse.transform import PROJECT_DIR
-    from dataflows.serving.build import SERVING_TABLES, WASDE_TABLES
+    from dataflows.serving.build import ALL_TABLES
     from dataflows.serving.database import MACROS
 
     with TemporaryDirectory() as folder:
@@ -109,8 +109,7 @@ def tables_page() -> str:
         from sqlmesh import Context
 
         context = Context(paths=[str(PROJECT_DIR)])
-        tables = (*SERVING_TABLES, *WASDE_TABLES)
-        models = {name: context.get_model(f"serving.{name}", raise_if_missing=True) for name in tables}
+        models = {name: context.get_model(f"serving.{name}", raise_if_missing=True) for name in ALL_TABLES}
     parts = [
         "# Tables and columns\n",
         _NOTICE,

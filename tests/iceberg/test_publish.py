@@ -56,6 +56,13 @@ def test_unchanged_tables_get_no_commit(lake: Lake, host: Host) -> None:
     }
 
 
+def test_the_tables_of_wasde_reports_are_published_where_a_generation_has_them(lake: Lake, host: Host) -> None:
+    columns = "TIMESTAMP '2021-09-10 12:00' AS released_at, 'BR' AS country_code, 86000.0::DOUBLE AS value"
+    next_generation(host, f"CREATE TABLE serving.fct_wasde AS SELECT {columns}")
+    assert host.publish(lake.address).tables["fct_wasde"].rows == 1
+    assert lake.differing(host.path()) == {}
+
+
 def test_a_release_writes_only_the_changed_slices(lake: Lake, host: Host) -> None:
     host.publish(lake.address)
     before = lake.files("fct_psd")
