@@ -14,6 +14,7 @@ class Supervision:
     schedule: Schedule = field(default_factory=Schedule)
     deadline: timedelta = timedelta(minutes=90)
     tick_s: float = 60.0
+    tick_silent_s: float = 600.0
     stale_after: timedelta = timedelta(hours=36)
     min_free_bytes: int = 1_000_000_000
     esc_environment: str | None = None
@@ -35,6 +36,7 @@ def supervision_of(values: Values) -> Supervision:
         ),
         deadline=timedelta(minutes=values["MATERIA_DEADLINE_MIN"]),
         tick_s=values["MATERIA_TICK_S"],
+        tick_silent_s=values["MATERIA_TICK_SILENT_S"],
         stale_after=timedelta(hours=values["MATERIA_STALE_AFTER_H"]),
         min_free_bytes=values["MATERIA_MIN_FREE_MB"] * 1_000_000,
         esc_environment=values["MATERIA_ESC_ENVIRONMENT"],

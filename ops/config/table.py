@@ -234,6 +234,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("MATERIA_TICK_S", "schedule", "seconds between two ticks", parse.integer(1, 3600), "60"),
     Setting(
+        "MATERIA_TICK_SILENT_S",
+        "schedule",
+        "seconds without progress after which a tick is ended and counts as failed",
+        parse.integer(30, 1800),
+        "600",
+    ),
+    Setting(
         "MATERIA_STALE_AFTER_H",
         "schedule",
         "hours without a successful extract after which `status` reports a problem",

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,11 @@ class Limits:
 
 
 def clean_up_if_due(
-    settings: Settings, now: datetime, limits: Limits = Limits(), sqlmesh_dir: Path = SQLMESH_DIR
+    settings: Settings,
+    now: datetime,
+    on_alive: Callable[[], None] = lambda: None,
+    limits: Limits = Limits(),
+    sqlmesh_dir: Path = SQLMESH_DIR,
 ) -> None:
     """Clean up if it is due or the disk is nearly full, unless a run is writing here."""
     memory = read_memory(settings.supervisor_dir)
@@ -53,7 +57,7 @@ def clean_up_if_due(
     try:
         with writer_lock(settings.lock_path, "housekeeping"):
             removed = clean(settings, now, limits, sqlmesh_dir)
-            maintain_ducklake(settings, now)
+            maintain_ducklake(settings, now, on_alive)
     except LockHeldError:
         return
     if removed:
@@ -80,7 +84,7 @@ def clean(settings: Settings, now: datetime, limits: Limits, sqlmesh_dir: Path) 
     return removed
 
 
-def maintain_ducklake(settings: Settings, now: datetime) -> None:
+def maintain_ducklake(settings: Settings, now: datetime, on_alive: Callable[[], None] = lambda: None) -> None:
     """If the gateway is a DuckLake: merge small files, expire old snapshots, delete unreferenced files.
 
     Skipped while another machine works on it. Errors are logged; the next housekeeping retries.
@@ -90,7 +94,7 @@ def maintain_ducklake(settings: Settings, now: datetime) -> None:
         return
     try:
         with lakehouse_lock(lake, "housekeeping") as handles:
-            result = run_maintenance(lake, now, settings.ducklake_kept_for, handles)
+            result = run_maintenance(lake, now, settings.ducklake_kept_for, on_alive, handles)
     except LockHeldError as error:
         log.info("DuckLake maintenance skipped", extra={"reason": str(error)})
     except MateriaError as error:

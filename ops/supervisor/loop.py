@@ -22,6 +22,7 @@ from ops.host.redact import Redactor
 from ops.journal.recorder import Terminated
 from ops.journal.run import utc_now
 from ops.supervisor.command import command_of
+from ops.supervisor.hang import end_if_silent
 from ops.supervisor.notify import notify
 from ops.supervisor.tick import Command, TickResult, tick
 
@@ -73,18 +74,19 @@ def run(
 def _tick(
     settings: Settings, clock: Callable[[], datetime], command: Command, *, is_supervised: bool = True
 ) -> TickResult:
-    try:
-        return tick(settings, clock, command, is_supervised=is_supervised)
-    except LockHeldError:
-        raise  # another supervisor runs here and owns the heartbeat
-    except KeyboardInterrupt:
-        if is_supervised:
-            record_tick_stop(settings.supervisor_dir, clock())
-        raise
-    except Exception as error:
-        if is_supervised:
-            _report_failure(settings, clock(), error)
-        raise
+    with end_if_silent(settings.supervision.tick_silent_s):
+        try:
+            return tick(settings, clock, command, is_supervised=is_supervised)
+        except LockHeldError:
+            raise  # another supervisor runs here and owns the heartbeat
+        except KeyboardInterrupt:
+            if is_supervised:
+                record_tick_stop(settings.supervisor_dir, clock())
+            raise
+        except Exception as error:
+            if is_supervised:
+                _report_failure(settings, clock(), error)
+            raise
 
 
 def _report_failure(settings: Settings, now: datetime, error: Exception) -> None:

@@ -21,6 +21,7 @@ self=$(realpath "$0")
 repo=$home/repo.git
 current=$home/current
 state=$data/supervisor
+silent=$((2 * ${MATERIA_TICK_SILENT_S:-600}))
 export MATERIA_HOME="$home" MATERIA_DATA_DIR="$data"
 
 # One supervisor per home. A restart waits briefly for processes that a killed supervisor left running.
@@ -143,6 +144,15 @@ update() {
     fi
 }
 
+# Kills a tick that showed no progress for twice the time after which it ends itself: no heartbeat, no output.
+end_if_silent() {
+    while sleep 5 && kill -0 "$1" 2>/dev/null; do
+        [ -z "$(find "$home/tick.log" "$state/heartbeat.json" -newermt "-$silent seconds" 2>/dev/null)" ] || continue
+        echo "killed after $silent s without progress" >> "$home/tick.log"
+        kill -KILL "$1"
+    done
+}
+
 # Runs one tick of the commit in use. It is counted before it runs, so that a killed tick counts as failed.
 tick() {
     [ -L "$current" ] || return
@@ -150,8 +160,14 @@ tick() {
     commit=${tree##*/}
     grep -qs "^$commit" "$state/failing" || rm -f "$state/failing"
     echo "$commit" >> "$state/failing"
-    run env -u GITLAB_READ_TOKEN "$tree/.venv/bin/materia" supervisor tick > "$home/tick.log" 2>&1
+    env -u GITLAB_READ_TOKEN "$tree/.venv/bin/materia" supervisor tick > "$home/tick.log" 2>&1 &
+    child=$!
+    end_if_silent "$child" 9>&- &
+    watcher=$!
+    wait "$child"
     code=$?
+    child=
+    { kill "$watcher"; wait "$watcher"; } 2>/dev/null
     cat "$home/tick.log" >&2
     case $code in
         0)

@@ -32,6 +32,7 @@ from ops.supervisor import housekeeping, reaping, scrubbing, watch
 from ops.supervisor.announce import announce
 from ops.supervisor.child import GRACE_S, ChildResult, signal_group
 from ops.supervisor.command import command_of, run_logged
+from ops.supervisor.hang import note_progress
 from ops.supervisor.notify import notify
 
 BACKOFF = Backoff()
@@ -78,7 +79,7 @@ def tick(
             record_tick_start(settings.supervisor_dir, clock())
         if not is_rehearsal:
             reaping.reap(settings, clock(), lambda: _beat(settings, clock(), "reaping workers"))
-        housekeeping.clean_up_if_due(settings, clock())
+        housekeeping.clean_up_if_due(settings, clock(), lambda: _beat(settings, clock(), "cleaning up"))
         ran = _run_due_slots(settings, clock, command)
         if not is_rehearsal:
             scrubbing.scrub(settings, clock(), lambda: _beat(settings, clock(), "scrubbing"))
@@ -252,5 +253,6 @@ def _report_alive(settings: Settings, now: datetime, doing: str) -> None:
 
 
 def _beat(settings: Settings, now: datetime, doing: str) -> None:
+    note_progress()
     if _beats.get():
         beat(settings.supervisor_dir, now, doing)

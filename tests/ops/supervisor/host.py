@@ -34,6 +34,10 @@ case $* in
         exit 3 ;;
     'supervisor tick --dry-run') [ ! -e "$tree/dry-tick-fails" ] || { echo "error: TypeError" >&2; exit 1; } ;;
     'supervisor tick')
+        [ ! -e "$tree/tick-hangs" ] || exec sleep 600
+        for second in $(cat "$MATERIA_DATA_DIR/seconds" 2>/dev/null); do
+            touch "$MATERIA_DATA_DIR/supervisor/heartbeat.json"; sleep "$second"
+        done
         [ ! -e "$tree/tick-fails" ] || { echo "error: a column is missing" >&2; exit 1; }
         [ ! -e "$MATERIA_DATA_DIR/ticks-fail" ] || exit 1
         [ -z "${GITLAB_READ_TOKEN-}" ] || echo "$GITLAB_READ_TOKEN" >> "$MATERIA_DATA_DIR/leaked"
@@ -41,7 +45,7 @@ case $* in
 esac
 """
 
-MARKS = ("install-fails", "install-hangs", "doctor-fails", "status-fails", "dry-tick-fails", "tick-fails")
+MARKS = ("install-fails", "install-hangs", "doctor-fails", "status-fails", "dry-tick-fails", "tick-fails", "tick-hangs")
 """Files of a commit that make the step of that name fail."""
 
 QUIET_GIT = {

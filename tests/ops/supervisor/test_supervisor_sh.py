@@ -94,6 +94,26 @@ def test_a_commit_whose_ticks_fail_is_left_for_the_one_before(host: Host) -> Non
     assert host.current == fixed and host.refused.startswith(again)
 
 
+def test_a_commit_whose_ticks_hang_is_left_for_the_one_before(host: Host) -> None:
+    good = host.commit("good")
+    host.start(MATERIA_TICK_SILENT_S="1")
+    host.reaches(good)
+    bad = host.commit("bad", "tick-hangs")
+    until(lambda: host.refused, "the commit is refused", timeout_s=60)
+    host.ticks_on()
+    assert host.current == good
+    reason = "materia supervisor tick failed three times: killed after 2 s without progress"
+    assert host.refused == f"{bad}: {reason}\n"
+
+
+def test_a_tick_that_takes_long_and_shows_progress_is_not_ended(host: Host) -> None:
+    commit = host.commit("one")
+    (host.data / "seconds").write_text("1 " * 12)
+    host.start(MATERIA_TICK_SILENT_S="1")
+    until(lambda: host.ticks, "the long tick ends")
+    assert host.ticks[0] == f"{commit} one" and "killed" not in host.said
+
+
 def test_ticks_that_fail_for_a_while_without_a_commit_before_cost_nothing(host: Host) -> None:
     only = host.commit("only")
     host.start()
