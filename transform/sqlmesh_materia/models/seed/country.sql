@@ -24,10 +24,7 @@ MODEL (
   ),
   grain country_code,
   audits (
-    not_null(columns := (country_code, region_name, kind)),
-    unique_values(columns := (
-      country_code
-    )),
+    one_row_per_key(key := country_code, required := (region_name, kind)),
     accepted_values("column" := kind, is_in := ('country', 'union', 'former', 'other'))
   )
 )

@@ -25,7 +25,6 @@ MODEL (
   ),
   grain (group_code, commodity_code, country_code),
   audits (
-    not_null(columns := (group_code, group_name, commodity_code, country_code)),
-    unique_combination_of_columns(columns := (group_code, commodity_code, country_code))
+    one_row_per_key(key := (group_code, commodity_code, country_code), required := group_name)
   )
 )

@@ -21,20 +21,10 @@ MODEL (
     implied_use = 'Beginning stocks + production + imports - exports - ending stocks; for WORLD and WORLD_LESS_CHINA plus the world''s exports - imports, which WASDE counts as use. So the world''s is beginning stocks + production - ending stocks. NULL where one of them or a member is missing'
   ),
   audits (
-    not_null(
-      columns := (
-        group_code,
-        commodity_code,
-        commodity_name,
-        market_year,
-        attribute_id,
-        attribute_name,
-        unit_name,
-        countries,
-        countries_missing
-      )
+    one_row_per_key(
+      key := (group_code, commodity_code, market_year, attribute_id, unit_id),
+      required := (commodity_name, attribute_name, unit_name, countries, countries_missing)
     ),
-    unique_combination_of_columns(columns := (group_code, commodity_code, market_year, attribute_id, unit_id)),
     a_sum_without_its_members_has_no_value
   )
 );
@@ -132,22 +122,13 @@ WITH source AS (
     group_code,
     commodity_code,
     market_year,
-    MAX(value) FILTER(WHERE
-      attribute_id = '004' AND unit_id = '04') AS area,
-    MAX(value) FILTER(WHERE
-      attribute_id = '028') AS production,
-    MAX(unit_id) FILTER(WHERE
-      attribute_id = '028') AS production_unit,
-    NULLIF(MAX(value) FILTER(WHERE
-      attribute_id = '054'), 0) AS rough_production,
-    COALESCE(MAX(value) FILTER(WHERE
-      attribute_id = '057'), 0) AS imports,
-    COALESCE(MAX(value) FILTER(WHERE
-      attribute_id = '088'), 0) AS exports,
-    MAX(value) FILTER(WHERE
-      attribute_id = '020') + MAX(value) FILTER(WHERE
-      attribute_id = '028') - MAX(value) FILTER(WHERE
-      attribute_id = '176') AS drawn
+    MAX(CASE WHEN attribute_id = '004' AND unit_id = '04' THEN value END) AS area,
+    MAX(CASE WHEN attribute_id = '028' THEN value END) AS production,
+    MAX(CASE WHEN attribute_id = '028' THEN unit_id END) AS production_unit,
+    NULLIF(MAX(CASE WHEN attribute_id = '054' THEN value END), 0) AS rough_production,
+    COALESCE(MAX(CASE WHEN attribute_id = '057' THEN value END), 0) AS imports,
+    COALESCE(MAX(CASE WHEN attribute_id = '088' THEN value END), 0) AS exports,
+    MAX(CASE WHEN attribute_id = '020' THEN value END) + MAX(CASE WHEN attribute_id = '028' THEN value END) - MAX(CASE WHEN attribute_id = '176' THEN value END) AS drawn
   FROM added
   GROUP BY
     group_code,

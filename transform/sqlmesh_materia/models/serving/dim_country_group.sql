@@ -13,8 +13,10 @@ MODEL (
     to_market_year = 'Last market year of the membership, NULL: to date'
   ),
   audits (
-    not_null(columns := (group_code, group_name, country_code)),
-    unique_combination_of_columns(columns := (group_code, commodity_code, country_code))
+    one_row_per_key(
+      key := (group_code, COALESCE(commodity_code, 'ALL'), country_code),
+      required := group_name
+    )
   )
 );
 

@@ -28,9 +28,6 @@ MODEL (
   ),
   grain unit_id,
   audits (
-    not_null(columns := (unit_id, unit_name, quantity, base_unit)),
-    unique_values(columns := (
-      unit_id
-    ))
+    one_row_per_key(key := unit_id, required := (unit_name, quantity, base_unit))
   )
 )

@@ -27,8 +27,10 @@ MODEL (
     countries_missing = 'How many members of the group have no balance sheet; every figure that needs them is NULL. 0 for a country'
   ),
   audits (
-    not_null(columns := (commodity_code, commodity_name, market_year, countries_missing)),
-    unique_combination_of_columns(columns := (commodity_code, country_code, group_code, market_year))
+    one_row_per_key(
+      key := (commodity_code, market_year, COALESCE(country_code, group_code)),
+      required := (commodity_name, countries_missing)
+    )
   )
 );
 
@@ -69,37 +71,23 @@ WITH fact AS (
     country_code,
     group_code,
     market_year,
-    MAX(unit_id) FILTER(WHERE
-      attribute_id = '028') AS unit_id,
-    MAX(value) FILTER(WHERE
-      attribute_id = '028')::DOUBLE AS production,
-    MAX(value) FILTER(WHERE
-      attribute_id = '057')::DOUBLE AS imports,
-    MAX(value) FILTER(WHERE
-      attribute_id = '088')::DOUBLE AS exports,
-    MAX(value) FILTER(WHERE
-      attribute_id = '176')::DOUBLE AS ending_stocks,
+    MAX(CASE WHEN attribute_id = '028' THEN unit_id END) AS unit_id,
+    MAX(CASE WHEN attribute_id = '028' THEN value END)::DOUBLE AS production,
+    MAX(CASE WHEN attribute_id = '057' THEN value END)::DOUBLE AS imports,
+    MAX(CASE WHEN attribute_id = '088' THEN value END)::DOUBLE AS exports,
+    MAX(CASE WHEN attribute_id = '176' THEN value END)::DOUBLE AS ending_stocks,
     COALESCE(
       MAX(implied_use),
-      MAX(value) FILTER(WHERE
-        attribute_id = '125'),
-      MAX(value) FILTER(WHERE
-        attribute_id = '142'),
-      MAX(value) FILTER(WHERE
-        attribute_id = '086') - MAX(value) FILTER(WHERE
-        attribute_id = '088') - MAX(value) FILTER(WHERE
-        attribute_id = '176')
+      MAX(CASE WHEN attribute_id = '125' THEN value END),
+      MAX(CASE WHEN attribute_id = '142' THEN value END),
+      MAX(CASE WHEN attribute_id = '086' THEN value END) - MAX(CASE WHEN attribute_id = '088' THEN value END) - MAX(CASE WHEN attribute_id = '176' THEN value END)
     )::DOUBLE AS use_total,
     CASE
       WHEN NOT group_code IS NULL
       THEN COALESCE(
-        NULLIF(MAX(value) FILTER(WHERE
-          attribute_id = '054'), 0),
-        MAX(value) FILTER(WHERE
-          attribute_id = '028')
-      )::DOUBLE / NULLIF(MAX(value) FILTER(WHERE
-        attribute_id = '004'), 0)::DOUBLE * CASE MAX(unit_id) FILTER(WHERE
-          attribute_id = '028')
+        NULLIF(MAX(CASE WHEN attribute_id = '054' THEN value END), 0),
+        MAX(CASE WHEN attribute_id = '028' THEN value END)
+      )::DOUBLE / NULLIF(MAX(CASE WHEN attribute_id = '004' THEN value END), 0)::DOUBLE * CASE MAX(CASE WHEN attribute_id = '028' THEN unit_id END)
         WHEN '08'
         THEN 1
         WHEN '27'
@@ -107,9 +95,7 @@ WITH fact AS (
         WHEN '02'
         THEN 0.06
       END
-      ELSE MAX(value) FILTER(WHERE
-        attribute_id = '184')::DOUBLE * CASE MAX(unit_id) FILTER(WHERE
-          attribute_id = '184')
+      ELSE MAX(CASE WHEN attribute_id = '184' THEN value END)::DOUBLE * CASE MAX(CASE WHEN attribute_id = '184' THEN unit_id END)
         WHEN '26'
         THEN 1
         WHEN '28'
@@ -119,8 +105,7 @@ WITH fact AS (
       END
     END AS yield,
     MAX(missing) AS countries_missing,
-    COALESCE(MAX(missing) FILTER(WHERE
-      attribute_id = '028'), 0) > 0 AS lacks_production,
+    COALESCE(MAX(CASE WHEN attribute_id = '028' THEN missing END), 0) > 0 AS lacks_production,
     MAX(missing) > 0 AS lacks_any,
     BOOL_AND(is_certain::BOOLEAN) AS is_certain,
     market_year >= 1990 AS is_ranked

@@ -17,8 +17,10 @@ MODEL (
     agrees = 'Whether they differ by less than the last digit that WASDE prints'
   ),
   audits (
-    not_null(columns := (commodity_code, market_year, attribute_id, wasde_value, agrees)),
-    unique_combination_of_columns(columns := (commodity_code, market_year, attribute_id))
+    one_row_per_key(
+      key := (commodity_code, market_year, attribute_id),
+      required := (wasde_value, agrees)
+    )
   )
 );
 

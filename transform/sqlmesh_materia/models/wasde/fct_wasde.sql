@@ -17,19 +17,10 @@ MODEL (
     unit_name = 'The unit of value, that of PSD'
   ),
   audits (
-    not_null(
-      columns := (
-        released_at,
-        commodity_code,
-        commodity_name,
-        region,
-        market_year,
-        attribute_id,
-        value,
-        unit_name
-      )
-    ),
-    unique_combination_of_columns(columns := (released_at, commodity_code, region, market_year, attribute_id))
+    one_row_per_key(
+      key := (released_at, commodity_code, region, market_year, attribute_id),
+      required := (commodity_name, value, unit_name)
+    )
   )
 );
 

@@ -15,10 +15,7 @@ MODEL (
     row_count = 'Figures in it'
   ),
   audits (
-    not_null(columns := (key, released_at, row_count)),
-    unique_values(columns := (
-      key
-    ))
+    one_row_per_key(key := key, required := (released_at, row_count))
   ),
   ignored_rules (
     'ambiguousorinvalidcolumn'

@@ -24,9 +24,6 @@ MODEL (
   ),
   grain title,
   audits (
-    not_null(columns := (title, commodity_code, unit_name)),
-    unique_values(columns := (
-      title
-    ))
+    one_row_per_key(key := title, required := (commodity_code, unit_name))
   )
 )
