@@ -250,7 +250,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "MATERIA_MIN_FREE_MB",
         "schedule",
-        "free disk space below which no run starts",
+        "free disk space that a run needs beside a new generation; 0: none",
         parse.integer(0, 10**9),
         "1000",
     ),

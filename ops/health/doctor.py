@@ -185,10 +185,11 @@ def _code(_settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _disk_space(settings: Settings, _environ: Mapping[str, str]) -> Finding:
-    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
-    free_bytes, min_bytes = shutil.disk_usage(folder).free, settings.supervision.min_free_bytes
-    what = f"{size_text(free_bytes)} free at {folder}, at least {size_text(min_bytes)} required"
-    if free_bytes < min_bytes:
+    from ops.health.disk import disk_space
+
+    disk = disk_space(settings)
+    what = f"{size_text(disk.free_bytes)} free at {disk.folder}, at least {size_text(disk.needed_bytes)} required"
+    if disk.is_low:
         return Finding("disk space", Verdict.FAILED, what, "free some space, or lower MATERIA_MIN_FREE_MB")
     return Finding("disk space", Verdict.OK, what)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflows.errors import JournalError
+from ops.health.state_file import write_state
 
 BEAT_EVERY_S = 15.0
 """How often the supervisor writes a heartbeat while it works or waits for a run."""
@@ -65,10 +66,8 @@ def beat(supervisor_dir: Path, at: datetime, doing: str, pause_s: float = BEAT_E
     if previous := _read_previous(supervisor_dir):
         kept = {each.name: getattr(previous, each.name) for each in fields(Heartbeat)[6:]}
         record = replace(record, **kept)
-    path = heartbeat_path(supervisor_dir)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(asdict(replace(record, **changes)), default=datetime.isoformat))
-    draft.replace(path)
+    text = json.dumps(asdict(replace(record, **changes)), default=datetime.isoformat)
+    write_state(heartbeat_path(supervisor_dir), text, is_durable=False)
 
 
 def record_tick_start(supervisor_dir: Path, at: datetime) -> None:

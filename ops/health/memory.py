@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from dataflows.files import write_durably
+from ops.health.state_file import write_state
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def memory_path(supervisor_dir: Path) -> Path:
 
 def write_memory(supervisor_dir: Path, memory: Memory) -> None:
     """Write the memory durably, so that it survives a kill right after."""
-    write_durably(memory_path(supervisor_dir), json.dumps(asdict(memory), default=_iso, indent=1))
+    write_state(memory_path(supervisor_dir), json.dumps(asdict(memory), default=_iso, indent=1))
 
 
 def _iso(moment: date | datetime) -> str:

@@ -5,7 +5,6 @@ Cheap: reads the journal, sidecars, and the beginning and end of each stored fil
 
 import re
 import shlex
-import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,6 +18,7 @@ from dataflows.source.release import Month
 from dataflows.source.release_dates import last_listed_month, next_release_due, usda_release_days
 from ops.config.settings import Settings
 from ops.health.damage import damage_problems
+from ops.health.disk import disk_space
 from ops.health.heartbeat import read_heartbeat
 from ops.health.memory import Memory, Reaping, read_memory
 from ops.health.problem import Problem, Severity
@@ -288,11 +288,10 @@ def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _disk_problems(settings: Settings) -> Iterator[Problem]:
-    min_bytes = settings.supervision.min_free_bytes
-    folder = next(path for path in (settings.data_dir, *settings.data_dir.parents) if path.exists())
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < min_bytes:
-        what = f"{folder} has {size_text(free_bytes)} free, less than {size_text(min_bytes)}"
+    disk = disk_space(settings)
+    if disk.is_low:
+        free, needed = size_text(disk.free_bytes), size_text(disk.needed_bytes)
+        what = f"{disk.folder} has {free} free, and the next release needs {needed}"
         yield Problem(
             Severity.FAILED,
             what,

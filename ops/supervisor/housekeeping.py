@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dataflows.errors import JournalError, LockHeldError, MateriaError
+from dataflows.errors import DiskSpaceError, JournalError, LockHeldError, MateriaError
 from dataflows.serving.store import ServingStore
 from ops.config.settings import PROJECT_DIR, Settings
+from ops.health.disk import disk_space
 from ops.health.memory import read_memory, write_memory
 from ops.host.lakehouse_lock import lakehouse_lock
 from ops.host.lock import writer_lock
@@ -50,15 +51,14 @@ def clean_up_if_due(
 ) -> None:
     """Clean up if it is due or the disk is nearly full, unless a run is writing here."""
     memory = read_memory(settings.supervisor_dir)
-    is_disk_low = shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes
     waited = now - memory.cleaned_at if memory.cleaned_at else limits.every
-    if timedelta(0) <= waited < limits.every and not is_disk_low:
+    if timedelta(0) <= waited < limits.every and not disk_space(settings).is_low:
         return
     try:
         with writer_lock(settings.lock_path, "housekeeping"):
             removed = clean(settings, now, limits, sqlmesh_dir)
             maintain_ducklake(settings, now, on_alive)
-    except LockHeldError:
+    except (LockHeldError, DiskSpaceError):  # without space for the lock there is nothing of ours to remove
         return
     if removed:
         log.info("cleaned up", extra={"removed": removed})

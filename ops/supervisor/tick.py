@@ -7,7 +7,6 @@ this lock, so that no run still in progress can complete one afterwards.
 
 import logging
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -18,6 +17,7 @@ from dataflows.errors import JournalError, LockHeldError
 from ops.config.schedule import TRIGGER_PREFIX, Backoff, Slot, due
 from ops.config.settings import Settings
 from ops.health import alerts
+from ops.health.disk import disk_space
 from ops.health.heartbeat import beat, record_tick_start, record_tick_success
 from ops.health.memory import Attempts, Memory, read_memory, write_memory
 from ops.health.status import served_release, take_status
@@ -81,7 +81,7 @@ def tick(
             reaping.reap(settings, clock(), lambda: _beat(settings, clock(), "reaping workers"))
         housekeeping.clean_up_if_due(settings, clock(), lambda: _beat(settings, clock(), "cleaning up"))
         ran = _run_due_slots(settings, clock, command)
-        if not is_rehearsal:
+        if not is_rehearsal and not disk_space(settings).is_low:
             scrubbing.scrub(settings, clock(), lambda: _beat(settings, clock(), "scrubbing"))
         status = take_status(settings, clock())
         write_memory(
@@ -185,7 +185,7 @@ def _run(
 ) -> str:
     """Run the pipeline of a slot in a process of its own, record the outcome and return it as a line."""
     folder = settings.supervisor_dir
-    if shutil.disk_usage(settings.data_dir).free < settings.supervision.min_free_bytes:
+    if disk_space(settings).is_low:
         return "not started: too little free disk space"
     memory = read_memory(folder)
     before = _attempts_before(memory, slot)

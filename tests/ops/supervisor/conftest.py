@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -78,6 +79,13 @@ class Alarm:
 
 @pytest.fixture
 def alarm() -> Iterator[Alarm]:
+    with alarm_server() as noted:
+        yield noted
+
+
+@contextmanager
+def alarm_server() -> Iterator[Alarm]:
+    """A webhook and dead-man switch on loopback."""
     noted = Alarm()
 
     class Handler(BaseHTTPRequestHandler):

@@ -6,7 +6,6 @@ privilege is needed, and no step is left out. A real full file system and real p
 
 import os
 import re
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from dataflows.serving import ServingReader
 from tests.support.command_line import MATERIA
+from tests.support.small_disk import small_disk
 from tests.support.stage import Strike
 from tests.support.torture import LONG, Figure, count
 from tests.torture.crash.chance import places
@@ -77,20 +77,6 @@ def _assert_told(exit_code: int, output: str) -> None:
     if exit_code == 1:
         assert "error: " in told
         assert any(step in told for step in ("free some space", "see that", "check that")), "no next step"
-
-
-@contextmanager
-def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
-    """A file system of its own at `folder`; False where this machine does not let us mount one."""
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
-    mount = shutil.which("mount")
-    mounted = mount is not None and subprocess.run([mount, *options], capture_output=True).returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_disk_that_is_too_small_is_reported_before_any_work(world: World, states: States, tmp_path: Path) -> None:
