@@ -174,6 +174,7 @@ def failing(folder: Path) -> Path:
         parent_id=parent,
         steps={
             "landed": 0.2,
+            "reports": 0.0,
             "lakehouse_pulled": 0.0,
             "transformed": 11.0,
             "audited": 0.4,
