@@ -62,7 +62,8 @@ class LogsPane(PolledPane):
         self._target_line: int | None = None
         self._drawing: Timer | None = None
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         return (
             ActionSpec("logs.search", "slash", "find", "Search for a text or a /regular expression/"),
             ActionSpec("logs.next", "n", "next", "Go to the next match", show=False),

@@ -8,7 +8,7 @@ from ops.health.status import PipelineState, Problem, Severity, Status, missed_r
 from ops.host.formatting import ago_text, duration_text, size_text
 from ops.journal.run import Run, RunStatus
 from tui.overview.snapshot import Overview, Pipelines
-from tui.shell.workers_summary import REAP, overdue
+from tui.shell.workers_summary import overdue
 from tui.widgets.formatting import TONES, due_text, exact, plural, sparkline
 from tui.widgets.panel import Found
 from tui.widgets.table import Cell, Column, Row
@@ -149,11 +149,7 @@ def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
 
 
 def _alert_key_text(problem: Problem) -> str:
-    if problem.run_id is not None:
-        return f"⏎ run {problem.run_id}"
-    if problem.next_step.startswith("materia run-all"):
-        return "⏎ run-all"
-    return "⏎ workers" if problem.next_step == REAP else "⏎ how"
+    return f"⏎ run {problem.run_id}" if problem.run_id is not None else "f fix" if problem.command else "⏎ how"
 
 
 def _outcome_text(run: Run | None) -> str:

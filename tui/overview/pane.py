@@ -7,21 +7,26 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 
+from dataflows.serving.store import ServingStore
 from ops.health.status import Problem, Status
 from tui.overview import drawing
 from tui.overview.snapshot import Overview, Pipelines, read_overview
 from tui.shell import workers_summary
 from tui.shell.actions import ActionSpec
-from tui.shell.messages import OpenRun, OpenWorkers, StartPipeline
+from tui.shell.child import offer
+from tui.shell.choice import Choice
+from tui.shell.messages import OpenRun, StartPipeline
 from tui.shell.polled import PolledPane
-from tui.shell.workers_summary import REAP
 from tui.widgets.changes import change_marks
 from tui.widgets.lines import Lines
-from tui.widgets.panel import Failure, Found, Panel
+from tui.widgets.panel import Failure, Found, Panel, attempt
 from tui.widgets.table import Table
 
 _REFRESH_S = 15
 """How often relative times are refreshed while nothing changes."""
+
+_NOTE_S = 20.0
+"""How long the next step of an alert is shown."""
 
 
 class OverviewPane(PolledPane):
@@ -32,9 +37,15 @@ class OverviewPane(PolledPane):
     _overview: Overview | None = None
     _problems: tuple[Problem, ...] = ()
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         return (
-            ActionSpec("overview.fix", "f", "fix worst", "Go to the fix for the worst alert"),
+            ActionSpec("overview.fix", "f", "fix", "Fix the alert under the cursor, after confirmation", writes=True),
+            ActionSpec("overview.roll_back", "U", "roll back", "Serve another generation", writes=True, show=False),
+            ActionSpec("overview.verify", "V", "verify", "Check stored files for damage", writes=True, show=False),
+            ActionSpec(
+                "overview.doctor", "H", "doctor", "Check settings, tools and connections", writes=True, show=False
+            ),
             ActionSpec("overview.refresh", "r", "refresh", "Reload everything", show=False),
         )
 
@@ -106,11 +117,16 @@ class OverviewPane(PolledPane):
     @on(Table.Opened, "#alerts")
     def _open_alert(self, message: Table.Opened) -> None:
         message.stop()
-        problem = next((each for each in self._problems if drawing.alert_key(each) == message.key), None)
-        if problem is not None:
-            self._go_to(problem)
-        else:
+        problem = self._find_problem(message.key)
+        if problem is None:
             self.notify("this alert is resolved")
+        elif problem.run_id is not None:
+            self.post_message(OpenRun(problem.run_id))
+        else:
+            self._offer_fix(problem)
+
+    def _find_problem(self, key: str) -> Problem | None:
+        return next((each for each in self._problems if drawing.alert_key(each) == key), None)
 
     @on(Table.Opened, "#pipelines")
     def _open_pipeline(self, message: Table.Opened) -> None:
@@ -124,25 +140,54 @@ class OverviewPane(PolledPane):
             self.notify(f"{message.key} never ran; materia pipeline run {message.key}")
 
     def action_fix(self) -> None:
-        if self._problems:
-            self._go_to(self._problems[0])
+        """Offer the fix of the alert under the cursor."""
+        current = self.query_one("#alerts", Table).current
+        problem = self._find_problem(current.key) if current else None
+        if problem is not None:
+            self._offer_fix(problem)
         elif self._overview is not None and isinstance(self._overview.status, Failure):
             self.notify(self._overview.status.next_step, title=self._overview.status.what)
         else:
             self.notify("all is well: nothing to fix")
+
+    def _offer_fix(self, problem: Problem) -> None:
+        """Offer the command that solves a problem; without one, or in read-only mode, show the next step."""
+        if not problem.command or self.context.read_only:
+            self.notify(f"next: {problem.next_step}", title=problem.what, timeout=_NOTE_S)
+            return
+        choice = Choice("fix", problem.command)
+        offer(self, "Fix an alert", [choice], f"{problem.what}\n\nnext: {problem.next_step}")
+
+    def action_roll_back(self) -> None:
+        store = ServingStore(self.context.settings.serving_path)
+        kept = attempt(lambda: (store.served_number(), store.generations()[::-1]))
+        if isinstance(kept, Failure):
+            self.notify(kept.next_step, title=kept.what, severity="error")
+            return
+        served, generations = kept.value
+        choices = [
+            Choice(f"release of {each.newest_released_on}", ("serving", "rollback", str(each.number)))
+            for each in generations
+            if each.number != served
+        ]
+        if choices:
+            offer(self, "Serve another generation", choices, "Readers see it at once. A new release ends the rollback.")
+        else:
+            self.notify("no other generation is kept", severity="warning")
+
+    def action_verify(self) -> None:
+        choices = [
+            Choice("everything", ("scrub",)),
+            Choice("what is served", ("serving", "verify")),
+            Choice("what is landed", ("landing", "verify")),
+        ]
+        offer(self, "Verify stored files", choices, "Reads stored files and compares them with their recorded hashes.")
+
+    def action_doctor(self) -> None:
+        offer(self, "Check this machine", [Choice("doctor", ("doctor",))], "Checks settings, tools and connections.")
 
     def action_refresh(self) -> None:
         if self._overview is not None:
             self._overview = replace(self._overview, marks=None)
         self.context.workers.ask_again()
         self.look_again()
-
-    def _go_to(self, problem: Problem) -> None:
-        if problem.run_id is not None:
-            self.post_message(OpenRun(problem.run_id))
-        elif problem.next_step.startswith("materia run-all") and not self.context.read_only:
-            self.post_message(StartPipeline("run-all"))
-        elif problem.next_step == REAP:
-            self.post_message(OpenWorkers())
-        else:
-            self.notify(problem.next_step, title=problem.what)

@@ -39,7 +39,8 @@ class QueryPane(Pane):
         self._body: QueryBody | None = None
         self._in_view = False
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         return (
             ActionSpec("query.run", "f5,ctrl+j", "run", "Run the query or the selected part of it"),
             ActionSpec("query.stop", "escape", "back", "Cancel the running query, or go from the editor to the rows"),

@@ -71,7 +71,8 @@ class ReleasesPane(PolledPane):
         self._listed: tuple[object, ...] | None = None
         self._was_fact_shown = False
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         return (
             ActionSpec("releases.release", "b", "list", "Choose a release from the list"),
             ActionSpec("releases.pick", "p", "pick", "Pick a fact: commodity, country, market year, attribute"),

@@ -13,7 +13,6 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from ops.health.status import PIPELINES
-from ops.host.launch import command_text
 from ops.journal.history import History, RunStory
 from ops.journal.run import RunStatus
 from tui.runs import drawing
@@ -29,10 +28,11 @@ from tui.runs.snapshot import (
     select_run,
 )
 from tui.shell.actions import ActionSpec
-from tui.shell.child import CommandEnded, start
-from tui.shell.command import Choice, CommandScreen
+from tui.shell.child import CommandEnded, is_refused, offer
+from tui.shell.choice import AS_OF, FORCE, ON, Choice, Option
+from tui.shell.command import CommandScreen
 from tui.shell.context import ConsoleContext
-from tui.shell.messages import Navigation, OpenLog, OpenRun, StartPipeline
+from tui.shell.messages import FollowRun, Navigation, OpenLog, OpenRun, StartPipeline
 from tui.shell.polled import PolledPane
 from tui.widgets.changes import change_marks
 from tui.widgets.panel import Found, Panel
@@ -41,6 +41,17 @@ from tui.widgets.table import Row, Table
 _REFRESH_S = 15
 _CURSOR_REST_S = 0.15
 """Delay before the run under the cursor is read."""
+
+_CONTINUES = "The run is a separate process and continues when the console is closed."
+_OPTIONS = {
+    "run-all": (AS_OF, ON, FORCE),
+    "extract": (AS_OF, ON),
+    "transform": (ON,),
+    "export_serving": (ON, FORCE),
+}
+"""The options of each pipeline that have an effect on it."""
+_FROM = Option("--from", "YYYY-MM, the first month", is_required=True)
+_TO = Option("--to", "YYYY-MM, the last month", is_required=True)
 
 
 class RunsPane(PolledPane):
@@ -58,9 +69,11 @@ class RunsPane(PolledPane):
         self._started: tuple[int, int] | None = None
         self._rest_timer: Timer | None = None
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         return (
             ActionSpec("runs.start", "s", "start", "Start a pipeline, after confirmation", writes=True),
+            ActionSpec("runs.backfill", "B", "backfill", "Land the releases of some months", writes=True, show=False),
             ActionSpec("runs.interrupt", "i", "interrupt", "Interrupt the shown run, after confirmation", writes=True),
             ActionSpec("runs.filter", "slash", "find", "Show only runs that match words, a pipeline or a status"),
             ActionSpec("runs.failed", "exclamation_mark", "failed", "Show only failed runs, or all runs"),
@@ -195,6 +208,8 @@ class RunsPane(PolledPane):
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, OpenRun):
             self._show_run(message.run_id)
+        elif isinstance(message, FollowRun):
+            self._follow(message)
         elif isinstance(message, StartPipeline):
             self._ask_to_start(message.pipeline)
 
@@ -302,28 +317,25 @@ class RunsPane(PolledPane):
         self._ask_to_start(story.run.pipeline if story and story.run.pipeline in PIPELINES else PIPELINES[0])
 
     def _ask_to_start(self, pipeline: str) -> None:
-        if self.context.read_only:
-            self.notify("read-only mode: cannot start a pipeline", severity="warning")
-            return
-        commands = [("pipeline", "run", name) for name in PIPELINES]
-        choices = [Choice(name, command_text(command)) for name, command in zip(PIPELINES, commands, strict=True)]
-        note = "The run is a separate process and continues when the console is closed."
-
-        def on_answer(choice: int | None) -> None:
-            launched = start(self, commands[choice], self.context.settings) if choice is not None else None
-            if launched is not None:
-                self._cancel_pending()
-                self._started = launched.process.pid, self._newest_id()
-                self.query_one("#history", Table).focus()
-                self._forget_marks()
-                self.set_timer(0.5, self.look_again)
-
+        choices = [Choice(name, ("pipeline", "run", name), _OPTIONS.get(name, ())) for name in PIPELINES]
         first = PIPELINES.index(pipeline) if pipeline in PIPELINES else 0
-        self.app.push_screen(CommandScreen("Start a pipeline", choices, note=note, first=first), on_answer)
+        offer(self, "Start a pipeline", choices, _CONTINUES, first)
 
-    def _newest_id(self) -> int:
-        history = self._seen.history if self._seen else None
-        return max((run.id for run in history.value.runs), default=0) if isinstance(history, Found) else 0
+    def action_backfill(self) -> None:
+        choice = Choice("backfill", ("backfill",), (_FROM, _TO, FORCE))
+        offer(
+            self,
+            "Land every release of some months",
+            [choice],
+            f"Landed releases are not downloaded again. {_CONTINUES}",
+        )
+
+    def _follow(self, message: FollowRun) -> None:
+        self._cancel_pending()
+        self._started = message.pid, message.newest_id
+        self.query_one("#history", Table).focus()
+        self._forget_marks()
+        self.set_timer(0.5, self.look_again)
 
     def _find_started_run(self, history: History) -> int | None:
         """Return the id of the run started here. The id must be newer, since pids are reused."""
@@ -340,12 +352,12 @@ class RunsPane(PolledPane):
             self.notify(f"this run is on {run.host}: interrupt it there", severity="warning")
             return
 
-        def on_answer(choice: int | None) -> None:
-            if choice is not None and not run.process.interrupt():
+        def on_answer(arguments: tuple[str, ...] | None) -> None:
+            if arguments is not None and not is_refused(self) and not run.process.interrupt():
                 self.notify(f"run {run.id} has ended, or belongs to another user", severity="warning")
             self.action_refresh()
 
-        choice = Choice(f"run {run.id}", f"kill -INT {run.pid}")
+        choice = Choice(f"run {run.id}", ("-INT", str(run.pid)), program="kill")
         note = f"{run.pipeline} stops at once. Landed data is kept, and the current generation stays served."
         self.app.push_screen(CommandScreen("Interrupt a run", [choice], note=note), on_answer)
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -16,12 +17,12 @@ from textual.widget import Widget
 from dataflows.errors import SettingsError
 from tui.shell.actions import APP, APP_ACTIONS, ActionSpec, Registry
 from tui.shell.bars import ActionBar, TopBar
-from tui.shell.child import CommandEnded
+from tui.shell.child import READ_ONLY, CommandEnded
 from tui.shell.config import TuiConfig
 from tui.shell.context import ConsoleContext
 from tui.shell.keys import KeyQueue
 from tui.shell.messages import Navigation
-from tui.shell.pane import PANES, Pane, make_pane
+from tui.shell.pane import PANES, Pane, actions_of, make_pane
 from tui.shell.theme import MATERIA, MATERIA_16, THEME_NAME
 from tui.widgets.formatting import shortened
 
@@ -38,6 +39,8 @@ SWITCHES = {
 }
 
 
+_MAX_WAIT_S = 5.0
+"""The longest that an action waits until its screen shows something."""
 _OWNERS = (APP, *PANES)
 _HEIGHTS = [(0, "-short"), (24, "-high")]
 _WIDTHS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
@@ -217,6 +220,15 @@ class ConsoleApp(App[None]):
         return self.registry.available(owners, read_only=self.context.read_only)
 
     @property
+    def everything(self) -> tuple[ActionSpec, ...]:
+        """The actions of all screens: those of the shown one first, then the global ones, then the others."""
+        for pane_id in PANES:
+            if pane_id not in self._panes:
+                self.registry.add(actions_of(pane_id))
+        owners = dict.fromkeys((self._shown or APP, APP, *PANES))
+        return self.registry.available(owners, read_only=self.context.read_only)
+
+    @property
     def reachable(self) -> tuple[ActionSpec, ...]:
         """The available actions with those of their keys that the focused widget leaves to them."""
         focused = self.screen_stack[0].focused
@@ -239,6 +251,20 @@ class ConsoleApp(App[None]):
             await self.show_pane(spec.verb)
         else:
             await self.run_action(spec.verb, self if spec.owner == APP else self._panes[spec.owner])
+
+    def go_and_perform(self, action_id: str) -> None:
+        """Show the screen of an action and run it there; refused in read-only mode if it changes something."""
+        self.run_worker(self._go_and_perform(self.registry[action_id]), group="perform")
+
+    async def _go_and_perform(self, spec: ActionSpec) -> None:
+        if spec.writes and self.context.read_only:
+            self.notify(READ_ONLY, severity="warning")
+            return
+        if spec.owner != APP:
+            pane = await self.show_pane(spec.owner)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(pane.drawn.wait(), _MAX_WAIT_S)
+        await self.action_perform(spec.id)
 
     def action_help(self) -> None:
         from tui.shell.help import HelpScreen

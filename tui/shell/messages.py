@@ -63,15 +63,17 @@ class RunQuery(Navigation):
 
 
 @dataclass
+class FollowRun(Navigation):
+    """Show the run of a process once it is recorded; its id is larger than `newest_id`."""
+
+    pid: int
+    newest_id: int
+    PANE_ID = "runs"
+
+
+@dataclass
 class StartPipeline(Navigation):
     """Open the confirmation dialog for starting a pipeline."""
 
     pipeline: str
     PANE_ID = "runs"
-
-
-@dataclass
-class OpenWorkers(Navigation):
-    """Show the workers."""
-
-    PANE_ID = "workers"

@@ -1,6 +1,6 @@
 """The command palette: searches the registry of actions."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ActionProvider(Provider):
-    """Provides every action that is available now."""
+    """Provides every action of every screen; choosing one goes to its screen."""
 
     @property
     def _console(self) -> "ConsoleApp":
@@ -23,19 +23,19 @@ class ActionProvider(Provider):
         return self.app
 
     async def discover(self) -> Hits:
-        for spec in self._console.available:
+        for spec in self._console.everything:
             yield DiscoveryHit(_title(spec), self._doing(spec), help=spec.help)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
-        for spec in self._console.available:
+        for spec in self._console.everything:
             title = _title(spec)
             score = max(matcher.match(title), matcher.match(spec.help))
             if score > 0:
-                yield Hit(score, matcher.highlight(title), self._doing(spec), help=spec.help)
+                yield Hit(score, matcher.highlight(title), self._doing(spec), text=title, help=spec.help)
 
-    def _doing(self, spec: ActionSpec) -> Callable[[], Awaitable[bool]]:
-        return partial(self.app.run_action, f"perform('{spec.id}')", self.app)
+    def _doing(self, spec: ActionSpec) -> Callable[[], None]:
+        return partial(self._console.go_and_perform, spec.id)
 
 
 def _title(spec: ActionSpec) -> str:

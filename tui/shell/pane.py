@@ -37,7 +37,8 @@ class Pane(Widget):
         self.drawn = asyncio.Event()
         """Set once the pane shows content that keys can act on."""
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         """Return the pane's actions; `runs.start` calls `action_start`."""
         return ()
 
@@ -51,11 +52,24 @@ class Pane(Widget):
         """Handle a navigation message; the pane is shown already and `on_show_pane` was called."""
 
 
+def actions_of(pane_id: str) -> tuple[ActionSpec, ...]:
+    """Return the actions of a pane that need not exist yet; none if it cannot be loaded."""
+    try:
+        return _pane_class(pane_id).actions()
+    except ImportError:
+        return ()
+
+
+def _pane_class(pane_id: str) -> type[Pane]:
+    module, _, name = PANES[pane_id].partition(":")
+    found: type[Pane] = getattr(import_module(module), name)
+    return found
+
+
 def make_pane(pane_id: str, context: ConsoleContext) -> Pane:
     """Create a pane. If that fails, return a MissingPane that shows the error."""
-    module, _, name = PANES[pane_id].partition(":")
     try:
-        pane: Pane = getattr(import_module(module), name)(context)
+        pane = _pane_class(pane_id)(context)
     except Exception as error:
         return MissingPane(context, pane_id, error)
     return pane

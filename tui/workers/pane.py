@@ -7,13 +7,12 @@ from typing import Any
 from textual import on
 from textual.app import ComposeResult
 
-from ops.host.launch import command_text
 from ops.workers.labels import owner_of
 from ops.workers.view import Workers
 from tui.shell import workers_summary
 from tui.shell.actions import ActionSpec
-from tui.shell.child import CommandEnded, start
-from tui.shell.command import Choice, CommandScreen
+from tui.shell.child import CommandEnded, offer
+from tui.shell.choice import Choice, Option
 from tui.shell.messages import OpenRun
 from tui.shell.polled import PolledPane
 from tui.shell.workers_watch import WorkersSnapshot
@@ -25,6 +24,11 @@ from tui.workers import drawing
 _REFRESH_S = 10
 """How often relative times are refreshed while nothing changes."""
 
+_PUBLIC_KEY = Option("--public-key", "a file with the SSH public key of its user", is_required=True)
+_NAME = Option("", "NAME of the worker; default: by-hand")
+_FOR = Option("--for", "the pipeline that determines the machine's size; default: run-all")
+_ON = Option("--on", "a provider, if the credentials of several are set")
+
 
 class WorkersPane(PolledPane):
     """Lists every machine with our label; Enter opens its run."""
@@ -35,8 +39,10 @@ class WorkersPane(PolledPane):
     _found = Workers()
     _drawn: Any = None
 
-    def actions(self) -> tuple[ActionSpec, ...]:
+    @classmethod
+    def actions(cls) -> tuple[ActionSpec, ...]:
         return (
+            ActionSpec("workers.create", "a", "create", "Create a worker, after confirmation", writes=True),
             ActionSpec("workers.destroy", "D", "destroy", "Destroy this worker, after confirmation", writes=True),
             ActionSpec("workers.reap", "R", "reap", "Destroy every overdue worker, after confirmation", writes=True),
             ActionSpec("workers.refresh", "r", "refresh", "Query the providers again"),
@@ -83,19 +89,22 @@ class WorkersPane(PolledPane):
         if current is None:
             self.notify("no worker selected")
         else:
-            self._ask("Destroy a worker", ("worker", "destroy", current.key), "Its disk is deleted, too.")
+            choice = Choice("destroy", ("worker", "destroy", current.key))
+            offer(self, "Destroy a worker", [choice], self._interrupts(current.key))
+
+    def _interrupts(self, worker_id: str) -> str:
+        """Return what ends with a worker."""
+        run_id = next((row.run_id for row in self._found.rows if row.id == worker_id), None)
+        run = f"Run {run_id} on it is interrupted." if run_id is not None else "No known run uses it."
+        return f"{run} Its disk is deleted, too."
 
     def action_reap(self) -> None:
-        self._ask("Reap workers", ("worker", "reap"), "Destroys all workers with our label that are overdue.")
+        note = "Destroys all workers with our label that are overdue."
+        offer(self, "Reap workers", [Choice("reap", ("worker", "reap"))], note)
 
-    def _ask(self, title: str, arguments: tuple[str, ...], note: str) -> None:
-        def on_answer(choice: int | None) -> None:
-            if choice is not None:
-                start(self, arguments, self.context.settings)
-
-        self.app.push_screen(
-            CommandScreen(title, [Choice(arguments[1], command_text(arguments))], note=note), on_answer
-        )
+    def action_create(self) -> None:
+        choice = Choice("create", ("worker", "create"), (_PUBLIC_KEY, _NAME, _FOR, _ON))
+        offer(self, "Create a worker", [choice], "It costs money until it is destroyed, or reaped after it expired.")
 
     @on(CommandEnded)
     def _on_command_ended(self) -> None:

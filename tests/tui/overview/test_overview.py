@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from ops.health.heartbeat import FAILING_AFTER, Heartbeat
 from ops.health.status import Problem, Severity
 from ops.workers.view import Workers
 from tests.support.consoles import screen_of, until
-from tests.tui.building import NOW, WORKER, Past, console_on, context_in, settings_in, timedelta
+from tests.tui.building import NOW, WORKER, Past, console_on, context_in, serve_at, settings_in, timedelta
 from tui.overview import drawing
 from tui.overview.pane import OverviewPane
 from tui.overview.snapshot import Overview, read_overview
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
+from tui.shell.context import create_context
 from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
 from tui.widgets.panel import Failure, Found, Panel
 from tui.widgets.table import Table
@@ -69,7 +71,7 @@ async def test_problems_of_every_severity_are_drawn_and_damage_comes_first(healt
         every = [Problem(each, f"one is {each}", None, "materia run-all", key=each) for each in Severity]
         pane.draw(_with_problems(pane._overview, *every))
         table = app.query_one("#alerts", Table)
-        assert table.current.cells[1].text == "one is damaged" and table.current.cells[3].text == "⏎ run-all"
+        assert table.current.cells[1].text == "one is damaged" and table.current.cells[3].text == "f fix"
 
 
 async def test_opening_a_resolved_alert_shows_that_it_is_resolved(
@@ -130,13 +132,46 @@ async def test_a_pipeline_without_runs_shows_that_in_read_only_mode(tmp_path: Pa
         assert "run-all never ran" in next(iter(app._notifications)).message
 
 
-async def test_fix_goes_to_the_worst_alert(tmp_path: Path) -> None:
-    app = console_on(tmp_path)
+async def test_fix_shows_the_command_of_the_alert_under_the_cursor(failing_dir: Path) -> None:
+    app = console_on(failing_dir)
     async with app.run_test(size=(140, 40)) as pilot:
-        await pilot.press("f")
+        for key, command in (("down", "materia run-all"), ("up", "materia pipeline run export_serving")):
+            await pilot.press(key, "f")
+            await until(pilot, lambda: isinstance(app.screen, CommandScreen))
+            assert app.screen.query_one(Table).current.cells[1].text == command
+            await pilot.press("escape")
+
+
+async def test_a_fix_is_performed_from_the_alert_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATERIA_DATA_DIR", str(tmp_path))
+    past = Past(settings_in(tmp_path))
+    past.run("transform", "failed", timedelta(hours=1), 1.0, error="no luck")
+    past.close()
+    app = ConsoleApp(create_context(settings_in(tmp_path), read_only=False))
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("f", "enter")
+        await until(pilot, lambda: _shown_run(app) == "Run 2")
+        await until(pilot, lambda: "materia pipeline run transform" in [note.title for note in app._notifications])
+
+
+async def test_what_is_no_run_is_followed_in_its_log(healthy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATERIA_DATA_DIR", str(healthy_dir))
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("H", "enter")
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "logs" and "Python" in screen_of(pilot))
+
+
+async def test_a_roll_back_offers_the_other_kept_generations(healthy_dir: Path) -> None:
+    settings = settings_in(healthy_dir)
+    settings.serving_path.unlink()
+    serve_at(settings, 11, date(2026, 10, 9), timedelta(days=40))
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("U")
         await until(pilot, lambda: isinstance(app.screen, CommandScreen))
-        table = app.screen.query_one(Table)
-        assert table.current.cells[1].text == "materia pipeline run run-all"
+        rows = app.screen.query_one(Table).rows
+        assert [row.cells[1].text for row in rows] == ["materia serving rollback 12"]
 
 
 async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
@@ -151,16 +186,17 @@ async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
             "▲",
             "worker materia-7 is overdue",
             "20 min ago",
-            "⏎ workers",
+            "f fix",
         ]
         await pilot.press("f")
-        await until(pilot, lambda: app.shown_pane.PANE_ID == "workers")
+        await until(pilot, lambda: isinstance(app.screen, CommandScreen))
+        assert app.screen.query_one(Table).current.cells[1].text == "materia worker reap"
 
 
 async def test_fix_starts_nothing_in_read_only_mode(tmp_path: Path) -> None:
     app = console_on(tmp_path, read_only=True)
     async with app.run_test(size=(140, 40)) as pilot:
-        await pilot.press("f")
+        await pilot.press("f", "enter")
         await until(pilot, lambda: len(app._notifications) == 1)
         assert len(app.screen_stack) == 1
 

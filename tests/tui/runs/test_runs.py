@@ -31,7 +31,7 @@ from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
 from tui.shell.config import TuiConfig
 from tui.shell.context import create_context
-from tui.shell.messages import OpenLog, OpenRun
+from tui.shell.messages import FollowRun, OpenLog, OpenRun
 from tui.widgets.panel import Panel
 from tui.widgets.table import Table
 
@@ -372,6 +372,35 @@ async def test_starting_asks_first_and_esc_starts_nothing(healthy_dir: Path) -> 
         assert not (healthy_dir / "logs" / "console.log").exists()
 
 
+async def test_the_options_of_a_run_become_part_of_its_command(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("s", "tab", *"2025-03", "tab", "tab", *"it's right")
+        dialog = app.screen
+        assert isinstance(dialog, CommandScreen)
+        commands = [row.cells[1].text for row in dialog.query_one(Table).rows]
+        assert commands[0] == "materia pipeline run run-all --as-of 2025-03 --force 'it'\"'\"'s right'"
+        assert commands[1:3] == ["materia pipeline run extract --as-of 2025-03", "materia pipeline run transform"]
+        chosen: list[object] = []
+        monitored = dialog.dismiss
+        dialog.dismiss = lambda result=None: (chosen.append(result), monitored(None))[1]  # type: ignore[method-assign]
+        await pilot.press("enter")
+        expected = ("pipeline", "run", "run-all", "--as-of", "2025-03", "--force", "it's right")
+        await until(pilot, lambda: chosen == [expected])
+
+
+async def test_a_backfill_asks_for_its_months(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("B", "enter")
+        assert isinstance(app.screen, CommandScreen) and isinstance(app.focused, Input)
+        await pilot.press(*"2025-01", "enter", *"2025-03")
+        shown = [row.cells[1].text for row in app.screen.query_one(Table).rows]
+        assert shown == ["materia backfill --from 2025-01 --to 2025-03"]
+
+
 async def test_a_started_pipeline_is_followed_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATERIA_DATA_DIR", str(tmp_path))
     past = Past(settings_in(tmp_path))
@@ -403,7 +432,7 @@ async def test_an_older_run_with_the_same_pid_is_not_mistaken_for_the_started_on
         await _shown(pilot)
         await pilot.press("down")
         pane = app.query_one(RunsPane)
-        pane._started = 4711, pane._newest_id()
+        pane.post_message(FollowRun(4711, 8))
         past = Past(settings_in(failing_dir))
         assert past.run("extract", "failed", timedelta(minutes=1), 1.0, error="no luck") == 9
         past.close()

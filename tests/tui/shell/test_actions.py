@@ -13,17 +13,29 @@ from tui.query.editor import _Text
 from tui.query.grid import ResultGrid
 from tui.shell.actions import APP_ACTIONS, ActionSpec, Registry, key_text
 from tui.shell.app import SWITCHES, ConsoleApp
+from tui.shell.child import READ_ONLY
 from tui.shell.pane import PANES, make_pane
 from tui.widgets.table import Table
 
-ACT = {"query.export", "runs.interrupt", "runs.start", "workers.destroy", "workers.reap"}
+ACT = {
+    "overview.doctor",
+    "overview.fix",
+    "overview.roll_back",
+    "overview.verify",
+    "query.export",
+    "runs.backfill",
+    "runs.interrupt",
+    "runs.start",
+    "workers.create",
+    "workers.destroy",
+    "workers.reap",
+}
 """They write files, start or end processes, or destroy machines."""
 LOOK = {
     "app": "help palette quit read_only theme overview runs releases query logs workers",
     "logs": "clear copy end follow hide level line next open_run previous run_only "
     "search source sources start time wrap",
-    # `fix` goes to a screen; what starts a pipeline there asks first, and not in read-only mode.
-    "overview": "fix refresh",
+    "overview": "refresh",
     "query": "alike chart copy copy_cell edit filter format history limits live run saved sort stop whole",
     "releases": "back day earlier later order pick release sql",
     "runs": "back failed filter graph log refresh source",
@@ -66,6 +78,20 @@ async def test_acting_actions_are_hidden_and_refused_in_read_only_mode(
         await app.run_action(f"app.perform('{action_id}')")
         await pilot.pause()
     assert done == ([] if read_only else [verb])
+
+
+@pytest.mark.parametrize("action_id", sorted(ACT))
+async def test_the_palette_of_any_screen_finds_what_acts_only_without_read_only_mode(
+    healthy_dir: Path, action_id: str
+) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        assert action_id in {spec.id for spec in app.everything}
+        app.action_read_only()
+        assert action_id not in {spec.id for spec in app.everything}
+        app.go_and_perform(action_id)  # chosen before the mode was switched
+        await until(pilot, lambda: app._notifications)
+        assert [note.message for note in app._notifications] == [READ_ONLY] and len(app.screen_stack) == 1
 
 
 SPECS = (

@@ -13,6 +13,7 @@ from tui.runs.pane import RunsPane
 from tui.shell.actions import ActionSpec, Registry
 from tui.shell.app import ConsoleApp
 from tui.shell.bars import ActionBar
+from tui.shell.command import CommandScreen
 from tui.shell.config import TuiConfig, config_path, read_config
 from tui.shell.help import HelpScreen
 from tui.shell.messages import OpenRun
@@ -103,6 +104,15 @@ def test_every_action_has_a_method_a_help_and_a_key_of_its_own(pane_id: str, tmp
         assert spec.owner == pane_id == pane.PANE_ID
         assert callable(getattr(pane, f"action_{spec.verb}"))
         assert spec.help and spec.label
+
+
+async def test_the_palette_goes_to_the_screen_of_an_action(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("ctrl+p", *"backfill")
+        await until(pilot, lambda: app.screen.query("CommandList") and app.screen.query_one("CommandList").option_count)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "runs" and isinstance(app.screen, CommandScreen))
 
 
 async def test_palette_offers_what_can_be_done_here(healthy_dir: Path) -> None:
