@@ -30,7 +30,7 @@ NOT_FLUSHED = {
     "ops/supervisor/housekeeping.py": {"_rotate"},  # a log; after a power cut the next tick rotates it again
     "ops/health/heartbeat.py": {"beat"},  # after a power cut the supervisor beats again
     "tui/logs/systemd.py": {"_write"},  # a copy of systemd's journal, made again from it
-    "tui/query/export.py": {"export"},  # a person exports again; no program relies on the file
+    "ops/query/export.py": {"write_file"},  # a person exports again; no program relies on the file
     "tui/query/history.py": {"add"},  # the queries that were typed; their loss costs no data
 }
 
