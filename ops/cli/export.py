@@ -50,6 +50,7 @@ def export(
 
     settings = Settings.from_environ()
     table = _TABLE.fullmatch(source or "")
+    sql = sql_text(f"SELECT * FROM serving.{table[1]}" if table else source, saved, settings)
     name = table[1] if table else saved
     target = target or (Path(f"{name}.{file_format or 'csv'}") if name else None)
     if target is None:
@@ -57,7 +58,6 @@ def export(
     endings = [f".{each}" for each in ([file_format] if file_format else FORMATS)]
     if target.suffix.lower() not in endings:
         raise click.UsageError(f"{target.name} does not end in {' or '.join(endings)}")
-    sql = sql_text(f"SELECT * FROM serving.{table[1]}" if table else source, saved, settings)
     with answer_of(sql, settings, timeout_s) as answer:
         schema, batches = answer.read()
         written = write_file(schema, batches, target, overwrite=force)
