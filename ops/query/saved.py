@@ -52,7 +52,7 @@ ORDER BY facts_new + facts_revised + facts_removed + facts_restated DESC, commod
         revisions_sql(None, "weight"),
     ),
     SavedQuery(
-        "balance-sheet-asof",
+        "balance-sheet-as-of",
         "A balance sheet as it stood on a day",
         "Change the day, commodity, country and market year. `certain` is false where the landed releases"
         " leave room for another value.",
