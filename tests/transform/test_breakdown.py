@@ -226,7 +226,8 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
     }
     day = releases[1].published_at.date()
     standing = [
-        workshop.query(f"FROM {schema}.psd_asof(?) ORDER BY ALL", day) for schema in ("serving", "serving__dev")
+        workshop.query(f"SELECT * EXCLUDE (attribute_name) FROM {schema}.psd_asof(?) ORDER BY ALL", day)
+        for schema in ("serving", "serving__dev")
     ]
     assert standing[0] == standing[1] != []
 
