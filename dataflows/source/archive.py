@@ -117,9 +117,11 @@ class Archive:
     user_agent: str = USER_AGENT
     progress: Callable[[int, int | None], None] = lambda received_bytes, total_bytes: None
     """Called while a download runs, with the bytes so far and the whole size where it is known."""
+    setting: str = "PSD_ARCHIVE_URL"
+    """The setting that has the address, for the next step of an error."""
 
     def __post_init__(self) -> None:
-        self._http = HttpClient(self.retry_policy, self.user_agent)
+        self._http = HttpClient(self.retry_policy, self.user_agent, self.setting)
 
     def close(self) -> None:
         self._http.close()
@@ -164,16 +166,16 @@ class Archive:
         if not by_get:
             with self._http.open_response("HEAD", release.url, {}, self.retry_policy.probe_s) as response:
                 if response.status_code in (200, *_NOT_POSTED):
-                    return _judge(release, response, "HEAD")
+                    return _judge(release, response, "HEAD", self.setting)
         with self._open_range(release.url, 0, len(_ZIP_START)) as response:
-            probe = _judge(release, response, "GET")
+            probe = _judge(release, response, "GET", self.setting)
             return _with_start(probe, _first(response, len(_ZIP_START))) if probe.posted else probe
 
     def _piece(self, url: str, start_bytes: int, count: int) -> Piece | None:
         with self._open_range(url, start_bytes, count) as response:
             if response.status_code in _NOT_POSTED:
                 return None
-            _require_body(url, response)
+            _require_body(url, response, self.setting)
             start = start_bytes if response.status_code == 206 else 0
             return Piece(start, _first(response, count), _identity(response))
 
@@ -193,7 +195,7 @@ class Archive:
             if held and _is_unfit(response, have_bytes, held):
                 path.unlink()
                 raise httpx.RemoteProtocolError("the server sent no continuation of the partial download")
-            _require_body(url, response)
+            _require_body(url, response, self.setting)
             total_bytes = _identity(response).size_bytes
             if response.status_code == 206:
                 _require_range(url, response, have_bytes, total_bytes)
@@ -223,14 +225,14 @@ class Archive:
         return received_bytes
 
 
-def _judge(release: Release, response: httpx.Response, method: str) -> Probe:
+def _judge(release: Release, response: httpx.Response, method: str, setting: str) -> Probe:
     status = response.status_code
     if status in _NOT_POSTED:
         return Probe(release, Verdict.NOT_POSTED, f"not posted (HTTP {status})", method)
     if status in _REFUSED:
         return Probe(release, Verdict.REFUSED, f"refused (HTTP {status})", method)
     if status not in (200, 206):
-        raise ArchiveError(f"HTTP {status} ({release.url}); check PSD_ARCHIVE_URL and PSD_DATASET")
+        raise ArchiveError(f"HTTP {status} ({release.url}); check {setting}")
     return Probe(release, Verdict.POSTED, "posted", method, _identity(response))
 
 
@@ -259,10 +261,10 @@ def _weak(etag: str) -> str:
     return re.sub(r'(-gzip|;gzip|-br)?"?$', "", etag.removeprefix("W/").removeprefix('"'))
 
 
-def _require_body(url: str, response: httpx.Response) -> None:
+def _require_body(url: str, response: httpx.Response, setting: str) -> None:
     """Raise ArchiveError unless the body is the file's own bytes."""
     if response.status_code not in (200, 206):
-        raise ArchiveError(f"HTTP {response.status_code} ({url}); check PSD_ARCHIVE_URL, PSD_DATASET, PSD_USER_AGENT")
+        raise ArchiveError(f"HTTP {response.status_code} ({url}); check {setting} and PSD_USER_AGENT")
     encoding = response.headers.get("Content-Encoding", "")
     if encoding.strip().lower() not in _NO_ENCODING:
         raise ArchiveError(f"sent with Content-Encoding {encoding} although none was asked for ({url})")

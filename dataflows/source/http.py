@@ -53,8 +53,11 @@ class Stopped(KeyboardInterrupt):
 class HttpClient:
     """HTTP client with retries and deadlines. Safe for several threads; close it when done."""
 
-    def __init__(self, retry_policy: RetryPolicy, user_agent: str = USER_AGENT) -> None:
+    def __init__(
+        self, retry_policy: RetryPolicy, user_agent: str = USER_AGENT, setting: str = "PSD_ARCHIVE_URL"
+    ) -> None:
         self.retry_policy = retry_policy
+        self.setting = setting
         self._client = httpx.Client(
             timeout=httpx.Timeout(retry_policy.idle_s),
             headers={"Accept-Encoding": "identity", "User-Agent": user_agent},
@@ -85,10 +88,10 @@ class HttpClient:
         try:
             return retrying(attempt)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason, next_step = str(error) or type(error).__name__, "check PSD_ARCHIVE_URL"
+            reason, next_step = str(error) or type(error).__name__, f"check {self.setting}"
             if _may_pass(error):
                 reason = f"{reason}, {attempts} times in a row"
-                next_step = "try again later, or set PSD_ARCHIVE_URL if the archive moved"
+                next_step = f"try again later, or set {self.setting} if the archive moved"
             raise ArchiveError(f"{reason} ({url}); {next_step}") from error
 
     @contextmanager
@@ -111,7 +114,7 @@ class HttpClient:
                         return
                     _check_redirect(request.url, response.next_request.url, url)
                     request = response.next_request
-        raise ArchiveError(f"redirected more than {_MAX_REDIRECTS} times ({url}); check PSD_ARCHIVE_URL")
+        raise ArchiveError(f"redirected more than {_MAX_REDIRECTS} times ({url}); check {self.setting}")
 
     @contextmanager
     def _cut_at_deadline(self, url: str, within_s: float) -> Iterator[Callable[[str, Any], None]]:

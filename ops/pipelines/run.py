@@ -112,7 +112,7 @@ def _is_anything_new(job: Job) -> bool:
 
     archive = Archive(job.request.retry_policy, job.settings.user_agent)
     try:
-        return bool(driver.execute(extract, "has_work", _extract_inputs(job, archive))) or wasde.has_work(job, archive)
+        return bool(driver.execute(extract, "has_work", _extract_inputs(job, archive))) or wasde.has_work(job)
     finally:
         archive.close()
 

@@ -64,12 +64,13 @@ def extract_beside(job: Job) -> str | None:
         return None
 
 
-def has_work(job: Job, archive: "Archive") -> bool:
+def has_work(job: Job) -> bool:
     """Whether a report is posted that is not landed; False where none is probed."""
     if job.settings.wasde_url is None:
         return False
     try:
-        return _known(job, archive, _newest_posted(job, archive)) is None
+        with _archive(job) as archive:
+            return _known(job, archive, _newest_posted(job, archive)) is None
     except ArchiveError:
         return False
 
@@ -78,7 +79,8 @@ def has_work(job: Job, archive: "Archive") -> bool:
 def _archive(job: Job) -> Iterator["Archive"]:
     from dataflows.source.archive import Archive
 
-    with closing(Archive(job.request.retry_policy, job.settings.user_agent)) as archive:
+    setting = "MATERIA_WASDE_URL"
+    with closing(Archive(job.request.retry_policy, job.settings.user_agent, setting=setting)) as archive:
         yield archive
 
 

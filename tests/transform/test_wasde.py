@@ -123,6 +123,8 @@ def test_nothing_is_claimed_where_no_report_of_the_month_is_landed(workshop: Wor
 def test_a_report_that_is_landed_later_needs_no_computing_and_the_form_does_not_matter(workshop: Workshop) -> None:
     first, second = Printed(Month(2021, 9)), Printed(Month(2021, 10))
     workshop.land_report(first.xml())
+    deployed = workshop.transform()
+    assert (deployed.releases_processed, deployed.models_changed) == (0, True)
     workshop.export()
     before = shown(workshop, "SELECT * FROM serving.fct_wasde ORDER BY ALL")
     workshop.land_report(first.csv(), "oce-wasde-report-data-2021-09.csv")

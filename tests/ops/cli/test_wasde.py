@@ -13,7 +13,7 @@ from ops.demo.archive_server import ArchiveServer
 from ops.host.exits import Exit
 from ops.journal.journal import Journal
 from ops.pipelines import run as pipelines
-from ops.pipelines.job import Request
+from ops.pipelines.job import Request, open_job
 from tests.support.command_line import materia
 from tests.support.psd_files import DATASET, release_zip, rows
 from tests.support.served_demo import ServedDemo
@@ -116,14 +116,23 @@ SEPTEMBER = Month(2021, 9)
 WHEN = datetime(2021, 9, 10, 16, tzinfo=UTC)
 
 
-def extract(data_dir: Path, archive: ArchiveServer) -> str:
+def settings_on(data_dir: Path, archive: ArchiveServer) -> Settings:
     environ = {
         "MATERIA_DATA_DIR": str(data_dir),
         "PSD_ARCHIVE_URL": archive.url,
         "PSD_DATASET": DATASET,
         "MATERIA_WASDE_URL": f"{archive.url}/wasde{{month}}{{year}}_csv.zip",
     }
-    return pipelines.run("extract", Settings.from_environ(environ), Request(as_of=SEPTEMBER))
+    return Settings.from_environ(environ)
+
+
+def extract(data_dir: Path, archive: ArchiveServer) -> str:
+    return pipelines.run("extract", settings_on(data_dir, archive), Request(as_of=SEPTEMBER))
+
+
+def has_work(data_dir: Path, archive: ArchiveServer) -> bool:
+    with open_job("extract", settings_on(data_dir, archive), Request(as_of=SEPTEMBER), ()) as job:
+        return pipelines.has_work("extract", job)
 
 
 def test_the_current_report_is_landed_once_where_its_address_is_set(tmp_path: Path) -> None:
@@ -131,7 +140,9 @@ def test_the_current_report_is_landed_once_where_its_address_is_set(tmp_path: Pa
         archive.post(SEPTEMBER, release_zip(rows(5)), WHEN)
         archive.post(None, Printed(SEPTEMBER.back(1)).xml().encode(), WHEN, dataset="wasde0821")
         assert "; landed WASDE of 2021-08 (wasde0821_csv.zip, " in extract(tmp_path, archive)
+        assert not has_work(tmp_path, archive)
         archive.post(None, Printed(SEPTEMBER).xml().encode(), WHEN, dataset="wasde0921")
+        assert has_work(tmp_path, archive)
         assert "; landed WASDE of 2021-09 " in extract(tmp_path, archive)
         archive.forget_requests()
         outcome = extract(tmp_path, archive)
