@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,38 +104,50 @@ def _write_parquet(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", pat
 
 def _write_xlsx(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: Path) -> int:
     """Write one worksheet. Text stays text: codes keep their zeros, and nothing becomes a formula or a link."""
+    import pyarrow as pa
     from xlsxwriter import Workbook
 
     if len(schema) > XLSX_MAX_COLUMNS:
         raise ExportError(f"{len(schema):,} columns: a worksheet has at most {XLSX_MAX_COLUMNS:,}; select fewer")
-    rows = 0
     with TemporaryDirectory(prefix=f"{path.name}-", dir=path.parent) as folder:
+        # Rows are written slower than they arrive: too many are refused first, and no query waits for the writer.
+        spool = Path(folder, "rows.arrow")
+        rows = _spool(schema, batches, spool)
         book = Workbook(path, {"constant_memory": True, "tmpdir": folder, "use_zip64": True})
         sheet = book.add_worksheet()
         sheet.freeze_panes(1, 0)
         sheet.set_column(0, max(len(schema) - 1, 0), 14)  # the default width is too narrow for a date
-        for number, name in enumerate(schema.names):
-            _write_cell(sheet, 0, number, name, {})
         formats = {
             date: book.add_format({"num_format": "yyyy-mm-dd"}),
             datetime: book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
         }
+        with pa.OSFile(str(spool)) as file:
+            values = (zip(*map(values_of, batch.columns), strict=True) for batch in pa.ipc.open_stream(file))
+            for row, line in enumerate(chain([schema.names], chain.from_iterable(values))):
+                for column, value in enumerate(line):
+                    if value is not None and _write_cell(sheet, row, column, value, formats) < 0:
+                        raise ExportError(
+                            f"the text in row {row:,}, column {schema.names[column]}, exceeds the 32,767 characters of "
+                            "a cell; select less of it, or write .csv or .parquet"
+                        )
+        book.close()
+    return rows
+
+
+def _spool(schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", path: Path) -> int:
+    """Write rows to an Arrow stream and return their number; raises ExportError if a worksheet cannot hold them."""
+    import pyarrow as pa
+
+    rows = 0
+    with pa.ipc.new_stream(str(path), schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
         for batch in batches:
-            if rows + batch.num_rows >= XLSX_MAX_ROWS:
+            rows += batch.num_rows
+            if rows >= XLSX_MAX_ROWS:
                 raise ExportError(
                     f"more than {XLSX_MAX_ROWS - 1:,} rows: a worksheet holds {XLSX_MAX_ROWS:,} with its header; "
                     "narrow the query, or write .csv or .parquet"
                 )
-            for values in zip(*map(values_of, batch.columns), strict=True):
-                rows += 1
-                for number, value in enumerate(values):
-                    if value is not None and _write_cell(sheet, rows, number, value, formats) < 0:
-                        name = schema.names[number]
-                        raise ExportError(
-                            f"the text in row {rows:,}, column {name}, exceeds the 32,767 characters "
-                            "of a cell; select less of it, or write .csv or .parquet"
-                        )
-        book.close()
+            stream.write_batch(batch)
     return rows
 
 

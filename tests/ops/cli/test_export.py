@@ -71,6 +71,7 @@ def test_a_file_is_overwritten_only_with_force(served_demo: ServedDemo, tmp_path
         (["DROP TABLE serving.fct_psd", "-o", "x.csv"], Exit.FAILED, "only one SELECT"),
         (["FROM read_text('/etc/passwd')", "-o", "x.csv"], Exit.FAILED, "may not be called"),
         (["FROM range(1000000000000)", "-o", "x.csv", "--timeout", "0.5"], Exit.FAILED, "stopped after 0.5 s"),
+        (["SELECT 1 FROM range(1048576)", "-o", "x.xlsx"], Exit.FAILED, "1,048,576"),
     ],
 )
 def test_a_refused_export_exits_with_its_reason_and_writes_nothing(
