@@ -143,7 +143,8 @@ def record_run(
             yield recorder
         except BaseException as error:
             interruption = _interruption_in(error)
-            log.error("run %s", _status_of(error), exc_info=interruption is None)
+            is_expected = interruption is not None or isinstance(error, MateriaError)
+            log.error("run %s: %s", _status_of(error), recorder.error_text(error), exc_info=not is_expected)
             recorder.end(error)
             if interruption is None or interruption is error:
                 raise

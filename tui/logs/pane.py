@@ -60,6 +60,8 @@ class LogsPane(PolledPane):
         self._system: SystemJournal | None = None
         self._reading: Reading | None = None
         self._target_line: int | None = None
+        self._from_run: int | None = None
+        """The run from which the log was opened; Escape returns to it."""
         self._drawing: Timer | None = None
 
     @classmethod
@@ -81,7 +83,7 @@ class LogsPane(PolledPane):
             ActionSpec("logs.wrap", "z", "wrap", "Wrap or cut long lines"),
             ActionSpec("logs.copy", "y", "copy", "Copy this line, secrets redacted, to the clipboard (OSC 52)"),
             ActionSpec("logs.open_run", "enter", "open", "Go to the run of this line", show=False),
-            ActionSpec("logs.clear", "escape", "back", "Clear the search, then the filter"),
+            ActionSpec("logs.clear", "escape", "back", "Clear the search, return to the run, or clear the filter"),
         )
 
     def compose(self) -> ComposeResult:
@@ -131,6 +133,7 @@ class LogsPane(PolledPane):
                 self._filter(LineFilter(run_id=message.run_id))
             if message.at_line is not None and self._reading:
                 self._go_to_line(self._reading, message.at_line)
+            self._from_run = message.run_id
             self._focus_log()
 
     def _focus_log(self) -> None:
@@ -143,6 +146,7 @@ class LogsPane(PolledPane):
 
     def _open(self, source: Source) -> None:
         self._close()
+        self._from_run = None
         path = source.path
         if source.key == JOURNAL_KEY:
             self._system = SystemJournal()
@@ -391,8 +395,10 @@ class LogsPane(PolledPane):
             self._line.leave(self._view, lambda: None)
         elif self._reading and self._reading.search_term is not None:
             self._search(None)
-        elif self._reading and self._reading.line_filter:
+        elif self._reading and self._reading.line_filter and self._from_run is None:
             self._filter(LineFilter())
+        elif self._from_run is not None:
+            self.post_message(OpenRun(self._from_run))
 
     # The view
 

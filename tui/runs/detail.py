@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 
+from dataflows.lakehouse.transform import PROJECT_DIR
 from ops.journal.history import RunStory
+from ops.journal.run import RunStatus
 from ops.pipelines.dag import Dag, dag_of
 from tui.runs import drawing
 from tui.runs.snapshot import Detail
 from tui.widgets.lines import Lines
-from tui.widgets.panel import Panel
+from tui.widgets.panel import Found, Panel
 from tui.widgets.table import Row, Table
 
 _LOG_LINES = 12
+"""Least number of shown log lines; in a high terminal they fill the panel."""
 _DAGS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
     "extract": (("extract", None),),
     "transform": (("export", "lakehouse_pushed"),),
@@ -30,6 +34,12 @@ _DAGS: Mapping[str, tuple[tuple[str, str | None], ...]] = {
 def dags_of(pipeline: str) -> tuple[Dag, ...]:
     """Return the dataflows of a pipeline, empty if it has none."""
     return tuple(dag_of(name, final) for name, final in _DAGS.get(pipeline, ()))
+
+
+@cache
+def model_count() -> int:
+    """Return the number of SQLMesh models that a transform executes."""
+    return sum(1 for _ in (PROJECT_DIR / "models").rglob("*.sql"))
 
 
 class RunDetail(VerticalScroll):
@@ -55,13 +65,19 @@ class RunDetail(VerticalScroll):
         if story.run.id != self._shown_id:
             self._reset(story.run.id)
         self.query_one("#facts-panel", Panel).set_titles(f"Run {story.run.id}", drawing.times_text(story.run))
-        self.query_one("#facts", Lines).show(drawing.facts(story, now, data_dir))
+        facts = drawing.facts(story, now, data_dir)
+        if story.run.status is RunStatus.RUNNING and isinstance(detail.log, Found):
+            facts += f"\n{progress}" if (progress := drawing.progress_text(detail.log.value, model_count())) else ""
+        self.query_one("#facts", Lines).show(facts)
         for name, text in (("error", drawing.error_text(story)), ("traceback", drawing.traceback_text(story))):
             self.query_one(f"#{name}-panel").display = bool(text)
             self.query_one(f"#{name}", Lines).show(text)
         self._show_steps(story, now)
         self.query_one("#log-panel", Panel).show(
-            detail.log, lambda lines: self.query_one("#log-tail", Lines).show(drawing.log_text(lines, _LOG_LINES))
+            detail.log,
+            lambda lines: self.query_one("#log-tail", Lines).show(
+                drawing.log_text(lines, max(_LOG_LINES, self.size.height - 4))
+            ),
         )
 
     def _reset(self, run_id: int) -> None:

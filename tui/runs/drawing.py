@@ -1,5 +1,6 @@
 """Formats runs, steps and dataflows as table rows and markup; contains no widgets."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,8 +89,10 @@ def error_text(story: RunStory) -> str:
 
 
 def traceback_text(story: RunStory) -> str:
-    """Return the traceback of a run as markup, empty if it has none."""
-    return toned(story.run.error_detail.rstrip(), "quiet") if story.run.error_detail else ""
+    """Return the traceback of an unexpected error as markup. The text of an expected one says what is wrong."""
+    detail, name = story.run.error_detail or "", (story.run.error or "").partition(":")[0]
+    is_unexpected = name.isidentifier() and re.search(rf"^(?:[\w.]+\.)?{name}\b", detail, re.MULTILINE)
+    return toned(detail.rstrip(), "quiet") if is_unexpected else ""
 
 
 # Steps on a time axis
@@ -187,8 +190,24 @@ def log_text(lines: Sequence[str], count: int) -> str:
     return "\n".join(map(_log_line, lines[-count:]))
 
 
+_PREFIX = re.compile(r"(?<= )run=\d+ (?:step=\S+ )?")
+_MODEL = re.compile(r" \[\d+/\d+\] (\w+\.\w+) +\[")
+"""A line that SQLMesh prints for each model that it has executed."""
+
+
+def progress_text(lines: Sequence[str], model_count: int) -> str:
+    """Return which model a running transform has finished last, as markup; empty without one."""
+    models = list(dict.fromkeys(found[1] for line in lines if (found := _MODEL.search(line))))
+    return (
+        toned(f"◌ model {len(models)} of at most {max(model_count, len(models))}: {models[-1]}", "busy")
+        if models
+        else ""
+    )
+
+
 def _log_line(line: str) -> str:
-    data = line.encode()
+    # The panel is about one run, and SQLMesh pads its lines to the width of a terminal.
+    data = re.sub(r"(?<=\S) {2,}", "  ", _PREFIX.sub("", line, count=1)).rstrip().encode()
     shown = shown_line(data, len(data), b"", lambda text: text, compact=True)
     glyph, tone = GLYPHS.get(shown.level, (" ", "quiet"))
     return toned(f"{glyph} {shown.text}", tone)

@@ -18,10 +18,12 @@ from ops.journal.run import RunStatus
 from tui.runs import drawing
 from tui.runs.detail import RunDetail
 from tui.runs.snapshot import (
+    ORDERS,
     Detail,
     RunFilter,
     RunsSnapshot,
     find_step_line,
+    in_order,
     parse_filter,
     read_history,
     read_run,
@@ -62,6 +64,7 @@ class RunsPane(PolledPane):
     def __init__(self, context: ConsoleContext) -> None:
         super().__init__(context)
         self._run_filter = RunFilter()
+        self._order = next(iter(ORDERS))
         self._run_id: int | None = None
         self._selected_id: int | None = None
         self._seen: RunsSnapshot | None = None
@@ -77,6 +80,7 @@ class RunsPane(PolledPane):
             ActionSpec("runs.interrupt", "i", "interrupt", "Interrupt the shown run, after confirmation", writes=True),
             ActionSpec("runs.filter", "slash", "find", "Show only runs that match words, a pipeline or a status"),
             ActionSpec("runs.failed", "exclamation_mark", "failed", "Show only failed runs, or all runs"),
+            ActionSpec("runs.order", "o", "order", "Switch the order: newest, longest or failed first"),
             ActionSpec("runs.graph", "v", "view", "Switch between the dataflow and the steps"),
             ActionSpec("runs.log", "l", "log", "Open the log of the run"),
             ActionSpec("runs.source", "c", "source", "Open the source of the step under the cursor", show=False),
@@ -107,7 +111,8 @@ class RunsPane(PolledPane):
 
     def look(self) -> RunsSnapshot | None:
         now, run_filter, run_id, seen = self.context.clock(), self._run_filter, self._run_id, self._seen
-        marks = change_marks(self.context.settings), int(now.timestamp()) // _REFRESH_S, run_filter
+        order = self._order
+        marks = change_marks(self.context.settings), int(now.timestamp()) // _REFRESH_S, run_filter, order
         if seen is not None and marks == seen.marks and not self._is_anything_running:
             story = self._story
             if story is not None and story.run.id == run_id:
@@ -115,10 +120,12 @@ class RunsPane(PolledPane):
             history, rows = seen.history, seen.rows
         else:
             history = read_history(self.context, run_filter)
+            if isinstance(history, Found):
+                history = Found(in_order(history.value, order))
             rows = drawing.history_rows(history.value, now) if isinstance(history, Found) else ()
         if run_id is None or self._is_new_filter(run_filter):
             run_id = select_run(history, self._selected_id)
-        return RunsSnapshot(run_filter, history, rows, read_run(self.context, run_id), marks)
+        return RunsSnapshot(run_filter, order, history, rows, read_run(self.context, run_id), marks)
 
     def _is_new_filter(self, run_filter: RunFilter) -> bool:
         """Whether the filter has not been drawn yet."""
@@ -137,8 +144,8 @@ class RunsPane(PolledPane):
         return detail.value.story if isinstance(detail, Found) else None
 
     def draw(self, snapshot: RunsSnapshot) -> None:
-        if snapshot.run_filter != self._run_filter:
-            return  # superseded by another filter
+        if (snapshot.run_filter, snapshot.order) != (self._run_filter, self._order):
+            return  # superseded by another filter or order
         if self._is_new_filter(snapshot.run_filter):
             detail = snapshot.detail
             self._run_id = self._target_id = detail.value.story.run.id if isinstance(detail, Found) else None
@@ -155,6 +162,7 @@ class RunsPane(PolledPane):
 
     def _draw_history(self, history: History, rows: Sequence[Row]) -> None:
         table = self.query_one("#history", Table)
+        self.query_one("#history-panel", Panel).set_titles(f"Runs, {self._order}")
         nothing = drawing.NO_RUNS if self._run_filter == RunFilter() else drawing.NO_MATCHES
         table.show(rows, empty=nothing)
         if self._target_id is not None:
@@ -243,6 +251,11 @@ class RunsPane(PolledPane):
         box.value = "" if self._run_filter.status is RunStatus.FAILED else RunStatus.FAILED
         box.display = bool(box.value)
 
+    def action_order(self) -> None:
+        orders = tuple(ORDERS)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self.look_again(awaited=True)
+
     @on(Input.Changed, "#runs-filter")
     def _on_filter_changed(self, message: Input.Changed) -> None:
         message.stop()
@@ -290,7 +303,13 @@ class RunsPane(PolledPane):
             self.app.push_screen(SourceScreen(place))
 
     def action_log(self) -> None:
-        if (path := self._log_path()) is not None:
+        """Open the log: of a failed run at its first error, of others at the end."""
+        story, path = self._selected_run(), self._log_path()
+        if path is None or story is None:
+            return
+        if story.run.status in (RunStatus.FAILED, RunStatus.DIED):
+            self._open_log_at(path, self._run_id, "", failed=True)
+        else:
             self.post_message(OpenLog(path, self._run_id))
 
     def _log_path(self) -> Path | None:

@@ -2,14 +2,17 @@
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from dataflows.errors import JournalError
 from ops.host.redact import Redactor
 from ops.journal.history import History, RunStory, take_history, take_story
 from ops.journal.journal import Journal
-from ops.journal.run import RunStatus
+from ops.journal.run import Run, RunStatus
 from tui.shell.context import ConsoleContext
 from tui.widgets.panel import Found, Part, attempt
 from tui.widgets.table import Row
@@ -18,6 +21,15 @@ LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 100
 _ERROR = re.compile(rb"\S+ (?:ERROR|CRITICAL) ")
 _SEARCHED_BYTES = 32 << 20
+
+
+_NO_DURATION = timedelta(0)
+ORDERS: dict[str, Callable[[Run], Any]] = {
+    "newest first": lambda run: -run.id,
+    "longest first": lambda run: (run.started_at - run.ended_at if run.ended_at else _NO_DURATION, -run.id),
+    "failed first": lambda run: (run.status not in (RunStatus.FAILED, RunStatus.DIED), -run.id),
+}
+"""The orders of the history, each with its sort key."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class RunsSnapshot:
     """The content of the screen; `detail` is None when no run is selected."""
 
     run_filter: RunFilter
+    order: str
     history: Part[History]
     rows: tuple[Row, ...]
     """The history as table rows, formatted in the polling thread because there may be a thousand."""
@@ -56,6 +69,11 @@ def read_history(context: ConsoleContext, run_filter: RunFilter) -> Part[History
     return attempt(
         lambda: _apply_filter(take_history(journal, pipeline=run_filter.pipeline, status=run_filter.status), run_filter)
     )
+
+
+def in_order(history: History, order: str) -> History:
+    """Return the history in one of `ORDERS`."""
+    return replace(history, runs=tuple(sorted(history.runs, key=ORDERS[order])))
 
 
 def select_run(history: Part[History], run_id: int | None) -> int | None:
@@ -97,7 +115,7 @@ def parse_filter(text: str, pipelines: frozenset[str]) -> RunFilter:
 def find_step_line(path: Path, step: str, *, failed: bool) -> int | None:
     """Return the line (from 1) of a step's error, else its first line; None if there is none.
 
-    For a failed step without an error line, return the last error of its run.
+    For a failed step without an error line, return the first error of its run.
     """
     mark = f" step={step} ".encode()
     first: int | None = None
@@ -108,7 +126,7 @@ def find_step_line(path: Path, step: str, *, failed: bool) -> int | None:
                 first = first or number
                 if b" ERROR " in line:
                     return number
-            if failed and _ERROR.match(line):
+            if failed and error is None and _ERROR.match(line):
                 error = number
             if log.tell() > _SEARCHED_BYTES:
                 break

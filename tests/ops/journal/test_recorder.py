@@ -80,7 +80,15 @@ def test_a_failure_is_recorded_and_goes_on_to_the_caller(journal: Journal, tmp_p
     assert run.error_detail and "Traceback" in run.error_detail and "test_recorder.py" in run.error_detail
     [step] = journal.steps(run.id)
     assert (step.status, step.detail) == (RunStatus.FAILED, str(error))
-    assert "Traceback" in Path(run.log_path or "").read_text()
+    log_text = Path(run.log_path or "").read_text()
+    assert f"ERROR run={run.id} run failed: {error}\n" in log_text and "Traceback" not in log_text
+
+
+def test_the_log_has_the_traceback_of_an_unexpected_error(journal: Journal, tmp_path: Path) -> None:
+    with pytest.raises(KeyError), record_run(journal, "extract", log_dir=tmp_path):
+        raise KeyError("etag")
+    log_text = Path(journal.runs()[0].log_path or "").read_text()
+    assert "run failed: KeyError: 'etag'" in log_text and "Traceback" in log_text
 
 
 def test_an_unexpected_error_is_recorded_with_its_type_in_one_line(journal: Journal) -> None:

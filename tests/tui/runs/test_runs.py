@@ -19,11 +19,11 @@ from ops.host.launch import launch
 from ops.journal.history import take_history
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
-from tests.support.consoles import packet, until
+from tests.support.consoles import packet, screen_of, until
 from tests.tui.building import NOW, Past, console_on, settings_in
 from tui.runs import snapshot
 from tui.runs.detail import dags_of
-from tui.runs.drawing import graph_text, node_states, step_rows
+from tui.runs.drawing import graph_text, log_text, node_states, progress_text, step_rows, traceback_text
 from tui.runs.lanes import draw_graph
 from tui.runs.pane import RunsPane
 from tui.runs.snapshot import RunFilter, find_step_line, parse_filter, read_detail
@@ -247,7 +247,7 @@ async def test_the_run_under_the_cursor_is_shown_in_full(failing_dir: Path) -> N
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)
         assert "generation 13 was refused" in app.query_one("#error").visual.plain
-        assert "✗ 09:00:16 run=" in app.query_one("#log-tail").visual.plain
+        assert "✗ 09:00:16 run failed" in app.query_one("#log-tail").visual.plain
         steps = [row.cells[1].text.strip() for row in app.query_one("#steps", Table).rows]
         assert steps[0] == "extract" and steps[-1] == "generation"
         await pilot.press("down")
@@ -278,6 +278,63 @@ async def test_enter_on_a_failed_step_leads_to_its_line_in_the_log(failing_dir: 
         await pilot.press("enter", "enter")
         await until(pilot, lambda: bool(opened))
         assert (opened[0].path.name, opened[0].run_id, opened[0].at_line) == ("run-6.log", 6, 4)
+
+
+async def test_the_log_of_a_failed_run_opens_at_its_first_error_and_esc_returns(failing_dir: Path) -> None:
+    log = settings_in(failing_dir).log_dir / "run-6.log"
+    filler = "".join(
+        f"2026-11-21T09:00:16.000Z {level} run=6 line\n" for level in ["INFO"] * 200 + ["ERROR"] + ["INFO"] * 200
+    )
+    log.write_text(filler)
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        await pilot.press("down", "up", "l")
+        await until(pilot, lambda: "line 201 of 401" in screen_of(pilot))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.shown_pane.PANE_ID == "runs" and _shown_run(app) == "Run 6")
+
+
+async def test_the_order_of_the_runs_is_named_and_switched(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await _shown(pilot)
+        for order, ids in (("newest", [6, 4, 3, 1]), ("longest", [6, 4, 1, 3]), ("failed", [6, 3, 4, 1])):
+            await until(pilot, lambda: f"Runs, {order} first" in screen_of(pilot) and _ids(app) == ids)  # noqa: B023
+            await pilot.press("o")
+        await until(pilot, lambda: "Runs, newest first" in screen_of(pilot))
+
+
+def test_a_running_transform_names_its_model_and_its_number() -> None:
+    lines = [
+        "2026-11-28T12:58:39.536Z INFO run=10 step=transformed [1/1] raw.psd_alldata      [recreate view]       0.02s",
+        "2026-11-28T12:58:39.579Z INFO run=10 step=transformed [1/2] raw.psd_snapshot     [recreate view]       0.04s",
+        "2026-11-28T12:58:39.579Z INFO run=10 step=transformed [2/2] raw.psd_snapshot     [recreate view]       0.04s",
+    ]
+    assert "model 2 of at most 19: raw.psd_snapshot" in progress_text(lines, 19)
+    assert progress_text(lines[:0], 19) == ""
+    assert log_text(lines[:1], 5).startswith("[") and "run=10" not in log_text(lines[:1], 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "detail", "is_shown"),
+    [
+        ("generation 13 was refused", "Traceback\ndataflows.errors.GateError: generation 13 was refused", False),
+        ("KeyError: 'etag'", "Traceback\nKeyError: 'etag'", True),
+        ("CatalogException: no table\nb", "Traceback\nduckdb.CatalogException: no table\nb", True),
+        (
+            "https://x/y.zip answered 500",
+            "Traceback\ndataflows.errors.ArchiveError: https://x/y.zip answered 500",
+            False,
+        ),
+    ],
+)
+def test_only_an_unexpected_error_shows_its_traceback(tmp_path: Path, error: str, detail: str, is_shown: bool) -> None:
+    past = Past(settings_in(tmp_path))
+    run_id = past.run("extract", "failed", timedelta(hours=1), 1.0, error=error, error_detail=detail)
+    past.close()
+    story = read_detail(Journal(settings_in(tmp_path).journal_path), run_id).story
+    assert bool(traceback_text(story)) is is_shown
 
 
 def test_a_step_s_line_is_its_error_else_its_first(failing_dir: Path) -> None:
