@@ -54,7 +54,8 @@ def _settled_then(key: str) -> Callable[[Pilot[None]], Awaitable[None]]:
 
 @pytest.fixture(autouse=True)
 def _without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the screens independent of systemd on this machine."""
+    """Make the screens independent of systemd and the disk of this machine."""
+    monkeypatch.setattr("tui.overview.snapshot._free_bytes", lambda _: 123_456_789_000)
     monkeypatch.setattr("tui.logs.sources.has_system_journal", lambda _: False)
 
 

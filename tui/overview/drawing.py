@@ -25,9 +25,9 @@ PIPELINE_COLUMNS = (
     Column("last run"),
     Column("began", right=True),
     Column("took", right=True),
-    Column("last 30", right=True, flexible=True, tail=True, rank=1),
+    Column("last 30", right=True, flexible=True, tail=True, rank=3),
     Column("next due", right=True, rank=2),
-    Column("outcome", flexible=True, rank=3),
+    Column("outcome", flexible=True, rank=1),
 )
 _UNREADABLE = ("serving-damaged", "serving-broken")
 """The keys of the problems of a served file that cannot be read."""
@@ -138,6 +138,24 @@ def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
     if due:
         times.append(f"due {exact(due)}")
     return Row(state.pipeline, cells, ", ".join(times))
+
+
+def alert_text(problem: Problem | None) -> str:
+    """Return an alert in full with its next step as markup; empty without one."""
+    if problem is None:
+        return ""
+    return f"{toned(problem.what, TONES[problem.severity][1])}\n{toned(f'  next: {problem.next_step}', 'quiet')}"
+
+
+def machine(overview: Overview) -> str:
+    """Return what runs here, and the free disk space, as a line of markup."""
+    states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
+    running = [state.last for state in states if state.last and state.last.status is RunStatus.RUNNING]
+    runs = ", ".join(f"run {run.id} {run.pipeline}" for run in running)
+    free = overview.free_bytes
+    parts = [toned(f"◌ {runs}", "busy") if runs else toned("no run in progress", "quiet")]
+    parts += [toned(f"disk {size_text(free.value)} free", "quiet")] if isinstance(free, Found) else []
+    return toned(" · ", "quiet").join(parts)
 
 
 def heartbeat(beat: Heartbeat | None, now: datetime) -> str:

@@ -10,7 +10,7 @@ from textual.containers import Horizontal, VerticalScroll
 from dataflows.serving.store import ServingStore
 from ops.health.status import Problem, Status
 from tui.overview import drawing
-from tui.overview.snapshot import Overview, Pipelines, read_overview
+from tui.overview.snapshot import NewestLog, Overview, Pipelines, read_overview
 from tui.shell import workers_summary
 from tui.shell.actions import ActionSpec
 from tui.shell.child import offer
@@ -19,12 +19,14 @@ from tui.shell.messages import OpenRun, StartPipeline
 from tui.shell.polled import PolledPane
 from tui.widgets.changes import change_marks
 from tui.widgets.lines import Lines
+from tui.widgets.log_tail import tail_text
 from tui.widgets.panel import Failure, Found, Panel, attempt
 from tui.widgets.table import Table
 
 _REFRESH_S = 15
 """How often relative times are refreshed while nothing changes."""
 
+_LOG_LINES = 6
 _NOTE_S = 20.0
 """How long the next step of an alert is shown."""
 
@@ -51,12 +53,15 @@ class OverviewPane(PolledPane):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
-            yield Panel(Table(drawing.ALERT_COLUMNS, id="alerts"), title="Alerts", id="alerts-panel")
+            yield Panel(
+                Table(drawing.ALERT_COLUMNS, id="alerts"), Lines(id="alert-text"), title="Alerts", id="alerts-panel"
+            )
             yield Panel(Lines(id="served"), title="Served", id="served-panel")
             yield Panel(Table(drawing.PIPELINE_COLUMNS, id="pipelines"), title="Pipelines", id="pipelines-panel")
             with Horizontal(id="machines"):
                 yield Panel(Lines(id="supervisor"), title="Supervisor", id="supervisor-panel")
                 yield Panel(Lines(id="workers-summary"), title="Workers", id="workers-panel")
+            yield Panel(Lines(id="log"), title="Log", id="log-panel")
 
     def on_show_pane(self) -> None:
         if self._overview is None:
@@ -91,8 +96,13 @@ class OverviewPane(PolledPane):
             snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
         )
         self.query_one("#supervisor-panel", Panel).show(
-            snapshot.heartbeat, lambda beat: self.query_one("#supervisor", Lines).show(drawing.heartbeat(beat, now))
+            snapshot.heartbeat,
+            lambda beat: self.query_one("#supervisor", Lines).show(
+                f"{drawing.heartbeat(beat, now)}\n{drawing.machine(snapshot)}"
+            ),
         )
+        if snapshot.log is not None:
+            self.query_one("#log-panel", Panel).show(snapshot.log, self._draw_log)
         self.query_one("#workers-panel", Panel).show(
             workers_summary.panel_part(snapshot.workers),
             lambda seen: self.query_one("#workers-summary", Lines).show(workers_summary.summary(seen, now)),
@@ -101,6 +111,20 @@ class OverviewPane(PolledPane):
     def _draw_alerts(self, problems: tuple[Problem, ...], now: datetime) -> None:
         self._problems = problems
         self.query_one("#alerts", Table).show(drawing.alert_rows(problems, now), empty=drawing.ALL_IS_WELL)
+        self._draw_alert_text()
+
+    @on(Table.Moved, "#alerts")
+    def _draw_alert_text(self) -> None:
+        """Show the alert under the cursor in full: its cause must survive a narrow terminal."""
+        current = self.query_one("#alerts", Table).current
+        text = self.query_one("#alert-text", Lines)
+        text.show(drawing.alert_text(self._find_problem(current.key) if current else None))
+        text.display = current is not None
+
+    def _draw_log(self, log: NewestLog | None) -> None:
+        panel = self.query_one("#log-panel", Panel)
+        panel.set_titles(f"Log {log.name}" if log else "Log")
+        self.query_one("#log", Lines).show(tail_text(log.lines, _LOG_LINES, names_run=True) if log else "no log yet")
 
     def _draw_served(self, status: Status, snapshot: Overview, now: datetime) -> None:
         served = self.query_one("#served", Lines)

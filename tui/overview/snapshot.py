@@ -1,8 +1,10 @@
 """Reads the overview as one frozen snapshot; all its values are computed by `ops`."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from ops.config.schedule import next_due
 from ops.health.heartbeat import Heartbeat, read_heartbeat
@@ -12,6 +14,7 @@ from ops.journal.journal import Journal
 from ops.journal.run import Run
 from tui.shell.context import ConsoleContext
 from tui.shell.workers_watch import WorkersSnapshot
+from tui.widgets.log_tail import read_tail
 from tui.widgets.panel import Part, attempt
 
 RUNS_SHOWN = 30
@@ -26,13 +29,24 @@ class Pipelines:
 
 
 @dataclass(frozen=True)
+class NewestLog:
+    """The log that was written last, and its last lines."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Overview:
     """The parts of the overview; each may have failed on its own."""
 
     status: Part[Status]
     pipelines: Part[Pipelines]
     heartbeat: Part[Heartbeat | None]
+    free_bytes: Part[int]
+    """Free disk space of the data directory."""
     workers: WorkersSnapshot
+    log: Part[NewestLog | None] | None = None
     sightings: tuple[Problem, ...] = ()
     """What other screens could not read."""
     marks: object = None
@@ -45,10 +59,21 @@ def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
         status=attempt(lambda: take_status(context.settings, context.clock())),
         pipelines=attempt(lambda: _pipelines(context)),
         heartbeat=attempt(lambda: read_heartbeat(context.settings.supervisor_dir)),
+        free_bytes=attempt(lambda: _free_bytes(context.settings.data_dir)),
         workers=context.workers.latest(context.clock()),
+        log=attempt(lambda: _newest_log(context.settings.log_dir)),
         sightings=context.sightings.problems,
         marks=marks,
     )
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def _newest_log(log_dir: Path) -> NewestLog | None:
+    newest = max(log_dir.glob("*.log"), key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
+    return NewestLog(newest.name, read_tail(newest)) if newest else None
 
 
 def _pipelines(context: ConsoleContext) -> Pipelines:

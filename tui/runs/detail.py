@@ -15,6 +15,7 @@ from ops.pipelines.dag import Dag, dag_of
 from tui.runs import drawing
 from tui.runs.snapshot import Detail
 from tui.widgets.lines import Lines
+from tui.widgets.log_tail import tail_text
 from tui.widgets.panel import Found, Panel
 from tui.widgets.table import Row, Table
 
@@ -76,7 +77,7 @@ class RunDetail(VerticalScroll):
         self.query_one("#log-panel", Panel).show(
             detail.log,
             lambda lines: self.query_one("#log-tail", Lines).show(
-                drawing.log_text(lines, max(_LOG_LINES, self.size.height - 4))
+                tail_text(lines, max(_LOG_LINES, self.size.height - 4))
             ),
         )
 

@@ -12,7 +12,6 @@ from ops.journal.run import Run, RunStatus, Step
 from ops.pipelines.dag import Dag
 from tui.runs.lanes import draw_graph
 from tui.widgets.formatting import TONES, exact
-from tui.widgets.log_line import GLYPHS, shown_line
 from tui.widgets.table import Bar, Cell, Column, Row
 from tui.widgets.tones import toned
 
@@ -185,12 +184,6 @@ def _dag_text(dag: Dag, states: Mapping[str, NodeState]) -> str:
     return "\n".join([toned(dag.name, "strong"), *lines])
 
 
-def log_text(lines: Sequence[str], count: int) -> str:
-    """Format the last lines of a log (redacted already) with the time of day instead of date, time and level."""
-    return "\n".join(map(_log_line, lines[-count:]))
-
-
-_PREFIX = re.compile(r"(?<= )run=\d+ (?:step=\S+ )?")
 _MODEL = re.compile(r" \[\d+/\d+\] (\w+\.\w+) +\[")
 """A line that SQLMesh prints for each model that it has executed."""
 
@@ -203,14 +196,6 @@ def progress_text(lines: Sequence[str], model_count: int) -> str:
         if models
         else ""
     )
-
-
-def _log_line(line: str) -> str:
-    # The panel is about one run, and SQLMesh pads its lines to the width of a terminal.
-    data = re.sub(r"(?<=\S) {2,}", "  ", _PREFIX.sub("", line, count=1)).rstrip().encode()
-    shown = shown_line(data, len(data), b"", lambda text: text, compact=True)
-    glyph, tone = GLYPHS.get(shown.level, (" ", "quiet"))
-    return toned(f"{glyph} {shown.text}", tone)
 
 
 def _below(path: Path, data_dir: Path) -> str:

@@ -1,6 +1,5 @@
 """Reads the Runs screen as one frozen snapshot: the filtered history, and one run in detail."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dataflows.errors import JournalError
-from ops.host.redact import Redactor
 from ops.journal.history import History, RunStory, take_history, take_story
 from ops.journal.journal import Journal
 from ops.journal.run import Run, RunStatus
 from tui.shell.context import ConsoleContext
+from tui.widgets.log_tail import read_tail
 from tui.widgets.panel import Found, Part, attempt
 from tui.widgets.table import Row
 
-LOG_TAIL_BYTES = 16_384
-LOG_TAIL_LINES = 100
 _ERROR = re.compile(rb"\S+ (?:ERROR|CRITICAL) ")
 _SEARCHED_BYTES = 32 << 20
 
@@ -161,11 +158,6 @@ def _log_tail(run_id: int, log_path: str | None) -> tuple[str, ...]:
     if log_path is None:
         raise JournalError(f"run {run_id} has no log; see its steps")
     try:
-        with Path(log_path).open("rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            log.seek(max(end - LOG_TAIL_BYTES, 0))
-            text = log.read().decode(errors="replace")
+        return read_tail(Path(log_path))
     except FileNotFoundError as error:
         raise JournalError(f"the log {Path(log_path).name} no longer exists; see the steps") from error
-    lines = text.splitlines()[1 if end > LOG_TAIL_BYTES else 0 :]
-    return tuple(Redactor.from_environ()(line) for line in lines[-LOG_TAIL_LINES:])

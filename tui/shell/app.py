@@ -42,7 +42,7 @@ SWITCHES = {
 _MAX_WAIT_S = 5.0
 """The longest that an action waits until its screen shows something."""
 _OWNERS = (APP, *PANES)
-_HEIGHTS = [(0, "-short"), (24, "-high")]
+_HEIGHTS = [(0, "-short"), (24, "-high"), (36, "-tall")]
 _WIDTHS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
 
 

@@ -1,8 +1,10 @@
 """Formats the workers as table rows and markup; contains no widgets."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from ops.host.formatting import ago_text
+from ops.host.formatting import ago_text, duration_text
+from ops.workers.caps import Caps, Entry
 from ops.workers.view import WorkerRow
 from tui.shell.workers_summary import is_complete, is_overdue, known_workers, provider_notes
 from tui.shell.workers_watch import WorkersSnapshot
@@ -22,6 +24,7 @@ COLUMNS = (
     Column("ends", right=True, rank=1),
     Column("run", right=True),
 )
+_PAST_SHOWN = 8
 _STATES = {"running": ("●", "ok"), "off": ("▲", "warn"), "initializing": ("◌", "busy"), "starting": ("◌", "busy")}
 
 
@@ -60,3 +63,29 @@ def row_of(worker: WorkerRow, now: datetime) -> Row:
     )
     ends = f", ends {exact(worker.expires_at)}" if worker.expires_at else ""
     return Row(worker.id, cells, f"created {exact(worker.created_at)}{ends}")
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The caps, what counts against the daily one (EUR), and every requested machine, oldest first."""
+
+    caps: Caps
+    spent_eur: float
+    entries: tuple[Entry, ...]
+
+
+def spending_text(spending: Spending, now: datetime) -> str:
+    """Return what is left of the caps, and the newest past workers with their cost, as markup."""
+    caps = spending.caps
+    left = max(caps.eur_per_day - spending.spent_eur, 0.0)
+    lines = [
+        f"{toned(f'{left:.2f} EUR', 'strong' if left else 'warn')} of {caps.eur_per_day:.2f} EUR left for 24 hours"
+        f" · at most {caps.eur_per_run:.2f} EUR a run and {plural(caps.count, 'worker')} at once"
+    ]
+    past = [entry for entry in spending.entries if entry.paid_until(now) <= now][-_PAST_SHOWN:]
+    for entry in reversed(past):
+        lived = duration_text((entry.paid_until(now) - entry.begun_at).total_seconds())
+        provider = f" {entry.provider}" if entry.provider else ""
+        text = f"{entry.name}{provider}, {ago_text(entry.begun_at, now)} for {lived}, at most {entry.eur(now):.2f} EUR"
+        lines.append(toned(text, "quiet"))
+    return "\n".join(lines if past else [*lines, toned("no past workers", "quiet")])

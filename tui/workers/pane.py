@@ -1,13 +1,17 @@
 """The Workers screen: rented machines, their cost, and the actions that destroy them."""
 
 import socket
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
 
+from ops.config.settings import Settings
+from ops.workers.caps import LEDGER_NAME, Ledger
 from ops.workers.labels import owner_of
+from ops.workers.settings import WorkerSettings
 from ops.workers.view import Workers
 from tui.shell import workers_summary
 from tui.shell.actions import ActionSpec
@@ -17,9 +21,10 @@ from tui.shell.messages import OpenRun
 from tui.shell.polled import PolledPane
 from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.lines import Lines
-from tui.widgets.panel import Panel
+from tui.widgets.panel import Panel, Part, attempt
 from tui.widgets.table import Table
 from tui.workers import drawing
+from tui.workers.drawing import Spending
 
 _REFRESH_S = 10
 """How often relative times are refreshed while nothing changes."""
@@ -28,6 +33,14 @@ _PUBLIC_KEY = Option("--public-key", "a file with the SSH public key of its user
 _NAME = Option("", "NAME of the worker; default: by-hand")
 _FOR = Option("--for", "the pipeline that determines the machine's size; default: run-all")
 _ON = Option("--on", "a provider, if the credentials of several are set")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the screen shows."""
+
+    workers: WorkersSnapshot
+    spending: Part[Spending]
 
 
 class WorkersPane(PolledPane):
@@ -51,16 +64,25 @@ class WorkersPane(PolledPane):
     def compose(self) -> ComposeResult:
         yield Panel(Table(drawing.COLUMNS, id="workers-table"), title="Workers", id="workers-list-panel")
         yield Lines(id="workers-total")
+        yield Panel(Lines(id="spending"), title="Caps and past workers", id="spending-panel")
 
-    def look(self) -> WorkersSnapshot | None:
+    def look(self) -> "Seen | None":
         now = self.context.clock()
         seen = self.context.workers.latest(now)
-        return None if (seen, _refresh_number(now)) == self._drawn else seen
+        if (seen, _refresh_number(now)) == self._drawn:
+            return None
+        return Seen(seen, attempt(lambda: _read_spending(self.context.settings, now)))
 
-    def draw(self, snapshot: WorkersSnapshot) -> None:
-        self._drawn = snapshot, _refresh_number(self.context.clock())
-        self._found = drawing.known_workers(snapshot)
-        self.query_one("#workers-list-panel", Panel).show(workers_summary.panel_part(snapshot), self._draw_workers)
+    def draw(self, snapshot: "Seen") -> None:
+        now = self.context.clock()
+        self._drawn = snapshot.workers, _refresh_number(now)
+        self._found = drawing.known_workers(snapshot.workers)
+        panel = workers_summary.panel_part(snapshot.workers)
+        self.query_one("#workers-list-panel", Panel).show(panel, self._draw_workers)
+        self.query_one("#spending-panel", Panel).show(
+            snapshot.spending,
+            lambda spending: self.query_one("#spending", Lines).show(drawing.spending_text(spending, now)),
+        )
 
     def _draw_workers(self, seen: WorkersSnapshot) -> None:
         now = self.context.clock()
@@ -109,6 +131,11 @@ class WorkersPane(PolledPane):
     @on(CommandEnded)
     def _on_command_ended(self) -> None:
         self.action_refresh()  # the application shows how it ended
+
+
+def _read_spending(settings: Settings, now: datetime) -> Spending:
+    ledger = Ledger(settings.data_dir / LEDGER_NAME)
+    return Spending(WorkerSettings.from_environ().caps, ledger.eur_within_a_day(now), ledger.entries())
 
 
 def _refresh_number(now: datetime) -> int:

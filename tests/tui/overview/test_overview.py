@@ -271,3 +271,22 @@ async def test_the_durations_show_which_runs_failed(tmp_path: Path) -> None:
     app = console_on(tmp_path)
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: "▇✗■▃" in screen_of(pilot))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_alert_under_the_cursor_is_shown_to_its_last_word(failing_dir: Path, size: tuple[int, int]) -> None:
+    app = console_on(failing_dir)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "2,171,402 are" in " ".join(screen_of(pilot).split()))
+        await pilot.press("down")
+        await until(pilot, lambda: "next: materia run-all; if USDA has not posted it, wait" in screen_of(pilot))
+
+
+async def test_a_high_terminal_shows_the_end_of_the_newest_log_and_the_free_disk(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.overview.snapshot._free_bytes", lambda _: 5_000_000_000)
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "✗ 09:00:16 run=8 step=generation run failed" in screen_of(pilot))
+        assert "Log run-8.log" in screen_of(pilot) and "no run in progress · disk 5.0 GB free" in screen_of(pilot)

@@ -6,16 +6,32 @@ from pathlib import Path
 
 import pytest
 
+from ops.workers.caps import LEDGER_NAME, Caps, Entry, Ledger
 from ops.workers.view import Workers
-from tests.support.consoles import until
+from tests.support.consoles import screen_of, until
 from tests.tui.building import NOW, WORKER, console_on
 from tui.shell.command import CommandScreen
 from tui.shell.workers_summary import summary
 from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
-from tui.widgets.panel import Found
+from tui.widgets.panel import Failure, Found
 from tui.widgets.table import Table
 from tui.workers.drawing import row_of
-from tui.workers.pane import WorkersPane
+from tui.workers.pane import Seen, WorkersPane
+
+
+def _seen(workers: WorkersSnapshot) -> Seen:
+    return Seen(workers, Failure("not read", "materia doctor"))
+
+
+async def test_what_is_left_of_the_caps_and_past_workers_are_shown(tmp_path: Path) -> None:
+    began = NOW - timedelta(hours=5)
+    old = Entry("materia-3", 0.5, began, began + timedelta(hours=6), began + timedelta(minutes=90), "hetzner")
+    Ledger(tmp_path / LEDGER_NAME).begin(old, Caps(2, 10.0, 10.0), 0, began)
+    Ledger(tmp_path / LEDGER_NAME).end("materia-3", "hetzner", began + timedelta(minutes=90))
+    app = console_on(tmp_path, first="workers")
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "materia-3 hetzner, 5 h ago for 1 h 30 min, at most 1.00 EUR" in screen_of(pilot))
+        assert "left for 24 hours" in screen_of(pilot) and "EUR a run" in screen_of(pilot)
 
 
 def test_a_worker_s_row_has_its_cost_and_its_end() -> None:
@@ -57,7 +73,9 @@ async def test_a_provider_that_does_not_answer_is_named_beside_the_workers_of_ot
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSnapshot(Found(Workers((WORKER,), errors=("OVH did not answer: 503; try again later",)))))
+        pane.draw(
+            _seen(WorkersSnapshot(Found(Workers((WORKER,), errors=("OVH did not answer: 503; try again later",)))))
+        )
         shown = app.query_one("#workers-total").visual.plain
         assert "1 worker, 0.021 EUR/h" in shown and "▲ OVH did not answer: 503" in shown
 
@@ -70,7 +88,7 @@ async def test_destructive_actions_ask_first_and_show_their_command(tmp_path: Pa
         await pilot.pause()
         pane = app.shown_pane
         assert isinstance(pane, WorkersPane)
-        pane.draw(WorkersSnapshot(Found(Workers((WORKER,)))))
+        pane.draw(_seen(WorkersSnapshot(Found(Workers((WORKER,))))))
         await pilot.press(key)
         assert isinstance(app.screen, CommandScreen)
         assert app.screen.query_one(Table).rows[0].cells[1].text == command
