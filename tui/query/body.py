@@ -16,6 +16,7 @@ from textual.widgets import Input, Static
 
 from dataflows.errors import MateriaError, ServingBrokenError, ServingMissingError
 from dataflows.sql_text import identifier, literal
+from ops.host.formatting import size_text
 from ops.query.export import FORMATS, write_file
 from ops.query.saved import SAVED, SavedQuery
 from tui.query.captions import NOTHING_SERVED, result_text
@@ -25,12 +26,14 @@ from tui.query.editor import SqlEditor
 from tui.query.grid import ResultGrid
 from tui.query.history import PastQuery, QueryHistory, cache_dir, state_dir
 from tui.query.limits import LimitsDialog
+from tui.query.record import RecordScreen
 from tui.query.result import ResultView
 from tui.query.run import Pin, QueryLimits, QueryRun
 from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, format_sql
 from tui.shell.context import ConsoleContext
+from tui.widgets.formatting import plural
 from tui.widgets.panel import Found, attempt, failure_of
 from tui.widgets.picker import Choice, Picker
 
@@ -235,6 +238,13 @@ class QueryBody(Vertical):
     def do_chart(self) -> None:
         self.result.toggle_chart()
 
+    def do_open(self) -> None:
+        """Show the row under the cursor in full."""
+        grid = self.result.grid
+        if grid.has_focus and grid.record:
+            place = f"row {grid.row + 1:,} of {grid.row_count:,}"
+            self.app.push_screen(RecordScreen(place, grid.record, grid.column))
+
     def do_copy(self) -> None:
         if self.shown and self.shown.spill:
             text, rows = as_text(self.shown.spill)
@@ -399,7 +409,8 @@ class QueryBody(Vertical):
             return
         finally:
             spill.close()
-        self.app.call_from_thread(self.notify, f"wrote {written.rows:,} rows to {target}{part}")
+        text = f"wrote {plural(written.rows, 'row')}, {size_text(written.size_bytes)}, to {written.path}{part}"
+        self.app.call_from_thread(self.notify, text)
 
     # Status and errors
 

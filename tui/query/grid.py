@@ -101,6 +101,14 @@ class ResultGrid(ScrollView, can_focus=True):
             return None
         return self.window.names[self.column], self.window.value_at(self.row, self.column)
 
+    @property
+    def record(self) -> list[tuple[str, Any]]:
+        """The names and the values of the row under the cursor; empty in an empty grid."""
+        window = self.window
+        if window is None or not self.row_count:
+            return []
+        return [(name, window.value_at(self.row, index)) for index, name in enumerate(window.names)]
+
     def show_rows(self, spill: Spill, view: View, *, keep_row: bool = False, keep_column: bool = False) -> None:
         """Show `spill`; with `keep_row` and `keep_column` cursor and scroll position stay, as far as possible."""
         was_seen = keep_column and self._is_column_seen()

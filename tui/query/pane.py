@@ -43,11 +43,9 @@ class QueryPane(Pane):
     def actions(cls) -> tuple[ActionSpec, ...]:
         return (
             ActionSpec("query.run", "f5,ctrl+j", "run", "Run the query or the selected part of it"),
+            ActionSpec("query.edit", "e", "edit", "Go to the editor; esc goes back to the rows"),
+            ActionSpec("query.open", "enter", "open", "Show the row under the cursor in full", show=False),
             ActionSpec("query.stop", "escape", "back", "Cancel the running query, or go from the editor to the rows"),
-            ActionSpec("query.saved", "f2", "saved", "Choose a saved query"),
-            ActionSpec("query.history", "f7", "history", "Choose a past query"),
-            ActionSpec("query.format", "f4", "format", "Format the query"),
-            ActionSpec("query.live", "f6,ctrl+l", "live", "Run the query again whenever new data is served"),
             ActionSpec("query.sort", "o", "order", "Sort by this column: ascending, descending, unsorted"),
             ActionSpec("query.filter", "slash", "find", "Show only rows that match a SQL condition"),
             ActionSpec("query.alike", "equals_sign", "same", "Show only rows with this cell's value", show=False),
@@ -56,8 +54,11 @@ class QueryPane(Pane):
             ActionSpec("query.copy", "y", "copy", "Copy the rows to the clipboard as tab-separated text"),
             ActionSpec("query.copy_cell", "Y", "copy cell", "Copy this cell's value to the clipboard", show=False),
             ActionSpec("query.export", "w,f9", "export", "Write the rows to a CSV, Parquet or Excel file", writes=True),
+            ActionSpec("query.saved", "f2", "saved", "Choose a saved query"),
+            ActionSpec("query.history", "f7", "history", "Choose a past query"),
+            ActionSpec("query.format", "f4", "format", "Format the query"),
+            ActionSpec("query.live", "f6,ctrl+l", "live", "Run the query again whenever new data is served"),
             ActionSpec("query.limits", "L", "limits", "Set the query limits: time, memory, disk", show=False),
-            ActionSpec("query.edit", "e", "edit", "Go to the editor; esc goes back to the rows"),
         )
 
     def compose(self) -> ComposeResult:
@@ -107,6 +108,7 @@ class QueryPane(Pane):
     action_alike = _forward_action("alike")
     action_whole = _forward_action("whole")
     action_chart = _forward_action("chart")
+    action_open = _forward_action("open")
     action_copy = _forward_action("copy")
     action_copy_cell = _forward_action("copy_cell")
     action_export = _forward_action("export")

@@ -17,10 +17,11 @@ from textual.widgets import Input, Static
 from dataflows.lakehouse.database_file import fault_of
 from dataflows.landing.local import LocalLanding
 from dataflows.source.probe_memory import LiveCheck
-from tests.support.consoles import type_text, until
+from tests.support.consoles import screen_of, type_text, until
 from tests.support.served import Served, served_console, snapshot_named
 from tui.query.body import QueryBody
 from tui.query.editor import SqlEditor
+from tui.query.record import RecordScreen
 from tui.query.run import MIB, QueryLimits
 from tui.query.sql import View
 from tui.shell.app import ConsoleApp
@@ -448,3 +449,26 @@ async def test_a_file_that_cannot_be_read_becomes_an_alert_on_overview(served: S
 
 def _alerts(screen: Driven) -> tuple[Row, ...]:
     return screen.app.query_one("#alerts", Table).rows
+
+
+async def test_enter_shows_a_row_in_full(served: Served) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT repeat('long ', 30) || 'end' AS text, [1, 2] AS list, 'a\nb' AS lines")
+        await until(screen.pilot, lambda: screen.body.result.grid.has_focus)
+        await screen.press("right", "enter")
+        await until(screen.pilot, lambda: isinstance(screen.app.screen, RecordScreen))
+        shown = screen_of(screen.pilot)
+        assert "long end" in shown and "[1, 2]" in shown and "row 1 of 1" in shown
+        await screen.press("escape")
+        assert screen.body.result.grid.has_focus
+
+
+async def test_an_export_names_the_file_and_its_size(served: Served, tmp_path: Path) -> None:
+    async with driven(served) as screen:
+        await screen.run("SELECT 1 AS one")
+        await screen.press("w")
+        screen.app.query_one("#line", Input).value = "out.csv"
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.app._notifications)
+        message = next(iter(screen.app._notifications)).message
+        assert message == f"wrote 1 row, {(tmp_path / 'out.csv').stat().st_size} B, to {tmp_path / 'out.csv'}"

@@ -36,7 +36,7 @@ LOOK = {
     "logs": "clear copy end follow hide level line next open_run previous run_only "
     "search source sources start time wrap",
     "overview": "refresh",
-    "query": "alike chart copy copy_cell edit filter format history limits live run saved sort stop whole",
+    "query": "alike chart copy copy_cell edit filter format history limits live open run saved sort stop whole",
     "releases": "back day earlier later order pick release sql",
     "runs": "back failed filter graph log refresh source",
     "workers": "refresh",
