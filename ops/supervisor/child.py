@@ -8,12 +8,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 GRACE_S = 20.0
 """Time between SIGTERM and SIGKILL."""
 
+MAX_OUTPUT_BYTES = 20_000_000
+"""Output beyond this is dropped: a run that repeats itself must not fill the disk."""
+
 _TAIL_BYTES = 4096
+_LOOK_EVERY_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +42,16 @@ def run_child(
     on_alive: Callable[[], None],
     alive_every_s: float,
     held_fds: Sequence[int] = (),
+    max_output_bytes: int = MAX_OUTPUT_BYTES,
 ) -> ChildResult:
     """Run a command in a session of its own until it ends or `deadline_s` is over; no process of it survives.
 
-    Its output replaces `output_path`. `on_alive` is called every `alive_every_s` while it runs; an exception from it
-    or a signal ends the child, too. Raises OSError if the command cannot be started.
+    Its output replaces `output_path`, which starts again beyond `max_output_bytes`. `on_alive` is called every
+    `alive_every_s` while it runs; an exception from it or a signal ends the child, too. Raises OSError if the command
+    cannot be started.
     """
-    with output_path.open("wb") as output:
+    output_path.write_bytes(b"")
+    with output_path.open("ab") as output:  # a child that appends goes on at the end of a file that was cut
         child = subprocess.Popen(
             command,
             cwd=cwd,
@@ -55,20 +63,39 @@ def run_child(
             start_new_session=True,
         )
     try:
-        timed_out = not _wait(child, time.monotonic() + deadline_s, on_alive, alive_every_s)
+        bound = partial(_cut, output_path, max_output_bytes)
+        timed_out = not _wait(child, time.monotonic() + deadline_s, on_alive, alive_every_s, bound)
     finally:
         end_group(child)
     return ChildResult(child.returncode, timed_out, _last_line(output_path))
 
 
-def _wait(child: "subprocess.Popen[bytes]", deadline: float, on_alive: Callable[[], None], every_s: float) -> bool:
+def _wait(
+    child: "subprocess.Popen[bytes]",
+    deadline: float,
+    on_alive: Callable[[], None],
+    every_s: float,
+    bound: Callable[[], None],
+) -> bool:
     """Whether the child ended before its deadline."""
+    alive_at = time.monotonic() + every_s
     while (left_s := deadline - time.monotonic()) > 0:
         with suppress(subprocess.TimeoutExpired):
-            child.wait(min(left_s, every_s))
+            child.wait(min(left_s, every_s, _LOOK_EVERY_S))
             return True
-        on_alive()
+        bound()
+        if time.monotonic() >= alive_at:
+            on_alive()
+            alive_at = time.monotonic() + every_s
     return False
+
+
+def _cut(path: Path, max_bytes: int) -> None:
+    """Empty a file that has grown beyond `max_bytes`, but for a line that says so."""
+    if path.stat().st_size > max_bytes:
+        os.truncate(path, 0)
+        with path.open("ab") as output:
+            output.write(f"(more than {max_bytes:,} bytes of output: what stood here was dropped)\n".encode())
 
 
 def end_group(child: "subprocess.Popen[bytes]") -> None:

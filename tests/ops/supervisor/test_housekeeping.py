@@ -1,6 +1,7 @@
 """What grows stays bounded, and what USDA served is never touched."""
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ops.health.memory import read_memory
 from ops.host.lock import writer_lock
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
+from ops.supervisor.child import run_child
 from ops.supervisor.housekeeping import Limits, clean, clean_up_if_due
 from tests.ops.conftest import serve
 
@@ -128,3 +130,21 @@ def test_the_house_is_kept_every_few_hours_and_not_at_every_tick(settings: Setti
     assert old.exists()
     clean_up_if_due(settings, now + timedelta(hours=7), sqlmesh_dir=tmp_path)
     assert not old.exists()
+
+
+def test_the_output_of_a_run_that_prints_without_end_is_bounded(tmp_path: Path) -> None:
+    code = "import time\nfor n in range(40):\n    print('x' * 500_000, flush=True); time.sleep(0.1)\nprint('the end')"
+    sizes, path = [], tmp_path / "scheduled-run-all.log"
+    result = run_child(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        environ=os.environ,
+        output_path=path,
+        deadline_s=60,
+        on_alive=lambda: sizes.append(path.stat().st_size),
+        alive_every_s=0.5,
+        max_output_bytes=1_000_000,
+    )
+    assert result.exit_code == 0 and result.last_line == "the end"
+    assert len(sizes) >= 4 and path.stat().st_size < 5_000_000, "20 MB were printed"
+    assert path.read_bytes().startswith(b"(more than 1,000,000 bytes of output")
