@@ -28,7 +28,7 @@ FLUSHED = {
 NOT_FLUSHED = {
     "ops/integrity/quarantine.py": {"set_aside"},  # undone, it is damage that is found again; the folders are flushed
     "ops/supervisor/housekeeping.py": {"_rotate"},  # a log; after a power cut the next tick rotates it again
-    "ops/health/heartbeat.py": {"beat"},  # after a power cut the supervisor beats again
+    "ops/health/state_file.py": {"write_state"},  # the next tick writes the heartbeat and the memory again
     "tui/logs/systemd.py": {"_write"},  # a copy of systemd's journal, made again from it
     "ops/query/export.py": {"write_file"},  # a person exports again; no program relies on the file
     "tui/query/history.py": {"add"},  # the queries that were typed; their loss costs no data

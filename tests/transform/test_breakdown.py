@@ -59,7 +59,7 @@ def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) 
         workshop, "stg_psdalldata__commodity", "DELETE FROM {table} WHERE hkey = (SELECT MIN(hkey) FROM {table})"
     )
     change_table(workshop, "fct_uncertain_span", "UPDATE {table} SET reason = NULL WHERE rowid = 0")
-    change_table(workshop, "agg_world_balance", "UPDATE {table} SET unit_name = NULL WHERE rowid = 0")
+    change_table(workshop, "agg_group_balance", "UPDATE {table} SET unit_name = NULL WHERE rowid = 0")
     change_table(
         workshop, "cln_psdalldata__revision", "INSERT INTO {table} FROM {table} WHERE change_kind = 'revised' LIMIT 1"
     )
@@ -69,7 +69,7 @@ def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) 
     assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in said
     assert "rows_gained_by_marker" in said, "the first of the rows are shown"
     assert "audit not_null of serving.fct_uncertain_span found 1" in said
-    assert "audit one_row_per_key of serving.agg_world_balance found 1" in said
+    assert "audit one_row_per_key of serving.agg_group_balance found 1" in said
     assert "audit one_row_per_key of cleaned.cln_psdalldata__revision found 1" in said
     assert len(said.splitlines()) < 50
     assert workshop.serving.served().number == 1
@@ -241,7 +241,8 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
     assert set(physical_copies(workshop).values()) == {1}
     deployed = workshop.tables()
     assert all(name == name.upper() for _, name in deployed.pop("dim_attribute"))
-    assert {table for table, rows in deployed.items() if rows != before[table]} <= {"agg_world_balance"}
+    named = {"agg_group_balance", "agg_world_balance", "fct_psd", "fct_psd_revision"}
+    assert {table for table, rows in deployed.items() if rows != before[table]} == named
 
 
 def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
@@ -255,8 +256,8 @@ def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
         f"Transformed(releases_processed={HISTORY.releases}, models_changed=True, audited=True)"
     )
     deployed = workshop.tables()
-    assert deployed["dim_country"] == [(code, name.upper()) for code, name in before["dim_country"]]
-    unnamed = ("dim_release", "fct_psd_revision", "agg_release_summary")
+    assert deployed["dim_country"] == [(code, name.upper(), *others) for code, name, *others in before["dim_country"]]
+    unnamed = ("dim_release",)
     assert [len(deployed[table]) for table in before] == [len(rows) for rows in before.values()]
     assert [deployed[table] for table in unnamed] == [before[table] for table in unnamed]
 

@@ -128,9 +128,9 @@ def gateway() -> GatewayConfig:
 # SQLGlot's optimizer resolves every column, which the linter needs. A transform leaves that to the engine: it would
 # take a twelfth of a first one.
 checks_columns = "SQLMESH_CHECK_COLUMNS" in environment
-# SQLMesh's cache does not tell whether a query was optimized; without a folder of its own the linter would find
+# SQLMesh's cache does not tell whether a query was optimized; without folders of their own the linter would find
 # queries that were not, and check nothing.
-cache_dir = environment.get("SQLMESH_CACHE_DIR", ".cache")
+cache_dir = f"{environment.get('SQLMESH_CACHE_DIR', '.cache')}/{'checked' if checks_columns else 'unchecked'}"
 
 landing_dir = data_dir / "landing"
 has_reports = any(landing_dir.glob("wasde/*.json")) or not landing_dir.exists()
@@ -138,7 +138,7 @@ gateway_name = "ducklake" if is_ducklake else "duckdb"
 
 config = Config(
     project="materia",
-    cache_dir=f"{cache_dir}/columns" if checks_columns else cache_dir,
+    cache_dir=cache_dir,
     disable_anonymized_analytics=True,
     ignore_patterns=[*IGNORE_PATTERNS, *(() if has_reports else WASDE_MODELS)],
     # It would read the metadata of every installed package; macros use the standard library only.

@@ -21,7 +21,7 @@ MODEL (
     change = 'value minus previous_value, NULL if either is NULL',
     change_pct = 'change in per cent of previous_value, NULL if that is NULL or 0',
     change_z = 'How unusual the change is: its distance in standard deviations from the mean of all changes of that commodity''s attribute in the same calendar month, in this release and the ones before. NULL without a release of that month in an earlier year',
-    is_driver = 'False for what follows from other changes of the release: totals of which a part changed, ending stocks, supply, trade years, rates, and beginning stocks that changed like the ending stocks of the year before. False for restated rows'
+    is_driver = 'False for what follows from other changes of the release: totals of which a part changed, ending stocks, supply, totals of trade years, rates, and beginning stocks that changed like the ending stocks of the year before. False for restated rows'
   ),
   audits (
     one_row_per_key(
