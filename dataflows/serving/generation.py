@@ -13,6 +13,9 @@ from dataflows.source.release import Month
 FOREIGN_NUMBER = 0
 """The number of a file that Materia did not publish; real generations start at 1."""
 
+_MOST_NAMED = 5
+"""How many differing totals a line names."""
+
 _GENERATION_STEM = re.compile(r".+-([1-9][0-9]*)")
 
 
@@ -28,8 +31,14 @@ class WasdeCheck:
 
     def __str__(self) -> str:
         agreeing = self.compared - len(self.differing)
-        differing = f"; differing: {'; '.join(self.differing)}" if self.differing else ""
+        differing = f"; differing: {self.named}" if self.differing else ""
         return f"WASDE of {self.month}: {agreeing} of {self.compared} world totals agree{differing}"
+
+    @property
+    def named(self) -> str:
+        """The first totals that differ, and how many more there are; `serving.agg_wasde_check` has all."""
+        more = len(self.differing) - _MOST_NAMED
+        return "; ".join(self.differing[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)

@@ -203,8 +203,7 @@ def _wasde_problems(generation: Generation | None) -> Iterator[Problem]:
             "materia wasde land FILE, if USDA corrected the report; else a corrected release ends it; "
             "`FROM serving.agg_wasde_check WHERE NOT agrees` lists them"
         )
-        named = f"{what}: {'; '.join(check.differing[:3])}{'; …' if len(check.differing) > 3 else ''}"
-        yield Problem(Severity.FAILED, named, generation.created_at, next_step, key="wasde-differs")
+        yield Problem(Severity.FAILED, f"{what}: {check.named}", generation.created_at, next_step, key="wasde-differs")
 
 
 def _rolled_back_from(store: ServingStore, served: Generation) -> Generation | None:

@@ -111,6 +111,13 @@ def test_a_total_that_differs_is_named_with_both_figures(workshop: Workshop) -> 
     assert differing.endswith(f", WASDE {(psd + 0.02) * 1000:.0f} (1000 MT)")
 
 
+def test_a_line_names_the_first_totals_that_differ_and_counts_the_rest() -> None:
+    assert str(WasdeCheck("2021-08", 60, tuple("abcdefg"))).endswith(
+        "53 of 60 world totals agree; differing: a; b; c; d; e; and 2 more"
+    )
+    assert str(WasdeCheck("2021-08", 60, ("a", "b"))).endswith("58 of 60 world totals agree; differing: a; b")
+
+
 def test_nothing_is_claimed_where_no_report_of_the_month_is_landed(workshop: Workshop) -> None:
     (newest,) = workshop.landing.snapshots()
     workshop.land_report(Printed(newest.month.back(1)).xml())
