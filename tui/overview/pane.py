@@ -74,7 +74,8 @@ class OverviewPane(PolledPane):
     def _marks(self) -> tuple[object, ...]:
         """Return values that change whenever the snapshot may have changed."""
         now = self.context.clock()
-        seen = self.context.workers.latest(now), self.context.sightings.problems
+        sightings = self.context.sightings.problems(self.context.settings.serving_path)
+        seen = self.context.workers.latest(now), sightings
         return change_marks(self.context.settings), seen, int(now.timestamp()) // _REFRESH_S
 
     def look(self) -> Overview | None:

@@ -62,7 +62,7 @@ def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
         free_bytes=attempt(lambda: _free_bytes(context.settings.data_dir)),
         workers=context.workers.latest(context.clock()),
         log=attempt(lambda: _newest_log(context.settings.log_dir)),
-        sightings=context.sightings.problems,
+        sightings=context.sightings.problems(context.settings.serving_path),
         marks=marks,
     )
 

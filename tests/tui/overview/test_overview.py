@@ -252,6 +252,15 @@ def test_the_supervisor_is_alive_only_while_its_ticks_succeed() -> None:
     ]
 
 
+def _publish_again(folder: Path) -> None:
+    link = settings_in(folder).serving_path
+    target = link.readlink()
+    time.sleep(0.02)  # a file system's clock is coarser than ours
+    link.unlink()
+    link.symlink_to(target)
+    time.sleep(0.02)
+
+
 async def test_what_another_screen_cannot_read_is_an_alert_until_it_can(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
@@ -259,6 +268,10 @@ async def test_what_another_screen_cannot_read_is_an_alert_until_it_can(healthy_
         app.context.sightings.note("query", Failure("block 7 is damaged", "materia doctor"), NOW)
         await until(pilot, lambda: _alerts(app) == ["Query cannot read: block 7 is damaged"])
         assert "● fresh" not in screen_of(pilot) and "cannot be read" in screen_of(pilot)
+        _publish_again(healthy_dir)
+        await until(pilot, lambda: "all is well" in screen_of(pilot) and "fresh" in screen_of(pilot))
+        app.context.sightings.note("query", Failure("block 7 is damaged", "materia doctor"), NOW)
+        await until(pilot, lambda: _alerts(app) == ["Query cannot read: block 7 is damaged"])
         app.context.sightings.note("query", None, NOW)
         await until(pilot, lambda: "all is well" in screen_of(pilot) and "fresh" in screen_of(pilot))
 
