@@ -38,7 +38,7 @@ LOOK = {
     "overview": "refresh",
     "query": "alike chart copy copy_cell edit filter format history limits live open run saved sort stop whole",
     "releases": "back day earlier later order pick release sql",
-    "runs": "back failed filter graph log refresh source",
+    "runs": "back failed filter graph log order refresh source",
     "workers": "refresh",
 }
 """They change what is on the screen, in the clipboard, or in the console's own settings."""
