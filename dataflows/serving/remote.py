@@ -103,7 +103,11 @@ class RemoteGenerations:
 
         Returns a description of what was done.
         """
-        generation = self.generation(number)
+        try:
+            generation = self.generation(number)
+        except ServingBrokenError:
+            self._store.delete(self._versions.record_key(number))
+            return "withdrawn from the bucket, for its sidecar cannot be read"
         here = copy_of(generation, serving)
         if here is None:
             self._store.delete(self._versions.record_key(number))

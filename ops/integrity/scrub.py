@@ -83,7 +83,7 @@ def _check_all(
         for format in FORMATS:
             yield from _bucket_landing(bucket.of(format))
     if generations is not None:
-        yield from _newest_in_bucket(generations, settings)
+        yield from _bucket_generations(generations, settings)
 
 
 def _lakehouse(settings: Settings) -> Iterator[Checked]:
@@ -146,16 +146,21 @@ def _bucket_landing(bucket: "R2Landing") -> Iterator[Checked]:
         yield Checked(Kind.BUCKET_ZIP, where, damage)
 
 
-def _newest_in_bucket(generations: "RemoteGenerations", settings: Settings) -> Iterator[Checked]:
-    newest = generations.newest()
-    if newest is None:
-        return
-    try:
-        generations.check(newest, settings.landing_dir / ".partial")
-        damage = None
-    except (ObjectDamagedError, ObjectMissingError) as error:
-        damage = Damage(Kind.BUCKET_GENERATION, generations.url(newest), _brief(error), str(newest.number))
-    yield Checked(Kind.BUCKET_GENERATION, generations.url(newest), damage)
+def _bucket_generations(generations: "RemoteGenerations", settings: Settings) -> Iterator[Checked]:
+    kind = Kind.BUCKET_GENERATION
+    for number in generations.numbers():
+        try:
+            generation = generations.generation(number)
+        except ServingBrokenError as error:
+            where = str(error).partition(" ")[0]
+            yield Checked(kind, where, Damage(kind, where, "its sidecar cannot be read", str(number)))
+            continue
+        where, damage = generations.url(generation), None
+        try:
+            generations.check(generation, settings.landing_dir / ".partial")
+        except (ObjectDamagedError, ObjectMissingError) as error:
+            damage = Damage(kind, where, _brief(error), str(number))
+        yield Checked(kind, where, damage)
 
 
 def _brief(error: Exception) -> str:

@@ -61,6 +61,20 @@ def host(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield found
 
 
+@pytest.fixture(scope="module")
+def older(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A machine that has published two releases."""
+    releases = list(generate(HistorySpec(dataset=DATASET, rows=500, releases=2)))
+    server.client.create_bucket(Bucket=f"{BUCKET}-twice")
+    with FaultyArchive() as archive:
+        environ = environ_of(tmp_path_factory.mktemp("older"), archive, server.endpoint, f"{BUCKET}-twice", WRITER)
+        found = Host(environ, server, f"{BUCKET}-twice", str(releases[-1].month))
+        for release in releases:
+            post(archive, release)
+            found.run("run-all", "--as-of", str(release.month))
+        yield found
+
+
 def flip(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
@@ -100,6 +114,21 @@ def test_a_damaged_generation_in_the_bucket_is_uploaded_again(host: Host) -> Non
     host.run("run-all", "--as-of", host.month)
     assert host.problem("bucket-damaged") is None
     assert "all match their records" in host.run("scrub")
+
+
+@pytest.mark.parametrize("part", ["database file", "sidecar"])
+def test_a_damaged_older_generation_in_the_bucket_is_found_and_repaired(older: Host, part: str) -> None:
+    listed = older.server.client.list_objects_v2(Bucket=older.bucket, Prefix="serving/")["Contents"]
+    ending = ".duckdb" if part == "database file" else ".json"
+    key = min(each["Key"] for each in listed if each["Key"].endswith(ending))
+    assert "000001" in key
+    older.spoil(key, flip if part == "database file" else lambda _: b'{"number": ')
+    older.run("scrub", exit_code=1)
+    next_step = older.problem("bucket-damaged")
+    assert next_step is not None and next_step.startswith("materia run-all")
+    older.run("run-all", "--as-of", older.month)
+    assert older.problem("bucket-damaged") is None
+    assert "all match their records" in older.run("scrub")
 
 
 def test_a_bucket_that_does_not_answer_is_neither_damaged_nor_verified(host: Host) -> None:
