@@ -12,7 +12,7 @@ from pathlib import Path
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
     """A file system of its own at `folder`; False where this machine does not let us mount one."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     options = ["-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     mount = shutil.which("mount")
     mounted = mount is not None and subprocess.run([mount, *options], capture_output=True).returncode == 0

@@ -21,10 +21,13 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted({*areas} - {*AREAS}):
         print(f"there is no area {unknown[0]!r}; there are {', '.join(AREAS)}", file=sys.stderr)
         return pytest.ExitCode.USAGE_ERROR
+    environ = os.environ | {VARIABLE: "long"}
+    if areas == ["host"]:  # checks of one machine, in order: a line for each, and none counts after one that failed
+        options, environ = ["-v", "-x", *options], environ | {"CI": "true"}
     folders = [str(HERE / area) for area in areas or AREAS]
     command = [sys.executable, "-m", "pytest", "--durations=10", *folders, *options]
     sys.stdout.flush()
-    os.execve(command[0], command, {**os.environ, VARIABLE: "long"})
+    os.execve(command[0], command, environ)
 
 
 if __name__ == "__main__":
