@@ -409,8 +409,8 @@ class QueryBody(Vertical):
             return
         finally:
             spill.close()
-        text = f"wrote {plural(written.rows, 'row')}, {size_text(written.size_bytes)}, to {written.path}{part}"
-        self.app.call_from_thread(self.notify, text)
+        size, path = size_text(written.size_bytes), written.path.resolve()
+        self.app.call_from_thread(self.notify, f"wrote {plural(written.rows, 'row')}, {size}, to {path}{part}")
 
     # Status and errors
 
