@@ -105,8 +105,9 @@ class ConsoleApp(App[None]):
 
     async def on_mount(self) -> None:
         if self._owns_process:
-            for number in (signal.SIGTERM, signal.SIGHUP):  # by default they would leave the terminal as it is now
-                asyncio.get_running_loop().add_signal_handler(number, partial(self.exit, return_code=128 + number))
+            # By default it would leave the terminal as it is now. SIGHUP keeps its default: then the terminal is gone.
+            leave = partial(self.exit, return_code=128 + signal.SIGTERM)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
         await self.show_pane(self._first)
         self.watch(self.screen, "focused", self.show_actions, init=False)
         self._freeze_after_refresh()

@@ -8,6 +8,7 @@ import codecs
 import os
 import re
 import selectors
+import signal
 from typing import TYPE_CHECKING
 
 from textual._xterm_parser import XTermParser
@@ -67,6 +68,15 @@ class TerminalDriver(LinuxDriver):
         with selectors.DefaultSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
-                data = os.read(self.fileno, _READ_BYTES) if selector.select(_POLL_S) else b""
-                for message in parser.feed(data):
+                for message in parser.feed(self._read() if selector.select(_POLL_S) else b""):
                     self.process_message(message)
+
+    def _read(self) -> bytes:
+        """Read what has arrived; end the process when the terminal is gone, because a write to it would block."""
+        try:
+            data = os.read(self.fileno, _READ_BYTES)
+        except OSError:
+            data = b""
+        if not data:
+            os._exit(128 + signal.SIGHUP)
+        return data

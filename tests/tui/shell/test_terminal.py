@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.command_line import BIN
@@ -158,6 +159,17 @@ def test_a_terminal_of_sixteen_colours_tells_good_from_bad(failing_dir: Path, tm
         console.shows("✗ failed", "● done")
         assert console.colour_of("✗ failed") in {"31", "91"}
         assert console.colour_of("● done") in {"32", "92"}
+
+
+@pytest.mark.parametrize("ignoring", ["", "trap '' HUP; "], ids=["SIGHUP ends it", "SIGHUP is ignored"])
+def test_the_console_ends_with_its_terminal(failing_dir: Path, tmp_path: Path, ignoring: str) -> None:
+    pid_file = tmp_path / "pid"
+    with terminal(tmp_path) as console:
+        console.start(failing_dir, f'sh -c "{ignoring}echo \\$\\$ > {pid_file}; exec {BIN / "materia-tui"}"')
+        console.shows("✗ failed")
+        process = psutil.Process(int(pid_file.read_text()))
+        assert process.is_running()
+    process.wait(timeout=_WAIT_S)
 
 
 _BROKEN = "import tui.shell.driver as driver; driver.InputParser.feed = None; from tui.shell.main import main"
