@@ -89,6 +89,8 @@ def _parts(summary: ReleaseSummary, dataset: str, title: str, heading: str, tabl
     release = summary.release
     compared = f"compared with {release.compared_with}" if release.compared_with else "the baseline, compared with none"
     yield f"{title}{dataset} {release.release_month:%Y-%m}, released {release.released_on}, {compared}"
+    if summary.wasde:
+        yield summary.wasde
     if release.compared_with is None:
         return
     changes = summary.changes

@@ -79,6 +79,8 @@ class ReleaseSummary:
     balances: tuple[Balance, ...]
     changes: tuple[CommodityChange, ...]
     """How many facts of each commodity changed."""
+    wasde: str | None
+    """How many world totals agree with the WASDE report of the month; None where none is landed."""
 
 
 def summarize(
@@ -91,8 +93,10 @@ def summarize(
     """
     found = _find(releases(reader), release)
     codes = _commodity_codes(reader, commodity)
+    check = reader.generation().wasde_check
+    wasde = str(check) if check and check.month == f"{found.release_month:%Y-%m}" else None
     if found.compared_with is None:
-        return ReleaseSummary(found, (), (), ())
+        return ReleaseSummary(found, (), (), (), wasde)
     day = literal(found.released_on)
     condition = f"AND r.commodity_code IN ({', '.join(map(literal, codes))})" if codes else ""
     years = f">= {since_year}" if since_year is not None else "> newest.market_year - 2"
@@ -105,6 +109,7 @@ def summarize(
         drivers=drivers[:MOST_DRIVERS],
         balances=_balances(reader, found, shown, years) if shown else (),
         changes=tuple(each for each in changes if each.facts and (not codes or each.commodity_code in codes)),
+        wasde=wasde,
     )
 
 
@@ -123,8 +128,9 @@ def headline(summary: ReleaseSummary, dataset: str) -> str:
         if figure.place == WORLD and figure.attribute_name == "Ending Stocks"
     ]
     changed = f"{len(summary.changes)} commodities changed, none in its newest two market years"
-    what = "; ".join(drivers + stocks) or changed
-    return f"{dataset} {summary.release.release_month:%Y-%m} is served: {what}"
+    what = "; ".join([*drivers, *stocks] or [changed])
+    wasde = f"; {summary.wasde}" if summary.wasde else ""
+    return f"{dataset} {summary.release.release_month:%Y-%m} is served: {what}{wasde}"
 
 
 def _find(found: Sequence[Release], wanted: str | None) -> Release:

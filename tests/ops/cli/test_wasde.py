@@ -63,6 +63,9 @@ def test_a_report_is_landed_served_and_compared_and_its_repetition_is_nothing_ne
     assert agree in done.stdout
     assert agree in materia(data_dir, "status").stdout
     assert agree in materia(data_dir, "releases").stdout
+    assert agree in materia(data_dir, "releases", "show").stdout
+    assert agree in materia(data_dir, "releases", "show", "--headline").stdout
+    assert "WASDE of" not in materia(data_dir, "releases", "show", str(report.month.back(1))).stdout
     again = materia(data_dir, "wasde", "land", str(tmp_path / "wasde.xml"), timeout_s=300)
     assert again.stdout.startswith("nothing new: these reports were landed before; nothing new")
     verified = materia(data_dir, "landing", "verify")
