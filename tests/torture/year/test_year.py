@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from dataflows.landing.local import LocalLanding
 from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
 from ops.config.settings import PROJECT_DIR, Settings
@@ -60,6 +61,7 @@ class Year:
     now: datetime = field(init=False)
     version: int = 0
     posted: dict[Month, GeneratedRelease] = field(default_factory=dict)
+    postings: list[bytes] = field(default_factory=list)
 
     @property
     def settings(self) -> Settings:
@@ -91,6 +93,10 @@ class Year:
 
     def later(self, **span: float) -> None:
         self.at(self.now + timedelta(**span))
+
+    def post(self, month: Month, content: bytes, at: datetime) -> None:
+        self.archive.post(month, content, at)
+        self.postings.append(content)
 
     def push(self, *marks: str, amend: bool = False) -> str:
         self.version += 1
@@ -141,6 +147,11 @@ def damage(hit: Callable[[Path], None], choose: Callable[[Year], Path]) -> Calla
 def kept_generation(year: Year) -> Path:
     store = ServingStore(year.data / "serving.duckdb")
     return store.path(next(number for number in store.numbers() if number != store.served_number()))
+
+
+def posted_zip(year: Year) -> Path:
+    """The landed zip that was posted last: of one that USDA corrected since there is no other copy."""
+    return next(path for path in year.data.glob("landing/psd/*.zip") if path.read_bytes() == year.postings[-1])
 
 
 def lose_journal(year: Year) -> None:
@@ -211,7 +222,7 @@ def full_disk(year: Year) -> None:
 def correct(year: Year) -> None:
     month = max(year.posted)
     release = year.posted[month]
-    year.archive.post(month, corrected(release), release.published_at + timedelta(days=2))
+    year.post(month, corrected(release), release.published_at + timedelta(days=2))
     year.later(days=1)
 
 
@@ -224,8 +235,8 @@ EVENTS: tuple[tuple[str, str, Callable[[Year], None]], ...] = (
     ("SQLMesh's state is cut", "lakehouse-damaged", damage(cut, lambda year: year.data / "lakehouse-state.duckdb")),
     ("rows are cut", "rows-damaged", damage(cut, lambda year: _newest(year, "landing/raw/**/*.parquet"))),
     ("marker is cut", "landing-damaged", damage(cut, lambda year: _newest(year, "landing/psd/*.json"))),
-    ("zip is cut", "landing-damaged", damage(cut, lambda year: _newest(year, "landing/psd/*.zip"))),
-    ("zip is lost", "landing-damaged", damage(Path.unlink, lambda year: _newest(year, "landing/psd/*.zip"))),
+    ("zip is cut", "landing-damaged", damage(cut, posted_zip)),
+    ("zip is lost", "landing-damaged", damage(Path.unlink, posted_zip)),
     ("journal is overwritten", "", lose_journal),
     ("heartbeat and memory are overwritten", "", lose_state),
     ("outage", "failed-extract", outage),
@@ -299,7 +310,7 @@ def test_a_year_ends_with_the_right_tables_and_every_problem_reported_and_resolv
     year.chance.shuffle(events)
     started, count, troubles, peak = time.monotonic(), 0, list[str](), 0
     for number, release in enumerate(releases):
-        year.archive.post(release.month, release.zip_bytes, release.published_at)
+        year.post(release.month, release.zip_bytes, release.published_at)
         year.posted[release.month] = release
         year.set_clock(release.published_at + timedelta(hours=1))
         if number == 0:
@@ -342,19 +353,19 @@ def test_a_year_ends_with_the_right_tables_and_every_problem_reported_and_resolv
     assert (troubles, unpaired) == ([], {})
     assert peak < 200_000_000
     assert_sound(year.data)
+    landed = LocalLanding(year.data / "landing")
+    zips = {landed.zip_path(each.key).read_bytes() for each in landed.snapshots()}
+    assert zips == set(year.postings), "everything that was posted is landed, also what was corrected later"
+    # The archive keeps corrected files only, so the clean rebuild is one from the landing.
     clean = tmp_path / "clean"
-    done = materia(
-        clean,
-        "backfill",
-        "--from",
-        str(FIRST),
-        "--to",
-        str(FIRST.back(-12)),
-        timeout_s=600,
-        **(year.environ | {"MATERIA_DATA_DIR": str(clean)}),
-    )
+    shutil.copytree(year.data / "landing" / "psd", clean / "landing" / "psd")
+    done = materia(clean, "pipeline", "run", "export_serving", timeout_s=900, **_in(year, clean))
     assert done.returncode == 0, done.stderr
     assert tables_of(year.served()) == tables_of((clean / "serving.duckdb").resolve())
+
+
+def _in(year: Year, data_dir: Path) -> dict[str, str]:
+    return year.environ | {"MATERIA_DATA_DIR": str(data_dir)}
 
 
 def _settle(year: Year) -> list[str]:
