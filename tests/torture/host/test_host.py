@@ -220,9 +220,9 @@ def test_the_sandbox_holds(world: World, unit: str, figure: Figure) -> None:
     inside = ["nsenter", "-t", pid, "-m", "runuser", "-u", "materia", "--"]
     written = world.machine.run(*inside, "sh", "-c", "touch /data/materia/probe && rm /data/materia/probe")
     assert written.returncode == 0, written.stderr
-    for path in ("/etc/probe", "/usr/probe", "/var/tmp/../probe", "/root/probe"):
-        refused = world.machine.run("nsenter", "-t", pid, "-m", "touch", path)
-        assert refused.returncode != 0, f"{path} can be written"
+    for folder in ("/etc", "/usr", "/var/tmp/..", "/root"):
+        refused = world.machine.run("nsenter", "-t", pid, "-m", "touch", f"{folder}/probe")
+        assert refused.returncode != 0, f"{folder} can be written"
 
 
 def test_a_killed_supervisor_is_started_again(world: World, figure: Figure) -> None:

@@ -64,7 +64,7 @@ async def test_a_failure_leads_to_the_innermost_call_of_ours_from_its_head_and_t
         view = app.query_one(LogView)
         await until(pilot, lambda: "ArchiveError" in view.copied_line())
         innermost, outer = "source/http.py:4", "export.py:3"
-        for keys, shown in ((["o"], innermost), (["home", "o"], innermost), (["down", "o"], outer)):
+        for keys, shown in ((["c"], innermost), (["home", "c"], innermost), (["down", "c"], outer)):
             await pilot.press(*keys)
             await until(pilot, lambda: isinstance(app.screen, SourceScreen))
             assert str(app.screen.query_one(".source").border_title) == f"dataflows/{shown}"
@@ -77,15 +77,15 @@ async def test_a_failed_step_leads_to_its_log_line_and_on_to_its_function(failin
         await until(pilot, lambda: app.query("#alerts") and app.query_one("#alerts").rows)
         await pilot.press("enter")
         await until(pilot, lambda: app.query("#steps") and app.query_one("#steps").rows)
-        await pilot.press("enter", "o")
+        await pilot.press("enter", "c")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         await pilot.press("escape", "enter")
         await until(pilot, lambda: "step=generation run failed" in app.query_one(LogView).copied_line())
-        await pilot.press("o")
+        await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         shown = app.screen.query_one(Static).visual.plain
         assert any(line.startswith("▶") and "def generation(" in line for line in shown.splitlines())
-        await pilot.press("escape", "down", "down", "o")
+        await pilot.press("escape", "down", "down", "c")
         await until(pilot, lambda: isinstance(app.screen, SourceScreen))
         assert "GateError" in app.query_one(LogView).copied_line()
         await pilot.press("escape")
