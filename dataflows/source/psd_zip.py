@@ -41,7 +41,7 @@ COLUMNS = (
 MAX_CSV_BYTES = 4 << 30
 """Twenty times the largest file known; beyond it a zip is a bomb, not a release."""
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OverflowError)
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, OverflowError)
 """What reading a broken, truncated or exotic zip raises."""
 
 _ENCRYPTED = 0x1
@@ -117,12 +117,12 @@ def _inflate(zip_path: Path, member: str, csv_path: Path) -> tuple[date | None, 
         with disk_errors(csv_path), _BoundedReads(zip_path) as file, zipfile.ZipFile(file) as archive:
             info = _only_csv(archive, zip_path, member)
             require_space(csv_path.parent, info.file_size * 5 // 4, f"unpacking {zip_path.name}")
-            with _open_member(archive, info) as source, csv_path.open("wb") as target:
+            with open_member(archive, info) as source, csv_path.open("wb") as target:
                 line_count = _copy_counting_lines(source, target, zip_path)
                 if source.tell() != info.file_size:
                     raise EOFError(f"{source.tell()} bytes unpacked, {info.file_size} announced")
             return _written_on(info), line_count
-    except _DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise SnapshotError(f"{zip_path} is damaged: {error}; it was not landed, extract again") from error
 
 
@@ -137,7 +137,10 @@ class _BoundedReads(io.FileIO):
         return piece
 
 
-def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """Open a member; raises one of ZIP_DAMAGE for an encrypted or exotically packed one, or a wrong position."""
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in _METHODS:
+        raise zipfile.BadZipFile("it is encrypted or packed in a way that USDA does not use")
     try:
         return archive.open(info)
     except OSError as error:
@@ -158,8 +161,6 @@ def _only_csv(archive: zipfile.ZipFile, zip_path: Path, member: str) -> zipfile.
     if [info.filename for info in tables] != [member]:
         found = ", ".join(repr(info.filename) for info in archive.infolist()[:5]) or "nothing"
         raise SnapshotError(f"{zip_path} must contain one table, {member!r}; it contains {found}")
-    if tables[0].flag_bits & _ENCRYPTED or tables[0].compress_type not in _METHODS:
-        raise SnapshotError(f"{zip_path} is encrypted or packed in a way that USDA does not use")
     if tables[0].file_size > MAX_CSV_BYTES:
         raise SnapshotError(f"{zip_path} would unpack to {tables[0].file_size / 1e9:.1f} GB; PSD files are far smaller")
     return tables[0]

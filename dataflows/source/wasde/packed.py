@@ -4,11 +4,10 @@ The landing keeps zips: they carry a CRC, and a report of 2 MB needs 70 KB.
 """
 
 import zipfile
-import zlib
 from pathlib import Path
 
 from dataflows.errors import ReportError
-from dataflows.source.psd_zip import Contents
+from dataflows.source.psd_zip import ZIP_DAMAGE, Contents, open_member
 from dataflows.source.wasde.csv import parse_csv
 from dataflows.source.wasde.report import MAX_REPORT_BYTES, Report
 from dataflows.source.wasde.xml import parse_xml
@@ -48,9 +47,9 @@ def unpacked(zip_path: Path) -> tuple[str, bytes]:
     try:
         with zipfile.ZipFile(zip_path) as archive:
             (info,) = archive.infolist()
-            with archive.open(info) as file:
+            with open_member(archive, info) as file:
                 return info.filename, file.read(MAX_REPORT_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
+    except ZIP_DAMAGE as error:
         raise ReportError(f"{zip_path} is damaged: {error}; restore it from a backup") from error
 
 

@@ -212,3 +212,21 @@ def test_six_real_reports_hold_the_figures_that_others_read_from_them() -> None:
     shared = {key: value for key, value in expected.items() if key[0] in days and key[2] != "Selected Other"}
     assert read == shared
     assert len(read) == 6 * 882
+
+
+def test_a_report_with_any_damaged_byte_in_its_zip_is_refused_or_unchanged(tmp_path: Path) -> None:
+    zip_path, data = tmp_path / "report.zip", Printed(Month(2021, 9)).xml().encode()[:300]
+    packed.pack(data, "wasde.xml", zip_path)
+    whole, refused = zip_path.read_bytes(), 0
+    for position in range(len(whole)):
+        for changed in (whole[position] ^ 0xFF, whole[position] ^ 0x01):
+            zip_path.write_bytes(whole[:position] + bytes([changed]) + whole[position + 1 :])
+            try:
+                assert packed.unpacked(zip_path)[1] == data
+            except ReportError:
+                refused += 1
+    for length in range(len(whole)):
+        zip_path.write_bytes(whole[:length])
+        with pytest.raises(ReportError):
+            packed.unpacked(zip_path)
+    assert refused > len(whole)
