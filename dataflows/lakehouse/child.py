@@ -97,6 +97,8 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
             result = asdict(answer) if answer else {}
     except LakehouseLockedError as error:
         result = {"error": str(error), "is_locked": True}
+    except sqlmesh_report.AuditsFailedError as error:
+        result = {"error": str(error), "next_step": error.next_step}
     except Exception as error:
         traceback.print_exc()
         result = {"error": sqlmesh_report.reason(error, console.failed, context)}
@@ -238,14 +240,13 @@ def _changed_models(diff: "ContextDiff") -> list[str]:
 
 
 def _audit(context: "Context", order: Order) -> Transformed:
-    from dataflows.lakehouse.report import failed_audits
+    from dataflows.lakehouse.report import AuditsFailedError, failed_audits
 
     last = date.fromisoformat(order.landed[-1][0])
     _refresh_raw_views(context, order, last)
     found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
     if found:
-        findings = "\n".join(finding.describe(context) for finding in found)
-        raise RuntimeError(f"{findings}\nNext: move the lakehouse file away; the next run rebuilds it from the landing")
+        raise AuditsFailedError(found, context)
     return Transformed(releases_processed=0, models_changed=False, audited=True)
 
 

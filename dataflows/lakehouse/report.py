@@ -38,6 +38,16 @@ class FailedAudit:
         return f"audit {self.audit} of {self.model} found {self.row_count} invalid rows:{shown}"
 
 
+class AuditsFailedError(RuntimeError):
+    """Blocking audits found rows; the message has every finding, in the order of the models' names."""
+
+    next_step = "move the lakehouse file away; the next run rebuilds it from the landing"
+
+    def __init__(self, found: Iterable[FailedAudit], context: "Context") -> None:
+        findings = (each.describe(context) for each in sorted(found, key=lambda each: (each.model, each.audit)))
+        super().__init__("\n".join(findings))
+
+
 class Console(MarkdownConsole):
     """SQLMesh's console for logs: long lines stay whole, failures are kept, warnings are marked."""
 

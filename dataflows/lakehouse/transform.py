@@ -221,8 +221,9 @@ WARNING_MARK = "materia-warning "
 
 def _explain_failure(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
     tail = "\n  ".join((result or {}).get("error", "").splitlines() or lines[-15:])
+    next_step = (result or {}).get("next_step") or after_refusal(tail)
     how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
     return (
         f"SQLMesh's {action} {how}; the served generation is untouched.\n  {tail}\n"
-        f"The run's log has the details; {after_refusal(tail) or 'the next run continues'}"
+        f"The run's log has the details; {next_step or 'the next run continues'}"
     )

@@ -58,19 +58,20 @@ def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) 
     change_table(
         workshop, "stg_psdalldata__commodity", "DELETE FROM {table} WHERE hkey = (SELECT MIN(hkey) FROM {table})"
     )
-    change_table(workshop, "fct_uncertain_span", "UPDATE {table} SET reason = NULL WHERE rowid = 0")
-    change_table(workshop, "agg_group_balance", "UPDATE {table} SET unit_name = NULL WHERE rowid = 0")
+    change_table(workshop, "fct_uncertain_span", "UPDATE {table} SET reason = NULL WHERE rowid < 3")
+    change_table(workshop, "agg_group_balance", "UPDATE {table} SET unit_name = NULL WHERE rowid < 3")
     change_table(
-        workshop, "cln_psdalldata__revision", "INSERT INTO {table} FROM {table} WHERE change_kind = 'revised' LIMIT 1"
+        workshop, "cln_psdalldata__revision", "INSERT INTO {table} FROM {table} WHERE change_kind = 'revised' LIMIT 3"
     )
     with pytest.raises(TransformError) as refused:
         workshop.export()
     said = str(refused.value)
     assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in said
     assert "rows_gained_by_marker" in said, "the first of the rows are shown"
-    assert "audit not_null of serving.fct_uncertain_span found 1" in said
-    assert "audit one_row_per_key of serving.agg_group_balance found 1" in said
-    assert "audit one_row_per_key of cleaned.cln_psdalldata__revision found 1" in said
+    assert "audit not_null of serving.fct_uncertain_span found 3" in said
+    assert "audit one_row_per_key of serving.agg_group_balance found 3" in said
+    assert "audit one_row_per_key of cleaned.cln_psdalldata__revision found 3" in said
+    assert said.endswith("move the lakehouse file away; the next run rebuilds it from the landing")
     assert len(said.splitlines()) < 50
     assert workshop.serving.served().number == 1
     assert not list(workshop.data_dir.glob("*.building*"))
