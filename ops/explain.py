@@ -151,7 +151,8 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
         released = dict(_rows(reader, "SELECT snapshot_key, released_on FROM serving.dim_release"))
         check = checked_on(settings, reader, landing)
         argument = f", checked_on := DATE '{check}'" if check else ""
-        found = _rows(reader, f"SELECT value, standing FROM serving.psd_asof_all(DATE '{day}'{argument}) WHERE {key}")
+        sql = f"FROM serving.psd_asof_all(DATE '{day}'{argument}) WHERE {key}"
+        stood = reader.query(sql).table.to_pylist()[0]
         stand = _release_stand(reader, fact, day, check)
         spans = tuple(_spans(reader, fact, day))
         generation = reader.query("SELECT 1").generation.number
@@ -160,9 +161,12 @@ def explain(settings: Settings, text: str, day: date) -> Explanation:
     lines = _lines({each.key: rows.rows_path(each) for each in readable}, key)
     shown = tuple(_file_entry(each, lines.get(each.key), released.get(each.key), versions) for each in readable)
     notices = tuple(_notices(snapshots, readable, released))
-    value, standing = found[0]
+    value, standing = stood["value"], stood["standing"]
+    of_wasde = stood.get("source") == "wasde"  # a generation of an earlier version has no such column
     served = [each for each in shown if each.is_served]
     reasons = tuple(_reasons(standing, day, value, versions, served, stand, spans))
+    if of_wasde:
+        reasons = (f"WASDE: the report of {stood['valid_from']} prints it, rounded to 10", *reasons)
     return Explanation(fact, day, standing, value, reasons, versions, shown, notices, generation, check)
 
 

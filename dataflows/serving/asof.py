@@ -44,25 +44,59 @@ WITH {shown}, span AS (
   FROM span WHERE country_code IS NOT NULL GROUP BY ALL
 ), rekeyed AS (
   SELECT commodity_code, MAX(uncertain_from) AS uncertain_from FROM span WHERE country_code IS NULL GROUP BY ALL
-)
-SELECT
-  fact.*,
-  (
-    NOT COALESCE(is_touched, FALSE)
-    AND NOT COALESCE(valid_from < rekeyed.uncertain_from, FALSE)
-    AND (is_shown OR day::DATE <= last_seen_on AND NOT COALESCE(is_unstamped, FALSE))
-  ) AS certain
-FROM {schema}.fct_psd AS fact
-JOIN cycle ON fact.commodity_code = cycle.commodity_code
-LEFT JOIN rekeyed ON fact.commodity_code = rekeyed.commodity_code
-LEFT JOIN sheet ON fact.commodity_code = sheet.commodity_code
-  AND fact.country_code = sheet.country_code AND fact.market_year = sheet.market_year
-WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to){row_guard}
+), stood AS (
+  SELECT
+    fact.*,
+    (
+      NOT COALESCE(is_touched, FALSE)
+      AND NOT COALESCE(valid_from < rekeyed.uncertain_from, FALSE)
+      AND (is_shown OR day::DATE <= last_seen_on AND NOT COALESCE(is_unstamped, FALSE))
+    ) AS certain
+  FROM {schema}.fct_psd AS fact
+  JOIN cycle ON fact.commodity_code = cycle.commodity_code
+  LEFT JOIN rekeyed ON fact.commodity_code = rekeyed.commodity_code
+  LEFT JOIN sheet ON fact.commodity_code = sheet.commodity_code
+    AND fact.country_code = sheet.country_code AND fact.market_year = sheet.market_year
+  WHERE valid_from <= day::DATE AND (valid_to IS NULL OR day::DATE < valid_to)
+){answer}{row_guard}
 """
+
+_FROM_PSD: Final = """
+SELECT *, 'psd' AS source FROM stood"""
+_FROM_PSD_AND_WASDE: Final = """, printed AS (
+  SELECT commodity_code, country_code, market_year, attribute_id, unit_name,
+    ARG_MAX(value, released_at) AS value, MAX(released_at)::DATE AS printed_on
+  FROM {schema}.fct_wasde
+  JOIN cycle USING (commodity_code)
+  WHERE NOT is_shown AND is_compared AND country_code IS NOT NULL
+    AND released_at::DATE > (SELECT released_on FROM release) AND released_at::DATE <= day::DATE
+  GROUP BY ALL
+)
+SELECT stood.* REPLACE (COALESCE(printed.value, stood.value) AS value, COALESCE(printed_on, valid_from) AS valid_from),
+  CASE WHEN printed.value IS NULL THEN 'psd' ELSE 'wasde' END AS source
+FROM stood
+LEFT JOIN printed ON NOT certain AND ABS(printed.value - stood.value) > 5
+  AND stood.commodity_code = printed.commodity_code AND stood.country_code = printed.country_code
+  AND stood.market_year = printed.market_year AND stood.attribute_id = printed.attribute_id
+  AND stood.unit_name = printed.unit_name
+UNION ALL BY NAME
+SELECT fact.*, printed.value, printed_on AS valid_from, printed_on AS last_seen_on, FALSE AS certain, 'wasde' AS source
+FROM (
+  SELECT commodity_code, country_code, market_year, attribute_id, unit_name,
+    ANY_VALUE(commodity_name) AS commodity_name, ANY_VALUE(country_name) AS country_name,
+    ANY_VALUE(attribute_name) AS attribute_name, ANY_VALUE(unit_id) AS unit_id,
+    ANY_VALUE(market_year_now) AS market_year_now, MIN(valid_from) AS valid_to
+  FROM {schema}.fct_psd SEMI JOIN printed USING (commodity_code, country_code, market_year, attribute_id, unit_name)
+  GROUP BY ALL
+) AS fact
+JOIN printed USING (commodity_code, country_code, market_year, attribute_id, unit_name)
+WHERE fact.valid_to > day::DATE"""
+"""A newer report's figure in the place of a value that is not certain, unless it is that value rounded to 10 as WASDE
+prints it; and the figures of facts that only a later release shows."""
 
 _KNOWN: Final = """
 CREATE OR REPLACE MACRO {schema}.psd_known(day, checked_on := '{never}') AS TABLE
-SELECT * EXCLUDE (certain) FROM {schema}.psd_asof(day, checked_on := checked_on) WHERE certain{known_guard}
+SELECT * EXCLUDE (certain, source) FROM {schema}.psd_asof(day, checked_on := checked_on) WHERE certain{known_guard}
 """
 
 _ALL: Final = """
@@ -75,7 +109,8 @@ SELECT
     WHEN NOT stood.certain THEN 'uncertain'
     WHEN fact.known_from > day::DATE AND NOT cycle.is_shown THEN 'unknown'
     ELSE 'absent'
-  END AS standing
+  END AS standing,
+  stood.source
 FROM (
   SELECT commodity_code, ANY_VALUE(commodity_name) AS commodity_name, country_code,
     ANY_VALUE(country_name) AS country_name, market_year, attribute_id, ANY_VALUE(attribute_name) AS attribute_name,
@@ -112,7 +147,8 @@ _CHECK: Final = """(
 
 _ROW_GUARD: Final = """
 UNION ALL BY NAME
-SELECT *, random() < 2 AS certain FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
+SELECT *, random() < 2 AS certain, CASE WHEN random() < 2 THEN 'psd' END AS source
+FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
 _KNOWN_GUARD: Final = """
 UNION ALL BY NAME
 SELECT * FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
@@ -120,16 +156,21 @@ SELECT * FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
 _SHEET_GUARD: Final = """
 UNION ALL BY NAME
 SELECT commodity_code, commodity_name, country_code, country_name, market_year, attribute_id, attribute_name,
-  unit_id, unit_name, CASE WHEN random() < 2 THEN 'certain' END AS standing
+  unit_id, unit_name, CASE WHEN random() < 2 THEN 'certain' END AS standing,
+  CASE WHEN random() < 2 THEN 'psd' END AS source
 FROM (SELECT * FROM {schema}.fct_psd WHERE NOT {check} LIMIT 1)"""
 """Branches that never give a row, but are always computed: no filter is pushed below its LIMIT or folded away."""
 
 
-def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tuple[str, ...]:
+def asof_macros(
+    schema: str, generation: "GenerationFacts | None" = None, *, with_wasde: bool = False
+) -> tuple[str, ...]:
     """The statements that create the as-of macros in `schema`, in the order in which they must run.
 
     `psd_asof(day)`: the facts as they stood on that day, columns as `fct_psd` plus `certain`, which is true only when
-    the landed releases leave no room for another value on that day. `psd_known(day)`: the certain ones only.
+    the landed releases leave no room for another value on that day, and `source`: `psd`, or `wasde` where `with_wasde`
+    and a WASDE report that came after the newest landed release of that day prints another value than the uncertain
+    one, or prints a fact that only a later release shows. `psd_known(day)`: the certain ones only.
     `psd_asof_all(day)`: every fact with its `standing` (certain, uncertain, unknown, absent), and NULL where it has no
     value. `psd_asof_coverage(day)`: per commodity, how many facts have each standing. `group_asof(group, day)`,
     `metric_asof(day)` and `estimate_path(commodity, country or group, market year, attribute)`: see asof_groups.py;
@@ -149,6 +190,14 @@ def asof_macros(schema: str, generation: "GenerationFacts | None" = None) -> tup
             "sheet_guard": _SHEET_GUARD.format(schema=schema, check=check),
         }
     texts = (_ASOF, _KNOWN, _ALL, _COVERAGE)
-    names = {"schema": schema, "check": check, "never": _NEVER, "shown": _SHOWN.format(schema=schema), **guards}
+    answer = (_FROM_PSD_AND_WASDE if with_wasde else _FROM_PSD).format(schema=schema)
+    names = {
+        "schema": schema,
+        "answer": answer,
+        "check": check,
+        "never": _NEVER,
+        "shown": _SHOWN.format(schema=schema),
+        **guards,
+    }
     facts = (text.format(**names) for text in texts)
     return (*facts, *group_macros(schema, check, _NEVER), convert_macro(schema))

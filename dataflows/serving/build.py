@@ -87,7 +87,7 @@ def build_generation(
         connection.execute("DETACH lakehouse")
         facts = describe(connection)
         write_generation_table(connection, facts)
-        for statement in asof_macros("serving", facts):
+        for statement in asof_macros("serving", facts, with_wasde=reports_in is not None):
             connection.execute(statement)
         _comment_macros(connection)
         connection.execute("CHECKPOINT")

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 AS_OF_MACROS = ("psd_asof", "psd_asof_coverage")
 """The table macros of schema `serving` that are read when a generation is verified; the others are made of them."""
 MACROS: Mapping[str, str] = {
-    "psd_asof(day)": "The facts as they stood on a day, columns as in fct_psd, and whether each is certain",
+    "psd_asof(day)": "The facts as they stood on a day, columns as in fct_psd, whether each is certain, and its source "
+    "(psd; wasde: rounded to 10, of a report between two landed releases)",
     "psd_known(day)": "The certain ones of psd_asof(day)",
     "psd_asof_all(day)": "Every fact with its standing on a day: certain, uncertain, unknown (no value: no landed "
     "release is old enough) or absent (no value: the balance sheet did not have it)",

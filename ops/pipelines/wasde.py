@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _START_BYTES = 16
+_ZIP_START = b"PK"
 
 
 def land_files(settings: Settings, paths: Sequence[Path], request: Request, *, serve: bool) -> str:
@@ -32,7 +33,7 @@ def land_files(settings: Settings, paths: Sequence[Path], request: Request, *, s
     """
     from ops.pipelines.run import bring_up_to_date
 
-    files = [_read(path) for path in paths]
+    files = [file for path in paths for file in _read(path)]
     with open_job("land_reports", settings, request, [str(path) for path in paths]) as job:
         landed = [_land(job, file) for file in files]
         described = [_described(snapshot) for snapshot, is_new in landed if is_new]
@@ -141,13 +142,18 @@ def _day(last_modified: str | None, month: Month | None) -> date | None:
     return dating.published_at.date() if dating and dating.published_at else None
 
 
-def _read(path: Path) -> "ReportFile":
+def _read(path: Path) -> Iterator["ReportFile"]:
+    """The report, or each report of a zip."""
     from dataflows.files import disk_errors
     from dataflows.landing.report import ReportFile
+    from dataflows.source.wasde.packed import reports_in
     from dataflows.source.wasde.report import MAX_REPORT_BYTES
 
     with disk_errors(path), path.open("rb") as file:
-        return ReportFile.read(path.name, file.read(MAX_REPORT_BYTES + 1))
+        data = file.read(MAX_REPORT_BYTES + 1)
+    reports = reports_in(path) if data.startswith(_ZIP_START) else [(path.name, data)]
+    for name, report in reports:
+        yield ReportFile.read(name, report)
 
 
 def _land(job: Job, file: "ReportFile", served: Mapping[str, Any] | None = None) -> tuple["Snapshot", bool]:

@@ -2,16 +2,19 @@
 
 import csv
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from dataflows.serving import ServingReader
 from dataflows.serving.generation import WasdeCheck
 from dataflows.source.release import Month
 from ops.config.settings import Settings
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import GeneratedRelease
+from ops.explain import explain
 from ops.pipelines import run as pipelines
 from ops.pipelines.job import Request
 from ops.pipelines.wasde import land_files
@@ -152,6 +155,13 @@ COLUMNS = {
     "exports": "088",
     "ending_stocks": "176",
 }
+_AGREES = """
+SELECT COUNT(*), COUNT(*) FILTER (abs(stood.value - figure.value) <= 5), COUNT(*) FILTER (source = 'wasde'),
+  COUNT(*) FILTER (certain AND source = 'wasde')
+FROM fct_wasde AS figure
+JOIN psd_asof('{day}') AS stood USING (commodity_code, country_code, market_year, attribute_id, unit_name)
+WHERE figure.released_at::DATE = '{day}' AND figure.is_compared
+"""
 REAL_REGIONS = ("World", "World Less China", "United States", "Brazil", "Southeast Asia", "Major Exporters")
 
 
@@ -196,3 +206,26 @@ def test_the_real_grains_files_agree_with_the_real_reports_of_their_months(
         """,
     )
     assert compared == [(84, 84)]
+
+
+def _rows(reader: ServingReader, sql: str) -> list[tuple]:
+    return [tuple(row.values()) for row in reader.query(sql).table.to_pylist()]
+
+
+def test_between_two_real_files_the_answers_are_those_of_the_reports(tmp_path: Path) -> None:
+    """August 2021 and March 2022 are landed as PSD files, the six months between them as USDA's own reports."""
+    with ArchiveServer(GRAINS) as archive:
+        post_real_grains(archive, months := (Month(2021, 8), Month(2022, 3)))
+        environ = {"MATERIA_DATA_DIR": str(tmp_path / "data"), "PSD_ARCHIVE_URL": archive.url, "PSD_DATASET": GRAINS}
+        settings = Settings.from_environ(environ)
+        for month in months:
+            pipelines.run("extract", settings, Request(as_of=month))
+    land_files(settings, [required(SHARED_PSD / "wasde_xml_2021-09_2022-02.zip")], Request(), serve=True)
+    with ServingReader(settings.serving_path) as reader:
+        days = _rows(reader, "SELECT DISTINCT released_at::DATE FROM fct_wasde ORDER BY 1")
+        counted = [_rows(reader, _AGREES.format(day=day))[0] for (day,) in days]
+    # Without the reports so many of the 876 answers would be those of August, and wrong.
+    assert counted == [(876, 876, of_wasde, 0) for of_wasde in (201, 294, 320, 329, 337, 344)]
+    explained = explain(settings, "Corn/Brazil/2020/Production", date(2021, 10, 20))
+    assert (explained.value, explained.standing) == (86000, "uncertain")
+    assert explained.reasons[0] == "WASDE: the report of 2021-10-12 prints it, rounded to 10"

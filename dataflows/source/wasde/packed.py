@@ -4,6 +4,7 @@ The landing keeps zips: they carry a CRC, and a report of 2 MB needs 70 KB.
 """
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from dataflows.errors import ReportError
@@ -44,13 +45,25 @@ def unpack(zip_path: Path, member: str, rows_path: Path) -> Contents:
 
 def unpacked(zip_path: Path) -> tuple[str, bytes]:
     """The name and the bytes of a packed report. Raises ReportError for a damaged zip."""
+    reports = list(reports_in(zip_path))
+    if len(reports) != 1:
+        raise ReportError(f"{zip_path} contains {len(reports)} files, not 1; restore it from a backup")
+    return reports[0]
+
+
+def reports_in(zip_path: Path) -> Iterator[tuple[str, bytes]]:
+    """The names and the bytes of all files in a zip. Raises ReportError for a damaged zip."""
     try:
         with zipfile.ZipFile(zip_path) as archive:
-            (info,) = archive.infolist()
-            with open_member(archive, info) as file:
-                return info.filename, file.read(MAX_REPORT_BYTES + 1)
+            for info in archive.infolist():
+                yield info.filename, _bytes(archive, info)
     except ZIP_DAMAGE as error:
         raise ReportError(f"{zip_path} is damaged: {error}; restore it from a backup") from error
+
+
+def _bytes(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with open_member(archive, info) as file:
+        return file.read(MAX_REPORT_BYTES + 1)
 
 
 def _write_rows(report: Report, rows_path: Path) -> None:

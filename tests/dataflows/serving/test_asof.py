@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from datetime import date
 
 import duckdb
 import pytest
@@ -34,6 +35,8 @@ CREATE TABLE serving.fct_uncertain_span (commodity_code TEXT, country_code TEXT,
 CREATE TABLE serving.fct_psd (valid_from DATE, valid_to DATE, last_seen_on DATE, value DOUBLE, commodity_code TEXT,
   country_code TEXT, market_year SMALLINT, attribute_id TEXT, unit_id TEXT, unit_name TEXT, reported_month DATE,
   market_year_now SMALLINT, commodity_name TEXT, country_name TEXT, attribute_name TEXT);
+CREATE TABLE serving.fct_wasde (released_at TIMESTAMP, value DOUBLE, country_code TEXT, attribute_id TEXT,
+  is_compared BOOLEAN, commodity_code TEXT, market_year SMALLINT, unit_name TEXT);
 """
 
 
@@ -59,7 +62,10 @@ class Fact:
 
 
 def lakehouse(
-    *facts: Fact, releases: Sequence[tuple] = (JUNE,), spans: Sequence[tuple] = ()
+    *facts: Fact,
+    releases: Sequence[tuple] = (JUNE,),
+    spans: Sequence[tuple] = (),
+    printed: Sequence[tuple[str, float, str | None, str, bool]] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute(_TABLES)
@@ -67,10 +73,11 @@ def lakehouse(
         ("dim_release", releases),
         ("fct_uncertain_span", spans),
         ("fct_psd", [astuple(fact) for fact in facts]),
+        ("fct_wasde", [(*figure, WHEAT, 2025, "(1000 MT)") for figure in printed or ()]),
     ):
         for row in rows:
             connection.execute(f"INSERT INTO serving.{table} VALUES ({', '.join(map(_literal, row))})")
-    for statement in asof_macros("serving"):
+    for statement in asof_macros("serving", with_wasde=printed is not None):
         connection.execute(statement)
     return connection
 
@@ -282,3 +289,84 @@ def test_each_fact_has_its_own_value_and_coverage_counts_it_under_its_commodity(
         (WHEAT, "Wheat", 5, 0, 0, 2),
         (COFFEE, "Coffee", 0, 1, 0, 0),
     ]
+
+
+LATER = ("2025-11-14", "2025-11-14", "2025-12-09")
+"""A release some months after JUNE: what stood between the two is not landed."""
+
+
+def answers(connection: duckdb.DuckDBPyConnection, *days: str) -> list[tuple]:
+    """Value, standing and source of the production of wheat on each of these days of 2025."""
+    return [
+        connection.execute(
+            f"SELECT value, standing, source FROM serving.psd_asof_all('2025-{day}') WHERE attribute_id = '028'"
+        ).fetchone()
+        for day in days
+    ]
+
+
+def test_a_newer_report_of_wasde_replaces_a_value_that_is_not_certain() -> None:
+    reports = [
+        ("2025-06-12 12:00", 9999.0, "US", "028", True),  # of the landed release's own day
+        ("2025-07-11 12:00", 1040.0, "US", "028", True),
+        ("2025-08-12 12:00", 1000.0, "US", "028", True),  # the landed value, rounded
+        ("2025-09-12 12:00", 1010.0, "US", "028", True),
+        ("2025-12-09 12:00", 8888.0, "US", "028", True),
+    ]
+    fact = Fact(value=1004.5, valid_to="2025-11-14")
+    seen = Fact(value=1017.0, valid_from="2025-11-14", last_seen_on="2025-11-14")
+    connection = lakehouse(fact, seen, releases=(JUNE, LATER), printed=reports)
+    assert answers(connection, "06-12", "07-10", "07-11", "08-11", "08-12", "09-12", "11-13", "11-14", "12-08") == [
+        (1004.5, "certain", "psd"),
+        (1004.5, "certain", "psd"),
+        (1040.0, "uncertain", "wasde"),
+        (1040.0, "uncertain", "wasde"),
+        (1004.5, "uncertain", "psd"),
+        (1010.0, "uncertain", "wasde"),
+        (1010.0, "uncertain", "wasde"),
+        (1017.0, "certain", "psd"),
+        (1017.0, "certain", "psd"),
+    ]
+    assert connection.execute(
+        "SELECT value, valid_from, valid_to, certain, source FROM serving.psd_asof('2025-09-20')"
+    ).fetchall() == [(1010.0, date(2025, 9, 12), date(2025, 11, 14), False, "wasde")]
+    assert connection.execute("FROM serving.psd_known('2025-09-20')").fetchall() == []
+
+
+def test_a_report_shows_a_fact_that_only_a_later_release_shows() -> None:
+    """The first estimate of a market year came between two landed releases."""
+    reports = [("2025-07-11 12:00", 50.0, "US", "028", True), ("2025-07-11 12:00", 60.0, "CA", "028", True)]
+    first_seen = Fact(value=48.0, valid_from="2025-11-14", last_seen_on="2025-11-14")
+    connection = lakehouse(first_seen, releases=(JUNE, LATER), printed=reports)
+    assert answers(connection, "07-10", "07-11", "11-13", "11-14") == [
+        (None, "absent", None),
+        (50.0, "uncertain", "wasde"),
+        (50.0, "uncertain", "wasde"),
+        (48.0, "certain", "psd"),
+    ]
+    (row,) = connection.execute("FROM serving.psd_asof('2025-08-01')").fetchall()
+    names = [name for name, *_ in connection.description]
+    assert dict(zip(names, row, strict=True)) == {
+        **vars(first_seen),
+        "value": 50.0,
+        "valid_from": date(2025, 7, 11),
+        "valid_to": date(2025, 11, 14),
+        "last_seen_on": date(2025, 7, 11),
+        "certain": False,
+        "source": "wasde",
+    }
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        ("2025-07-11 12:00", 50.0, None, "028", True),
+        ("2025-07-11 12:00", 50.0, "US", "176", True),
+        ("2025-07-11 12:00", 50.0, "US", "028", False),
+    ],
+    ids=["of a group", "of another attribute", "of a table that is not known to be that of PSD"],
+)
+def test_no_other_figure_replaces_a_value(figure: tuple) -> None:
+    connection = lakehouse(Fact(value=20.0), printed=[figure])
+    assert answers(connection, "07-11") == [(20.0, "uncertain", "psd")]
+    assert answers(lakehouse(Fact(value=20.0)), "07-11") == [(20.0, "uncertain", "psd")]

@@ -230,3 +230,13 @@ def test_a_report_with_any_damaged_byte_in_its_zip_is_refused_or_unchanged(tmp_p
         with pytest.raises(ReportError):
             packed.unpacked(zip_path)
     assert refused > len(whole)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_packed_report_is_one_file(count: int, tmp_path: Path) -> None:
+    zip_path = tmp_path / "report.zip"
+    with zipfile.ZipFile(zip_path, "w") as archive:
+        for number in range(count):
+            archive.writestr(f"wasde-{number}.xml", "<x/>")
+    with pytest.raises(ReportError, match=f"contains {count} files, not 1"):
+        packed.unpacked(zip_path)

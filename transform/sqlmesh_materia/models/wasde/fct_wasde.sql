@@ -14,7 +14,8 @@ MODEL (
     attribute_id = 'Three digits. World use (125) is printed adjusted to trade: beginning stocks + production - ending stocks',
     attribute_name = 'The attribute, NULL where no landed PSD file has it',
     value = 'In unit_name. WASDE prints two decimals of a million, so this is rounded to 10',
-    unit_name = 'The unit of value, that of PSD'
+    unit_name = 'The unit of value, that of PSD',
+    is_compared = 'Whether real files show that the figures of this table are PSD''s'
   ),
   audits (
     one_row_per_key(
@@ -35,7 +36,8 @@ SELECT
   figure.attribute_id::TEXT,
   attribute.attribute_name::TEXT,
   figure.value::DOUBLE,
-  figure.unit_name::TEXT
+  figure.unit_name::TEXT,
+  figure.is_compared::BOOLEAN
 FROM staging.stg_wasde__figure AS figure
 LEFT JOIN serving.dim_attribute AS attribute
   ON figure.attribute_id = attribute.attribute_id
