@@ -102,17 +102,26 @@ class Year:
         self.version += 1
         return self.host.commit(str(self.version), *marks, amend=amend)
 
+    @property
+    def reports(self) -> list[dict[str, str]]:
+        """The alerts that the webhook got, without the releases that were announced to it."""
+        return [each for each in self.alarm.received if each["event"] != "released"]
+
+    def announced(self) -> list[str]:
+        """The releases that were announced to the webhook, by their days."""
+        return [each["released_on"] for each in self.alarm.received if each["event"] == "released"]
+
     def open_alerts(self) -> dict[str, str]:
         """The problems that were reported and not yet resolved, with their next steps."""
         found = {}
-        for each in self.alarm.received:
+        for each in self.reports:
             found.pop(each["alert"], None)
             if each["event"] == "raised":
                 found[each["alert"]] = each["next_step"]
         return found
 
     def raised(self) -> Counter[str]:
-        return Counter(each["alert"] for each in self.alarm.received if each["event"] == "raised")
+        return Counter(each["alert"] for each in self.reports if each["event"] == "raised")
 
     def served(self) -> Path:
         return (self.data / "serving.duckdb").resolve()
@@ -347,10 +356,14 @@ def test_a_year_ends_with_the_right_tables_and_every_problem_reported_and_resolv
     figure("largest data directory", f"{peak / 1e6:.0f} MB")
     figure("wall time", f"{time.monotonic() - started:.0f} s")
     history = defaultdict(list)
-    for each in year.alarm.received:
+    for each in year.reports:
         history[each["alert"]].append(each["event"])
     unpaired = {key: each for key, each in history.items() if each != ["raised", "resolved"] * (len(each) // 2)}
     assert (troubles, unpaired) == ([], {})
+    announced = year.announced()
+    assert announced == sorted(set(announced)), "a release is announced once"
+    assert announced[-1] == str(releases[-1].published_at.date())
+    figure("releases announced", len(announced))
     assert peak < 200_000_000
     assert_sound(year.data)
     landed = LocalLanding(year.data / "landing")
