@@ -18,7 +18,7 @@ def damage_problems(settings: Settings) -> Iterator[Problem]:
     yield from _damage_problem(damage, "serving-damaged", f"{RUN}, which publishes it again", Kind.SERVED)
     yield from _damage_problem(damage, "generation-damaged", f"{RUN}, which sets it aside", Kind.GENERATION)
     rebuilt = f"{RUN}, which builds it again from the landing"
-    yield from _damage_problem(damage, "lakehouse-damaged", rebuilt, Kind.LAKEHOUSE, Kind.STATE)
+    yield from _damage_problem(damage, "lakehouse-damaged", rebuilt, Kind.LAKEHOUSE, Kind.STATE, Kind.LAKE_FILE)
     restored = f"{RESTORE}, which restores it from the other copy or from USDA's archive"
     yield from _damage_problem(damage, "landing-damaged", restored, Kind.ZIP, Kind.BUCKET_ZIP, Kind.MARKER)
     yield from _damage_problem(damage, "rows-damaged", f"{RUN}, which unpacks the zip again", Kind.ROWS)

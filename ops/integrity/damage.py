@@ -14,7 +14,8 @@ from ops.config.settings import Settings
 from ops.integrity.record import Damage, Kind, read_record
 
 _KINDS = {Part.ZIP: Kind.ZIP, Part.ROWS: Kind.ROWS, Part.MARKER: Kind.MARKER}
-_IN_BUCKET = (Kind.BUCKET_ZIP, Kind.BUCKET_GENERATION)
+_KEPT = (Kind.BUCKET_ZIP, Kind.BUCKET_GENERATION, Kind.LAKE_FILE)
+"""Damage that stays known until a repair or the next scrub: the file need not be on this host."""
 
 
 def known_damage(settings: Settings) -> tuple[Damage, ...]:
@@ -39,7 +40,7 @@ def find_visible_damage(settings: Settings) -> Iterator[Damage]:
 
 
 def lakehouse_damage(settings: Settings) -> Iterator[Damage]:
-    """Damage of the lakehouse file and SQLMesh's state. A DuckLake is not checked; a missing file is no damage here."""
+    """Damage of the lakehouse file and SQLMesh's state; a missing file is no damage here. A DuckLake is not checked."""
     if settings.used_ducklake:
         return
     for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):
@@ -108,7 +109,7 @@ def _is_older_than_served(settings: Settings) -> bool:
 def _recorded(settings: Settings) -> Iterator[Damage]:
     """What the last scrub found, without files that are missing now."""
     for each in read_record(settings).damage:
-        if each.kind in _IN_BUCKET or Path(each.where).exists():
+        if each.kind in _KEPT or Path(each.where).exists():
             yield each
 
 

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ class Kind(StrEnum):
     GENERATION = "kept generation"
     LAKEHOUSE = "lakehouse"
     STATE = "SQLMesh's state"
+    LAKE_FILE = "DuckLake file"
     ROWS = "unpacked rows"
     MARKER = "landing marker"
     ZIP = "landed zip"
@@ -55,6 +56,8 @@ class ScrubRecord:
     error: str = ""
     """Why the last attempt could not read everything; empty if it did."""
     damage: tuple[Damage, ...] = ()
+    lake_files: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 of each file of a DuckLake at its first check: DuckLake itself records none."""
 
 
 def record_path(settings: Settings) -> Path:
@@ -70,6 +73,7 @@ def read_record(settings: Settings) -> ScrubRecord:
             _time(record["attempted_at"]),
             str(record["error"]),
             tuple(Damage(**{**each, "kind": Kind(each["kind"])}) for each in record["damage"]),
+            dict(record.get("lake_files", {})),  # a record of an earlier version has none
         )
     except FileNotFoundError:
         return ScrubRecord()

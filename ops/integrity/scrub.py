@@ -1,12 +1,12 @@
 """The scrub: read every stored file and compare it with its recorded hash, here and in the bucket.
 
 Landed zips and generations are verified by their sha256, the lakehouse and SQLMesh's state by DuckDB's checksums,
-unpacked rows by reading them. Damage is recorded for `status`. A file that cannot be read for another reason is an
-error and proves nothing.
+unpacked rows by reading them, a DuckLake's files by reading them and later by the sha256 of that first time. Damage is
+recorded for `status`. A file that cannot be read for another reason is an error and proves nothing.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,13 +21,15 @@ from dataflows.errors import (
     ServingMissingError,
 )
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
+from dataflows.lakehouse.lake_files import check_files
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.store import ServingStore
 from dataflows.source.formats import FORMATS
 from ops.config.settings import Settings
+from ops.host.lakehouse_lock import catalog_exists
 from ops.host.lock import writer_lock
 from ops.integrity.damage import find_visible_damage
-from ops.integrity.record import Damage, Kind, read_record, write_record
+from ops.integrity.record import Damage, Kind, ScrubRecord, read_record, write_record
 
 if TYPE_CHECKING:
     from dataflows.landing.bucket import R2Landing
@@ -43,6 +45,8 @@ class Checked:
     kind: Kind
     where: str
     damage: Damage | None = None
+    sha256: str = ""
+    """Of a file of a DuckLake, to be compared with in later scrubs."""
 
 
 def scrub(
@@ -55,10 +59,13 @@ def scrub(
     """
     before = read_record(settings)
     found: dict[str, Damage] = {}
+    lake_files: dict[str, str] = {}
     try:
-        for checked in _check_all(settings, bucket, generations):
+        for checked in _check_all(settings, bucket, generations, before.lake_files):
             if checked.damage is not None:
                 found[checked.where] = checked.damage
+            if checked.kind is Kind.LAKE_FILE:
+                lake_files[checked.where] = before.lake_files.get(checked.where, checked.sha256)
             yield checked
     except LockHeldError:
         raise
@@ -66,14 +73,17 @@ def scrub(
         kept = {each.where: each for each in before.damage} | found
         write_record(settings, replace(before, attempted_at=now, error=str(error), damage=tuple(kept.values())))
         raise
-    write_record(settings, replace(before, verified_at=now, attempted_at=now, error="", damage=tuple(found.values())))
+    write_record(settings, ScrubRecord(now, now, damage=tuple(found.values()), lake_files=lake_files))
 
 
 def _check_all(
-    settings: Settings, bucket: "R2Landing | None", generations: "RemoteGenerations | None"
+    settings: Settings,
+    bucket: "R2Landing | None",
+    generations: "RemoteGenerations | None",
+    lake_files: Mapping[str, str],
 ) -> Iterator[Checked]:
     with writer_lock(settings.lock_path, "scrub"):
-        yield from _lakehouse(settings)
+        yield from _lakehouse(settings, lake_files)
         yield from _generations(settings)
         for format in FORMATS:
             yield from _local_landing(LocalLanding(settings.landing_dir, format))
@@ -86,8 +96,13 @@ def _check_all(
         yield from _bucket_generations(generations, settings)
 
 
-def _lakehouse(settings: Settings) -> Iterator[Checked]:
-    if settings.used_ducklake:
+def _lakehouse(settings: Settings, lake_files: Mapping[str, str]) -> Iterator[Checked]:
+    lake = settings.used_ducklake
+    if lake is not None:
+        if catalog_exists(lake):
+            for file in check_files(lake, lake_files):
+                damage = Damage(Kind.LAKE_FILE, file.where, file.why) if file.why else None
+                yield Checked(Kind.LAKE_FILE, file.where, damage, file.sha256)
         return
     for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):
         if not path.exists():

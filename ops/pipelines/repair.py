@@ -1,6 +1,7 @@
 """Repairs what is damaged before a pipeline needs it. What can be rebuilt is set aside and rebuilt without asking.
 
 lakehouse, SQLMesh's state   set aside; the transform builds both from the landing
+a DuckLake's files           the lake is emptied; the transform builds it from the landing
 generations                  set aside; an earlier one is served until the next is published
 unpacked rows, markers       made again from the zip
 landed zips                  restored from the other copy, or from USDA's archive if it still posts those bytes
@@ -14,12 +15,14 @@ from pathlib import Path
 from dataflows.errors import MateriaError, ServingError
 from dataflows.files import move_durably
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
+from dataflows.lakehouse.lake_files import empty
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import read_sidecar, sidecar_of
 from dataflows.source.formats import FORMATS, PSD, WASDE
+from ops.config.settings import Settings
 from ops.integrity.damage import known_damage, lost_half
 from ops.integrity.quarantine import FOLDER, set_aside
-from ops.integrity.record import Damage, Kind, forget
+from ops.integrity.record import Damage, Kind, forget, read_record
 from ops.journal.run import utc_now
 from ops.pipelines.job import Job
 
@@ -36,7 +39,8 @@ def repair(job: Job) -> str | None:
     What cannot be repaired is part of that, and no error: most of it keeps no release from being served. The caller
     holds the writer's lock.
     """
-    damage = [*known_damage(job.settings), *filter(None, [lost_half(job.settings)])]
+    known = (each for each in known_damage(job.settings) if each.kind is not Kind.LAKE_FILE)
+    damage = [*known, *filter(None, [lost_half(job.settings)])]
     if not damage and not _is_unreadable(job):
         return None
     with job.recorder.step("damage_repaired") as note:
@@ -56,10 +60,31 @@ def repair_landing(job: Job) -> tuple[str, ...]:
 
 
 def is_lakehouse_lost(job: Job) -> bool:
-    """Whether the lakehouse must be built although nothing is new: it is this machine's alone, and not there."""
+    """Whether the lakehouse must be built although nothing is new.
+
+    It is this machine's alone, and not there; or it is a DuckLake with damaged files.
+    """
     settings = job.settings
-    is_ours = settings.used_ducklake is None and job.remote is None
-    return is_ours and not (settings.lakehouse_path.exists() and settings.sqlmesh_state_path.exists())
+    if settings.used_ducklake:
+        return bool(_damaged_lake_files(settings))
+    return job.remote is None and not (settings.lakehouse_path.exists() and settings.sqlmesh_state_path.exists())
+
+
+def empty_lake_if_damaged(job: Job) -> str | None:
+    """Empty a DuckLake with files of which the scrub found that they are damaged; returns why, if there are any.
+
+    The caller holds the lakehouse's lock.
+    """
+    lake, damage = job.settings.used_ducklake, _damaged_lake_files(job.settings)
+    if lake is None or not damage:
+        return None
+    empty(lake)
+    forget(job.settings, lambda each: each.kind is Kind.LAKE_FILE)
+    return ", ".join(map(_told, damage))
+
+
+def _damaged_lake_files(settings: Settings) -> list[Damage]:
+    return [each for each in read_record(settings).damage if each.kind is Kind.LAKE_FILE]
 
 
 def set_aside_lakehouse_if_damaged(job: Job) -> str | None:

@@ -21,7 +21,7 @@ from ops.host.version import code_version
 from ops.journal.run import utc_now
 from ops.pipelines import iceberg, wasde
 from ops.pipelines.job import Job, Request, open_job
-from ops.pipelines.repair import is_lakehouse_lost, repair, set_aside_lakehouse_if_damaged
+from ops.pipelines.repair import empty_lake_if_damaged, is_lakehouse_lost, repair, set_aside_lakehouse_if_damaged
 
 if TYPE_CHECKING:
     from dataflows.export import ReadyLakehouse
@@ -257,7 +257,9 @@ def _execute_with_child(job: Job, wanted: str, lakehouse: "Lakehouse | None" = N
 
 
 def _rebuilding_if_damaged(job: Job, execute: Callable[[], Any]) -> Any:
-    """Execute once more, on a lakehouse built from the landing, if damage made the first one fail."""
+    """Execute on a lakehouse without known damage; once more, built from the landing, if damage made it fail."""
+    if why := empty_lake_if_damaged(job):
+        log.warning("%s; the DuckLake was emptied and is built again from the landing", why)
     try:
         return execute()
     except LakehouseLockedError:

@@ -6,15 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from dataflows import export
-from dataflows.errors import LockHeldError
+from dataflows.errors import LakehouseError, LockHeldError
 from dataflows.lakehouse import transform
 from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
+from dataflows.lakehouse.lake_files import check_files, empty
 from dataflows.serving import ServingReader
 from dataflows.serving.store import ServingStore
 from ops.config.lakehouse import environ_of
@@ -218,3 +220,24 @@ def test_the_models_pass_their_unit_tests_on_a_ducklake(tmp_path: Path) -> None:
         timeout=600,
     )
     assert done.returncode == 0 and "Successfully Ran" in done.stdout, done.stdout + done.stderr
+
+
+def test_every_file_of_a_shared_lake_is_read_and_an_emptied_one_is_built_again(
+    served: Workshop, shared: Workshop, lake: DuckLake, objects: ObjectServer, tmp_path: Path
+) -> None:
+    checked = list(check_files(lake, {}))
+    assert len(checked) > 20 and all(each.why is None and each.sha256 for each in checked)
+    where = checked[0].where
+    objects.client.delete_object(Bucket=BUCKET, Key=where.removeprefix(f"s3://{BUCKET}/"))
+    assert [(each.where, each.why) for each in check_files(lake, {}) if each.why] == [(where, "it is missing")]
+    stranger = replace(lake, bucket=replace(objects.bucket(), secret_key="wrong"))
+    with pytest.raises(LakehouseError, match="can't be read"):
+        list(check_files(stranger, {}))
+    with lakehouse_lock(lake, "repair"):
+        empty(lake)
+    landed = export.landed(shared.landing, shared.lakehouse)
+    done = transform.run("transform", shared.lakehouse, landed, rows_a_batch=ROWS_A_BATCH)
+    assert done.audited and done.releases_processed == HISTORY.releases
+    one = written_out(served.lakehouse.store, tmp_path / "one.duckdb")
+    assert differences(one, written_out(shared.lakehouse.store, tmp_path / "other.duckdb")) == {}
+    assert all(each.why is None for each in check_files(lake, {}))
