@@ -48,16 +48,16 @@ NO_SECRETS = {
     ("ops/config/settings.py", "Secret Keyword"): "what a setting means",
     ("ops/workers/view.py", "Secret Keyword"): "how to start a command",
     ("tests/ops/demo/test_generator.py", "Hex High Entropy String"): "a digest of generated data",
-    ("tests/ops/health/test_doctor.py", "Secret Keyword"): "made up, to be looked for",
-    ("tests/ops/supervisor/test_ducklake.py", "Secret Keyword"): "made up, to be looked for",
+    ("tests/ops/health/test_doctor.py", "Secret Keyword"): "invented, to be looked for",
+    ("tests/ops/supervisor/test_ducklake.py", "Secret Keyword"): "invented, to be looked for",
     ("tests/r2/test_odd_answers.py", "Hex High Entropy String"): "an ETag of no file",
-    ("tests/ops/host/test_logs.py", "Secret Keyword"): "made up, to be redacted",
-    ("tests/ops/workers/test_ssh.py", "Secret Keyword"): "made up, to be looked for",
-    ("tests/ops/workers/test_worker_commands.py", "Secret Keyword"): "made up, to be looked for",
-    ("tests/support/clouds.py", "Secret Keyword"): "made up, to be looked for",
-    ("tests/support/postgres_server.py", "Secret Keyword"): "made up, to be looked for",
-    ("tests/torture/hostile/test_http.py", "Basic Auth Credentials"): "made up, to be refused",
-    ("tests/tui/widgets/test_log_line.py", "Secret Keyword"): "made up, to be redacted",
+    ("tests/ops/host/test_logs.py", "Secret Keyword"): "invented, to be redacted",
+    ("tests/ops/workers/test_ssh.py", "Secret Keyword"): "invented, to be looked for",
+    ("tests/ops/workers/test_worker_commands.py", "Secret Keyword"): "invented, to be looked for",
+    ("tests/support/clouds.py", "Secret Keyword"): "invented, to be looked for",
+    ("tests/support/postgres_server.py", "Secret Keyword"): "invented, to be looked for",
+    ("tests/torture/hostile/test_http.py", "Basic Auth Credentials"): "invented, to be refused",
+    ("tests/tui/widgets/test_log_line.py", "Secret Keyword"): "invented, to be redacted",
 }
 """What looks like a secret and is none, and why."""
 
@@ -137,8 +137,8 @@ def test_hostile_names_in_a_workers_script_stay_what_they_are(tmp_path: Path) ->
     assert (done.returncode, done.stderr) == (0, b"")
     assert (home / "materia/code/.git/shallow").read_text() == HOSTILE
     assert not list(tmp_path.rglob("canary"))
-    made = {path: stat.S_IMODE(path.lstat().st_mode) for path in home.rglob("*") if not path.is_symlink()}
-    assert {path: mode for path, mode in made.items() if mode & 0o077} == {}
+    created = {path: stat.S_IMODE(path.lstat().st_mode) for path in home.rglob("*") if not path.is_symlink()}
+    assert {path: mode for path, mode in created.items() if mode & 0o077} == {}
 
 
 @pytest.mark.parametrize("name", ["MATERIA_BRANCH", "MATERIA_REMOTE", "GITLAB_READ_TOKEN"])
@@ -269,10 +269,10 @@ def test_a_loose_umask_opens_nothing_to_others(tmp_path: Path) -> None:
         )
     assert done.returncode == 0, done.stderr
     assert len(LocalLanding(tmp_path / "data/landing").snapshots()) == 1
-    made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
-    assert len(made) > 8
-    assert [path.name for path in made if not path.is_symlink() and path.stat().st_mode & 0o022] == []
-    assert [path.name for path in made if path.is_file() and canary.encode() in path.read_bytes()] == []
+    created = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert len(created) > 8
+    assert [path.name for path in created if not path.is_symlink() and path.stat().st_mode & 0o022] == []
+    assert [path.name for path in created if path.is_file() and canary.encode() in path.read_bytes()] == []
     assert canary not in done.stdout + done.stderr
 
 

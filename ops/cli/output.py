@@ -61,7 +61,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[st
 def generation_text(generation: Generation, now: datetime) -> str:
     """Describe a generation: number, age and newest release."""
     return (
-        f"generation {generation.number}, made {ago_text(generation.created_at, now)}, "
+        f"generation {generation.number}, built {ago_text(generation.created_at, now)}, "
         f"newest release {generation.newest_released_on or 'unknown'}"
     )
 

@@ -70,9 +70,9 @@ def keep_up(job: "Job") -> None:
                 _publish(inner, address, served)
     except Exception as error:
         # Whatever it is: the generation is served, and the run inside this one has recorded the failure.
-        said = job.recorder.error_text(error)
-        log.warning("Iceberg is behind; the next run tries again", extra={"error": said})
-        job.recorder.result = f"{job.recorder.result or 'done'}; Iceberg is behind: {said}"
+        reason = job.recorder.error_text(error)
+        log.warning("Iceberg is behind; the next run tries again", extra={"error": reason})
+        job.recorder.result = f"{job.recorder.result or 'done'}; Iceberg is behind: {reason}"
 
 
 def publish_now(settings: Settings) -> str:

@@ -73,7 +73,7 @@ def test_the_probes_are_under_way_side_by_side(coffee, extracted, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (Fault(html=True), "a web page in its place"),
         (Fault(body=b"<!DOCTYPE html><html>maintenance</html>"), "a web page in its place"),
@@ -82,10 +82,10 @@ def test_the_probes_are_under_way_side_by_side(coffee, extracted, monkeypatch):
         (Fault(status=410), "HTTP 410"),
     ],
 )
-def test_a_file_that_is_no_zip_counts_as_not_posted(coffee, extracted, landing, fault, said):
+def test_a_file_that_is_no_zip_counts_as_not_posted(coffee, extracted, landing, fault, message):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     coffee.misbehave(MONTH, fault, times=None)
-    with pytest.raises(NotPostedError, match=said):
+    with pytest.raises(NotPostedError, match=message):
         extracted()
     coffee.post(MONTH.back(3), release_zip(rows(3)), POSTED_AT)
     assert extracted().snapshot.month == MONTH.back(3)

@@ -85,10 +85,10 @@ def test_other_trouble_with_the_landing_names_the_file_or_else_the_place() -> No
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO])
 def test_a_disk_that_refuses_a_run_is_a_disk_error(number: int) -> None:
-    said = re.escape(os.strerror(number))
-    with pytest.raises(DiskError, match=f"^/data/file: {said}; see that"), disk_refusal(TARGET):
+    pattern = re.escape(os.strerror(number))
+    with pytest.raises(DiskError, match=f"^/data/file: {pattern}; see that"), disk_refusal(TARGET):
         raise OSError(number, os.strerror(number), "/data/file")
-    with pytest.raises(DiskError, match=f"^/data/landing: {said}"), disk_refusal(TARGET):
+    with pytest.raises(DiskError, match=f"^/data/landing: {pattern}"), disk_refusal(TARGET):
         raise OSError(number, os.strerror(number))
 
 
@@ -97,24 +97,24 @@ def test_trouble_that_is_not_the_disks_passes_unchanged() -> None:
         raise ConnectionResetError(errno.ECONNRESET, "reset")
 
 
-def test_what_goes_well_passes() -> None:
+def test_a_successful_call_passes() -> None:
     with disk_errors(TARGET), disk_refusal(TARGET):
         pass
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_duckdbs_words_for_a_full_disk_are_understood(number: int) -> None:
-    told = f"IO Error: could not write: {os.strerror(number)}"
-    assert after_refusal(told) == "free some space and run again"
+    message = f"IO Error: could not write: {os.strerror(number)}"
+    assert after_refusal(message) == "free some space and run again"
     with pytest.raises(DiskSpaceError, match=r"^/data/landing: the disk is full; free some space"):
-        raise_if_refused(RuntimeError(told), TARGET)
+        raise_if_refused(RuntimeError(message), TARGET)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO])
 def test_duckdbs_refusals_are_recognized_and_only_their_first_line_is_shown(number: int) -> None:
-    told = f"IO Error: {os.strerror(number)}\nLINE 1: a long query"
+    message = f"IO Error: {os.strerror(number)}\nLINE 1: a long query"
     with pytest.raises(DiskError) as refused:
-        raise_if_refused(RuntimeError(told), TARGET)
+        raise_if_refused(RuntimeError(message), TARGET)
     assert str(refused.value) == f"IO Error: {os.strerror(number)}; see that Materia may read and write there"
 
 

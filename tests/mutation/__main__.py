@@ -121,11 +121,11 @@ def _measure(name: str, checkout: Path) -> float:
         compileall.compile_dir(".", quiet=2)
         Path(importlib.util.cache_from_source(target.module)).unlink()
         _preload(target)
-        begun = time.monotonic()
+        started_at = time.monotonic()
         if outcome := _outcome(target, timeout_s=600):
             raise SystemExit(f"{name}: its tests fail without a mutant ({outcome}); see .mutants/{name}.log")
         _preload_loaded()
-        timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * (time.monotonic() - begun))
+        timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * (time.monotonic() - started_at))
         killed = {job for job, result in database.results if result.is_killed}
         first: list[str] = []
         for number, item in enumerate(mutants, 1):

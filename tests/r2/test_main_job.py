@@ -110,11 +110,11 @@ def test_the_main_job_runs_on_machines_that_are_deleted_afterwards(
     first, second = (str(release.month) for release in releases)
     hosts = {name: tmp_path / name for name in "abcd"}
     environ = {name: environ_of(host, posted, proxy.url, bucket_name, WRITER) for name, host in hosts.items()}
-    said = []
+    messages = []
 
     def on(host: str, *arguments: str) -> str:
         done = materia(environ[host], *arguments)
-        said.append(done.stdout + done.stderr)
+        messages.append(done.stdout + done.stderr)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -142,7 +142,7 @@ def test_the_main_job_runs_on_machines_that_are_deleted_afterwards(
     assert asked == [("GET", "list-type=2")]
     assert_no_secret_in(hosts["c"])
     assert_no_secret_in(hosts["d"])
-    for text in (*said, *process_list):
+    for text in (*messages, *process_list):
         assert CANARY not in text
         assert CANARY_ID not in text
 

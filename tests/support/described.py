@@ -88,9 +88,9 @@ def as_oracle_model(model: type, data: Any, where: str = "") -> Iterator[str]:
 
 @cache
 def _of_oracle(model: type) -> tuple[dict[str, str], frozenset[str], dict[str, tuple[str, ...]]]:
-    made: Any = model()
-    names = made.attribute_map
-    kinds = {names[name]: kind for name, kind in made.swagger_types.items()}
+    created: Any = model()
+    names = created.attribute_map
+    kinds = {names[name]: kind for name, kind in created.swagger_types.items()}
     required = frozenset(
         names[name] for name in names if (getattr(model, name).__doc__ or "").strip().startswith("**[Required]**")
     )

@@ -108,8 +108,8 @@ class FakeHetzner(FakeCloud):
     def foreign(self, name: str, kind: str = "servers", labels: Mapping[str, str] | None = None) -> int:
         """Put something there that another person made; returns its id."""
         with self.lock:
-            made = self._make(kind, {"name": name, "labels": dict(labels or {}), **_FOREIGN[kind]})
-        return made["id"]
+            created = self._make(kind, {"name": name, "labels": dict(labels or {}), **_FOREIGN[kind]})
+        return created["id"]
 
     def _answer(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any]) -> tuple[int, Any]:
         self._sweep()
@@ -142,34 +142,34 @@ class FakeHetzner(FakeCloud):
                 return _error("invalid_input")
             if (body["server_type"], body["location"]) in self.state.unavailable:
                 return _error("resource_unavailable")
-        made = self._make(kind, body)
+        created = self._make(kind, body)
         if kind == "servers":
             self.creations += 1
             return 201, {
-                "server": made,
-                "action": _action(made["id"], "create_server"),
-                "next_actions": [_action(made["id"], "start_server")],
+                "server": created,
+                "action": _action(created["id"], "create_server"),
+                "next_actions": [_action(created["id"], "start_server")],
                 "root_password": None,
             }
-        return 201, {kind[:-1]: made, **({"actions": []} if kind == "firewalls" else {})}
+        return 201, {kind[:-1]: created, **({"actions": []} if kind == "firewalls" else {})}
 
     def _make(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         number = self.state.new_id()
         common = {"id": number, "name": body["name"], "labels": body.get("labels", {}), "created": _now()}
         if kind == "servers":
-            made = common | self._server_body(number, body)
+            created = common | self._server_body(number, body)
         elif kind == "ssh_keys":
             digest = hashlib.md5(body["public_key"].encode()).hexdigest()
             fingerprint = ":".join(digest[at : at + 2] for at in range(0, 32, 2))
-            made = common | {"public_key": body["public_key"], "fingerprint": fingerprint}
+            created = common | {"public_key": body["public_key"], "fingerprint": fingerprint}
         else:
             rules = [
                 {"port": None, "description": None, "source_ips": [], "destination_ips": [], **rule}
                 for rule in body.get("rules", [])
             ]
-            made = common | {"rules": rules, "applied_to": []}
-        getattr(self.state, kind)[number] = made
-        return made
+            created = common | {"rules": rules, "applied_to": []}
+        getattr(self.state, kind)[number] = created
+        return created
 
     def _server_body(self, number: int, body: Mapping[str, Any]) -> dict[str, Any]:
         wanted = body.get("ssh_keys", [])

@@ -159,17 +159,19 @@ class FakeOracle(FakeCloud):
             case "POST", []:
                 token = asked.headers.get("opc-retry-token", "")
                 if token in self.tokens:
-                    made = self.servers[self.tokens[token]]
-                    return self.error("uniqueness_error") if made["lifecycleState"] in _ENDED else Answer(200, made)
+                    created = self.servers[self.tokens[token]]
+                    return (
+                        self.error("uniqueness_error") if created["lifecycleState"] in _ENDED else Answer(200, created)
+                    )
                 if asked.body["shape"] not in SHAPES or asked.body["availabilityDomain"] not in DOMAINS:
                     return self.error("invalid_input")
                 if any(each not in self.firewalls for each in asked.body["createVnicDetails"]["nsgIds"]):
                     return self.error("not_found")
                 self.creations += 1
-                made = self._make_server(asked.body)
+                created = self._make_server(asked.body)
                 if token:
-                    self.tokens[token] = made["id"]
-                return Answer(200, made)
+                    self.tokens[token] = created["id"]
+                return Answer(200, created)
         server = self.servers.get(rest[0])
         if server is None:
             return self.error("not_found")

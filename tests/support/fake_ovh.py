@@ -186,8 +186,8 @@ class FakeOvh(FakeCloud):
                 if wanted["flavorRef"] not in known or any(group not in self.firewalls for group in groups):
                     return self.error("invalid_input")
                 self.creations += 1
-                made = self._make_server(region, wanted)
-                return Answer(202, {"server": {"id": made["id"], "links": [], "adminPass": "x"}})
+                created = self._make_server(region, wanted)
+                return Answer(202, {"server": {"id": created["id"], "links": [], "adminPass": "x"}})
         server = self.servers.get(rest[0]) if rest else None
         if server is None or server["_region"] != region:
             return self.error("not_found")

@@ -38,12 +38,12 @@ class SshServer:
         key.write_text(host_key)
         key.chmod(0o600)
         keys.write_text("".join(f"{each}\n" for each in public_keys))
-        told = {"HOME": str(self.home), "PATH": os.environ["PATH"], **(environ or {})}
+        variables = {"HOME": str(self.home), "PATH": os.environ["PATH"], **(environ or {})}
         config.write_text(
             f"Port {port}\nListenAddress {host}\nHostKey {key}\nAuthorizedKeysFile {keys}\nPidFile none\n"
             "UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
             "PermitRootLogin prohibit-password\nLogLevel DEBUG3\nMaxStartups 100:30:200\n"
-            f"SetEnv {' '.join(f'{name}={value}' for name, value in told.items())}\n"
+            f"SetEnv {' '.join(f'{name}={value}' for name, value in variables.items())}\n"
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)

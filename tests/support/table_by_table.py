@@ -32,9 +32,9 @@ def differences(one: Path, other: Path) -> dict[str, tuple[int, int] | str]:
             connection.execute(f"ATTACH '{path}' AS {name} (READ_ONLY)")
         described = [_columns(connection, name) for name in ("one", "other")]
         assert described[0].keys() == described[1].keys()
-        for (schema, table), told in described[0].items():
+        for (schema, table), described_columns in described[0].items():
             name = f'"{schema}"."{table}"'
-            if told != described[1][schema, table]:
+            if described_columns != described[1][schema, table]:
                 found[f"{schema}.{table}"] = "other columns"
                 continue
             counts = connection.execute(

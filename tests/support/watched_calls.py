@@ -98,14 +98,14 @@ def hold_changing_calls() -> int:
 
 def next_call(listener: int) -> Call | None:
     """The call that waits; None when its thread has died meanwhile."""
-    told = bytearray(80)
+    notification = bytearray(80)
     try:
-        fcntl.ioctl(listener, _RECEIVE, told)
+        fcntl.ioctl(listener, _RECEIVE, notification)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EINTR):
             return None
         raise
-    number, thread, _, call, _, _, *arguments = struct.unpack("QIIiIQ6Q", told)
+    number, thread, _, call, _, _, *arguments = struct.unpack("QIIiIQ6Q", notification)
     name = "openat" if call == _OPENAT else _ALWAYS[call]
     return Call(number, thread, name, _target(thread, name, arguments))
 

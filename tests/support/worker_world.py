@@ -89,9 +89,9 @@ class WorkerWorld:
 
     def spawn(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """`materia` as a process of its own."""
-        told = {**os.environ, **self.environ, **environ}
+        given = {**os.environ, **self.environ, **environ}
         command = [Path(sys.executable).parent / "materia", *arguments]
-        return subprocess.Popen(command, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def left(self) -> list[str]:
         """What the provider still holds, and processes that still run on machines."""
@@ -99,9 +99,9 @@ class WorkerWorld:
         return held + [f"process {pid}" for machine in self.machines.values() for pid in machine.running()]
 
     def _boot(self, number: int, body: Mapping[str, Any], public_keys: list[str]) -> str:
-        told = json.loads(body["user_data"].split("\n", 1)[1])
+        given = json.loads(body["user_data"].split("\n", 1)[1])
         self.user_data.append(body["user_data"])
-        host_key = self.wrong_host_key or told["ssh_keys"]["ed25519_private"]
+        host_key = self.wrong_host_key or given["ssh_keys"]["ed25519_private"]
         host = f"127.0.0.{number % 250 + 2}"
         environ = {"PATH": f"{self.tools}:{os.environ['PATH']}", "UV_CACHE_DIR": uv_cache_dir(), **_network()}
         root = self.root / f"machine-{number}"

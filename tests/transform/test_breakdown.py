@@ -65,14 +65,14 @@ def test_a_tampered_lakehouse_is_not_exported(served: Workshop, copied: Copied) 
     )
     with pytest.raises(TransformError) as refused:
         workshop.export()
-    said = str(refused.value)
-    assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in said
-    assert "rows_gained_by_marker" in said, "the first of the rows are shown"
-    assert "audit not_null of serving.fct_uncertain_span found 3" in said
-    assert "audit one_row_per_key of serving.agg_group_balance found 3" in said
-    assert "audit one_row_per_key of cleaned.cln_psdalldata__revision found 3" in said
-    assert said.endswith("move the lakehouse file away; the next run rebuilds it from the landing")
-    assert len(said.splitlines()) < 50
+    message = str(refused.value)
+    assert "audit accounts_for_every_row of staging.stg_psdalldata__commodity found" in message
+    assert "rows_gained_by_marker" in message, "the first of the rows are shown"
+    assert "audit not_null of serving.fct_uncertain_span found 3" in message
+    assert "audit one_row_per_key of serving.agg_group_balance found 3" in message
+    assert "audit one_row_per_key of cleaned.cln_psdalldata__revision found 3" in message
+    assert message.endswith("move the lakehouse file away; the next run rebuilds it from the landing")
+    assert len(message.splitlines()) < 50
     assert workshop.serving.served().number == 1
     assert not list(workshop.data_dir.glob("*.building*"))
 
@@ -282,9 +282,9 @@ def checkout_at(folder: Path) -> Path:
 def transformed_by(checkout: Path, workshop: Workshop, *rows_a_batch: int) -> list[str]:
     """What a transform by that code says that it did, and whether what is published is current by its lights."""
     command = [sys.executable, "-c", TRANSFORMING, str(workshop.data_dir), *map(str, rows_a_batch)]
-    told = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
-    assert told.returncode == 0, told.stderr
-    return told.stdout.splitlines()
+    completed = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=300)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.splitlines()
 
 
 def test_the_models_pass_their_unit_tests(tmp_path: Path) -> None:

@@ -87,10 +87,10 @@ def test_the_data_is_parquet_in_the_bucket_and_no_secret_is_kept(
     assert not (shared.data_dir / "lakehouse.duckdb").exists()
     with duckdb.connect() as connection:
         lake.attach(connection, read_only=True)
-        told = repr(connection.execute("FROM duckdb_databases()").fetchall())
-        told += repr(connection.execute("FROM duckdb_secrets()").fetchall())
+        output = repr(connection.execute("FROM duckdb_databases()").fetchall())
+        output += repr(connection.execute("FROM duckdb_secrets()").fetchall())
     options = postgres.execute("SELECT key, value FROM ducklake_metadata", lake.catalog.database)
-    for text in (told, repr(options), repr(lake), str(lake), repr(shared.lakehouse)):
+    for text in (output, repr(options), repr(lake), str(lake), repr(shared.lakehouse)):
         assert PASSWORD not in text and CANARY not in text
 
 
@@ -206,7 +206,7 @@ def test_another_machine_publishes_the_same_without_waiting(shared: Workshop, la
     kept = [path.read_bytes() for path in there.rglob("*") if path.is_file()]
     for secret in (PASSWORD, CANARY):
         assert not any(secret.encode() in text for text in kept)
-        assert not any(secret in said.stdout + said.stderr for said in (refused, done))
+        assert not any(secret in message.stdout + message.stderr for message in (refused, done))
 
 
 def test_the_models_pass_their_unit_tests_on_a_ducklake(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_an_estimate_is_followed_release_by_release(served: Workshop, releases: 
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         ("group_asof('EU28', '2025-06-30')", "no group EU28; .*dim_country_group"),
         ("estimate_path('Maize', 'US', 2025, '028')", "no commodity Maize; serving.dim_commodity"),
@@ -150,6 +150,6 @@ def test_an_estimate_is_followed_release_by_release(served: Workshop, releases: 
         ("estimate_path('Corn', 'US', 2025, 'Harvest')", "no attribute Harvest; serving.dim_attribute"),
     ],
 )
-def test_an_unknown_name_is_an_error_and_not_an_empty_answer(served: Workshop, call: str, said: str) -> None:
-    with pytest.raises(duckdb.Error, match=said):
+def test_an_unknown_name_is_an_error_and_not_an_empty_answer(served: Workshop, call: str, message: str) -> None:
+    with pytest.raises(duckdb.Error, match=message):
         served.query(f"FROM serving.{call}")

@@ -105,12 +105,12 @@ def what_does_not_carry_over(sql: str, engine: str) -> str:
 
 
 @pytest.mark.parametrize("engine", KNOWN)
-def test_what_does_not_carry_over_is_what_is_listed(models: Mapping[str, str], engine: str) -> None:
+def test_models_that_do_not_carry_over_are_listed(models: Mapping[str, str], engine: str) -> None:
     assert len(models) >= 20
-    found = {name: told for name, sql in models.items() if (told := what_does_not_carry_over(sql, engine))}
+    found = {name: reasons for name, sql in models.items() if (reasons := what_does_not_carry_over(sql, engine))}
     assert found.keys() == NOT_PORTABLE[engine].keys()
-    for name, told in found.items():
-        assert NOT_PORTABLE[engine][name] in told
+    for name, reasons in found.items():
+        assert NOT_PORTABLE[engine][name] in reasons
 
 
 @pytest.mark.parametrize("engine", KNOWN)

@@ -127,8 +127,8 @@ def test_american_corn_matches_the_files_of_each_day(late: Settings) -> None:
         rows(late, f"SELECT value, certain FROM serving.psd_asof(?) WHERE {corn}", day)
         for day in ("2021-09-01", "2022-04-01", date.today())
     ]
-    said = [raw(late, month, f"SELECT value::DOUBLE FROM line WHERE {corn}") for month in GRAINS_MONTHS]
-    assert [[(value,)] for ((value, _),) in served] == said
+    figures = [raw(late, month, f"SELECT value::DOUBLE FROM line WHERE {corn}") for month in GRAINS_MONTHS]
+    assert [[(value,)] for ((value, _),) in served] == figures
     assert len({value for ((value, _),) in served}) == 3, "USDA revised it twice"
     # On the first two days USDA's next release was not due yet; today it has been for long.
     assert [certain for ((_, certain),) in served] == [True, True, False]
@@ -275,8 +275,8 @@ def test_group_sums_and_world_use_are_wasdes(late: Settings, shared_psd: Path) -
             if row["report_date"] != day:
                 continue
             group, commodity, year = WASDE_AREAS[row["region"]], row["commodity"].title(), int(row["market_year"])
-            said = [(attribute, 0, row[column]) for attribute, column in columns.items()]
-            for attribute, which, text in (*said, ("028", 1, row["domestic_total"])):
+            figures = [(attribute, 0, row[column]) for attribute, column in columns.items()]
+            for attribute, which, text in (*figures, ("028", 1, row["domestic_total"])):
                 *values, certain = found[group, commodity, year, attribute]
                 if not (is_landed or certain):
                     continue
@@ -295,14 +295,14 @@ def test_the_united_kingdom_leaves_no_step_in_the_union(late: Settings) -> None:
         "SELECT commodity_code, market_year, attribute_id, value, countries_missing FROM serving.agg_group_balance"
         " WHERE group_code = 'EU27_UK' AND market_year >= 1999 AND attribute_id IN ('028', '125') ORDER BY ALL",
     )
-    said = raw(
+    figures = raw(
         late,
         AUTUMN,
         "SELECT commodity_code, market_year::SMALLINT, attribute_id, SUM(value::DECIMAL(18, 4))::DOUBLE, 0 FROM line"
         " WHERE country_code IN ('E4', 'UK') AND market_year >= '1999' AND attribute_id IN ('028', '125')"
         " GROUP BY ALL ORDER BY ALL",
     )
-    assert sums == said
+    assert sums == figures
     use = {year: value for code, year, attribute, value, _ in sums if (code, attribute) == ("0410000", "125")}
     assert abs(use[2016] / use[2015] - 1) < 0.05
     alone = rows(

@@ -34,8 +34,8 @@ from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, Sql
 from dataflows.lakehouse.ducklake_settings import parse_ducklake
 from dataflows.lakehouse.stores import LakehouseFile
 
-# The models of WASDE reports are read only where reports are landed: nobody else pays for them. Without any landing
-# nothing is computed either, and all models are read, to be checked.
+# The models of WASDE reports are read only where reports are landed: no other installation pays for them. Without any
+# landing nothing is computed either, and all models are read, to be checked.
 WASDE_MODELS = ("models/wasde/*", "tests/wasde/*")
 
 environment = {name: text.strip() for name, text in os.environ.items() if text.strip()}

@@ -52,7 +52,7 @@ def overwrite(at: int) -> Callable[[Path], None]:
     return damage
 
 
-def test_what_duckdb_wrote_is_intact(database: Path) -> None:
+def test_a_file_that_duckdb_wrote_is_intact(database: Path) -> None:
     assert fault_of(database) is None and list(damaged_blocks(database)) == []
 
 

@@ -77,8 +77,8 @@ def test_an_older_newest_release_is_refused_by_month_then_by_day(month: str, day
     found = faults_against(
         replace(SERVED, **NOVEMBER), facts(newest_release_month=month, newest_released_on=day), max_row_loss=1.0
     )
-    told = f"its newest release is {month} of {day}, the served one's 2025-11 of 2025-11-14"
-    assert found == (() if passes else (told,))
+    expected = f"its newest release is {month} of {day}, the served one's 2025-11 of 2025-11-14"
+    assert found == (() if passes else (expected,))
 
 
 @pytest.mark.parametrize("months", [(None, "2025-11"), ("2025-11", None), (None, None)])

@@ -226,20 +226,20 @@ def test_a_timeout_stops_its_query_and_no_other(tmp_path: Path) -> None:
 
 def test_a_cursors_query_can_be_interrupted_from_another_thread(tmp_path: Path) -> None:
     with ServingReader(published_store(tmp_path).serving_path) as reader, reader.cursor() as (cursor, _):
-        begun = threading.Event()
+        started = threading.Event()
 
         def interrupt_until_it_ends() -> None:
-            begun.wait()
-            while begun.is_set():
+            started.wait()
+            while started.is_set():
                 cursor.interrupt()
                 time.sleep(0.01)
 
         thread = threading.Thread(target=interrupt_until_it_ends)
         thread.start()
-        begun.set()
+        started.set()
         with pytest.raises(duckdb.InterruptException):
             cursor.execute(SLOW).fetchall()
-        begun.clear()
+        started.clear()
         thread.join()
         assert number_of(reader) == 1
 

@@ -19,13 +19,13 @@ def test_a_query_that_is_stopped_at_once_is_stopped_and_its_process_lives(tmp_pa
         process = sandbox._child
         for number in range(6):  # each a new text, which is checked before it is run
             with (
-                pytest.raises(QueryError, match="was stopped") as told,
+                pytest.raises(QueryError, match="was stopped") as refused,
                 sandbox.answer(ENDLESS.format(number), timeout_s=600) as answer,
             ):
                 time.sleep(number / 3_000)
                 sandbox.interrupt()
                 answer.read()
-            assert not isinstance(told.value, QueryTimeoutError)
+            assert not isinstance(refused.value, QueryTimeoutError)
         assert sandbox._child is process and process.poll() is None
     finally:
         sandbox.close()

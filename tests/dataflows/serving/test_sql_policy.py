@@ -55,7 +55,7 @@ def reader(tmp_path: Path) -> Iterator[ServingReader]:
         "SELECT 'DROP TABLE x; it''s text'",
     ],
 )
-def test_what_only_reads_is_run(reader: ServingReader, sql: str) -> None:
+def test_a_query_that_only_reads_is_run(reader: ServingReader, sql: str) -> None:
     assert reader.query(sql).table.num_rows > 0
 
 
@@ -150,7 +150,7 @@ def test_everything_else_is_refused_and_changes_nothing(reader: ServingReader, t
         "WITH x AS (DELETE FROM serving.fct_psd RETURNING *) SELECT * FROM x",
     ],
 )
-def test_what_duckdb_itself_does_not_know_is_an_error(reader: ServingReader, sql: str) -> None:
+def test_a_statement_that_duckdb_does_not_know_is_an_error(reader: ServingReader, sql: str) -> None:
     with pytest.raises(QueryError):
         reader.query(sql)
 

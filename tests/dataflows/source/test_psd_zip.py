@@ -142,7 +142,7 @@ def test_the_real_eu_file_is_read(shared_psd, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "damaged"),
         (b"PK\x03\x04", "damaged"),
@@ -207,8 +207,8 @@ def test_the_real_eu_file_is_read(shared_psd, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "zip",
 )
-def test_a_bad_file_is_refused_and_leaves_nothing(tmp_path, content, said):
-    assert said in refusal(tmp_path, content)
+def test_a_bad_file_is_refused_and_leaves_nothing(tmp_path, content, message):
+    assert message in refusal(tmp_path, content)
 
 
 def test_a_bomb_that_is_honest_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def test_deep_nesting_and_a_long_file_are_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("data", [b"", b"<html><body>apology</body></html>", b"\x00\x01", b"PK\x03\x04", b'a,"b'])
-def test_what_is_no_report_is_refused(data: bytes) -> None:
+def test_a_file_that_is_no_report_is_refused(data: bytes) -> None:
     with pytest.raises(ReportError, match="no report was landed"):
         parse(data, "page.html")
 

@@ -108,8 +108,8 @@ def test_status_shows_when_the_current_file_was_last_checked(filled: Path) -> No
     landing.update_memory("psd_alldata", lambda memory: replace(memory, live=LiveCheck(date(2026, 11, 20), "other")))
     other = json.loads(materia(filled, "status", "--json").stdout)["current_file"]
     assert other == {"checked_on": "2026-11-20", "snapshot_key": "other", "is_served": False}
-    said = "current file last checked on 2026-11-20: it was other, which is not served"
-    assert said in materia(filled, "status").stdout
+    message = "current file last checked on 2026-11-20: it was other, which is not served"
+    assert message in materia(filled, "status").stdout
 
 
 def test_status_imports_nothing_heavy(filled: Path) -> None:

@@ -134,7 +134,7 @@ def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "write COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE"),
         ("Corn/US/2024", "such as 0440000/US/2024/028"),
@@ -149,10 +149,10 @@ def test_names_codes_and_short_codes_name_the_same_fact(settings: Settings) -> N
         ("Corn/' OR 1=1 --/2024/028", "no country is called"),
     ],
 )
-def test_an_invalid_fact_is_refused_with_valid_ones(settings: Settings, text: str, said: str) -> None:
+def test_an_invalid_fact_is_refused_with_valid_ones(settings: Settings, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as refused:
         explained(settings, text)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_rows_that_are_not_here_are_a_notice(served_demo: ServedDemo, tmp_path: Any) -> None:
@@ -198,7 +198,7 @@ OF_JUNE, OF_SEPTEMBER = ("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "202
 
 
 @pytest.mark.parametrize(
-    ("standing", "day", "stand", "files", "said"),
+    ("standing", "day", "stand", "files", "message"),
     [
         ("certain", "2025-06-12", COFFEE, [OF_JUNE], "shown: release 2025-06-12 shows 5 with stamp 2025-06"),
         ("certain", "2025-07-10", CORN, [OF_JUNE], "with stamp 2025-06; USDA releases no other before 2025-07-11"),
@@ -224,25 +224,25 @@ OF_JUNE, OF_SEPTEMBER = ("2025-06-12", 5.0, "2025-06"), ("2025-09-12", 5.0, "202
     ],
 )
 def test_reasons_are_read_off_the_files_around_the_day(
-    standing: str, day: str, stand: ReleaseStand | None, files: list[tuple[str, float | None, str | None]], said: str
+    standing: str, day: str, stand: ReleaseStand | None, files: list[tuple[str, float | None, str | None]], message: str
 ) -> None:
     shown = [file_of(*each) for each in files]
     value = 5.0 if standing in ("certain", "uncertain") else None
-    assert said in "; ".join(_reasons(standing, date.fromisoformat(day), value, VERSIONS, shown, stand, ()))
+    assert message in "; ".join(_reasons(standing, date.fromisoformat(day), value, VERSIONS, shown, stand, ()))
 
 
 @pytest.mark.parametrize(
-    ("reason", "end", "said"),
+    ("reason", "end", "message"),
     [
         ("touched", date(2025, 8, 31), "touched: from 2025-07-11 to 2025-08-31 a posting that is not landed touched"),
         ("rekeyed", None, "rekeyed: from 2025-07-11 on USDA moved the commodity's market years"),
         ("unstamped", None, "unstamped: from 2025-07-11 on the stamp has month 00"),
     ],
 )
-def test_an_uncertain_span_is_named_first(reason: str, end: date | None, said: str) -> None:
+def test_an_uncertain_span_is_named_first(reason: str, end: date | None, message: str) -> None:
     spans = (Span(reason, date(2025, 7, 11), end),)
     reasons = _reasons("uncertain", date(2025, 7, 20), 5.0, VERSIONS, [file_of(*OF_JUNE)], CORN, spans)
-    assert next(reasons).startswith(said)
+    assert next(reasons).startswith(message)
 
 
 def test_values_are_printed_in_full() -> None:

@@ -23,7 +23,7 @@ def test_a_table_is_written_with_all_its_rows(served_demo: ServedDemo, tmp_path:
         shown = materia(served_demo.data_dir, "export", name, "-o", str(target))
         first, second = shown.stdout.splitlines()
         assert first.startswith(f"wrote {target}: {total['facts']:,} rows, ")
-        assert second.startswith("generation 3, made ")
+        assert second.startswith("generation 3, built ")
         assert parquet.read_metadata(target).num_rows == total["facts"]
 
 

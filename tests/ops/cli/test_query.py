@@ -26,7 +26,7 @@ def test_a_query_is_answered_with_its_generation(served_demo: ServedDemo) -> Non
     assert (shown.returncode, shown.stderr) == (Exit.DONE, "")
     lines = shown.stdout.splitlines()
     assert lines[:2] == ["commodity_code  commodity_name", "0440000         Corn"]
-    assert lines[-1].startswith("generation 3, made ") and lines[-1].endswith(
+    assert lines[-1].startswith("generation 3, built ") and lines[-1].endswith(
         f"newest release {served_demo.rows('SELECT max(released_on) AS day FROM serving.dim_release')[0]['day']}"
     )
 
@@ -60,7 +60,7 @@ def test_csv_is_pure_and_names_the_generation_on_stderr(served_demo: ServedDemo)
     [total] = served_demo.rows("SELECT count(*) AS facts, sum(value) AS total FROM serving.fct_psd")
     assert lines[0] == ["commodity_name", "value"] and len(lines) == 1 + total["facts"]
     assert sum(float(value) for _, value in lines[1:]) == pytest.approx(total["total"])
-    assert shown.stderr.startswith("generation 3, made ")
+    assert shown.stderr.startswith("generation 3, built ")
 
 
 def test_sql_comes_from_standard_input_too(served_demo: ServedDemo) -> None:

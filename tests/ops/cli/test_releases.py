@@ -59,10 +59,10 @@ def test_every_release_is_listed_with_what_it_changed(
     assert [release["month"] for release in (first, middle, last)] == [str(each.month) for each in generated]
     assert [release["etag"] for release in (first, middle, last)] == [each.etag for each in generated]
     assert (first["standing"], first["facts_revised"], first["row_count"]) == ("baseline", None, generated[0].row_count)
-    for release, made in ((middle, generated[1]), (last, generated[2])):
+    for release, created in ((middle, generated[1]), (last, generated[2])):
         assert release["standing"] == "served"
         assert release["facts_revised"] > 0
-        assert release["released_on"] == str(made.published_at.date())
+        assert release["released_on"] == str(created.published_at.date())
     assert (first["compared_with"], middle["compared_with"]) == (None, first["released_on"])
     changed = changes(read(generated[0]), read(generated[1]))
     assert {kind: middle[f"facts_{kind}"] for kind in changed} == {kind: len(facts) for kind, facts in changed.items()}
@@ -71,7 +71,7 @@ def test_every_release_is_listed_with_what_it_changed(
 
 def test_a_line_per_release_is_aligned(served_demo: ServedDemo, generated: list[GeneratedRelease]) -> None:
     lines = materia(served_demo.data_dir, "releases").stdout.splitlines()
-    assert lines[0].startswith("served: generation 3, made ") and lines[1] == ""
+    assert lines[0].startswith("served: generation 3, built ") and lines[1] == ""
     assert lines[2].split()[:5] == ["month", "released", "compared", "with", "facts"] and len(lines) == 3 + len(
         generated
     )
@@ -151,7 +151,7 @@ def test_a_release_is_shown_as_text_markdown_and_one_line(served_demo: ServedDem
         (("--commodity", "unobtainium"), "no served commodity is called 'unobtainium'"),
     ],
 )
-def test_what_is_not_served_is_named(served_demo: ServedDemo, arguments: tuple[str, ...], cause: str) -> None:
+def test_a_release_that_is_not_served_is_named(served_demo: ServedDemo, arguments: tuple[str, ...], cause: str) -> None:
     done = materia(served_demo.data_dir, "releases", "show", *arguments)
     assert done.returncode == Exit.FAILED and cause in done.stderr
 

@@ -18,7 +18,7 @@ def test_every_table_and_macro_is_listed_with_its_rows_and_comment(served_demo: 
         assert listed[table]["rows"] == counted["rows"], table
     lines = materia(served_demo.data_dir, "tables").stdout.splitlines()
     assert lines[0].split() == ["name", "rows", "comment"]
-    assert len(lines) == len(listed) + 3 and lines[-1].startswith("generation 3, made ")
+    assert len(lines) == len(listed) + 3 and lines[-1].startswith("generation 3, built ")
 
 
 def test_the_columns_of_a_table_are_described(served_demo: ServedDemo) -> None:

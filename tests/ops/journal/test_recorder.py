@@ -98,13 +98,13 @@ def test_an_unexpected_error_is_recorded_with_its_type_in_one_line(journal: Jour
 
 
 @pytest.mark.parametrize(
-    ("interruption", "said"),
+    ("interruption", "message"),
     [(KeyboardInterrupt, "interrupted by SIGINT (Ctrl+C)"), (Terminated, "interrupted by SIGTERM")],
 )
-def test_an_interruption_is_not_a_failure(journal: Journal, interruption: type[BaseException], said: str) -> None:
+def test_an_interruption_is_not_a_failure(journal: Journal, interruption: type[BaseException], message: str) -> None:
     with pytest.raises(interruption), record_run(journal, "extract") as recorder, recorder.step("download"):
         raise interruption
-    assert [(run.status, run.error) for run in journal.runs()] == [(RunStatus.INTERRUPTED, said)]
+    assert [(run.status, run.error) for run in journal.runs()] == [(RunStatus.INTERRUPTED, message)]
     assert [step.status for step in journal.steps(1)] == [RunStatus.INTERRUPTED]
 
 

@@ -143,7 +143,7 @@ def test_no_more_than_a_few_requests_are_under_way(coffee, land, monkeypatch):
     lock, busy, most = threading.Lock(), 0, 0
     record, take = coffee.record, coffee.take_fault
 
-    def begun(path, method):
+    def started(path, method):
         nonlocal busy, most
         with lock:
             busy += 1
@@ -157,7 +157,7 @@ def test_no_more_than_a_few_requests_are_under_way(coffee, land, monkeypatch):
             busy -= 1
         record(request)
 
-    monkeypatch.setattr(coffee, "take_fault", begun)
+    monkeypatch.setattr(coffee, "take_fault", started)
     monkeypatch.setattr(coffee, "record", ended)
     land()
     # The server may still be noting the end of an answer whose client has gone on to its next question.

@@ -105,7 +105,7 @@ def test_no_rows_are_a_file_with_the_columns(tmp_path: Path, ending: str) -> Non
         (pa.table({"note": ["x" * 32_767, "x" * 32_768]}), "row 2, column note"),
     ],
 )
-def test_what_a_worksheet_cannot_hold_is_refused_and_leaves_nothing(
+def test_a_result_that_a_worksheet_cannot_hold_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: pa.Table, reason: str
 ) -> None:
     monkeypatch.setattr(export, "XLSX_MAX_ROWS", 5)

@@ -119,7 +119,7 @@ class Host:
             | self.extra
             | environ,
             stdout=subprocess.DEVNULL,
-            stderr=(self.root / "said").open("a"),
+            stderr=(self.root / "output").open("a"),
             text=True,
             start_new_session=True,
         )
@@ -153,8 +153,8 @@ class Host:
         return path.read_text() if path.exists() else ""
 
     @property
-    def said(self) -> str:
-        return (self.root / "said").read_text()
+    def output(self) -> str:
+        return (self.root / "output").read_text()
 
     @property
     def ticks(self) -> list[str]:

@@ -52,16 +52,16 @@ def test_run_twice_it_gives_the_same_host(tmp_path: Path, remote: Path) -> None:
     script = (HERE / "bootstrap_supervisor.sh").read_text()
     first = bootstrap(prefix, f"GITLAB_READ_TOKEN={TOKEN}\n{script}", MATERIA_REMOTE=str(remote))
     assert first.returncode == 0 and "changed, ready" in first.stdout, first.stderr
-    made = layout(prefix)
+    written = layout(prefix)
     again = bootstrap(prefix, script)
     assert again.returncode == 0 and "changed" not in again.stdout, again.stderr
-    assert layout(prefix) == made
+    assert layout(prefix) == written
     assert (prefix / "opt/materia/supervisor.sh").read_bytes() == SCRIPT.read_bytes()
     assert os.access(prefix / "opt/materia/supervisor.sh", os.X_OK)
     (prefix / "opt/materia/repo.git/HEAD").write_bytes(b"")
     healed = bootstrap(prefix, script)
     assert healed.returncode == 0 and "was damaged: fetched again" in healed.stdout, healed.stderr
-    assert layout(prefix) == made
+    assert layout(prefix) == written
     assert {"materia-supervisor.service", "materia-health.service"} <= {
         path.name for path in (prefix / "etc/systemd/system").iterdir()
     }

@@ -48,7 +48,7 @@ def sqlite_in(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"MATERIA_GATEWAY": "trino"}, "not one of duckdb, ducklake"),
         ({"MATERIA_GATEWAY": "ducklake"}, "needs DUCKLAKE_CATALOG and DUCKLAKE_DATA"),
@@ -68,8 +68,8 @@ def sqlite_in(folder: Path) -> dict[str, str]:
         ({"DUCKLAKE_KEEP_DAYS": "0"}, "from 1 to 3650"),
     ],
 )
-def test_settings_by_halves_are_refused_without_a_secret(given: Mapping[str, str], told: str) -> None:
-    with pytest.raises(SettingsError, match=told) as refused:
+def test_settings_by_halves_are_refused_without_a_secret(given: Mapping[str, str], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected) as refused:
         Settings.from_environ(given)
     assert PASSWORD not in str(refused.value) and R2["R2_SECRET_KEY"] not in str(refused.value)
 
@@ -122,9 +122,9 @@ def test_status_names_the_gateway_and_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "lake.sqlite").touch()
     lacking = take_status(settings, utc_now()).problems
     assert ("ducklake-data", Severity.MISSING) in [(problem.key, problem.severity) for problem in lacking]
-    said = materia(tmp_path / "data", "status", "--json", **sqlite_in(tmp_path))
-    told = json.loads(said.stdout)
-    assert told["gateway"] == "ducklake" and str(tmp_path / "lake.sqlite") in told["lakehouse"]
+    done = materia(tmp_path / "data", "status", "--json", **sqlite_in(tmp_path))
+    status = json.loads(done.stdout)
+    assert status["gateway"] == "ducklake" and str(tmp_path / "lake.sqlite") in status["lakehouse"]
 
 
 def test_status_imports_nothing_heavy_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,9 @@ def test_housekeeping_takes_nothing_from_a_running_reader(tmp_path: Path) -> Non
         assert connection.execute(f"SELECT COUNT(*) FROM lakehouse.facts AT (VERSION => {old[0] + 1})").fetchone()
 
 
-def test_what_was_replaced_long_ago_goes_and_the_tables_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_replaced_long_ago_are_removed_and_the_tables_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = Settings.from_environ(sqlite_in(tmp_path))
     lake = filled(settings.used_ducklake)
     caplog.set_level(logging.INFO)

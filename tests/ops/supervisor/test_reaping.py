@@ -72,9 +72,9 @@ def test_an_api_that_hangs_is_given_up_in_time(data_dir: Path, clock: Clock, mon
     settings.supervisor_dir.mkdir(parents=True)
     beats: list[float] = []
     hang = [sys.executable, "-c", "import time; time.sleep(60)"]
-    begun = time.monotonic()
+    started_at = time.monotonic()
     reaping.reap(settings, clock(), lambda: beats.append(time.monotonic()), lambda _: hang, deadline_s=0.5)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - started_at < 30
     (problem,) = [each for each in take_status(settings, clock()).problems if each.key == "workers-not-reaped"]
     assert "it took too long" in problem.what
 

@@ -25,9 +25,9 @@ TOKEN = "glpat-Canary0123456789"
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    made = Host(tmp_path / "host")
-    yield made
-    made.clear()
+    created = Host(tmp_path / "host")
+    yield created
+    created.clear()
 
 
 def test_shellcheck_finds_nothing() -> None:
@@ -66,7 +66,7 @@ def test_a_broken_commit_is_refused_and_the_last_good_one_works_on(host: Host, m
     host.ticks_on()
     assert host.current == good and host.ticks[-1] == f"{good} good"
     assert host.refused == f"{bad}: {reason}\n"
-    assert host.said.count("refused") == 1
+    assert host.output.count("refused") == 1
     fixed = host.commit("fixed")
     host.reaches(fixed)
     until(lambda: host.refused == "", "the refusal is forgotten")
@@ -81,7 +81,7 @@ def test_a_commit_whose_ticks_fail_is_left_for_the_one_before(host: Host) -> Non
     host.ticks_on()
     assert host.current == good
     assert host.refused == f"{bad}: materia supervisor tick failed three times: error: a column is missing\n"
-    assert host.said.count("a column is missing") == 4, "three ticks and the refusal"
+    assert host.output.count("a column is missing") == 4, "three ticks and the refusal"
     fixed = host.commit("fixed")
     host.reaches(fixed)
     until(lambda: host.refused == "", "the refusal is forgotten")
@@ -89,8 +89,8 @@ def test_a_commit_whose_ticks_fail_is_left_for_the_one_before(host: Host) -> Non
     again = host.commit("bad again", "tick-fails")
     until(lambda: host.refused.startswith(again), "the next one is refused")
     os.utime(host.data / "supervisor" / "refused", (0, 0))
-    refusals = host.said.count(f"refused {again}")
-    until(lambda: host.said.count(f"refused {again}") > refusals, "it is tried again")
+    refusals = host.output.count(f"refused {again}")
+    until(lambda: host.output.count(f"refused {again}") > refusals, "it is tried again")
     assert host.current == fixed and host.refused.startswith(again)
 
 
@@ -111,7 +111,7 @@ def test_a_tick_that_takes_long_and_shows_progress_is_not_ended(host: Host) -> N
     (host.data / "seconds").write_text("1 " * 12)
     host.start(MATERIA_TICK_SILENT_S="1")
     until(lambda: host.ticks, "the long tick ends")
-    assert host.ticks[0] == f"{commit} one" and "killed" not in host.said
+    assert host.ticks[0] == f"{commit} one" and "killed" not in host.output
 
 
 def test_ticks_that_fail_for_a_while_without_a_commit_before_cost_nothing(host: Host) -> None:
@@ -119,7 +119,7 @@ def test_ticks_that_fail_for_a_while_without_a_commit_before_cost_nothing(host: 
     host.start()
     host.reaches(only)
     (host.data / "ticks-fail").touch()
-    until(lambda: "no previous commit is ready" in host.said, "three ticks failed")
+    until(lambda: "no previous commit is ready" in host.output, "three ticks failed")
     (host.data / "ticks-fail").unlink()
     host.ticks_on()
     assert host.current == only and host.refused == ""
@@ -136,7 +136,7 @@ def test_failed_ticks_count_across_a_restart(host: Host) -> None:
     bad = host.commit("bad", "tick-fails")
     host.start(MATERIA_TICK_S="600")
     until(lambda: host.current == bad and failing.exists(), "the bad commit ticks")
-    until(lambda: "a column is missing" in host.said, "the first tick failed")
+    until(lambda: "a column is missing" in host.output, "the first tick failed")
     for _ in range(2):
         host.stop(signal.SIGKILL)
         lines = len(failing.read_text().splitlines())
@@ -248,7 +248,7 @@ def test_while_the_remote_is_down_the_host_works_on(host: Host) -> None:
     host.reaches(first)
     away = host.root / "away"
     host.remote.rename(away)
-    until(lambda: "cannot fetch" in host.said, "the remote is missed")
+    until(lambda: "cannot fetch" in host.output, "the remote is missed")
     fetched = (host.data / "supervisor" / "fetched").stat().st_mtime_ns
     host.ticks_on()
     assert (host.data / "supervisor" / "fetched").stat().st_mtime_ns == fetched
@@ -341,7 +341,7 @@ def test_two_supervisors_do_not_work_at_once(host: Host) -> None:
     host.reaches(commit)
     first, host.process = host.process, None
     second = host.start()
-    assert second.wait(30) == 4 and "another supervisor" in host.said
+    assert second.wait(30) == 4 and "another supervisor" in host.output
     host.process = first
     host.ticks_on()
 
@@ -436,7 +436,7 @@ def test_a_wrong_token_is_no_reason_to_stop(host: Host) -> None:
             host.remote_url = f"http://127.0.0.1:{server.server_address[1]}/.git"
             host.start(GITLAB_READ_TOKEN="wrong")
             host.ticks_on()
-            until(lambda: "cannot fetch" in host.said, "the refusal is told")
+            until(lambda: "cannot fetch" in host.output, "the refusal is reported")
         finally:
             host.stop()
             server.shutdown()

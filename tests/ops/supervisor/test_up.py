@@ -33,11 +33,11 @@ KEY = new_key()
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[WorkerWorld]:
     require_tool("sshd", "git")
-    with WorkerWorld(tmp_path / "world", storage={}) as made:
-        yield made
-        for machine in made.machines.values():
+    with WorkerWorld(tmp_path / "world", storage={}) as created:
+        yield created
+        for machine in created.machines.values():
             machine.stop()
-        assert made.hetzner.violations == []
+        assert created.hetzner.violations == []
 
 
 @pytest.fixture
@@ -99,33 +99,33 @@ def provider(world: WorkerWorld) -> Provider:
 
 
 def test_the_host_is_created_and_bootstrapped_once_and_then_only_checked(world, plan, lives) -> None:
-    told: list[str] = []
-    assert up(provider(world), plan, told.append) == newest(plan)
-    assert any(line.startswith(f"created {NAME}") for line in told) and any("ready" in line for line in told)
-    made = [each.id for each in provider(world).list_instances()]
-    told.clear()
-    assert up(provider(world), plan, told.append) == newest(plan)
-    assert told == [f"{NAME} is alive, at {newest(plan)}"]
-    assert [each.id for each in provider(world).list_instances()] == made and len(made) == 1
+    lines: list[str] = []
+    assert up(provider(world), plan, lines.append) == newest(plan)
+    assert any(line.startswith(f"created {NAME}") for line in lines) and any("ready" in line for line in lines)
+    created = [each.id for each in provider(world).list_instances()]
+    lines.clear()
+    assert up(provider(world), plan, lines.append) == newest(plan)
+    assert lines == [f"{NAME} is alive, at {newest(plan)}"]
+    assert [each.id for each in provider(world).list_instances()] == created and len(created) == 1
 
 
 def test_a_machine_without_bootstrap_is_adopted(world, plan, lives) -> None:
     up(provider(world), plan, lambda line: None)
     lives.set()
     shutil.rmtree(plan.prefix)
-    told: list[str] = []
+    lines: list[str] = []
     with pytest.raises(WorkerError, match="is silent, after 0 s"):
-        up(provider(world), replace(plan, alive_within_s=0.1), told.append)
-    assert "bootstrapping" in told[0] and len(provider(world).list_instances()) == 1
+        up(provider(world), replace(plan, alive_within_s=0.1), lines.append)
+    assert "bootstrapping" in lines[0] and len(provider(world).list_instances()) == 1
 
 
 def test_the_token_is_on_the_host_in_the_one_file_and_nowhere_else(world, plan, lives) -> None:
-    told: list[str] = []
-    up(provider(world), plan, told.append)
+    lines: list[str] = []
+    up(provider(world), plan, lines.append)
     holders = [p for p in Path(plan.prefix).rglob("*") if p.is_file() and READ_TOKEN.encode() in p.read_bytes()]
     assert holders == [Path(plan.prefix) / "etc/materia/materia.env"]
     logs = [machine.log.read_text() for machine in world.machines.values()]
-    assert not any(READ_TOKEN in text for text in (*logs, *world.user_data, *told, repr(plan)))
+    assert not any(READ_TOKEN in text for text in (*logs, *world.user_data, *lines, repr(plan)))
     assert KEY.private.splitlines()[3] not in "".join(world.user_data)
 
 

@@ -80,6 +80,6 @@ def world(
     release = next(iter(generate(HistorySpec(dataset="psd_coffee", rows=500, releases=2, seed=next(_seeds)))))
     month = Month.of(datetime.now(UTC).date())
     archive.post(month, release.zip_bytes, datetime.now(UTC), etag='"posted"', dataset="psd_coffee")
-    with WorkerWorld(tmp_path / "world", {**storage, "PSD_ARCHIVE_URL": archive.url}) as made:
-        yield made
-        assert made.hetzner.violations == []
+    with WorkerWorld(tmp_path / "world", {**storage, "PSD_ARCHIVE_URL": archive.url}) as started:
+        yield started
+        assert started.hetzner.violations == []

@@ -57,9 +57,9 @@ def test_a_day_that_may_cost_more_than_its_cap_is_refused(ledger: Ledger) -> Non
     assert [each.name for each in ledger.entries()] == ["a", "b"]
 
 
-@pytest.mark.parametrize(("running", "said"), [(1, "1 worker running"), (2, "2 workers running")])
-def test_no_more_machines_than_the_cap_run_at_once(ledger: Ledger, running: int, said: str) -> None:
-    with pytest.raises(WorkerError, match=f"^{said}, and MATERIA_WORKER_MAX_COUNT is 1;"):
+@pytest.mark.parametrize(("running", "message"), [(1, "1 worker running"), (2, "2 workers running")])
+def test_no_more_machines_than_the_cap_run_at_once(ledger: Ledger, running: int, message: str) -> None:
+    with pytest.raises(WorkerError, match=f"^{message}, and MATERIA_WORKER_MAX_COUNT is 1;"):
         ledger.begin(entry(), replace(PLENTY, count=1), running, NOW)
     ledger.begin(entry(), replace(PLENTY, count=running + 1), running, NOW)
 
@@ -146,8 +146,8 @@ def test_nothing_was_asked_for_yet(ledger: Ledger) -> None:
     "line",
     ["nonsense", "[]", "null", '{"name": "a"}', "[" * 100_000]
     + [
-        json.dumps({"name": "a", "eur_per_hour": price, "begun_at": begun, "due_at": begun, "ended_at": None})
-        for price, begun in ((1, "2026-11-20T12:00"), (1, "soon"), ("dear", "2026-11-20T12:00+00:00"), (1, 5))
+        json.dumps({"name": "a", "eur_per_hour": price, "begun_at": started, "due_at": started, "ended_at": None})
+        for price, started in ((1, "2026-11-20T12:00"), (1, "soon"), ("dear", "2026-11-20T12:00+00:00"), (1, 5))
     ],
     ids=lambda line: line[:20],
 )

@@ -74,11 +74,11 @@ def test_every_size_is_offered(cloud: CloudUnderTest) -> None:
 
 def test_a_machine_is_created_listed_and_destroyed(cloud: CloudUnderTest) -> None:
     offer, order = cheapest(cloud), an_order()
-    made = cloud.provider.create_instance(order, offer)
-    assert (made.name, made.labels, made.provider) == (order.name, order.labels, cloud.name)
-    assert (made.type, made.location, made.eur_per_hour) == (offer.type, offer.location, offer.eur_per_hour)
-    assert made.ip is not None
-    assert cloud.provider.list_instances() == (made,)
+    created = cloud.provider.create_instance(order, offer)
+    assert (created.name, created.labels, created.provider) == (order.name, order.labels, cloud.name)
+    assert (created.type, created.location, created.eur_per_hour) == (offer.type, offer.location, offer.eur_per_hour)
+    assert created.ip is not None
+    assert cloud.provider.list_instances() == (created,)
     assert {(each.name, each.labels) for each in cloud.provider.list_belongings()} == {(order.name, order.labels)}
     cloud.provider.destroy_instance(order.name)
     assert cloud.fake.held == []
@@ -103,8 +103,8 @@ def test_cloud_init_input_arrives_complete_and_only_ssh_is_allowed(cloud: CloudU
             ports, source = (rule["dest_port_from"], rule["dest_port_from"]), rule["ip_range"]
         case _:
             ((rule,),) = cloud.fake.rules.values()
-            told = rule["tcpOptions"]["destinationPortRange"]
-            ports, source = (told["min"], told["max"]), rule["source"]
+            port_range = rule["tcpOptions"]["destinationPortRange"]
+            ports, source = (port_range["min"], port_range["max"]), rule["source"]
     assert (ports, source) == ((2222, 2222), "203.0.113.7/32")
 
 
@@ -139,10 +139,10 @@ def test_a_deletion_that_fails_is_retried_for_as_long_as_is_promised(cloud: Clou
     assert cloud.fake.held == []
     cloud.provider.create_instance(an_order(), cheapest(cloud))
     cloud.fake.misbehave(*[cloud.fake.fault("delete server", code="service_error")] * 100_000)
-    begun = time.monotonic()
+    before = time.monotonic()
     with pytest.raises(WorkerError, match=f"did not delete the server {an_order().name}"):
         cloud.provider.destroy_instance(an_order().name, 0.2)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - before < 30
     assert any(kind.startswith("server") for kind, _ in cloud.fake.held)
 
 
@@ -235,8 +235,8 @@ def test_a_refusal_of_an_offer_leads_to_the_next_offer(
     rungs = select_offers(cloud.provider.offers(), SIZES["extract"], (), 100)
     hire = hire_at(cloud, tmp_path)
     cloud.fake.misbehave(*[cloud.fake.fault("create server", code=code)] * 2)
-    made = create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
-    assert (made.type, made.location) == (rungs[2].type, rungs[2].location)
+    created = create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
+    assert (created.type, created.location) == (rungs[2].type, rungs[2].location)
     # What never came to be costs nothing.
     assert hire.ledger.eur_within_a_day(datetime.now(UTC)) == pytest.approx(2 * rungs[2].eur_per_hour)
     cloud.provider.destroy_instance(NAME)
@@ -262,8 +262,8 @@ def test_a_quota_of_firewalls_in_one_place_leads_to_the_next_place(
 ) -> None:
     cloud.fake.misbehave(cloud.fake.fault("create firewall", code="resource_unavailable"))
     first = select_offers(cloud.provider.offers(), SIZES["extract"], (), 100)[0]
-    made = create(hire_at(cloud, tmp_path), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
-    assert (made.type, made.location) != (first.type, first.location)
+    created = create(hire_at(cloud, tmp_path), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
+    assert (created.type, created.location) != (first.type, first.location)
 
 
 @pytest.mark.parametrize(
@@ -372,9 +372,9 @@ def test_a_fault_at_any_request_of_a_life_leaves_nothing(
             make()
 
     run = journal.begin("extract")
-    begun = len(cloud.fake.requests)
+    before = len(cloud.fake.requests)
     life()
-    requests = cloud.fake.requests[begun:]
+    requests = cloud.fake.requests[before:]
     kinds_of_fault = ({"cut": "before"}, {"cut": "after"}, {"code": "service_error"}, {"code": "unauthorized"})
     shapes = [(method, re.sub(r"[0-9a-f-]{32,36}|\d+", "N", path)) for method, path in requests]
     firsts = {shapes.index(each) for each in shapes}

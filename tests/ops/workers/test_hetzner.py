@@ -40,10 +40,10 @@ def test_an_offer_that_is_out_of_stock_is_marked_unavailable(fake: FakeHetzner, 
 
 def test_a_created_server_has_its_labels_key_and_firewall(fake: FakeHetzner, hetzner: Provider):
     order = an_order()
-    made = hetzner.create_instance(order, AN_OFFER)
-    assert hetzner.list_instances() == (made,)
-    assert made.labels == order.labels
-    assert (made.type, made.location, made.eur_per_hour) == ("cpx22", "fsn1", 0.013)
+    created = hetzner.create_instance(order, AN_OFFER)
+    assert hetzner.list_instances() == (created,)
+    assert created.labels == order.labels
+    assert (created.type, created.location, created.eur_per_hour) == ("cpx22", "fsn1", 0.013)
     assert {each.kind for each in hetzner.list_belongings()} == {"SSH key", "firewall"}
     (firewall,) = fake.state.firewalls.values()
     (rule,) = firewall["rules"]

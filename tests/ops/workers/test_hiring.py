@@ -49,8 +49,8 @@ def hiring(fake: FakeHetzner, tmp_path: Path) -> Hiring:
 
 
 def test_the_cheapest_that_fits_is_taken(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
-    made = create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
-    assert made.type == "cpx22"
+    created = create(hiring(), NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
+    assert created.type == "cpx22"
     assert (
         create(hiring(), worker_name(OWNER, "run-all"), SIZES["run-all"], 1, PUBLIC_KEY + "2", host_key).type == "cpx32"
     )
@@ -86,14 +86,14 @@ def test_the_price_is_todays(fake: FakeHetzner, hiring: Hiring, host_key: KeyPai
 
 def test_a_days_money_is_spent_once(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
     hire = hiring(MATERIA_WORKER_MAX_EUR_PER_DAY="0.065", MATERIA_WORKER_TTL_MINUTES="120")
-    made = 0
+    created = 0
     with pytest.raises(WorkerError, match="the caps allow"):
         for _ in range(20):
             create(hire, NAME, SIZES["extract"], 1, PUBLIC_KEY, host_key)
             destroy(hire, NAME)
-            made += 1
+            created += 1
     # 0.013 EUR for each begun hour so far, and room for two hours of one more.
-    assert made == 4
+    assert created == 4
     assert fake.creations == 4
 
 
@@ -157,10 +157,10 @@ def test_reaping_takes_what_outlived_its_time_and_nothing_else(
 
 def test_the_rows_say_what_a_worker_costs_and_when_it_ends(fake: FakeHetzner, hiring: Hiring, host_key: KeyPair):
     hire = hiring()
-    made = create(hire, NAME, SIZES["extract"], 7, PUBLIC_KEY, host_key)
-    (row,) = rows_of(hire.provider, made.labels.created_at + timedelta(minutes=61))
+    created = create(hire, NAME, SIZES["extract"], 7, PUBLIC_KEY, host_key)
+    (row,) = rows_of(hire.provider, created.labels.created_at + timedelta(minutes=61))
     assert (row.id, row.run_id, row.state, row.eur_per_h, row.eur_so_far) == (NAME, 7, "running", 0.013, 0.026)
-    assert row.expires_at == made.labels.created_at + timedelta(hours=2)
+    assert row.expires_at == created.labels.created_at + timedelta(hours=2)
 
 
 def test_without_a_token_the_rows_say_so():

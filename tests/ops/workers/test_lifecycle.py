@@ -109,8 +109,8 @@ def test_without_object_storage_nothing_is_created(world: WorkerWorld):
 
 
 def test_a_failure_there_is_a_failure_here_with_its_exit_code(world: WorkerWorld):
-    told = '{"event": "run_ended", "run": 1, "status": "failed", "result": null, "error": "no room", "snapshots": []}'
-    world.pipeline(f"say '{told}'; exit 4")
+    event = '{"event": "run_ended", "run": 1, "status": "failed", "result": null, "error": "no room", "snapshots": []}'
+    world.pipeline(f"say '{event}'; exit 4")
     with pytest.raises(RemoteFailedError, match="exit code 4: no room") as failed:
         run(world)
     assert failed.value.exit_code == 4
@@ -143,11 +143,11 @@ def test_a_worker_that_never_answers_is_given_up_and_destroyed(world: WorkerWorl
 
 @pytest.mark.parametrize("cuts", [2])
 def test_a_run_survives_a_lost_connection_and_records_no_event_twice(world: WorkerWorld, cuts: int):
-    said = "\n".join(
+    lines = "\n".join(
         f'say \'{{"event": "step_began", "step": {n}, "run": 2, "name": "part{n}", "detail": ""}}\'; sleep 0.6'
         for n in range(2, 2 + cuts)
     )
-    world.pipeline(said)
+    world.pipeline(lines)
     seen: list[str] = []
     import threading
 
@@ -198,12 +198,12 @@ def test_a_retry_after_a_cut_ends_what_the_first_session_left_running(world: Wor
     uv, installs, overlap = world.tools / "uv", world.root / "installs", world.root / "overlap"
     # The first install never ends, and writes into the very folder that the retry has to replace.
     endless = 'while :; do mkdir -p "$HOME/materia/code/.venv/$RANDOM/$RANDOM"; done'
-    begun = f"""#!/bin/bash
+    preamble = f"""#!/bin/bash
 if [ ! -e {installs} ]; then echo $$ >{installs}; {endless}; fi
 # The command line of a process that has ended, and nobody has waited for, is empty.
 if grep -q . "/proc/$(cat {installs})/cmdline" 2>/dev/null; then touch {overlap}; fi
 """
-    uv.write_text(begun + uv.read_text())
+    uv.write_text(preamble + uv.read_text())
     cutting = cut_once(world, installs)
     assert run(world) == "landed 2021-08"
     cutting.join()

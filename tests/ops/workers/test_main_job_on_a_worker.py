@@ -42,9 +42,9 @@ def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_
                 seen_running |= {run.pipeline, *(step.name for step in journal.steps(run.id))}
         leaks |= secrets_in_processes((CANARY, CANARY_ID), process.pid)
         time.sleep(0.2)
-    said, errors = process.communicate(timeout=30)
+    message, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
-    assert "generation 1 serves" in said
+    assert "generation 1 serves" in message
     assert world.left() == []
     assert leaks == set()
 
@@ -61,7 +61,7 @@ def test_one_command_extracts_transforms_and_publishes_on_a_worker_that_is_gone_
         answer = reader.query("SELECT count(*) AS facts FROM serving.fct_psd")
     assert answer.table.to_pylist()[0]["facts"] > 400
     for secret in (CANARY, CANARY_ID):
-        assert secret not in said + errors
+        assert secret not in message + errors
         assert not [path for path in world.root.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
         assert not any(secret in each for each in world.user_data)
     listed = materia(world.data_dir, "worker", "list", "--json", **world.environ)

@@ -45,18 +45,18 @@ def test_a_random_life_leaves_nothing(world: WorkerWorld, seed: int):
     disturbing = threading.Thread(target=trouble, args=(world, chance, ended))
     if disturbed := seed % 2 == 1:
         disturbing.start()
-    said = ""
+    message = ""
     try:
         run(world, PATIENCE)
     except MateriaError as error:
-        said = f"{error!r} {error.__notes__ if hasattr(error, '__notes__') else ''}"
+        message = f"{error!r} {error.__notes__ if hasattr(error, '__notes__') else ''}"
     finally:
         ended.set()
         if disturbed:
             disturbing.join()
     journal = Journal(world.settings.journal_path)
     assert RunStatus.RUNNING not in {each.status for each in journal.runs()}
-    assert (said == "") == (journal.runs()[-1].status is RunStatus.DONE)
+    assert (message == "") == (journal.runs()[-1].status is RunStatus.DONE)
     world.hetzner.behave()
     # What a provider in trouble kept, the next start destroys.
     deadline = time.monotonic() + 10
@@ -65,5 +65,5 @@ def test_a_random_life_leaves_nothing(world: WorkerWorld, seed: int):
     while world.left() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert world.left() == []
-    assert CANARY not in said
+    assert CANARY not in message
     assert found_in_files(world.root, CANARY) == []

@@ -31,23 +31,23 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SshServe
 
 def test_lines_arrive_as_they_are_written_and_the_exit_code_at_the_end(machine):
     _, access = machine
-    said = []
+    chunks = []
     with connect(access) as connection:
-        ended = run_script(connection, "echo one; echo two; echo oh >&2; exit 7", timeout_s=10, on_line=said.append)
-    assert (said, ended.exit_code) == ([b"one", b"two"], 7)
+        ended = run_script(connection, "echo one; echo two; echo oh >&2; exit 7", timeout_s=10, on_line=chunks.append)
+    assert (chunks, ended.exit_code) == ([b"one", b"two"], 7)
     assert ended.stderr.endswith("oh")
 
 
 def test_stdin_arrives_complete(machine):
     _, access = machine
     data = bytes(range(256)) * 8_000
-    said = []
+    chunks = []
     script = f"head -c {len(data)} <&3 | sha256sum"
     with connect(access) as connection:
-        assert run_script(connection, script, timeout_s=20, stdin=data, on_line=said.append).exit_code == 0
+        assert run_script(connection, script, timeout_s=20, stdin=data, on_line=chunks.append).exit_code == 0
     import hashlib
 
-    assert said[0].split()[0].decode() == hashlib.sha256(data).hexdigest()
+    assert chunks[0].split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
 def test_another_host_key_is_refused(machine):
@@ -93,14 +93,14 @@ def test_silence_is_not_waited_for_endlessly(machine):
 
 def test_no_secret_is_seen_in_any_process_or_in_the_servers_log(machine):
     server, access = machine
-    said = []
+    chunks = []
     script = f"word={SECRET}; read -r other <&3; sleep 0.3; printf '%s' \"$word$other\" | wc -c"
     seen: set[str] = set()
     looking = threading.Timer(0.15, lambda: seen.update(secrets_in_processes((SECRET,))))
     looking.start()
     with connect(access) as connection:
-        ended = run_script(connection, script, timeout_s=10, stdin=f"{SECRET}\n".encode(), on_line=said.append)
+        ended = run_script(connection, script, timeout_s=10, stdin=f"{SECRET}\n".encode(), on_line=chunks.append)
     looking.join()
-    assert (ended.exit_code, said) == (0, [str(2 * len(SECRET)).encode()])
+    assert (ended.exit_code, chunks) == (0, [str(2 * len(SECRET)).encode()])
     assert seen == set()
     assert SECRET not in server.log.read_text(errors="replace")

@@ -30,8 +30,8 @@ R2 = {
 def said_by(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Exit code, output and complaints of `materia` in this very process, where each client is imported once."""
     code = main(arguments)
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def test_a_worker_by_hand_is_created_listed_and_destroyed(

@@ -84,10 +84,10 @@ class Buckets:
 
     def copy(self, name: str) -> Bucket:
         """A new bucket with the same objects."""
-        source, made = Bucket(self._server, name), self.new(f"{name}-{next(self._numbers)}")
+        source, created = Bucket(self._server, name), self.new(f"{name}-{next(self._numbers)}")
         for key in source.listed():
-            self._server.client.put_object(Bucket=made.name, Key=key, Body=source.read(key))
-        return made
+            self._server.client.put_object(Bucket=created.name, Key=key, Body=source.read(key))
+        return created
 
 
 def assert_whole(snapshot: Snapshot, zipped: bytes) -> None:

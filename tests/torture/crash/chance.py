@@ -30,5 +30,5 @@ def places(steps: Sequence[Step | None], wanted: int, seed: int) -> list[int]:
 
 
 def _kind(step: Step) -> str:
-    told = f"{step.name} {_NAMES.sub('N', step.target)} {step.by_child}"
-    return f"journal {told}" if re.match(r"\.?runs\.sqlite|logs|writer\.lock", step.target) else told
+    description = f"{step.name} {_NAMES.sub('N', step.target)} {step.by_child}"
+    return f"journal {description}" if re.match(r"\.?runs\.sqlite|logs|writer\.lock", step.target) else description

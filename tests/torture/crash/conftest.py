@@ -33,8 +33,8 @@ class World:
         return tuple(str(release.month) for release in self.releases)
 
     def act(self, data_dir: Path, *arguments: str, name: str = "materia", **environ: str) -> Act:
-        told = {"MATERIA_DATA_DIR": str(data_dir), "PSD_ARCHIVE_URL": self.archive.url}
-        return Act(arguments, told | environ, name)
+        environment = {"MATERIA_DATA_DIR": str(data_dir), "PSD_ARCHIVE_URL": self.archive.url}
+        return Act(arguments, environment | environ, name)
 
     def play(self, data_dir: Path, *arguments: str, name: str = "materia", **environ: str) -> Played:
         """Play an act undisturbed; it must succeed."""
@@ -78,29 +78,29 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def states(world: World) -> States:
     """Two runs of SQLMesh, and a few that do without."""
     first, second, third = world.months
-    made = States(**{name: world.folder / name for name in States.__dataclass_fields__})
-    made.empty.mkdir()
-    world.play(made.landed, "backfill", "--from", first, "--to", third, "--land-only")
-    world.play(made.served, "backfill", "--from", first, "--to", second)
-    copy(made.served, made.pending)
-    world.play(made.pending, "pipeline", "run", "extract", "--as-of", third)
-    copy(made.pending, made.transformed)
-    world.play(made.transformed, "pipeline", "run", "transform")
-    copy(made.transformed, made.published)
-    world.play(made.published, name="publish")
-    return made
+    built = States(**{name: world.folder / name for name in States.__dataclass_fields__})
+    built.empty.mkdir()
+    world.play(built.landed, "backfill", "--from", first, "--to", third, "--land-only")
+    world.play(built.served, "backfill", "--from", first, "--to", second)
+    copy(built.served, built.pending)
+    world.play(built.pending, "pipeline", "run", "extract", "--as-of", third)
+    copy(built.pending, built.transformed)
+    world.play(built.transformed, "pipeline", "run", "transform")
+    copy(built.transformed, built.published)
+    world.play(built.published, name="publish")
+    return built
 
 
 @pytest.fixture(scope="session")
 def buckets(world: World, states: States, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buckets]:
     """Buckets as another machine left them: with nothing, with its lakehouse, with its generations."""
     with ObjectServer(tmp_path_factory.mktemp("weed")) as server:
-        made = Buckets(server)
+        built = Buckets(server)
         for bucket, state, name in (
             ("with-lakehouse", "transformed", "sync_lakehouse"),
             ("with-generation", "published", "share"),
         ):
-            environ = made.new(bucket).environ
+            environ = built.new(bucket).environ
             world.play(copy(getattr(states, state), world.folder / bucket), name=name, **environ)
-        made.new("bare")
-        yield made
+        built.new("bare")
+        yield built

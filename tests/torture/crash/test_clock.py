@@ -34,8 +34,8 @@ def test_an_extract_by_a_clock_that_was_set_back_takes_nothing_away(
 ) -> None:
     data_dir = copy(states.published, tmp_path / "data")
     before = outcome_of(data_dir)
-    told = world.play(data_dir, LONG_AGO, "materia", "run-all", name="at").output
-    assert "nothing new: 2025-02 of" in told
+    printed = world.play(data_dir, LONG_AGO, "materia", "run-all", name="at").output
+    assert "nothing new: 2025-02 of" in printed
     assert outcome_of(data_dir) == before
     world.play(data_dir, LONG_AGO, "materia", "serving", "rollback", name="at")
     assert served_number(data_dir) == 1

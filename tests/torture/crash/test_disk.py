@@ -70,13 +70,13 @@ def _assert_told(exit_code: int, output: str) -> None:
     """The error is one of ours; the run is done only if the failed step was no longer needed."""
     assert exit_code in (0, 1), output
     # What SQLMesh said stands in the run's log, whose lines begin with their time: that is no error of ours.
-    told = "\n".join(line for line in output.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT\S+Z [A-Z]+ run=", line))
-    assert "Traceback" not in told
-    assert "unexpected" not in told
-    assert told.count("could not be recorded") <= 1
+    printed = "\n".join(line for line in output.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT\S+Z [A-Z]+ run=", line))
+    assert "Traceback" not in printed
+    assert "unexpected" not in printed
+    assert printed.count("could not be recorded") <= 1
     if exit_code == 1:
-        assert "error: " in told
-        assert any(step in told for step in ("free some space", "see that", "check that")), "no next step"
+        assert "error: " in printed
+        assert any(step in printed for step in ("free some space", "see that", "check that")), "no next step"
 
 
 def test_a_disk_that_is_too_small_is_reported_before_any_work(world: World, states: States, tmp_path: Path) -> None:

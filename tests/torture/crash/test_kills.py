@@ -90,7 +90,7 @@ def _exit_codes(scene: Scene, strike: Strike, killed: Played) -> set[int]:
 def _assert_told_as_ended(data_dir: Path, killed: Played, strike: Strike) -> None:
     """The newest run says how it ended: died, failed when its child was killed, done when it was through."""
     with Journal(data_dir / "runs.sqlite") as journal:
-        told = {run.status for run in journal.runs(3)}
+        statuses = {run.status for run in journal.runs(3)}
     if killed.struck is not None and strike.how == "child":
-        assert told & {RunStatus.FAILED, RunStatus.DONE}
-    assert RunStatus.RUNNING not in told
+        assert statuses & {RunStatus.FAILED, RunStatus.DONE}
+    assert RunStatus.RUNNING not in statuses

@@ -55,15 +55,15 @@ class Watcher:
     def seen(self) -> Seen:
         """Stop, and tell."""
         self._say("")
-        told = json.loads(self._process.stdout.readline())
-        return Seen(tuple(told["numbers"]), tuple(told["wrong"]), told["answers"])
+        answered = json.loads(self._process.stdout.readline())
+        return Seen(tuple(answered["numbers"]), tuple(answered["wrong"]), answered["answers"])
 
     def _say(self, line: str) -> None:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
 
-def _watch(path: Path, stop: threading.Event, begun: threading.Event) -> dict[str, object]:
+def _watch(path: Path, stop: threading.Event, started: threading.Event) -> dict[str, object]:
     from dataflows.errors import ServingError, ServingMissingError
     from dataflows.serving import ServingReader
 
@@ -76,9 +76,9 @@ def _watch(path: Path, stop: threading.Event, begun: threading.Event) -> dict[st
                 answer = reader.query("SELECT created_at FROM serving.generation")
                 counted = reader.query("SELECT count(*) AS rows, count(value) AS known FROM serving.fct_psd")
                 answers += 1
-                (told,), (rows,) = answer.table.to_pylist(), counted.table.to_pylist()
-                if told["created_at"] != answer.generation.created_at.replace(tzinfo=None):
-                    wrong.append(f"{answer.generation.number} answers with what was made at {told['created_at']}")
+                (answered,), (rows,) = answer.table.to_pylist(), counted.table.to_pylist()
+                if answered["created_at"] != answer.generation.created_at.replace(tzinfo=None):
+                    wrong.append(f"{answer.generation.number} answers with what was made at {answered['created_at']}")
                 if rows["rows"] != counted.generation.row_counts["fct_psd"]:
                     wrong.append(f"{counted.generation.number} has {rows['rows']} rows")
                 numbers += [each.generation.number for each in (answer, counted)]
@@ -88,7 +88,7 @@ def _watch(path: Path, stop: threading.Event, begun: threading.Event) -> dict[st
                     wrong.append(str(error))
             except ServingError as error:
                 wrong.append(str(error))
-            begun.set()
+            started.set()
             time.sleep(_PAUSE_S)
     return {"numbers": numbers, "wrong": wrong[:5], "answers": answers}
 
@@ -96,10 +96,10 @@ def _watch(path: Path, stop: threading.Event, begun: threading.Event) -> dict[st
 def main() -> None:
     with ThreadPoolExecutor(1) as pool:
         while path := sys.stdin.readline().strip():
-            stop, begun = threading.Event(), threading.Event()
-            watching = pool.submit(_watch, Path(path), stop, begun)
-            begun.wait(60)
-            print("begun", flush=True)
+            stop, started = threading.Event(), threading.Event()
+            watching = pool.submit(_watch, Path(path), stop, started)
+            started.wait(60)
+            print("started", flush=True)
             sys.stdin.readline()
             stop.set()
             print(json.dumps(watching.result()), flush=True)

@@ -103,11 +103,11 @@ def test_any_arguments_end_in_a_known_exit_code_without_a_traceback(tmp_path: Pa
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(given), done.stderr[-2000:]
     wrong = [
-        (words, code, said)
-        for words, (code, said, took_s) in zip(given, answers, strict=True)
+        (words, code, output)
+        for words, (code, output, took_s) in zip(given, answers, strict=True)
         if code not in known
-        or "error: unexpected" in said
-        or ("Traceback" in said and "--debug" not in words)
+        or "error: unexpected" in output
+        or ("Traceback" in output and "--debug" not in words)
         or took_s > 30
     ]
     assert wrong == []

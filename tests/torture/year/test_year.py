@@ -83,7 +83,7 @@ class Year:
         draft.replace(self.host.root / "clock")
 
     def wait_for_tick(self, timeout_s: float = 300) -> None:
-        until(self._has_ticked, f"a tick succeeds at {self.now}; {self.host.said[-2000:]}", timeout_s)
+        until(self._has_ticked, f"a tick succeeds at {self.now}; {self.host.output[-2000:]}", timeout_s)
 
     def _has_ticked(self) -> bool:
         with suppress(Exception):  # a heartbeat that was damaged

@@ -154,7 +154,9 @@ async def test_a_fix_is_performed_from_the_alert_and_followed(tmp_path: Path, mo
         await until(pilot, lambda: "materia pipeline run transform" in [note.title for note in app._notifications])
 
 
-async def test_what_is_no_run_is_followed_in_its_log(healthy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_that_is_no_run_is_followed_in_its_log(
+    healthy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MATERIA_DATA_DIR", str(healthy_dir))
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
@@ -261,7 +263,7 @@ def _publish_again(folder: Path) -> None:
     time.sleep(0.02)
 
 
-async def test_what_another_screen_cannot_read_is_an_alert_until_it_can(healthy_dir: Path) -> None:
+async def test_a_file_that_another_screen_cannot_read_is_an_alert_until_it_can(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: "all is well" in screen_of(pilot) and "fresh" in screen_of(pilot))

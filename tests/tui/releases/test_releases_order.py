@@ -117,7 +117,7 @@ async def test_an_older_answer_that_comes_later_is_not_shown_over_a_newer_one(se
         assert "generation 2" in screen.line
 
 
-async def test_what_could_not_be_looked_up_is_looked_up_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_query_is_repeated(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReleasesPane, "POLL_S", 0.05)
     async with driven(served) as screen:
         panel = screen.app.query_one("#revisions-panel", Panel)

@@ -108,7 +108,7 @@ def _under_cursor(app: ConsoleApp) -> str:
     return f"Run {row.key}" if row else ""
 
 
-async def test_what_a_filter_leaves_under_the_cursor_is_what_is_shown(failing_dir: Path) -> None:
+async def test_the_run_that_a_filter_leaves_under_the_cursor_is_shown(failing_dir: Path) -> None:
     app = console_on(failing_dir, first="runs")
     async with app.run_test(size=(140, 40)) as pilot:
         await _shown(pilot)

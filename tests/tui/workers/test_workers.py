@@ -23,7 +23,7 @@ def _seen(workers: WorkersSnapshot) -> Seen:
     return Seen(workers, Failure("not read", "materia doctor"))
 
 
-async def test_what_is_left_of_the_caps_and_past_workers_are_shown(tmp_path: Path) -> None:
+async def test_the_rest_of_the_caps_and_past_workers_are_shown(tmp_path: Path) -> None:
     began = NOW - timedelta(hours=5)
     old = Entry("materia-3", 0.5, began, began + timedelta(hours=6), began + timedelta(minutes=90), "hetzner")
     Ledger(tmp_path / LEDGER_NAME).begin(old, Caps(2, 10.0, 10.0), 0, began)
