@@ -363,8 +363,14 @@ def test_a_report_shows_a_fact_that_only_a_later_release_shows() -> None:
         ("2025-07-11 12:00", 50.0, None, "028", True),
         ("2025-07-11 12:00", 50.0, "US", "176", True),
         ("2025-07-11 12:00", 50.0, "US", "028", False),
+        ("2025-06-12 12:00", 50.0, "US", "028", True),
     ],
-    ids=["of a group", "of another attribute", "of a table that is not known to be that of PSD"],
+    ids=[
+        "of a group",
+        "of another attribute",
+        "of a table that is not known to be that of PSD",
+        "of the day of the landed release",
+    ],
 )
 def test_no_other_figure_replaces_a_value(figure: tuple) -> None:
     connection = lakehouse(Fact(value=20.0), printed=[figure])
