@@ -45,6 +45,7 @@ TOOLS = (
     SystemTool("pkill", "procps", "stopping a run on a worker"),
     SystemTool("dot", "graphviz", "pictures of the dataflows"),
     SystemTool("tmux", "tmux", "the console in a real terminal"),
+    SystemTool("chromium", "chromium", "the console in a browser"),
     SystemTool("initdb", "postgresql", "a DuckLake catalog in PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
     SystemTool("systemd-analyze", "systemd", "the exposure of the supervisor's units"),
 )

@@ -70,14 +70,13 @@ class KeyQueue:
 
     def _is_text(self, key: events.Key | events.Paste) -> bool:
         """Whether the key is text for the focused input; such keys need not wait for each other."""
-        if isinstance(key, events.Paste):
-            return True
-        return self._app.focused is not None and self._app.focused.check_consume_key(key.key, key.character)
+        name, character = ("a", "a") if isinstance(key, events.Paste) else (key.key, key.character)
+        return self._app.focused is not None and self._app.focused.check_consume_key(name, character)
 
     def _can_act(self, key: events.Key | events.Paste) -> bool:
-        if isinstance(key, events.Paste) or self._drawn().is_set():
+        if self._drawn().is_set() or self._is_text(key):
             return True
-        return self._is_text(key) or self._is_global_key(key.key)
+        return isinstance(key, events.Key) and self._is_global_key(key.key)
 
     async def _wait_until_drawn(self) -> None:
         try:

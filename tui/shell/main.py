@@ -54,7 +54,7 @@ def _require_terminal() -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from tui.shell.web import serve
+    from tui.shell.web.server import serve
 
     Settings.from_environ()
     serve(options.host, options.port, may_act=options.may_act, to_anyone=options.to_anyone)

@@ -12,7 +12,7 @@ from textual.app import App
 from textual.widgets import Input
 
 import tui.shell.keys
-from tests.support.consoles import packet, until
+from tests.support.consoles import packet, screen_of, until
 from tests.support.served import Served
 from tests.tui.building import console_on
 from tui.logs.pane import LogsPane
@@ -97,6 +97,13 @@ async def test_a_statement_is_typed_and_run(served: Served) -> None:
         packet(pilot, "3\x01SELECT 40 +\r 2\x1b[106;5u")
         await until(pilot, lambda: app.query_one(QueryBody).shown)
         assert app.query_one(QueryBody).shown.sql == "SELECT 40 +\n 2"
+
+
+async def test_what_is_pasted_while_a_screen_opens_arrives_in_it(served: Served) -> None:
+    app = ConsoleApp(served.context)
+    async with app.run_test(size=(120, 36)) as pilot:
+        packet(pilot, "3\x1b[200~SELECT 6 * 7 -- \x1b[201~")
+        await until(pilot, lambda: "SELECT 6 * 7" in screen_of(pilot))
 
 
 async def test_the_console_can_be_left_while_a_screen_opens(served: Served) -> None:
