@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from ops.config.settings import Settings
 from ops.workers.caps import LEDGER_NAME, Caps, Entry, Ledger
 from ops.workers.view import Workers
-from tests.support.consoles import screen_of, until
+from tests.support.consoles import packet, screen_of, until
+from tests.support.fake_hetzner import TOKEN, FakeHetzner
 from tests.tui.building import NOW, WORKER, console_on
+from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
+from tui.shell.context import create_context
 from tui.shell.workers_summary import summary
 from tui.shell.workers_watch import WorkersSnapshot, WorkersWatch
 from tui.widgets.panel import Failure, Found
-from tui.widgets.table import Table
+from tui.widgets.table import Row, Table
 from tui.workers.drawing import row_of
 from tui.workers.pane import Seen, WorkersPane
 
@@ -94,6 +98,36 @@ async def test_destructive_actions_ask_first_and_show_their_command(tmp_path: Pa
         assert app.screen.query_one(Table).rows[0].cells[1].text == command
         await pilot.press("escape")
         assert not (tmp_path / "logs").exists()
+
+
+async def test_a_worker_is_created_and_destroyed_at_the_provider(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public_key = tmp_path / "key.pub"
+    public_key.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpK8lP6hlwaYOAVIm/sZxEaY7ZCjO32q+/H0PdGlWyc me")
+    with FakeHetzner() as hetzner:
+        for name, value in {"HETZNER_TOKEN": TOKEN, "HETZNER_API_URL": hetzner.url}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MATERIA_DATA_DIR", str(tmp_path))
+        app = ConsoleApp(create_context(Settings.from_environ(), read_only=False), first="workers")
+        async with app.run_test(size=(140, 40)) as pilot:
+            await until(pilot, lambda: "no workers" in screen_of(pilot))
+            await pilot.press("a", "enter")  # the required option is asked for first
+            packet(pilot, f"{public_key}\t\x1b[200~bench\x1b[201~\r")
+            await until(pilot, lambda: "known_hosts: " in screen_of(pilot))
+            (server,) = hetzner.state.servers.values()
+            assert server["name"].endswith("-bench")
+            await pilot.press("6")
+            await until(pilot, lambda: [row.key for row in _rows(app)] == [server["name"]])
+            await pilot.press("D", "enter")
+            await until(pilot, lambda: hetzner.state.everything == [])
+            await pilot.press("6")
+            await until(pilot, lambda: "no workers" in screen_of(pilot))
+        assert hetzner.violations == []
+
+
+def _rows(app: ConsoleApp) -> tuple[Row, ...]:
+    return app.query_one("#workers-table", Table).rows
 
 
 @pytest.mark.parametrize(
