@@ -1,11 +1,13 @@
 """`materia explain`: the evidence for one fact."""
 
-from datetime import datetime
+from datetime import date
+from typing import Any
 
 import click
 
 from ops.cli.output import print_json, table
 from ops.config.settings import Settings
+from ops.host.days import FORMS, parse_day
 from ops.host.formatting import number_text
 from ops.journal.run import utc_now
 
@@ -13,11 +15,20 @@ _HEAD = ("released", "value", "stamp", "version", "line", "snapshot", "sha256")
 _COLOURS = {"certain": "green", "uncertain": "yellow", "unknown": "red", "absent": "red"}
 
 
+class DayType(click.ParamType):
+    """A day, as `parse_day` takes it."""
+
+    name = "DAY"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        return value if isinstance(value, date) else parse_day(value, utc_now().date())
+
+
 @click.command(short_help="Print the evidence for one fact: files, lines, stamps, and the reasons for its certainty.")
 @click.argument("fact")
-@click.option("--as-of", "day", type=click.DateTime(["%Y-%m-%d"]), help="The day to explain. Default: today.")
+@click.option("--as-of", "day", type=DayType(), help=f"The day to explain: {FORMS}. Default: today.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def explain(fact: str, day: datetime | None, as_json: bool) -> None:
+def explain(fact: str, day: date | None, as_json: bool) -> None:
     """Print which landed files show a fact, and why it is certain, uncertain or unknown on a day.
 
     FACT is COMMODITY/COUNTRY/MARKET_YEAR/ATTRIBUTE in codes or names. Append /UNIT if the fact has several units.
@@ -28,7 +39,7 @@ def explain(fact: str, day: datetime | None, as_json: bool) -> None:
     """
     from ops.explain import explain as explanation_of
 
-    found = explanation_of(Settings.from_environ(), fact, (day or utc_now()).date())
+    found = explanation_of(Settings.from_environ(), fact, day or utc_now().date())
     for notice in found.notices:
         click.echo(f"{click.style('notice:', fg='yellow')} {notice}", err=True)
     if as_json:
