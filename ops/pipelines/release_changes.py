@@ -1,10 +1,12 @@
-"""What each served release changed: counts of facts, and its largest revisions.
+"""What each served release changed: counts of facts, its largest revisions, and all of them per balance sheet.
 
 Values are embedded in the SQL as literals: binding a parameter makes DuckDB import pandas, which takes a second or
 two (see `ServingReader.query`).
 """
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dataflows.serving import ServingReader
 
 TIMEOUT_S: Final = 30.0
@@ -21,7 +25,8 @@ Order = Literal["weight", "share", "size", "name"]
 """The order of revisions.
 
 weight: by the change's share of the world's production of that commodity, so that changes that move a market come
-first, independent of unit. Derived attributes (total supply, beginning stocks, trade years) come after the main ones.
+first, independent of unit. Drivers come before what follows from them, and derived attributes (total supply,
+beginning stocks, trade years) come after the main ones.
 share: by share of the old value. size: by the absolute change. name: by commodity, country and market year.
 """
 MAIN_ATTRIBUTES: Final = ("028", "057", "088", "125", "176")
@@ -72,6 +77,15 @@ class FactKey:
 
 
 @dataclass(frozen=True)
+class SheetKey:
+    """Identifies a balance sheet."""
+
+    commodity_code: str
+    country_code: str
+    market_year: int
+
+
+@dataclass(frozen=True)
 class Revision:
     """A change that a release made to a fact."""
 
@@ -111,11 +125,79 @@ def revisions(
     return tuple(_revision(row) for row in read_rows(reader, revisions_sql(released_on, order, commodity_code)))
 
 
-def revisions_sql(released_on: date | None, order: Order, commodity_code: str | None = None) -> str:
-    """The SQL for a release's revisions; None stands for the newest release."""
-    condition = f"AND r.commodity_code = {literal(commodity_code)}" if commodity_code else ""
-    day = literal(released_on) if released_on else _NEWEST
-    return _REVISIONS.format(day=day, condition=condition, order=_ORDERS[order], most=MOST_REVISIONS).strip()
+def revisions_sql(
+    released_on: date | None,
+    order: Order,
+    commodity_code: str | None = None,
+    words: str = "",
+    most: int | None = MOST_REVISIONS,
+) -> str:
+    """The SQL for a release's revisions; None stands for the newest release, and for no limit.
+
+    `words` is as for `folded_sql`.
+    """
+    return _REVISIONS.format(
+        day=literal(released_on) if released_on else _NEWEST,
+        condition=_condition(commodity_code, words),
+        order=_ORDERS[order],
+        limit=f"LIMIT {most}" if most else "",
+    ).strip()
+
+
+def folded_revisions(
+    reader: "ServingReader",
+    released_on: date,
+    order: Order,
+    commodity_code: str | None = None,
+    words: str = "",
+    unfolded: Collection[SheetKey] = (),
+) -> "pa.Table":
+    """Every change of a release: the first of each balance sheet with the number of its `facts`.
+
+    A sheet in `unfolded` has a row per change. `words` is as for `folded_sql`; `row_key` identifies the fact.
+    """
+    sql = folded_sql(released_on, order, commodity_code, words, unfolded)
+    return reader.query(sql, timeout_s=TIMEOUT_S).table
+
+
+def folded_sql(
+    released_on: date,
+    order: Order,
+    commodity_code: str | None = None,
+    words: str = "",
+    unfolded: Collection[SheetKey] = (),
+) -> str:
+    """The SQL of `folded_revisions`.
+
+    Each of `words` must be the market year (or lie in a span, `2020-2025`), a part of the commodity's, country's or
+    attribute's name, or the code or whole name of a country group; quotes join several words.
+    """
+    listed = (f"({literal(k.commodity_code)}, {literal(k.country_code)}, {k.market_year:d})" for k in unfolded)
+    tuples = ", ".join(sorted(listed))
+    return _FOLDED.format(
+        day=literal(released_on),
+        condition=_condition(commodity_code, words),
+        order=f"{_ORDERS[order]}, r.commodity_name, r.country_name, market_year DESC, NOT is_driver, attribute_id",
+        unfolded=f"OR (commodity_code, country_code, market_year) IN ({tuples})" if tuples else "",
+    ).strip()
+
+
+def _condition(commodity_code: str | None, words: str) -> str:
+    conditions = [f"AND r.commodity_code = {literal(commodity_code)}"] if commodity_code else []
+    return " ".join([*conditions, *(f"AND {_word_condition(word)}" for word in _split(words.lower()))])
+
+
+def _split(words: str) -> list[str]:
+    try:
+        return shlex.split(words)
+    except ValueError:
+        return words.replace('"', " ").replace("'", " ").split()  # a quote is not closed yet
+
+
+def _word_condition(word: str) -> str:
+    if years := re.fullmatch(r"([0-9]{4})(?:-([0-9]{4}))?", word):
+        return f"r.market_year BETWEEN {years[1]} AND {years[2] or years[1]}"
+    return _WORD.format(word=literal(word))
 
 
 def read_rows(reader: "ServingReader", sql: str) -> Sequence[dict[str, Any]]:
@@ -153,22 +235,53 @@ WITH world AS (
   FROM serving.agg_world_balance WHERE attribute_id = '028' AND value > 0
 )
 SELECT r.commodity_code, r.country_code, r.market_year, r.attribute_id, r.unit_id,
-  commodity.commodity_name, country.country_name, attribute.attribute_name, r.unit_name,
+  r.commodity_name, r.country_name, r.attribute_name, r.unit_name,
   change_kind, previous_market_year, previous_value,
   r.value, change, abs(change) / produced AS weight
 FROM serving.fct_psd_revision AS r
 LEFT JOIN world USING (commodity_code, market_year, unit_name)
-JOIN serving.dim_commodity AS commodity USING (commodity_code)
-JOIN serving.dim_country AS country USING (country_code)
-JOIN serving.dim_attribute AS attribute USING (attribute_id)
 WHERE released_on = {day} {condition}
-ORDER BY {order}, commodity.commodity_name, country.country_name, market_year DESC, attribute_id
-LIMIT {most}
+ORDER BY {order}, r.commodity_name, r.country_name, market_year DESC, attribute_id
+{limit}
 """
+_FOLDED = """
+WITH world AS (
+  SELECT commodity_code, market_year, unit_name, value AS produced
+  FROM serving.agg_world_balance WHERE attribute_id = '028' AND value > 0
+), revision AS (
+  SELECT r.*, abs(change) / produced AS weight
+  FROM serving.fct_psd_revision AS r
+  LEFT JOIN world USING (commodity_code, market_year, unit_name)
+  WHERE released_on = {day} {condition}
+), placed AS (
+  SELECT *, row_number() OVER (PARTITION BY commodity_code, country_code, market_year ORDER BY {order}) AS place,
+    count(*) OVER (PARTITION BY commodity_code, country_code, market_year) AS facts
+  FROM revision AS r
+), sheet AS (
+  SELECT commodity_code, country_code, market_year, row_number() OVER (ORDER BY {order}) AS sheet_number
+  FROM placed AS r WHERE place = 1
+)
+SELECT commodity_code, country_code, market_year, attribute_id, unit_id, commodity_name, country_name, attribute_name,
+  unit_name, change_kind, previous_market_year, previous_value, value, change, weight, is_driver, place, facts,
+  concat_ws(' ', commodity_code, country_code, market_year, attribute_id, unit_id) AS row_key
+FROM placed JOIN sheet USING (commodity_code, country_code, market_year)
+WHERE place = 1 {unfolded}
+ORDER BY sheet_number, place
+"""
+_WORD = """(
+  contains(lower(r.commodity_name), {word}) OR contains(lower(r.country_name), {word})
+  OR contains(lower(r.attribute_name), {word}) OR EXISTS (
+    FROM serving.dim_country_group AS g
+    WHERE {word} IN (lower(group_code), lower(group_name)) AND g.country_code = r.country_code
+      AND coalesce(g.commodity_code, r.commodity_code) = r.commodity_code
+      AND r.market_year BETWEEN coalesce(from_market_year, 0) AND coalesce(to_market_year, 9999)
+  )
+)"""
+_DRIVERS_FIRST: Final = "change_kind <> 'revised', NOT is_driver"
 _ORDERS: Final[dict[Order, str]] = {
-    "weight": f"change_kind <> 'revised', attribute_id NOT IN {MAIN_ATTRIBUTES}, weight DESC NULLS LAST,"
+    "weight": f"{_DRIVERS_FIRST}, attribute_id NOT IN {MAIN_ATTRIBUTES}, weight DESC NULLS LAST,"
     " abs(change) DESC NULLS LAST",
-    "share": "change_kind <> 'revised', abs(change / nullif(previous_value, 0)) DESC NULLS LAST, abs(r.value) DESC",
-    "size": "change_kind <> 'revised', abs(change) DESC NULLS LAST, abs(coalesce(r.value, previous_value)) DESC",
+    "share": f"{_DRIVERS_FIRST}, abs(change / nullif(previous_value, 0)) DESC NULLS LAST, abs(r.value) DESC",
+    "size": f"{_DRIVERS_FIRST}, abs(change) DESC NULLS LAST, abs(coalesce(r.value, previous_value)) DESC",
     "name": "change_kind = 'restated'",
 }

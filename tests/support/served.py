@@ -27,8 +27,8 @@ CREATE TABLE serving.dim_country AS FROM (VALUES ('BR', 'Brazil', 'BRA'), ('US',
 CREATE TABLE serving.dim_country_group AS
   SELECT 'WORLD' AS group_code, 'World' AS group_name, NULL::TEXT AS commodity_code, country_code, country_name,
   NULL::SMALLINT AS from_market_year, NULL::SMALLINT AS to_market_year FROM serving.dim_country;
-CREATE TABLE serving.dim_unit AS FROM (VALUES ('08', '(1000 MT)'), ('26', '(MT/HA)'), ('02', '(1000 60 KG BAGS)'))
-  AS t(unit_id, unit_name);
+CREATE TABLE serving.dim_unit AS FROM (VALUES ('08', '(1000 MT)', 1000, 't'), ('26', '(MT/HA)', 1, 't/ha'),
+  ('02', '(1000 60 KG BAGS)', 60, 't')) AS t(unit_id, unit_name, factor_to_base, base_unit);
 CREATE TABLE serving.dim_attribute AS FROM (VALUES ('028', 'Production'), ('125', 'Domestic Consumption'),
   ('176', 'Ending Stocks'), ('184', 'Yield')) AS t(attribute_id, attribute_name);
 CREATE TABLE serving.dim_release AS SELECT d::DATE AS released_on, date_trunc('month', d::DATE)::DATE AS release_month,
@@ -61,7 +61,8 @@ CREATE TABLE serving.fct_psd_revision AS SELECT d::DATE AS released_on, c AS com
   o AS country_code, country_name, y::SMALLINT AS market_year, a AS attribute_id, attribute_name, u AS unit_id,
   n AS unit_name,
   k AS change_kind,
-  q::SMALLINT AS previous_market_year, p::DOUBLE AS previous_value, v::DOUBLE AS value, (v - p)::DOUBLE AS change
+  q::SMALLINT AS previous_market_year, p::DOUBLE AS previous_value, v::DOUBLE AS value, (v - p)::DOUBLE AS change,
+  100 * (v - p) / nullif(p, 0) AS change_pct, NULL::DOUBLE AS change_z, a = '028' AND k <> 'restated' AS is_driver
   FROM (VALUES
     ('2025-07-11', '0410000', 'US', 2025, '028', '08', '(1000 MT)', 'revised', 2025, 52280, 52510),
     ('2025-07-11', '0410000', 'US', 2025, '176', '08', '(1000 MT)', 'revised', 2025, 24440, 24230),

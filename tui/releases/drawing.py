@@ -1,20 +1,25 @@
 """Formats releases, revisions and balance sheets as table rows."""
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from datetime import date, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
-from ops.host.formatting import number_text
-from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, Revision
+from ops.host.formatting import change_text, number_text, percent_text
+from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, SheetKey
+from ops.pipelines.release_summary import WORLD, ReleaseSummary
 from tui.releases.questions import FactStory, SheetLine, Version
-from tui.widgets.table import Cell, Column, Row
+from tui.widgets.table import Cell, Column, LazyRows, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ALL = "all"
 """The key of the row for all commodities."""
 KINDS = {"revised": ("±", ""), "new": ("+", ""), "removed": ("-", "warn"), "restated": ("⟲", "warn")}
-KIND_LEGEND = "± revised  + new  - removed  ⟲ restated"
+KIND_LEGEND = "± revised  + new  - removed  ⟲ restated  ▸ more of this sheet, u unfolds  ↳ follows from a driver"
 STANDINGS = {"certain": ("●", ""), "uncertain": ("◐", "warn"), "unknown": ("?", "quiet"), "absent": ("·", "quiet")}
-STANDING_LEGEND = "● certain  ◐ uncertain  ? unknown  · not in the sheet"
+STANDING_LEGEND = "● certain  ◐ uncertain, dotted in the chart  ? unknown  · not in the sheet"
 ORDERS: dict[Order, str] = {
     "weight": "by share of the world's production",
     "share": "by share of the old value",
@@ -30,6 +35,7 @@ COMMODITY_COLUMNS = (
 )
 REVISION_COLUMNS = (
     Column(""),
+    Column("", right=True),
     Column("commodity", flexible=True, least=12),
     Column("country", flexible=True, least=13),
     Column("year", right=True),
@@ -41,7 +47,19 @@ REVISION_COLUMNS = (
     Column("% world", right=True, rank=2),
     Column("unit", right=True, rank=5),
 )
+BALANCE_COLUMNS = (
+    Column("commodity", flexible=True, least=12),
+    Column("year", right=True),
+    Column("place", flexible=True, least=13),
+    Column("attribute", flexible=True, least=15),
+    Column("before", right=True, rank=2),
+    Column("now", right=True),
+    Column("change", right=True),
+    Column("%", right=True),
+    Column("unit", right=True, rank=1),
+)
 VERSION_COLUMNS = (
+    Column(""),
     Column("from"),
     Column("to"),
     Column("value", right=True),
@@ -121,9 +139,56 @@ def _count(count: int) -> Cell:
     return Cell(f"{count:,}", "" if count else "quiet")
 
 
-def revision_rows(revisions: Sequence[Revision]) -> list[Row]:
-    """Return a row per change; the row's key identifies the fact."""
-    return [_revision_row(revision) for revision in revisions]
+def revision_rows(found: "pa.Table", source: object, unfolded: frozenset[SheetKey]) -> LazyRows:
+    """Return a row per change of `folded_revisions`; the row's key identifies the fact, `source` the answer."""
+    keys = found["row_key"]
+
+    @lru_cache(_KEPT_ROWS)
+    def row_at(index: int) -> Row:
+        (row,) = found.slice(index, 1).to_pylist()
+        return _revision_row(row, is_unfolded=sheet_of_row(row["row_key"]) in unfolded)
+
+    def index_of(key: str) -> int:
+        import pyarrow.compute as pc
+
+        return int(pc.index(keys, key).as_py())
+
+    return LazyRows(source, found.num_rows, row_at, index_of)
+
+
+_KEPT_ROWS: Final = 200
+
+
+def sheet_of_row(key: str) -> SheetKey:
+    """Return the balance sheet of a revision row."""
+    commodity_code, country_code, market_year, *_ = key.split()
+    return SheetKey(commodity_code, country_code, int(market_year))
+
+
+def balance_rows(summary: ReleaseSummary | None) -> list[Row]:
+    """Return a row per figure of the world and the main exporters; names are not repeated."""
+    rows = []
+    for balance in summary.balances if summary else ():
+        place = head = None
+        for figure in balance.figures:
+            is_new, is_new_place, place = head is None, figure.place != place, figure.place
+            head = head or figure
+            tone = "strong" if figure.place == WORLD else ""
+            cells = (
+                Cell(balance.commodity_name if is_new else "", "strong"),
+                Cell(str(balance.market_year) if is_new else ""),
+                Cell(figure.place if is_new_place else "", tone),
+                Cell(figure.attribute_name),
+                Cell(number(figure.before), "quiet"),
+                Cell(number(figure.now)),
+                Cell(change_text(figure.change, "") if figure.change else "", tone),
+                Cell(percent_text(figure.change_pct, "") if figure.change else ""),
+                Cell(balance.unit_name.strip("()") if is_new_place else "", "quiet"),
+            )
+            exact = f"{balance.commodity_name} {balance.market_year}, {figure.place}: {balance.unit_name.strip('()')}"
+            key = f"{balance.commodity_code}/{balance.market_year}/{balance.unit_name}/{figure.place}"
+            rows.append(Row(f"{key}/{figure.attribute_name}", cells, exact))
+    return rows
 
 
 def fact_of_row(key: str) -> FactKey:
@@ -132,30 +197,31 @@ def fact_of_row(key: str) -> FactKey:
     return FactKey(commodity_code, country_code, int(market_year), attribute_id, unit_id)
 
 
-def _revision_row(revision: Revision) -> Row:
-    glyph, tone = KINDS.get(revision.change_kind, ("?", "quiet"))
-    exact = f"{revision.change_kind}: {number(revision.previous_value)} → {number(revision.value)} {revision.unit_name}"
-    if weight := world_percent(revision.weight):
+def _revision_row(row: dict[str, Any], *, is_unfolded: bool) -> Row:
+    glyph, tone = KINDS.get(row["change_kind"], ("?", "quiet"))
+    is_first, unit = row["place"] == 1, row["unit_name"]
+    share = row["change"] / abs(row["previous_value"]) if row["change"] is not None and row["previous_value"] else None
+    exact = f"{row['change_kind']}: {number(row['previous_value'])} → {number(row['value'])} {unit}"
+    if weight := world_percent(row["weight"]):
         exact += f", {weight} % of the world's production"
-    if revision.change_kind == "restated":
-        exact = f"restated: market year {revision.previous_market_year} → {revision.key.market_year}, same value"
-    return Row(
-        " ".join(str(part) for part in astuple(revision.key)),
-        (
-            Cell(glyph, tone),
-            Cell(revision.commodity_name),
-            Cell(revision.country_name),
-            Cell(str(revision.key.market_year)),
-            Cell(revision.attribute_name),
-            Cell(number(revision.previous_value), "quiet"),
-            Cell(number(revision.value)),
-            Cell(signed(revision.change)),
-            Cell(percent(revision.share)),
-            Cell(world_percent(revision.weight), "quiet"),
-            Cell(revision.unit_name, "quiet"),
-        ),
-        exact,
+    if row["change_kind"] == "restated":
+        exact = f"restated: market year {row['previous_market_year']} → {row['market_year']}, same value"
+    more = "" if row["facts"] == 1 or not is_first else "▾" if is_unfolded else f"▸{row['facts'] - 1}"
+    names = (row["commodity_name"], row["country_name"], str(row["market_year"])) if is_first else ("",) * 3
+    follows = not row["is_driver"] and row["change_kind"] == "revised"
+    cells = (
+        Cell(glyph, tone),
+        Cell(more, "quiet"),
+        *map(Cell, names),
+        Cell(f"↳ {row['attribute_name']}" if follows else row["attribute_name"], "quiet" if follows else ""),
+        Cell(number(row["previous_value"]), "quiet"),
+        Cell(number(row["value"])),
+        Cell(signed(row["change"])),
+        Cell(percent(share)),
+        Cell(weight, "quiet"),
+        Cell(unit, "quiet"),
     )
+    return Row(row["row_key"], cells, exact)
 
 
 def story_title(story: FactStory) -> str:
@@ -166,15 +232,17 @@ def story_title(story: FactStory) -> str:
     )
 
 
-def version_rows(versions: Sequence[Version]) -> list[Row]:
-    """Return a row per version, newest first."""
+def version_rows(versions: Sequence[Version], today: date) -> list[Row]:
+    """Return a row per version, newest first; ● where no other value can have been valid in between."""
     rows: list[Row] = []
     previous: Version | None = None
     for version in versions:
         change = version.value - previous.value if previous else None
         share = change / abs(previous.value) if previous and change is not None and previous.value else None
-        to = "today" if version.valid_to is None else str(version.valid_to - timedelta(days=1))
-        cells = (
+        last = today if version.valid_to is None else version.valid_to - timedelta(days=1)
+        is_certain = version.certain_until >= last
+        to = "today" if version.valid_to is None else str(last)
+        texts = (
             str(version.valid_from),
             to,
             number(version.value),
@@ -182,7 +250,8 @@ def version_rows(versions: Sequence[Version]) -> list[Row]:
             percent(share),
             str(version.certain_until),
         )
-        rows.append(Row(str(version.valid_from), tuple(map(Cell, cells)), _stamp(version.reported_month)))
+        cells = (Cell(*STANDINGS["certain" if is_certain else "uncertain"]), *map(Cell, texts))
+        rows.append(Row(str(version.valid_from), cells, _stamp(version.reported_month)))
         previous = version
     return rows[::-1]
 
@@ -191,8 +260,13 @@ def _stamp(month: date | None) -> str:
     return f"USDA report month {month:%Y-%m}" if month else "no USDA report month"
 
 
-def sheet_rows(lines: Sequence[SheetLine]) -> list[Row]:
-    """Return a row per attribute: value on the day, value today, and the change since."""
+def sheet_key(attribute_id: str, unit_name: str) -> str:
+    """Return the key of an attribute's row."""
+    return f"{attribute_id} {unit_name}"
+
+
+def sheet_rows(lines: Sequence[SheetLine], drawn: str) -> list[Row]:
+    """Return a row per attribute: value on the day, value today, and the change since; `drawn` is the chart's key."""
     rows = []
     for line in lines:
         glyph, tone = STANDINGS[line.standing]
@@ -200,10 +274,10 @@ def sheet_rows(lines: Sequence[SheetLine]) -> list[Row]:
         value = {"unknown": "unknown", "absent": "·"}.get(line.standing) or number(line.value)
         rows.append(
             Row(
-                f"{line.attribute_id} {line.unit_name}",
+                key := sheet_key(line.attribute_id, line.unit_name),
                 (
                     Cell(glyph, tone),
-                    Cell(line.attribute_name),
+                    Cell(line.attribute_name, "strong" if key == drawn else ""),
                     Cell(value, tone),
                     Cell(number(line.current)),
                     Cell("" if since == 0 else signed(since)),

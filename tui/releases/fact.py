@@ -1,10 +1,11 @@
 """Shows one fact: a chart of its values, its versions, and its balance sheet as of a day beside today's."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from ops.pipelines.release_changes import FactKey
 from tui.releases import drawing
 from tui.releases.questions import FactStory
 from tui.releases.snapshot import Fact
@@ -19,6 +20,7 @@ class FactView(Container):
         super().__init__(id="fact")
         self.fact: Fact | None = None
         self._drawn: tuple[FactStory | None, date, date] | None = None
+        self._pointed: FactKey | None = None
 
     def compose(self) -> ComposeResult:
         yield Panel(title="Fact", id="story-panel")
@@ -41,7 +43,7 @@ class FactView(Container):
         if not self.query(LineChart):
             panel.mount(LineChart())
         panel.show(part, lambda fact: self._draw_story(fact, today))
-        self.query_one("#versions-panel", Panel).show(part, self._draw_versions)
+        self.query_one("#versions-panel", Panel).show(part, lambda fact: self._draw_versions(fact, today))
         self.query_one("#sheet-panel", Panel).show(part, self._draw_sheet)
 
     def _draw_story(self, fact: Fact, today: date) -> None:
@@ -58,12 +60,18 @@ class FactView(Container):
         certain, uncertain = story_lines(story, today) if story else ([], [])
         self.query_one(LineChart).draw(certain, DayAxis(), dotted=uncertain, mark=float(day.toordinal()))
 
-    def _draw_versions(self, fact: Fact) -> None:
-        self.query_one("#versions", Table).show(drawing.version_rows(fact.story.versions if fact.story else ()))
+    def _draw_versions(self, fact: Fact, today: date) -> None:
+        self.query_one("#versions", Table).show(drawing.version_rows(fact.story.versions if fact.story else (), today))
 
     def _draw_sheet(self, fact: Fact) -> None:
         self.query_one("#sheet-panel", Panel).set_titles(f"Balance sheet on {fact.day} beside today's")
-        self.query_one("#sheet", Table).show(drawing.sheet_rows(fact.sheet))
+        key = fact.story.key if fact.story else None
+        drawn = drawing.sheet_key(key.attribute_id, fact.story.unit_name) if key and fact.story else ""
+        table = self.query_one("#sheet", Table)
+        table.show(drawing.sheet_rows(fact.sheet, drawn))
+        if key != self._pointed:
+            table.move_to(drawn)  # the cursor is on the fact of the chart, until the user moves it
+        self._pointed = key
 
 
 def story_lines(story: FactStory, today: date) -> tuple[list, list]:
@@ -74,9 +82,10 @@ def story_lines(story: FactStory, today: date) -> tuple[list, list]:
     uncertain: list[Line] = []
     for version in story.versions:
         until = version.valid_to or max(today, version.valid_from)
-        known = min(max(version.certain_until, version.valid_from), until)
+        known = min(max(version.certain_until + timedelta(days=1), version.valid_from), until)
         start, middle, end = (float(day.toordinal()) for day in (version.valid_from, known, until))
-        certain.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
+        if version.certain_until >= version.valid_from:
+            certain.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
         if middle < end:
             uncertain.append(Line((middle, end), (version.value,) * 2))
     return certain, uncertain

@@ -9,15 +9,19 @@ from typing import Final
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.containers import Container
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
-from dataflows.errors import MateriaError
+from dataflows.errors import MateriaError, SettingsError
 from dataflows.source.probe_memory import LiveCheck
+from ops.host.days import FORMS, parse_day
 from ops.host.formatting import ago_text
 from ops.pipelines.current_file import checked_on, last_check
-from ops.pipelines.release_changes import MOST_REVISIONS, FactKey, Order, revisions_sql
+from ops.pipelines.release_changes import FactKey, Order, revisions_sql
+from ops.pipelines.release_summary import ReleaseSummary, summarize
 from tui.releases import drawing, questions
 from tui.releases.fact import FactView
 from tui.releases.questions import CodeName
@@ -26,13 +30,20 @@ from tui.shell.actions import ActionSpec
 from tui.shell.context import ConsoleContext
 from tui.shell.messages import Navigation, OpenFact, OpenRelease, RunQuery
 from tui.shell.polled import PolledPane
+from tui.widgets.formatting import plural
 from tui.widgets.lines import Lines
-from tui.widgets.panel import Failure, Found, Panel, attempt
+from tui.widgets.panel import Failure, Found, Panel, Part, attempt
 from tui.widgets.picker import Choice, Picker
 from tui.widgets.table import Table
+from tui.widgets.tones import escape_markup
 
 _NOTHING: Final = "nothing is served yet: run `materia run-all` or `materia demo`"
 _NO_CHANGES: Final = "no changes"
+_NO_MATCH: Final = "no change matches the filter; esc clears it"
+_NO_BALANCES: Final = "no change of the newest two market years; choose a commodity in the list"
+_NOT_COMPARED: Final = "? not compared with a WASDE report"
+_REST_S: Final = 0.15
+"""Delay after the last letter of a filter before the changes are read."""
 _NO_SHEET: Final = "no sheet shown: press ⏎ on a revision, or p to pick a fact"
 _UNREADABLE: Final = "cannot read the served data"
 _ORDERS: Final[tuple[Order, ...]] = ("weight", "share", "size", "name")
@@ -59,7 +70,14 @@ class _Answer:
 
 
 class ReleasesPane(PolledPane):
-    """Shows the changes of a release; Enter on a change opens its fact."""
+    """Shows the changes of a release, and its world and main exporters; Enter on a change opens its fact."""
+
+    class Summarized(Message):
+        """The world and main exporters of a release were read."""
+
+        def __init__(self, question: object, summary: Part[ReleaseSummary]) -> None:
+            super().__init__()
+            self.question, self.summary = question, summary
 
     PANE_ID = "releases"
     POLL_S = 1.0
@@ -70,6 +88,8 @@ class ReleasesPane(PolledPane):
         self._answer: _Answer | None = None
         self._listed: tuple[object, ...] | None = None
         self._was_fact_shown = False
+        self._summary_question: tuple[object, ...] | None = None
+        self._rest_timer: Timer | None = None
 
     @classmethod
     def actions(cls) -> tuple[ActionSpec, ...]:
@@ -82,11 +102,16 @@ class ReleasesPane(PolledPane):
                 "order",
                 "Switch the order: share of world production, share of old value, size, name",
             ),
+            ActionSpec("releases.view", "v", "view", "Switch between the changes and the world and main exporters"),
+            ActionSpec("releases.filter", "slash", "find", "Show only changes that match words, groups or years"),
+            ActionSpec("releases.unfold", "u", "unfold", "Show or hide the other changes of this balance sheet"),
             ActionSpec("releases.earlier", "comma", "earlier", "Show the sheet on an earlier day"),
             ActionSpec("releases.later", "full_stop", "later", "Show the sheet on a later day"),
             ActionSpec("releases.day", "d", "day", "Show the sheet on a day that you enter"),
             ActionSpec("releases.sql", "x", "sql", "Open the SQL of this view in the Query screen"),
-            ActionSpec("releases.back", "escape", "back", "Go back to the release, then to all commodities"),
+            ActionSpec(
+                "releases.back", "escape", "back", "Go back to the release, clear the filter, then all commodities"
+            ),
         )
 
     def compose(self) -> ComposeResult:
@@ -97,14 +122,26 @@ class ReleasesPane(PolledPane):
                 title="Commodities",
                 id="commodities-panel",
             )
-            yield Panel(
-                Table(drawing.REVISION_COLUMNS, empty="", id="revisions"),
-                title="Revisions",
-                id="revisions-panel",
-            )
+            with Vertical(id="release-side"):
+                yield Input(
+                    placeholder="such as: brazil corn production 2024-2025   a group: EU27_UK   esc clears",
+                    id="release-filter",
+                    compact=True,
+                )
+                yield Panel(
+                    Table(drawing.REVISION_COLUMNS, empty="", id="revisions"),
+                    title="Revisions",
+                    id="revisions-panel",
+                )
+                yield Panel(
+                    Lines(id="wasde"),
+                    Table(drawing.BALANCE_COLUMNS, empty="", id="balances"),
+                    title="World and main exporters",
+                    id="balances-panel",
+                )
         yield FactView()
         yield Lines(id="legend", markup=False)
-        yield Input(placeholder="a day, such as 2025-06-30   esc cancels", id="day")
+        yield Input(placeholder=FORMS, id="day")
 
     def on_show_pane(self) -> None:
         super().on_show_pane()
@@ -156,6 +193,9 @@ class ReleasesPane(PolledPane):
         self.query_one("#commodities-panel").display = not is_broken
         self.query_one("#commodities-panel", Panel).show(part, self._draw_commodities)
         self.query_one("#revisions-panel", Panel).show(part, self._draw_revisions)
+        self.query_one("#balances-panel").set_class(is_broken, "-broken")
+        if isinstance(part, Found) and part.value and not is_fact:
+            self._summarize(snapshot, part.value)
         if snapshot.fact is not None:
             self.query_one(FactView).show_fact(snapshot.fact, self.context.clock().date())
         self._focus_inside(is_fact=is_fact)
@@ -174,18 +214,60 @@ class ReleasesPane(PolledPane):
         self.query_one("#commodities", Table).show(rows, empty=_NO_CHANGES)
 
     def _draw_revisions(self, changes: Changes | None) -> None:
-        revisions = changes.revisions if changes else ()
+        selection = self.selection
         commodities = changes.commodities if changes else ()
-        of = next((c.commodity_name for c in commodities if c.commodity_code == self.selection.commodity_code), "")
-        most = "the first 500, " if len(revisions) == MOST_REVISIONS else ""
-        title = f"{of or 'Revisions'}, {most}{drawing.ORDERS[self.selection.order]}"
-        self.query_one("#revisions-panel", Panel).set_titles(title)
-        table, rows = self.query_one("#revisions", Table), drawing.revision_rows(revisions)
-        table.show(rows, empty=_NO_CHANGES)
-        listed = (changes and changes.release.released_on, self.selection.commodity_code, self.selection.order)
-        if rows and listed != self._listed:
-            table.move_to(rows[0].key)  # a different list starts at its first row
+        of = next((c.commodity_name for c in commodities if c.commodity_code == selection.commodity_code), "")
+        table = self.query_one("#revisions", Table)
+        listed = (changes and changes.release.released_on, selection.commodity_code, selection.order, selection.words)
+        if changes is None:
+            table.show((), empty=_NO_CHANGES)
+        else:
+            source = (*listed, selection.unfolded, self._generation_number)
+            rows = drawing.revision_rows(changes.revisions, source, selection.unfolded)
+            table.show(rows, empty=_NO_MATCH if selection.words else _NO_CHANGES)
+            if rows and listed != self._listed:
+                table.move_to(rows[0].key)  # a different list starts at its first row
+        sheets = plural(len(table.rows) - self._unfolded_count(changes), "balance sheet")
+        self.query_one("#revisions-panel", Panel).set_titles(
+            f"{of or 'Revisions'}, {sheets}, {drawing.ORDERS[selection.order]}"
+        )
         self._listed = listed
+
+    def _unfolded_count(self, changes: Changes | None) -> int:
+        """The number of rows that are not the first of their balance sheet."""
+        if changes is None or not self.selection.unfolded:
+            return 0
+        import pyarrow.compute as pc
+
+        return int(pc.sum(pc.greater(changes.revisions["place"], 1)).as_py() or 0)
+
+    @property
+    def _generation_number(self) -> int | None:
+        generation = self._seen.generation if self._seen else None
+        return generation.number if generation else None
+
+    def _summarize(self, seen: ReleasesSnapshot, changes: Changes) -> None:
+        """Read the world and main exporters, unless they are shown; it takes longer than the changes."""
+        commodity = self.selection.commodity_code
+        question = (seen.generation and seen.generation.number, changes.release.released_on, commodity)
+        if question != self._summary_question:
+            self._summary_question = question
+            day = changes.release.released_on.isoformat()
+            self.run_worker(partial(self._read_summary, question, day, commodity), thread=True, group="summary")
+
+    def _read_summary(self, question: object, day: str, commodity: str | None) -> None:
+        summary = attempt(lambda: summarize(self.context.reader(), day, commodity))
+        self.post_message(self.Summarized(question, summary))
+
+    @on(Summarized)
+    def _draw_summary(self, message: Summarized) -> None:
+        message.stop()
+        if message.question == self._summary_question:  # else superseded by another commodity or release
+            self.query_one("#balances-panel", Panel).show(message.summary, self._draw_balances)
+
+    def _draw_balances(self, summary: ReleaseSummary) -> None:
+        self.query_one("#wasde", Lines).show(escape_markup(summary.wasde) if summary.wasde else _NOT_COMPARED)
+        self.query_one("#balances", Table).show(drawing.balance_rows(summary), empty=_NO_BALANCES)
 
     def _focus_inside(self, *, is_fact: bool) -> None:
         """When the view changes, focus its main table, unless the focus is outside this pane."""
@@ -195,7 +277,8 @@ class ReleasesPane(PolledPane):
         self.query_one("#day", Input).display = False
         focused = self.screen.focused
         if focused is None or self in focused.ancestors:
-            self.call_after_refresh(self._focus_if_in_view, self.query_one("#sheet" if is_fact else "#revisions"))
+            shown = "#sheet" if is_fact else "#balances" if self.has_class("-balances") else "#revisions"
+            self.call_after_refresh(self._focus_if_in_view, self.query_one(shown))
 
     def _focus_if_in_view(self, table: Widget) -> None:
         if self._in_view:
@@ -207,6 +290,9 @@ class ReleasesPane(PolledPane):
             self.selection = selection
             # Keys typed ahead are meant for the other view.
             self.look_again(awaited=is_other_view)
+
+    def _of_release(self, day: date) -> Selection:
+        return Selection(day, order=self.selection.order, words=self.selection.words)
 
     @property
     def _seen(self) -> ReleasesSnapshot | None:
@@ -226,7 +312,7 @@ class ReleasesPane(PolledPane):
 
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, OpenRelease):
-            self._select(Selection(message.released_on, order=self.selection.order))
+            self._select(self._of_release(message.released_on))
         elif isinstance(message, OpenFact):
             key = FactKey(
                 message.commodity_code, message.country_code, message.market_year, message.attribute_id, message.unit_id
@@ -267,10 +353,51 @@ class ReleasesPane(PolledPane):
 
         def take(day: str | None) -> None:
             if day:
-                self._select(Selection(date.fromisoformat(day), order=self.selection.order))
+                self._select(self._of_release(date.fromisoformat(day)))
 
         chosen = str(self._changes.release.released_on)
         self.app.push_screen(Picker("Releases, newest first", choices, chosen), take)
+
+    def action_view(self) -> None:
+        """Show the world and main exporters, or the changes again; with room for both, go from one to the other."""
+        if not self.selection.fact:
+            self.toggle_class("-balances")
+            table = self.query_one("#balances" if self.has_class("-balances") else "#revisions", Table)
+            self.call_after_refresh(table.focus)
+
+    def action_unfold(self) -> None:
+        table = self.query_one("#revisions", Table)
+        if table.current is None or self.selection.fact:
+            return
+        sheet = drawing.sheet_of_row(table.current.key)
+        if sheet in self.selection.unfolded:
+            table.move_to(next(row.key for row in table.rows if drawing.sheet_of_row(row.key) == sheet))
+        self._select(replace(self.selection, unfolded=self.selection.unfolded ^ {sheet}))
+
+    def action_filter(self) -> None:
+        if not self.selection.fact:
+            box = self.query_one("#release-filter", Input)
+            box.display = True
+            box.focus()
+
+    @on(Input.Changed, "#release-filter")
+    def _take_filter(self, message: Input.Changed) -> None:
+        message.stop()
+        if self._rest_timer is not None:
+            self._rest_timer.stop()
+        self._rest_timer = self.set_timer(_REST_S, lambda: self._filter(message.value))
+
+    @on(Input.Submitted, "#release-filter")
+    def _leave_filter(self, message: Input.Submitted) -> None:
+        message.stop()
+        self._filter(message.value)
+        self.remove_class("-balances")
+        self.query_one("#revisions", Table).focus()
+
+    def _filter(self, words: str) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.stop()
+        self._select(replace(self.selection, words=words.strip()))
 
     def action_order(self) -> None:
         at = _ORDERS.index(self.selection.order)
@@ -298,6 +425,10 @@ class ReleasesPane(PolledPane):
             self.query_one("#sheet", Table).focus()
         elif self.selection.fact:
             self._select(replace(self.selection, fact=None, day=None))
+        elif (box := self.query_one("#release-filter", Input)).display:
+            box.value, box.display = "", False
+            self._filter("")
+            self.query_one("#revisions", Table).focus()
         else:
             self._select(replace(self.selection, commodity_code=None))
 
@@ -312,8 +443,8 @@ class ReleasesPane(PolledPane):
                 sql = questions.sheet_sql(self.selection.fact, fact.day, checked)
             self.post_message(RunQuery(sql))
         elif self._changes:
-            day, selection = self._changes.release.released_on, self.selection
-            self.post_message(RunQuery(revisions_sql(day, selection.order, selection.commodity_code)))
+            day, asked = self._changes.release.released_on, self.selection
+            self.post_message(RunQuery(revisions_sql(day, asked.order, asked.commodity_code, asked.words, most=None)))
 
     @work(group="pick", exclusive=True)
     async def action_pick(self) -> None:
@@ -346,12 +477,13 @@ class ReleasesPane(PolledPane):
     @on(Input.Submitted, "#day")
     def _take_day(self, event: Input.Submitted) -> None:
         event.stop()
+        today = self.context.clock().date()
         try:
-            day = date.fromisoformat(event.value.strip())
-        except ValueError:
-            self.notify(f"{event.value!r} is not a date; write it as 2025-06-30", severity="warning")
+            day = parse_day(event.value, today)
+        except SettingsError as error:
+            self.notify(str(error), severity="warning")
             return
-        if day > self.context.clock().date():
+        if day > today:
             self.notify(f"{day} is in the future", severity="warning")
             return
         self.action_back()

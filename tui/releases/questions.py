@@ -150,7 +150,13 @@ def _read_codes(reader: "ServingReader", sql: str) -> tuple[CodeName, ...]:
 _STORY = """
 SELECT commodity.commodity_name, country.country_name, attribute.attribute_name, unit_id, unit_name,
   value, valid_from, valid_to, reported_month,
-  least(valid_to - 1, greatest(
+  least(valid_to - 1, (
+    SELECT min(uncertain_from) - 1 FROM serving.fct_uncertain_span AS s
+    WHERE s.commodity_code = f.commodity_code AND reason <> 'unstamped'
+      AND (s.country_code IS NULL AND uncertain_from > valid_from
+        OR s.country_code = f.country_code AND s.market_year = f.market_year)
+      AND (uncertain_to IS NULL OR uncertain_to >= valid_from) AND (valid_to IS NULL OR uncertain_from < valid_to)
+  ), greatest(
     last_seen_on,
     CASE WHEN is_wasde_cycle THEN next_release_due - 1 END,
     CASE WHEN last_seen_on = (SELECT max(released_on) FROM serving.dim_release) THEN {checked_on}::DATE - 1 END

@@ -1,19 +1,21 @@
 """Reads the Releases screen as one frozen snapshot from one generation."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from dataflows.errors import ServingMissingError
 from dataflows.serving import Generation
 from ops.pipelines import release_changes
-from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, Revision
+from ops.pipelines.release_changes import CommodityChange, FactKey, Order, Release, SheetKey
 from tui.releases import questions
 from tui.releases.questions import FactStory, SheetLine
 from tui.widgets.panel import Failure, Found, Part, attempt
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from dataflows.serving import ServingReader
 
 _ATTEMPTS: Final = 3
@@ -22,12 +24,16 @@ _ATTEMPTS: Final = 3
 
 @dataclass(frozen=True)
 class Selection:
-    """What the screen should show: release, commodity, order, fact, day."""
+    """What the screen should show: release, commodity, filter, order, unfolded sheets, fact, day."""
 
     released_on: date | None = None
     """None for the newest release."""
     commodity_code: str | None = None
     order: Order = "weight"
+    words: str = ""
+    """The filter of revisions, as `folded_sql` takes it."""
+    unfolded: frozenset[SheetKey] = frozenset()
+    """The balance sheets of which every change is listed."""
     fact: FactKey | None = None
     day: date | None = None
     """The day of the balance sheet; None for the day of the release before the one shown."""
@@ -40,7 +46,8 @@ class Changes:
     releases: tuple[Release, ...]
     release: Release
     commodities: tuple[CommodityChange, ...]
-    revisions: tuple[Revision, ...]
+    revisions: "pa.Table" = field(repr=False)
+    """The rows of `folded_revisions`."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,14 @@ def _changes(reader: "ServingReader", selection: Selection) -> Changes | None:
         known,
         release,
         release_changes.commodity_changes(reader, release.released_on),
-        release_changes.revisions(reader, release.released_on, selection.order, selection.commodity_code),
+        release_changes.folded_revisions(
+            reader,
+            release.released_on,
+            selection.order,
+            selection.commodity_code,
+            selection.words,
+            selection.unfolded,
+        ),
     )
 
 

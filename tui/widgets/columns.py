@@ -1,7 +1,8 @@
 """The cells, rows and columns of a table, and the layout of column widths."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import overload
 
 from rich.cells import cell_len, set_cell_size
 
@@ -51,6 +52,32 @@ class Row:
     key: str
     cells: tuple[Cell, ...]
     exact: str = ""
+
+
+@dataclass(frozen=True)
+class LazyRows(Sequence[Row]):
+    """Rows that are built when they are drawn, for lists of any length. Equal if built from the same `source`."""
+
+    source: object
+    """Identifies the content, such as the question that was answered."""
+    size: int = field(compare=False)
+    row_at: Callable[[int], Row] = field(compare=False)
+    index_of: Callable[[str], int] = field(compare=False)
+    """The index of a key, -1 if there is no such row."""
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
+        if isinstance(index, slice):
+            return [self.row_at(each) for each in range(*index.indices(self.size))]
+        if not -self.size <= index < self.size:
+            raise IndexError(index)
+        return self.row_at(index % self.size)
 
 
 def fit_columns(columns: Sequence[Column], natural: Sequence[int], room: int) -> tuple[int, ...]:

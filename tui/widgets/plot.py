@@ -14,9 +14,9 @@ from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWid
 _TICK_WIDTH = 12
 _DOTS = 60
 _MONTH_DAYS = 45
-_DARK = ("grey89", "grey58", "grey42")
-_LIGHT = ("grey11", "grey42", "grey58")
-"""Colours of lines, dots and mark, for dark and light themes."""
+_DARK = ("grey89", "yellow3", "grey42")
+_LIGHT = ("grey11", "dark_orange3", "grey58")
+"""Colours of lines, dots and mark, for dark and light themes; dots are uncertain and have a warning's colour."""
 
 
 @dataclass(frozen=True)

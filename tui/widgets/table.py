@@ -1,7 +1,7 @@
 """A table that redraws only changed lines and keeps its cursor on the same row when rows come and go.
 
 Columns adapt to the width: flexible ones take the remaining room, and the least important ones are dropped first.
-Only visible rows are rendered, so a table may have many thousands.
+Only visible rows are rendered, and of LazyRows only those are built, so a table may have a million.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,15 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.widgets.columns import GAP, Bar, Cell, Column, Row, fit_columns, format_cell, preferred_width
+from tui.widgets.columns import GAP, Bar, Cell, Column, LazyRows, Row, fit_columns, format_cell, preferred_width
 from tui.widgets.tones import TONE_CLASSES
 
-__all__ = ["Bar", "Cell", "Column", "Row", "Table"]
+__all__ = ["Bar", "Cell", "Column", "LazyRows", "Row", "Table"]
 
 
 _NOTHING = Cell("? no rows", "quiet")
+_SAMPLE = 100
+"""The lazy rows that are measured first; a wider one widens its columns when it is drawn."""
 
 
 class Table(ScrollView, can_focus=True):
@@ -70,7 +72,8 @@ class Table(ScrollView, can_focus=True):
     def __init__(self, columns: Sequence[Column], *, empty: Cell | str = _NOTHING, id: str | None = None) -> None:
         super().__init__(id=id)
         self._columns = tuple(columns)
-        self._rows: tuple[Row, ...] = ()
+        self._rows: Sequence[Row] = ()
+        self._natural: list[int] = []
         self._empty = _as_cell(empty)
         self._cursor = 0
         self._widths: tuple[int, ...] = ()
@@ -79,7 +82,7 @@ class Table(ScrollView, can_focus=True):
     # What it shows
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> Sequence[Row]:
         return self._rows
 
     @property
@@ -96,7 +99,7 @@ class Table(ScrollView, can_focus=True):
         if empty is not None and _as_cell(empty) != self._empty:
             self._empty = _as_cell(empty)
             self.refresh(layout=not self._rows)
-        rows = tuple(rows)
+        rows = rows if isinstance(rows, LazyRows) else tuple(rows)
         if rows is before or rows == before:
             return
         self._rows = rows
@@ -109,7 +112,7 @@ class Table(ScrollView, can_focus=True):
                 self.scroll_to(y=self.scroll_offset.y + self._cursor - cursor, animate=False, immediate=True)
             self.refresh(layout=True)
             self.call_after_refresh(self._follow)
-        elif widths != self._widths:
+        elif widths != self._widths or isinstance(rows, LazyRows):
             self.refresh()
         else:
             for index, (old, new) in enumerate(zip(before, self._rows, strict=True)):
@@ -121,15 +124,20 @@ class Table(ScrollView, can_focus=True):
 
     def move_to(self, key: str) -> bool:
         """Move the cursor to a row; returns False when there is no such row."""
-        index = next((index for index, row in enumerate(self._rows) if row.key == key), None)
-        if index is not None:
+        index = self._index_of(key)
+        if index >= 0:
             self._go(index, by_user=False)
-        return index is not None
+        return index >= 0
+
+    def _index_of(self, key: str) -> int:
+        if isinstance(self._rows, LazyRows):
+            return self._rows.index_of(key)
+        return next((index for index, row in enumerate(self._rows) if row.key == key), -1)
 
     def _place_cursor(self, current: Row | None) -> None:
-        keys = [row.key for row in self._rows]
-        if current is not None and current.key in keys:
-            self._cursor = keys.index(current.key)
+        index = self._index_of(current.key) if current is not None else -1
+        if index >= 0:
+            self._cursor = index
         self._cursor = max(0, min(self._cursor, len(self._rows) - 1))
 
     # Moving
@@ -228,9 +236,18 @@ class Table(ScrollView, can_focus=True):
         index = y - 1 + self.scroll_offset.y
         if index >= len(self._rows):
             return Strip.blank(width, base)
-        return self._strip(
-            self._rows[index].cells, "table--cursor" if index == self._cursor and self.has_focus else "", width
-        )
+        cells = self._rows[index].cells
+        if isinstance(self._rows, LazyRows):
+            self._widen(cells)
+        return self._strip(cells, "table--cursor" if index == self._cursor and self.has_focus else "", width)
+
+    def _widen(self, cells: Sequence[Cell]) -> None:
+        wanted = [max(pair) for pair in zip(self._natural, map(preferred_width, cells), strict=True)]
+        if wanted != self._natural:
+            self._natural = wanted
+            widths, self._widths = self._widths, fit_columns(self._columns, wanted, self._measured_for)
+            if widths != self._widths:
+                self.call_after_refresh(self.refresh)
 
     def _strip(self, cells: Sequence[Cell], component: str, width: int) -> Strip:
         base = self.rich_style
@@ -258,12 +275,13 @@ class Table(ScrollView, can_focus=True):
 
     def _measure(self) -> None:
         """Compute the column widths for the current width."""
-        natural = [
-            max([cell_len(column.title), *(preferred_width(row.cells[index]) for row in self._rows)])
+        rows = self._rows[:_SAMPLE] if isinstance(self._rows, LazyRows) else self._rows
+        self._natural = [
+            max([cell_len(column.title), *(preferred_width(row.cells[index]) for row in rows)])
             for index, column in enumerate(self._columns)
         ]
         self._measured_for = self.scrollable_content_region.width
-        self._widths = fit_columns(self._columns, natural, self._measured_for)
+        self._widths = fit_columns(self._columns, self._natural, self._measured_for)
 
 
 def _as_cell(empty: Cell | str) -> Cell:

@@ -100,7 +100,7 @@ async def test_an_abandoned_selection_can_be_repeated_after_its_late_answer_was_
         await until(screen.pilot, slow.answered.is_set)
         screen.app.query_one("#commodities", Table).focus()
         await screen.press("enter")
-        assert {row[1] for row in screen.table("revisions")} == {"Coffee, Green"}
+        assert {row[2] for row in screen.table("revisions")} == {"Coffee, Green"}
 
 
 async def test_an_older_answer_that_comes_later_is_not_shown_over_a_newer_one(served: Served, slow: Slow) -> None:
@@ -122,7 +122,7 @@ async def test_a_failed_query_is_repeated(served: Served, monkeypatch: pytest.Mo
     async with driven(served) as screen:
         panel = screen.app.query_one("#revisions-panel", Panel)
         with monkeypatch.context() as broken:
-            broken.setattr(release_changes, "MOST_REVISIONS", "not a number")
+            broken.setattr(release_changes, "_FOLDED", "SELECT")
             await screen.pilot.press("o")
             await until(screen.pilot, lambda: panel.query_one(".failure").display)
         await until(screen.pilot, lambda: not panel.query_one(".failure").display)
@@ -170,9 +170,10 @@ async def test_the_row_that_was_opened_is_the_fact_that_opens_though_the_rows_ha
 ) -> None:
     async with driven(served) as screen:
         table = screen.app.query_one("#revisions", Table)
-        opened = Table.Opened(table, table.rows[2].key)
-        await screen.press("o", "o", "o")
-        assert table.rows[2].key != opened.key
+        await screen.press("u")
+        opened = Table.Opened(table, table.rows[1].key)
+        await screen.press("u")
+        assert table.rows[1].key != opened.key
         table.post_message(opened)
         await until(screen.pilot, lambda: screen.pane.selection.fact)
         assert screen.pane.selection.fact == FactKey("0410000", "US", 2025, "184", "26")
@@ -182,7 +183,7 @@ async def test_another_list_is_shown_from_its_beginning_and_the_same_one_where_i
     async with driven(served) as screen:
         table = screen.app.query_one("#revisions", Table)
         table.focus()
-        await screen.press("down", "down")
+        await screen.press("u", "down", "down")
         third = table.current
         served.publish()
         await until(screen.pilot, lambda: "generation 2" in screen.line)

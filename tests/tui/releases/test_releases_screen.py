@@ -77,19 +77,21 @@ async def test_the_newest_release_is_summed_up_and_re_keyings_are_flagged(served
             "generation 1, 30 min ago · 2025-08-12 against 2025-07-11: 1 revised, 1 new, 1 ⟲ restated"
         )
         assert screen.table("commodities")[0][:2] == ("all", "1")
-        kinds = [row[0] for row in screen.table("revisions")]
-        assert sorted(kinds) == sorted("±+⟲")
+        assert [row[:6] for row in screen.table("revisions")] == [
+            ("±", "▸1", "Wheat", "United States", "2025", "Production"),
+            ("⟲", "", "Coffee, Green", "Brazil", "2024", "Production"),
+        ]
         restated = next(row for row in screen.table("revisions") if row[0] == "⟲")
-        assert restated[1:5] == ("Coffee, Green", "Brazil", "2024", "Production")
+        assert restated[2:6] == ("Coffee, Green", "Brazil", "2024", "Production")
 
 
 async def test_a_commodity_narrows_the_revisions_and_escape_widens_them(served: Served) -> None:
     async with driven(served) as screen:
         screen.app.query_one("#commodities", Table).move_to("0711100")
         await screen.press("enter")
-        assert {row[1] for row in screen.table("revisions")} == {"Coffee, Green"}
+        assert {row[2] for row in screen.table("revisions")} == {"Coffee, Green"}
         await screen.press("escape")
-        assert len(screen.table("revisions")) == 3
+        assert {row[2] for row in screen.table("revisions")} == {"Wheat", "Coffee, Green"}
 
 
 async def test_another_release_is_chosen_by_typing(served: Served) -> None:
@@ -115,12 +117,95 @@ async def test_the_largest_share_of_the_world_comes_first_and_totals_come_last(s
     async with driven(served) as screen:
         screen.app.post_message(OpenRelease(date(2025, 7, 11)))
         await until(screen.pilot, lambda: "2025-07-11 against" in screen.line)
-        weights = [(row[4], row[9]) for row in screen.table("revisions")]
+        await screen.press("tab", "u")
+        weights = [(row[1], row[5], row[10]) for row in screen.table("revisions")]
         # Of 52,450: 230 more produced, 210 less in stock.
-        assert weights == [("Production", "0.44"), ("Ending Stocks", "0.40")]
+        assert weights == [("▾", "Production", "0.44"), ("", "↳ Ending Stocks", "0.40")]
         by_order = {order: release_changes.revisions_sql(date(2025, 7, 11), order) for order in ("weight", "share")}
         shares = served.context.reader().query(by_order["share"]).table["attribute_name"].to_pylist()
-        assert shares == ["Ending Stocks", "Production"]
+        assert shares == ["Production", "Ending Stocks"], "the driver comes first, though it changed by less"
+
+
+async def test_a_filter_takes_names_years_and_groups_and_escape_clears_it(served: Served) -> None:
+    async with driven(served) as screen:
+        box, table = screen.app.query_one("#release-filter", Input), screen.app.query_one("#revisions", Table)
+        for words, commodities in (
+            ("whe 2025", ["Wheat"]),
+            ("2023-2024", ["Coffee, Green"]),
+            ("world brazil", ["Coffee, Green"]),
+            ('production "united st', ["Wheat"]),
+            ("yield wheat", ["Wheat"]),
+            ("rye", []),
+        ):
+            await screen.pilot.press("slash")
+            box.value = words
+            await screen.press("enter")
+            assert [row[2] for row in screen.table("revisions")] == commodities, words
+            assert screen.app.focused is table
+        assert "no change matches" in table._empty.text
+        await screen.press("escape")
+        assert [row[2] for row in screen.table("revisions")] == ["Wheat", "Coffee, Green"]
+        assert not box.display
+
+
+async def test_a_balance_sheet_is_unfolded_and_folded_from_any_of_its_rows(served: Served) -> None:
+    async with driven(served) as screen:
+        table = screen.app.query_one("#revisions", Table)
+        await screen.press("tab", "u")
+        assert [row[1:6] for row in screen.table("revisions")[:2]] == [
+            ("▾", "Wheat", "United States", "2025", "Production"),
+            ("", "", "", "", "Yield"),
+        ]
+        await screen.press("down", "u")
+        assert [row[1] for row in screen.table("revisions")] == ["▸1", ""]
+        assert table.current == table.rows[0]
+
+
+async def test_the_world_is_shown_before_and_after_the_release(served: Served) -> None:
+    async with driven(served) as screen:
+        await until(screen.pilot, lambda: screen.table("balances"))
+        assert screen.table("balances") == [
+            ("Wheat", "2025", "World", "Production", "52,510", "52,450", "-60", "-0.1 %", "1000 MT"),
+            ("", "", "", "Domestic Consumption", "31,271", "31,271", "", "", ""),
+            ("", "", "", "Ending Stocks", "24,230", "24,230", "", "", ""),
+            ("Wheat", "2024", "World", "Production", "53,650", "53,650", "", "", "1000 MT"),
+        ]
+        assert "not compared with a WASDE report" in str(screen.app.query_one("#wasde", Lines).render())
+        await screen.press("v")
+        assert screen.app.focused is screen.app.query_one("#balances")
+
+
+async def test_the_view_is_switched_where_only_one_fits(served: Served) -> None:
+    async with driven(served, (80, 24)) as screen:
+        revisions, balances = screen.app.query_one("#revisions-panel"), screen.app.query_one("#balances-panel")
+        assert (revisions.display, balances.display) == (True, False)
+        await screen.press("v")
+        assert (revisions.display, balances.display) == (False, True)
+        await screen.press("v")
+        assert (revisions.display, balances.display) == (True, False)
+
+
+async def test_a_list_of_a_million_rows_builds_those_that_are_seen(healthy_dir: Path) -> None:
+    from tui.widgets.table import Cell, LazyRows, Row
+
+    built: set[int] = set()
+
+    def row_at(index: int) -> Row:
+        built.add(index)
+        return Row(str(index), (Cell(""), Cell(f"row {index}"), Cell(""), Cell("")))
+
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(80, 24)) as pilot:
+        table = app.query_one("#alerts", Table)
+        table.styles.height = 10
+        table.show(LazyRows("test", 1_000_000, row_at, int))
+        table.focus()
+        await pilot.press("G")
+        await until(pilot, lambda: table.current and table.current.key == "999999")
+        await pilot.press("up", "home", "pagedown")
+        assert table.move_to("500000") and table.current.key == "500000"
+        await pilot.pause()
+        assert len(built) < 200
 
 
 async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
@@ -128,9 +213,11 @@ async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
         await screen.press("tab", "enter")
         assert screen.pane.selection.fact == PRODUCTION
         versions = screen.table("versions")
-        assert [row[2] for row in versions] == ["52,450", "52,510", "52,280"]
-        assert versions[0][:2] == ("2025-08-12", "today")
-        assert versions[1][3] == "+230"
+        assert [row[3] for row in versions] == ["52,450", "52,510", "52,280"]
+        assert versions[0][:3] == ("●", "2025-08-12", "today")
+        assert versions[1][4] == "+230"
+        assert [row[0] for row in versions] == ["●", "◐", "●"], "July's value is uncertain after 19 July"
+        assert screen.app.query_one("#sheet", Table).current.cells[1].text == "Production"
         await screen.press("escape")
         assert screen.app.query_one("#changes").display
 
@@ -173,10 +260,16 @@ async def test_days_are_stepped_through_and_a_day_that_is_none_is_refused(served
         assert screen.app.query_one(FactView).fact.day == date(2025, 6, 12)
         await screen.press("full_stop", "full_stop")
         assert screen.app.query_one(FactView).fact.day == date(2025, 8, 12)
+        for text, day in (("yesterday", date(2025, 8, 11)), ("2025-06", date(2025, 6, 30)), ("-1m", date(2025, 7, 12))):
+            await screen.pilot.press("d")
+            screen.app.query_one("#day", Input).value = text
+            await screen.press("enter")
+            await until(screen.pilot, lambda day=day: screen.app.query_one(FactView).fact.day == day)
         await screen.pilot.press("d")
-        screen.app.query_one("#day", Input).value = "yesterday"
+        screen.app.query_one("#day", Input).value = "soon"
         await screen.press("enter")
-        assert screen.app.query_one(FactView).fact.day == date(2025, 8, 12)
+        assert screen.app.query_one(FactView).fact.day == date(2025, 7, 12)
+        assert any("'soon' is not a day; write it as 2025-06-30" in note.message for note in screen.app._notifications)
 
 
 async def test_a_fact_is_picked_by_commodity_country_year_and_attribute(served: Served) -> None:
@@ -193,7 +286,7 @@ async def test_a_fact_is_picked_by_commodity_country_year_and_attribute(served: 
             await screen.pilot.press("enter")
         await until(screen.pilot, lambda: screen.table("versions"))
         assert screen.pane.selection.fact == FactKey("0711100", "BR", 2024, "028")
-        assert screen.table("versions")[0][2] == "66,400"
+        assert screen.table("versions")[0][3] == "66,400"
 
 
 async def test_an_attribute_of_the_sheet_and_a_version_are_opened(served: Served) -> None:
@@ -203,7 +296,7 @@ async def test_an_attribute_of_the_sheet_and_a_version_are_opened(served: Served
         screen.app.query_one("#sheet", Table).move_to("176 (1000 MT)")
         screen.app.query_one("#sheet", Table).focus()
         await screen.press("enter")
-        assert [row[2] for row in screen.table("versions")] == ["24,230", "24,440"]
+        assert [row[3] for row in screen.table("versions")] == ["24,230", "24,440"]
         screen.app.query_one("#versions", Table).focus()
         await screen.press("down", "enter")
         assert screen.app.query_one(FactView).fact.day == date(2025, 6, 12)
@@ -280,7 +373,8 @@ def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
     assert story is not None
     certain, uncertain = story_lines(story, date(2025, 8, 12))
     assert len(certain) == 3
-    assert len(uncertain) == 2
+    # July's value, of which the sheet was touched from 20 July on.
+    assert [line.xs for line in uncertain] == [(date(2025, 7, 20).toordinal(), date(2025, 8, 12).toordinal())]
     assert questions.fact_story(reader, FactKey("0410000", "XX", 1900, "028")) is None
     standing = {
         line.attribute_id: line.standing for line in questions.balance_sheet(reader, PRODUCTION, date(2025, 6, 1))
