@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -23,6 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import LakehouseError, LakehouseLockedError
 from dataflows.lakehouse.ducklake import CATALOG
+from dataflows.lakehouse.spark import SparkLakehouse
+from dataflows.lakehouse.spark_driver import create_landing_tables, driver, export_tables
+from dataflows.lakehouse.spark_settings import parse_spark
 from dataflows.lakehouse.stores import LakehouseFile
 from dataflows.lakehouse.transform import PROJECT_DIR, REBUILD, RESULT_MARK, Transformed
 
@@ -65,7 +69,7 @@ class Order:
     can_rebuild: bool = False
     """Whether a lakehouse that only this machine uses may be removed and built again."""
     file: str = ""
-    """The path of the lakehouse file; empty for a DuckLake."""
+    """The path of the lakehouse file; empty for another gateway."""
 
 
 def main() -> None:
@@ -87,26 +91,40 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
     """Run an order and print the result; return True when it failed."""
     console, context = sqlmesh_report.install_console(), None
     os.environ.update(order.settings)
-    try:
-        _refuse_locked(order)
-        context = _context()
-        if order.action == "transform" and order.can_rebuild and _is_long_work(context, order):
-            result: dict[str, Any] = {REBUILD: True}
-        else:
-            answer = _ACTIONS[order.action](context, order)
-            result = asdict(answer) if answer else {}
-    except LakehouseLockedError as error:
-        result = {"error": str(error), "is_locked": True}
-    except sqlmesh_report.AuditsFailedError as error:
-        result = {"error": str(error), "next_step": error.next_step}
-    except Exception as error:
-        traceback.print_exc()
-        result = {"error": sqlmesh_report.reason(error, console.failed, context)}
-    finally:
-        if context is not None:
-            context.close()
+    spark = _spark()
+    with ExitStack() as running:
+        try:
+            _refuse_locked(order)
+            if spark:
+                os.environ.update(running.enter_context(driver(spark)))
+            context = _context()
+            if spark:
+                create_landing_tables(context, spark, Path(os.environ["MATERIA_DATA_DIR"]) / "landing", order.dataset)
+            if order.action == "transform" and order.can_rebuild and _is_long_work(context, order):
+                result: dict[str, Any] = {REBUILD: True}
+            else:
+                answer = _ACTIONS[order.action](context, order)
+                result = asdict(answer) if answer else {}
+            if spark and order.action == "transform":
+                export_tables(context, spark)
+        except LakehouseLockedError as error:
+            result = {"error": str(error), "is_locked": True}
+        except sqlmesh_report.AuditsFailedError as error:
+            result = {"error": str(error), "next_step": error.next_step}
+        except Exception as error:
+            traceback.print_exc()
+            result = {"error": sqlmesh_report.reason(error, console.failed, context)}
+        finally:
+            if context is not None:
+                context.close()
     print(RESULT_MARK + json.dumps(result), flush=True)
     return "error" in result
+
+
+def _spark() -> SparkLakehouse | None:
+    """Spark as the environment configures it, if that is the gateway."""
+    given = {name: text for name, value in os.environ.items() if (text := value.strip())}
+    return parse_spark(given, Path(given["MATERIA_DATA_DIR"])) if given.get("MATERIA_GATEWAY") == "spark" else None
 
 
 def _refuse_locked(order: Order) -> None:

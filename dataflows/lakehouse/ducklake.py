@@ -79,6 +79,13 @@ class DuckLake:
     bucket: "Bucket | None" = None
     """The keys to the data where it is in a bucket."""
 
+    extra = "ducklake"
+    """The extra of this package that brings what it needs."""
+    sharing_step = "set DUCKLAKE_CATALOG=postgres:… and DUCKLAKE_DATA=s3://…"
+    """What to do so that other machines can work on it."""
+    check_step = "check DUCKLAKE_CATALOG and DUCKLAKE_PASSWORD"
+    """What to do when its PostgreSQL does not answer."""
+
     def __str__(self) -> str:
         return f"DuckLake {self.catalog}, data in {self.data}"
 
@@ -86,6 +93,22 @@ class DuckLake:
     def is_shared(self) -> bool:
         """Whether other machines can work on it too."""
         return isinstance(self.catalog, PostgresCatalog) and self.bucket is not None
+
+    @property
+    def names(self) -> Path | PostgresCatalog:
+        """Where the names of its tables are: without them SQLMesh's state is of no use."""
+        return self.catalog if isinstance(self.catalog, PostgresCatalog) else self.catalog.path
+
+    @property
+    def lock_at(self) -> Path | PostgresCatalog:
+        """What a writer locks: a file, or the catalog's server."""
+        path = self.names
+        return path.with_name(f"{path.name}.lock") if isinstance(path, Path) else path
+
+    @property
+    def state(self) -> Path | PostgresCatalog:
+        """Where SQLMesh keeps its state: wherever the catalog is."""
+        return self.catalog if isinstance(self.catalog, PostgresCatalog) else self.catalog.state_path
 
     @property
     def data_dir(self) -> Path | None:

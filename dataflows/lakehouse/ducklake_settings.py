@@ -40,29 +40,30 @@ def _catalog(settings: Mapping[str, str]) -> SqliteCatalog | PostgresCatalog:
     if kind == "sqlite" and rest:
         return SqliteCatalog(Path(rest).expanduser().absolute())
     if kind == "postgres" and rest:
-        return _postgres(rest, settings.get("DUCKLAKE_PASSWORD", ""))
+        return parse_postgres(rest, settings.get("DUCKLAKE_PASSWORD", ""), "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD")
     raise SettingsError("DUCKLAKE_CATALOG is neither sqlite:/path nor postgres:host=… dbname=… user=…")
 
 
-def _postgres(text: str, password: str) -> PostgresCatalog:
+def parse_postgres(text: str, password: str, setting: str, password_setting: str) -> PostgresCatalog:
+    """The database that `host=… dbname=… user=…` in `setting` names; raises SettingsError, which shows no password."""
     try:
         parts = dict(part.split("=", 1) for part in shlex.split(text))
     except ValueError:
-        raise SettingsError("DUCKLAKE_CATALOG=postgres:… is written as host=… port=… dbname=… user=…") from None
+        raise SettingsError(f"{setting}=postgres:… is written as host=… port=… dbname=… user=…") from None
     if "password" in parts:
-        raise SettingsError("DUCKLAKE_CATALOG holds a password, which belongs in DUCKLAKE_PASSWORD; move it there")
+        raise SettingsError(f"{setting} holds a password, which belongs in {password_setting}; move it there")
     if strange := sorted(parts.keys() - set(_POSTGRES_KEYS)):
         raise SettingsError(
-            f"DUCKLAKE_CATALOG=postgres:… takes {', '.join(_POSTGRES_KEYS)}, not {', '.join(strange)}; "
+            f"{setting}=postgres:… takes {', '.join(_POSTGRES_KEYS)}, not {', '.join(strange)}; "
             "set other options in libpq's environment (PGSSLROOTCERT and so on)"
         )
     if missing := [name for name in ("host", "dbname", "user") if not parts.get(name)]:
-        raise SettingsError(f"DUCKLAKE_CATALOG=postgres:… lacks {', '.join(missing)}")
+        raise SettingsError(f"{setting}=postgres:… lacks {', '.join(missing)}")
     if not password:
-        raise SettingsError("a DuckLake in PostgreSQL needs DUCKLAKE_PASSWORD, for example from `esc run`")
+        raise SettingsError(f"{setting} in PostgreSQL needs {password_setting}, for example from `esc run`")
     port = parts.get("port", "5432")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65_535):
-        raise SettingsError(f"DUCKLAKE_CATALOG=postgres:… port={port!r} is not a whole number from 1 to 65535")
+        raise SettingsError(f"{setting}=postgres:… port={port!r} is not a whole number from 1 to 65535")
     return PostgresCatalog(
         parts["host"], int(port), parts["dbname"], parts["user"], password, parts.get("sslmode", "prefer")
     )

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from dataflows.errors import LakehouseLockedError, TransformError
 from dataflows.files import after_refusal
-from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
+from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.stores import LakehouseFile, LakehouseStore, lock_conflict
 from dataflows.landing.snapshot import Snapshot
 
@@ -41,13 +42,13 @@ class Lakehouse:
     """File handles that the child inherits, so that the writer lock is held as long as the child lives."""
     waiting: subprocess.Popen[str] | None = field(default=None, repr=False, compare=False)
     """A child that `warm_up` started, used by the first run."""
-    ducklake: DuckLake | None = None
-    """The DuckLake that replaces the file, when configured."""
+    lake: DuckLake | SparkLakehouse | None = None
+    """What replaces the file, when configured."""
 
     @property
     def store(self) -> LakehouseStore:
         """The store of the tables."""
-        return self.ducklake or LakehouseFile(self.path)
+        return self.lake or LakehouseFile(self.path)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def run(
         "landed": [(day.isoformat(), rows) for day, rows in sorted(rows_of_day.items())],
         "keys": [snapshot.key for snapshot in snapshots],
         "rows_a_batch": rows_a_batch,
-        "can_rebuild": lakehouse.ducklake is None,
+        "can_rebuild": lakehouse.lake is None,
     }
     _forget_missing_lakehouse(lakehouse)
     answer = _ask_child(action, lakehouse, order)
@@ -109,7 +110,7 @@ def run(
 
 def _ask_child(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
     """Send an order to the child and return its answer. Raises LakehouseLockedError or TransformError."""
-    file = str(lakehouse.path) if lakehouse.ducklake is None else ""
+    file = str(lakehouse.path) if lakehouse.lake is None else ""
     whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), "file": file, **order}
     process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
@@ -139,12 +140,9 @@ def _remove(lakehouse: Lakehouse) -> None:
 
 def _forget_missing_lakehouse(lakehouse: Lakehouse) -> None:
     """Delete SQLMesh's state of a missing lakehouse: it refers to tables that no longer exist."""
-    catalog = lakehouse.ducklake.catalog if lakehouse.ducklake else None
-    if isinstance(catalog, PostgresCatalog):
-        return
-    file = LakehouseFile(lakehouse.path)
-    path, state_path = (catalog.path, catalog.state_path) if catalog else (file.path, file.state_path)
-    if not path.exists():
+    lake = lakehouse.lake
+    names, state_path = (lake.names, lake.state) if lake else (lakehouse.path, LakehouseFile(lakehouse.path).state_path)
+    if isinstance(names, Path) and isinstance(state_path, Path) and not names.exists():
         for suffix in ("", ".wal"):
             state_path.with_name(state_path.name + suffix).unlink(missing_ok=True)
 

@@ -1,10 +1,11 @@
-"""The DuckLake from the settings: the lakehouse that several machines share."""
+"""What takes the lakehouse file's place, from the settings: a DuckLake or Spark."""
 
 from collections.abc import Mapping
 
 from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
 from dataflows.lakehouse.ducklake_settings import parse_ducklake as parse_values
+from dataflows.lakehouse.spark import SparkLakehouse
 from ops.config.table import Values
 
 
@@ -20,8 +21,12 @@ def parse_ducklake(values: Values) -> DuckLake | None:
     return parse_values(values.given)
 
 
-def environ_of(lake: DuckLake) -> Mapping[str, str]:
-    """The environment variables of this DuckLake, secrets included, for a child process."""
+def environ_of(lake: DuckLake | SparkLakehouse) -> Mapping[str, str]:
+    """The environment variables of this lakehouse, secrets included, for a child process."""
+    return _environ_of_spark(lake) if isinstance(lake, SparkLakehouse) else _environ_of_ducklake(lake)
+
+
+def _environ_of_ducklake(lake: DuckLake) -> Mapping[str, str]:
     found = {"MATERIA_GATEWAY": "ducklake", "DUCKLAKE_CATALOG": str(lake.catalog), "DUCKLAKE_DATA": lake.data}
     if isinstance(lake.catalog, PostgresCatalog):
         found |= {"DUCKLAKE_PASSWORD": lake.catalog.password}
@@ -33,3 +38,16 @@ def environ_of(lake: DuckLake) -> Mapping[str, str]:
             "R2_SECRET_KEY": lake.bucket.secret_key,
         }
     return found
+
+
+def _environ_of_spark(spark: SparkLakehouse) -> Mapping[str, str]:
+    passwords = {each.password for each in (spark.metastore, spark.state) if isinstance(each, PostgresCatalog)}
+    return {
+        "MATERIA_GATEWAY": "spark",
+        "SPARK_MASTER": spark.master,
+        "SPARK_WAREHOUSE": spark.warehouse,
+        "SPARK_METASTORE": spark.metastore_text,
+        "SPARK_STATE": str(spark.state),
+        **({"SPARK_PROPERTIES": str(spark.properties_path)} if spark.properties_path else {}),
+        **({"SPARK_PASSWORD": next(iter(passwords))} if passwords else {}),
+    }

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from dataflows.iceberg.catalog import CatalogAddress
 from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.spark import SparkLakehouse
+from dataflows.lakehouse.spark_settings import parse_spark
 from dataflows.lakehouse.stores import LakehouseFile
 from ops.config.iceberg import iceberg_of
 from ops.config.lakehouse import parse_ducklake
@@ -43,17 +45,19 @@ class Settings:
     supervision: Supervision = field(default_factory=Supervision)
     iceberg: CatalogAddress | None = None
     gateway: str = "duckdb"
-    """Where transforms write and exports read: `duckdb`, the file, or `ducklake`."""
+    """Where transforms write and exports read: `duckdb`, the file, `ducklake` or `spark`."""
     ducklake: DuckLake | None = None
     """The configured DuckLake, even if it is not the gateway."""
+    spark: SparkLakehouse | None = None
+    """Spark as the settings and their defaults have it; None only in tests that give no settings."""
     ducklake_kept_for: timedelta = timedelta(days=7)
     wasde_url: str | None = None
     """The URL of the current WASDE report, with `{month}` and `{year}`; None if it is not probed."""
 
     @property
-    def used_ducklake(self) -> DuckLake | None:
-        """The DuckLake if it is the gateway."""
-        return self.ducklake if self.gateway == "ducklake" else None
+    def lake(self) -> DuckLake | SparkLakehouse | None:
+        """What takes the lakehouse file's place, if that is the gateway."""
+        return {"ducklake": self.ducklake, "spark": self.spark}.get(self.gateway)
 
     @property
     def landing_dir(self) -> Path:
@@ -99,6 +103,7 @@ class Settings:
             iceberg=iceberg_of(values),
             gateway=values["MATERIA_GATEWAY"],
             ducklake=parse_ducklake(values),
+            spark=parse_spark(values.given, data_dir),
             ducklake_kept_for=timedelta(days=values["DUCKLAKE_KEEP_DAYS"]),
             wasde_url=values["MATERIA_WASDE_URL"],
         )

@@ -127,8 +127,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "MATERIA_GATEWAY",
         "lakehouse",
-        "the lakehouse: `duckdb` (one file) or `ducklake` (can be shared by several machines)",
-        parse.choice("duckdb", "ducklake"),
+        "the lakehouse: `duckdb` (one file), `ducklake` (can be shared by several machines) or `spark` (a cluster)",
+        parse.choice("duckdb", "ducklake", "spark"),
         "duckdb",
         sent_to=LAKEHOUSE_PIPELINES,
     ),
@@ -157,6 +157,47 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "days that DuckLake keeps replaced data, at least 1",
         parse.integer(1, 3650),
         "7",
+    ),
+    Setting(
+        "SPARK_MASTER",
+        "lakehouse",
+        "Spark's master: `local[*]` on this host, `spark://host:7077`, `yarn`, `k8s://…`",
+        default_help="`local[*]`",
+        sent_to=LAKEHOUSE_PIPELINES,
+    ),
+    Setting(
+        "SPARK_WAREHOUSE",
+        "lakehouse",
+        "Spark's tables: a folder that the whole cluster sees, or `s3a://bucket/prefix`, `hdfs://…`",
+        default_help="`spark/warehouse` in the data directory",
+        sent_to=LAKEHOUSE_PIPELINES,
+    ),
+    Setting(
+        "SPARK_METASTORE",
+        "lakehouse",
+        "the tables' names: `derby:/folder` on one host, `postgres:host=… dbname=… user=…`, `thrift://host:9083`",
+        default_help="`derby:`, `spark/metastore` in the data directory",
+        sent_to=LAKEHOUSE_PIPELINES,
+    ),
+    Setting(
+        "SPARK_STATE",
+        "lakehouse",
+        "SQLMesh's state with Spark: a file, or `postgres:host=… dbname=… user=…`",
+        default_help="the PostgreSQL database of SPARK_METASTORE, else `spark/state.duckdb` in the data directory",
+        sent_to=LAKEHOUSE_PIPELINES,
+    ),
+    Setting(
+        "SPARK_PASSWORD",
+        "lakehouse",
+        "password of the PostgreSQL databases in SPARK_METASTORE and SPARK_STATE (from Pulumi ESC)",
+        is_secret=True,
+        sent_to=LAKEHOUSE_PIPELINES,
+    ),
+    Setting(
+        "SPARK_PROPERTIES",
+        "lakehouse",
+        "file of any other Spark property, written as Spark's own `spark-defaults.conf`",
+        default_help="none",
     ),
     Setting(
         "ICEBERG_CATALOG_URI",
@@ -265,7 +306,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "MATERIA_EXTRAS",
         "supervisor",
-        "extras that the supervisor's host installs, of `ducklake iceberg clouds`",
+        "extras that the supervisor's host installs, of `ducklake spark iceberg clouds`",
         default_help="none",
     ),
     Setting("GITLAB_READ_TOKEN", "supervisor", "token that reads a private repository", is_secret=True),
@@ -406,7 +447,19 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 )
 BY_NAME: Final[Mapping[str, Setting]] = {setting.name: setting for setting in SETTINGS}
 
-_PREFIXES = ("MATERIA_", "PSD_", "R2_", "DUCKLAKE_", "ICEBERG_", "ALERT_", "LAKEHOUSE_DUCKDB", "SERVING_DUCKDB")
+# Spark reads many other names of its own.
+_SPARK = ("SPARK_WARE", "SPARK_META", "SPARK_STATE", "SPARK_PASS", "SPARK_PROP")
+_PREFIXES = (
+    "MATERIA_",
+    "PSD_",
+    "R2_",
+    "DUCKLAKE_",
+    "ICEBERG_",
+    "ALERT_",
+    "LAKEHOUSE_DUCKDB",
+    "SERVING_DUCKDB",
+    *_SPARK,
+)
 _NOT_SETTINGS = ("MATERIA_HOME", "MATERIA_PREFIX", "MATERIA_REAL_FILES", "MATERIA_TORTURE", "MATERIA_MUTANTS")
 """Variables that only scripts and tests read."""
 

@@ -5,7 +5,9 @@ worker's provider, a reachable archive) is a warning, and only what a run needs 
 """
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from dataflows.errors import LockHeldError, MateriaError, SettingsError
-from dataflows.lakehouse.ducklake import CATALOG, DuckLake
+from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog
+from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.stores import lock_conflict
 from ops.config.settings import IS_CHECKOUT, Settings
 from ops.config.table import PROVIDERS, Values, needed_by, unknown_names
@@ -27,7 +30,8 @@ TIMEOUT_S = 10.0
 CLIENT_TIMEOUT_S = 30.0
 _PROVIDER_PAUSE_S = 0.2
 OLDEST_PYTHON = (3, 11)
-DUCKLAKE_STEP = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
+JAVA_VERSIONS = (8, 11, 17)
+"""The versions of Java that Spark 3.5 runs on."""
 ENTRY_POINTS = (
     "dataflows.extract",
     "dataflows.export",
@@ -198,8 +202,13 @@ def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
     """Whether the lakehouse opens; checked only while no run writes to it."""
     from ops.host.lock import writer_lock
 
-    if settings.used_ducklake:
-        return _ducklake(settings.used_ducklake)
+    if settings.lake and (missing := settings.lake.missing_packages()):
+        step = f"uv sync --extra {settings.lake.extra}, on the supervisor's host MATERIA_EXTRAS={settings.lake.extra}"
+        return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", step)
+    if isinstance(settings.lake, DuckLake):
+        return _ducklake(settings.lake)
+    if isinstance(settings.lake, SparkLakehouse):
+        return _spark(settings.lake)
     if not settings.lakehouse_path.exists():
         return Finding("lakehouse", Verdict.OK, "does not exist yet: the first transform creates it")
     try:
@@ -217,13 +226,11 @@ def _lakehouse(settings: Settings, _environ: Mapping[str, str]) -> Finding:
 
 
 def _ducklake(lake: DuckLake) -> Finding:
-    """Whether its packages are installed, its catalog answers and its data is reachable; readers wait for no writer."""
+    """Whether its catalog answers and its data is reachable; readers wait for no writer."""
     import duckdb
 
     from ops.host.lakehouse_lock import catalog_exists
 
-    if missing := lake.missing_packages():
-        return Finding("lakehouse", Verdict.FAILED, f"{', '.join(missing)} missing", DUCKLAKE_STEP)
     _check_data(lake)
     if not catalog_exists(lake):
         return Finding("lakehouse", Verdict.OK, f"{lake}: does not exist yet, the first transform creates it")
@@ -241,10 +248,55 @@ def _check_data(lake: DuckLake) -> None:
         prefix = lake.data.removeprefix(f"s3://{lake.bucket.name}").strip("/")
         next(iter(ObjectStore(lake.bucket).list(f"{prefix}/")), None)
         return
-    folder = Path(lake.data)
+    _check_folder(Path(lake.data), "DUCKLAKE_DATA")
+
+
+def _check_folder(folder: Path, setting: str) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise SettingsError(f"cannot write to {existing}; chown it to {os.getuid()}, or set another DUCKLAKE_DATA")
+        raise SettingsError(f"cannot write to {existing}; chown it to {os.getuid()}, or set another {setting}")
+
+
+def _spark(spark: SparkLakehouse) -> Finding:
+    """Whether Java has a version that Spark runs on, the master answers, warehouse and metastore are reachable."""
+    from importlib.metadata import version
+
+    from dataflows.lakehouse.spark_driver import check_address, check_master
+    from ops.host.lakehouse_lock import connect
+
+    java = _java_version()
+    if java not in JAVA_VERSIONS:
+        what = f"Java {java} is not one that Spark runs on" if java else "java is not installed"
+        step = "apt-get install openjdk-17-jre-headless (Debian 12), or set JAVA_HOME to Java 17"
+        return Finding("lakehouse", Verdict.FAILED, what, step)
+    spark.properties()
+    check_master(spark.master)
+    if spark.has_folder:
+        _check_folder(Path(spark.warehouse), "SPARK_WAREHOUSE")
+    if isinstance(spark.metastore, str):
+        check_address(spark.metastore, "the Hive metastore", "SPARK_METASTORE")
+    if isinstance(spark.metastore, PostgresCatalog) and spark.driver_path is None:
+        what = "the JDBC driver of PostgreSQL is not installed"
+        step = "apt-get install libpostgresql-jdbc-java, or name it in spark.driver.extraClassPath (SPARK_PROPERTIES)"
+        return Finding("lakehouse", Verdict.FAILED, what, step)
+    for each in (spark.metastore, spark.state):
+        if isinstance(each, PostgresCatalog):
+            connect(spark, each, "doctor").close()
+        elif isinstance(each, Path):
+            _check_folder(each, "SPARK_METASTORE or SPARK_STATE")
+    what = f"pyspark {version('pyspark')}, Java {java}, {spark}"
+    return Finding("lakehouse", Verdict.OK, what if spark.tables_path.exists() else f"{what}: no transform yet")
+
+
+def _java_version() -> int | None:
+    """The major version of the Java that Spark starts; None when there is none."""
+    home = os.environ.get("JAVA_HOME")
+    program = shutil.which(str(Path(home) / "bin" / "java") if home else "java")
+    if program is None:
+        return None
+    asked = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=TIMEOUT_S)
+    found = re.search(r'version "(?:1\.)?(\d+)', asked.stderr)
+    return int(found[1]) if found else None
 
 
 def _serving(settings: Settings, _environ: Mapping[str, str]) -> Finding:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from dataflows.errors import JournalError, MateriaError, ServingError
-from dataflows.lakehouse.ducklake import SqliteCatalog
+from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
@@ -64,7 +64,7 @@ class Status:
     pipelines: tuple[PipelineState, ...]
     problems: tuple[Problem, ...]
     gateway: str = "duckdb"
-    """Where transforms write: `duckdb` (a file in the data directory) or `ducklake`."""
+    """Where transforms write: `duckdb` (a file in the data directory), `ducklake` or `spark`."""
     lakehouse: str = ""
     """The lakehouse's type and location, without secrets."""
     current_file: CurrentFile | None = None
@@ -111,7 +111,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
     worker_problems = tuple(_worker_problems(settings, now))
     problems.extend(worker_problems)
     problems.extend(_supervisor_problems(settings, now, {problem.what for problem in worker_problems}))
-    lakehouse = str(settings.used_ducklake or settings.lakehouse_path)
+    lakehouse = str(settings.lake or settings.lakehouse_path)
     expected = expected_release(now)
     return Status(now, generation, expected, pipelines, tuple(problems), settings.gateway, lakehouse, checked)
 
@@ -272,14 +272,16 @@ def _extract_problems(
 
 
 def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
-    """What a DuckLake lacks on this machine; `materia doctor` also checks its catalog and bucket."""
-    lake = settings.used_ducklake
+    """What the gateway lacks on this machine; `materia doctor` also checks what is elsewhere."""
+    lake = settings.lake
     if lake is None:
         return
     if missing := lake.missing_packages():
-        what = f"the gateway is ducklake, and {', '.join(missing)} is not installed"
-        next_step = "uv sync --extra ducklake, on the supervisor's host MATERIA_EXTRAS=ducklake"
-        yield Problem(Severity.MISSING, what, None, next_step, key="ducklake-packages")
+        what = f"the gateway is {settings.gateway}, and {', '.join(missing)} is not installed"
+        next_step = f"uv sync --extra {lake.extra}, on the supervisor's host MATERIA_EXTRAS={lake.extra}"
+        yield Problem(Severity.MISSING, what, None, next_step, key=f"{lake.extra}-packages")
+    if not isinstance(lake, DuckLake):
+        return
     has_catalog = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()
     if has_catalog and lake.data_dir is not None and not lake.data_dir.is_dir():
         what = f"the DuckLake's catalog exists, but its data directory does not: {lake.data_dir}"

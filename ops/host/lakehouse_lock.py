@@ -1,8 +1,8 @@
 """One writer per lakehouse, even if several machines share it.
 
-A lakehouse file belongs to a data directory, whose lock is sufficient. A DuckLake may be shared, so its lock is beside
-its catalog: a file for SQLite, an advisory lock of the server for PostgreSQL. The server releases it when the
-connection ends; a child that inherits the connection's handle keeps it open.
+A lakehouse file belongs to a data directory, whose lock is sufficient. Others may be shared, so their lock is beside a
+DuckLake's catalog, on Spark beside SQLMesh's state: a file, or an advisory lock of the PostgreSQL server. The server
+releases it when the connection ends; a child that inherits the connection's handle keeps it open.
 """
 
 import socket
@@ -12,10 +12,11 @@ from typing import Any
 
 from dataflows.errors import LakehouseError, LockHeldError, MissingToolError
 from dataflows.lakehouse.ducklake import DuckLake, PostgresCatalog
+from dataflows.lakehouse.spark import SparkLakehouse
 from ops.host.lock import writer_lock
 
 _KEY = 0x6D617465726961
-"""The key of the advisory lock: `materia` in ASCII. A database holds one catalog, so one key is enough."""
+"""The key of the advisory lock: `materia` in ASCII. A database holds one lakehouse, so one key is enough."""
 
 _CONNECT_TIMEOUT_S = 10
 # If a machine disappears without closing the connection, keepalives let the server notice it.
@@ -29,26 +30,25 @@ _HOLDER = """
 
 
 @contextmanager
-def lakehouse_lock(lake: DuckLake | None, holder: str) -> Iterator[tuple[int, ...]]:
-    """Hold the lock of a DuckLake for `holder`, such as `transform`; yields the handles for a child to inherit.
+def lakehouse_lock(lake: DuckLake | SparkLakehouse | None, holder: str) -> Iterator[tuple[int, ...]]:
+    """Hold the lock of a lakehouse for `holder`, such as `transform`; yields the handles for a child to inherit.
 
-    Without a DuckLake nothing is locked. Does not wait: raises LockHeldError if another process, here or on another
+    Without one nothing is locked. Does not wait: raises LockHeldError if another process, here or on another
     machine, holds it, and LakehouseError if the catalog's server does not answer.
     """
     if lake is None:
         yield ()
-    elif isinstance(lake.catalog, PostgresCatalog):
-        with _advisory_lock(lake.catalog, holder) as handle:
+    elif isinstance(lake.lock_at, PostgresCatalog):
+        with _advisory_lock(lake, lake.lock_at, holder) as handle:
             yield (handle,)
     else:
-        path = lake.catalog.path
-        with writer_lock(path.with_name(f"{path.name}.lock"), holder) as lock:
+        with writer_lock(lake.lock_at, holder) as lock:
             yield (lock.fileno(),)
 
 
 @contextmanager
-def _advisory_lock(catalog: PostgresCatalog, holder: str) -> Iterator[int]:
-    connection = _connect(catalog, holder)
+def _advisory_lock(lake: DuckLake | SparkLakehouse, catalog: PostgresCatalog, holder: str) -> Iterator[int]:
+    connection = connect(lake, catalog, holder)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_lock(%s)", (_KEY,))
@@ -64,7 +64,7 @@ def catalog_exists(lake: DuckLake) -> bool:
     """Whether the DuckLake has been created; raises LakehouseError if the catalog's server does not answer."""
     if not isinstance(lake.catalog, PostgresCatalog):
         return lake.catalog.path.exists()
-    connection = _connect(lake.catalog, "doctor")
+    connection = connect(lake, lake.catalog, "doctor")
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT to_regclass('public.ducklake_metadata') IS NOT NULL")
@@ -73,13 +73,14 @@ def catalog_exists(lake: DuckLake) -> bool:
         connection.close()
 
 
-def _connect(catalog: PostgresCatalog, holder: str) -> Any:
+def connect(lake: DuckLake | SparkLakehouse, catalog: PostgresCatalog, holder: str) -> Any:
+    """A connection to a PostgreSQL server of a lakehouse; raises LakehouseError or MissingToolError."""
     try:
         import psycopg2
     except ImportError:
         raise MissingToolError(
-            "a DuckLake in PostgreSQL needs psycopg2-binary; install the extra: `uv sync --extra ducklake`, "
-            "on the supervisor's host MATERIA_EXTRAS=ducklake"
+            f"PostgreSQL needs psycopg2-binary; install the extra: `uv sync --extra {lake.extra}`, "
+            f"on the supervisor's host MATERIA_EXTRAS={lake.extra}"
         ) from None
     try:
         connection = psycopg2.connect(
@@ -94,9 +95,7 @@ def _connect(catalog: PostgresCatalog, holder: str) -> Any:
             options=_KEEPALIVE,
         )
     except psycopg2.Error as error:
-        raise LakehouseError(
-            f"{catalog} does not answer: {' '.join(str(error).split())}; check DUCKLAKE_CATALOG and DUCKLAKE_PASSWORD"
-        ) from error
+        raise LakehouseError(f"{catalog} does not answer: {' '.join(str(error).split())}; {lake.check_step}") from error
     connection.autocommit = True
     return connection
 

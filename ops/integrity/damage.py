@@ -40,8 +40,8 @@ def find_visible_damage(settings: Settings) -> Iterator[Damage]:
 
 
 def lakehouse_damage(settings: Settings) -> Iterator[Damage]:
-    """Damage of the lakehouse file and SQLMesh's state; a missing file is no damage here. A DuckLake is not checked."""
-    if settings.used_ducklake:
+    """Damage of the lakehouse file and SQLMesh's state; a missing file is no damage here. A lake is not checked."""
+    if settings.lake:
         return
     for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):
         if why := _fault(path):
@@ -53,7 +53,7 @@ def lost_half(settings: Settings) -> Damage | None:
 
     This is damage only while no run writes: a run that builds the lakehouse creates one before the other.
     """
-    if settings.used_ducklake:
+    if settings.lake:
         return None
     lakehouse, state = settings.lakehouse_path.exists(), settings.sqlmesh_state_path.exists()
     if lakehouse == state:

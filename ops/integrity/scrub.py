@@ -21,6 +21,7 @@ from dataflows.errors import (
     ServingMissingError,
 )
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
+from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.lake_files import check_files
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.store import ServingStore
@@ -97,9 +98,9 @@ def _check_all(
 
 
 def _lakehouse(settings: Settings, lake_files: Mapping[str, str]) -> Iterator[Checked]:
-    lake = settings.used_ducklake
+    lake = settings.lake
     if lake is not None:
-        if catalog_exists(lake):
+        if isinstance(lake, DuckLake) and catalog_exists(lake):
             for file in check_files(lake, lake_files):
                 damage = Damage(Kind.LAKE_FILE, file.where, file.why) if file.why else None
                 yield Checked(Kind.LAKE_FILE, file.where, damage, file.sha256)

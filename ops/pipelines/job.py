@@ -94,7 +94,7 @@ class Job:
     @contextmanager
     def holding_lakehouse(self) -> Iterator["Job"]:
         """The same job with the lakehouse's lock, which excludes writers on all machines; raises LockHeldError."""
-        with lakehouse_lock(self.settings.used_ducklake, self.recorder.run.pipeline) as fds:
+        with lakehouse_lock(self.settings.lake, self.recorder.run.pipeline) as fds:
             yield replace(self, shared_lock_fds=fds)
 
 

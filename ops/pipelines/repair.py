@@ -15,6 +15,7 @@ from pathlib import Path
 from dataflows.errors import MateriaError, ServingError
 from dataflows.files import move_durably
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
+from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.lake_files import empty
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import read_sidecar, sidecar_of
@@ -65,7 +66,7 @@ def is_lakehouse_lost(job: Job) -> bool:
     It is this machine's alone, and not there; or it is a DuckLake with damaged files.
     """
     settings = job.settings
-    if settings.used_ducklake:
+    if settings.lake:
         return bool(_damaged_lake_files(settings))
     return job.remote is None and not (settings.lakehouse_path.exists() and settings.sqlmesh_state_path.exists())
 
@@ -75,8 +76,8 @@ def empty_lake_if_damaged(job: Job) -> str | None:
 
     The caller holds the lakehouse's lock.
     """
-    lake, damage = job.settings.used_ducklake, _damaged_lake_files(job.settings)
-    if lake is None or not damage:
+    lake, damage = job.settings.lake, _damaged_lake_files(job.settings)
+    if not isinstance(lake, DuckLake) or not damage:
         return None
     empty(lake)
     forget(job.settings, lambda each: each.kind is Kind.LAKE_FILE)
@@ -89,7 +90,7 @@ def _damaged_lake_files(settings: Settings) -> list[Damage]:
 
 def set_aside_lakehouse_if_damaged(job: Job) -> str | None:
     """Read the whole lakehouse after it failed a transform; set it aside and return why, if that is what is wrong."""
-    if job.settings.used_ducklake:
+    if job.settings.lake:
         return None
     for path in (job.settings.lakehouse_path, job.settings.sqlmesh_state_path):
         if not path.exists():

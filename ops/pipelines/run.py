@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import LakehouseError, LakehouseLockedError, SettingsError, TransformError
 from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.spark import SparkLakehouse
+from dataflows.lakehouse.spark_settings import NAMES as SPARK_NAMES
 from dataflows.lakehouse.transform import Lakehouse, models_digest, warm_up
 from dataflows.landing.snapshot import Snapshot
 from dataflows.source.archive import Archive
 from dataflows.source.formats import WASDE
 from dataflows.source.release import Month
-from ops.config import lakehouse as ducklake
+from ops.config.lakehouse import environ_of
 from ops.config.settings import IS_CHECKOUT, Settings, user_cache_dir
 from ops.host.redact import is_secret
 from ops.host.version import code_version
@@ -152,8 +154,8 @@ def _run_all(job: Job) -> None:
 
         def start_child(landed_already: Snapshot | None) -> None:
             """Let SQLMesh's imports, which take seconds, overlap the download of a new release."""
-            # A DuckLake's lock is taken later, and a child can only inherit it at its start.
-            if landed_already is None and job.settings.used_ducklake is None:
+            # The lock of a lakehouse that is no file is taken later, and a child can only inherit it at its start.
+            if landed_already is None and job.settings.lake is None:
                 started.append(children.enter_context(warm_up(lakehouse_of(job, None))))
 
         with job.inside("extract") as extracting:
@@ -275,11 +277,11 @@ def _rebuilding_if_damaged(job: Job, execute: Callable[[], Any]) -> Any:
 def _export_inputs(job: Job) -> Mapping[str, Any]:
     from dataflows.serving.gate import Gate
 
-    # A DuckLake is shared as it is; a lakehouse file travels through the bucket.
-    file_sync = job.remote.lakehouse if job.remote and not job.settings.used_ducklake else None
+    # Another gateway's tables are shared as they are; a lakehouse file travels through the bucket.
+    file_sync = job.remote.lakehouse if job.remote and not job.settings.lake else None
     return {
         "landing": job.landing,
-        "lakehouse": lakehouse_of(job, job.settings.used_ducklake),
+        "lakehouse": lakehouse_of(job, job.settings.lake),
         "lakehouse_sync": file_sync,
         "serving": job.serving,
         "generation_sync": job.remote.generations if job.remote else None,
@@ -289,17 +291,17 @@ def _export_inputs(job: Job) -> Mapping[str, Any]:
     }
 
 
-def lakehouse_of(job: Job, lake: DuckLake | None) -> "Lakehouse":
-    """The lakehouse in that DuckLake or, without one, in its file, as a child process gets it."""
+def lakehouse_of(job: Job, lake: DuckLake | SparkLakehouse | None) -> "Lakehouse":
+    """The lakehouse in `lake` or, without one, in its file, as a child process gets it."""
     from dataflows.lakehouse.transform import Lakehouse
 
     return Lakehouse(
         path=job.settings.lakehouse_path,
         dataset=job.settings.dataset,
         environ=_child_environ(job.settings),
-        secrets=ducklake.environ_of(lake) if lake else {},
+        secrets=environ_of(lake) if lake else {},
         inherited_fds=(job.lock.fileno(), *job.shared_lock_fds),
-        ducklake=lake,
+        lake=lake,
     )
 
 
@@ -308,13 +310,13 @@ def _child_environ(settings: Settings) -> Mapping[str, str]:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not is_secret(name) and not name.startswith(("R2_", "DUCKLAKE_"))
+        if not is_secret(name) and not name.startswith(("R2_", "DUCKLAKE_")) and name not in SPARK_NAMES
     }
     return inherited | {
         "MATERIA_DATA_DIR": str(settings.data_dir),
         "LAKEHOUSE_DUCKDB_PATH": str(settings.lakehouse_path),
         "PSD_DATASET": settings.dataset,
-        "MATERIA_GATEWAY": "duckdb",  # a DuckLake's settings follow with the order, since they hold secrets
+        "MATERIA_GATEWAY": "duckdb",  # the settings of another one follow with the order, since they hold secrets
         **({} if IS_CHECKOUT else {"SQLMESH_CACHE_DIR": str(user_cache_dir() / "sqlmesh" / models_digest())}),
     }
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dataflows.errors import DiskSpaceError, JournalError, LockHeldError, MateriaError
+from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.serving.store import ServingStore
 from ops.config.settings import PROJECT_DIR, Settings
 from ops.health.disk import disk_space
@@ -89,8 +90,8 @@ def maintain_ducklake(settings: Settings, now: datetime, on_alive: Callable[[], 
 
     Skipped while another machine works on it. Errors are logged; the next housekeeping retries.
     """
-    lake = settings.used_ducklake
-    if lake is None:
+    lake = settings.lake
+    if not isinstance(lake, DuckLake):
         return
     try:
         with lakehouse_lock(lake, "housekeeping") as handles:

@@ -44,10 +44,9 @@ def check_shared_data(settings: Settings) -> None:
             "object storage is not configured, and workers share their data through it; "
             "set R2_ENDPOINT, R2_BUCKET, R2_ACCESS_KEY and R2_SECRET_KEY, or run it with `--on local`"
         )
-    if settings.used_ducklake and not settings.used_ducklake.is_shared:
+    if settings.lake and not settings.lake.is_shared:
         raise SettingsError(
-            "a worker cannot reach a DuckLake on this machine; set DUCKLAKE_CATALOG=postgres:… and "
-            "DUCKLAKE_DATA=s3://…, or run it with `--on local`"
+            f"a worker cannot reach {settings.lake}; {settings.lake.sharing_step}, or run it with `--on local`"
         )
 
 
@@ -236,8 +235,7 @@ def _order(pipeline: str, request: Request, environ: Mapping[str, str]) -> bytes
 
 def _extras(settings: Settings) -> tuple[str, ...]:
     """The extras that a worker must install."""
-    wanted = {"iceberg": settings.iceberg, "ducklake": settings.used_ducklake}
-    return tuple(extra for extra, used in wanted.items() if used)
+    return (*(("iceberg",) if settings.iceberg else ()), *((settings.lake.extra,) if settings.lake else ()))
 
 
 def _address(instance: Instance) -> str:

@@ -4,12 +4,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from dataflows.lakehouse.spark_settings import NAMES as SPARK_NAMES
 from ops.config.iceberg import NAMES as ICEBERG_NAMES
 from ops.config.object_storage import NAMES as OBJECT_STORAGE_NAMES
 from ops.config.table import BY_NAME, PROVIDERS, SETTINGS, needed_by
 
 WORKERS = "workers"
-LAKEHOUSE_NAMES = ("MATERIA_GATEWAY", "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD", "DUCKLAKE_DATA")
+LAKEHOUSE_NAMES = {
+    "ducklake": ("MATERIA_GATEWAY", "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD", "DUCKLAKE_DATA"),
+    "spark": ("MATERIA_GATEWAY", *(name for name in SPARK_NAMES if BY_NAME[name].sent_to)),
+}
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,9 @@ class Presence:
 
 
 def check(environ: Mapping[str, str] = os.environ) -> tuple[Presence, ...]:
-    """Every name that the secret store should hold, including a DuckLake's if it is the gateway."""
-    is_lake = environ.get("MATERIA_GATEWAY", "").strip() == "ducklake"
-    names = (*OBJECT_STORAGE_NAMES, *(LAKEHOUSE_NAMES if is_lake else ()), *ICEBERG_NAMES)
+    """Every name that the secret store should hold, including those of the gateway."""
+    gateway = environ.get("MATERIA_GATEWAY", "").strip()
+    names = (*OBJECT_STORAGE_NAMES, *LAKEHOUSE_NAMES.get(gateway, ()), *ICEBERG_NAMES)
 
     def presence(name: str, who: tuple[str, ...], provider: str | None = None) -> Presence:
         return Presence(name, bool(environ.get(name, "").strip()), BY_NAME[name].is_secret, who, provider)

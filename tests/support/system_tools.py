@@ -47,6 +47,7 @@ TOOLS = (
     SystemTool("tmux", "tmux", "the console in a real terminal"),
     SystemTool("chromium", "chromium", "the console in a browser"),
     SystemTool("initdb", "postgresql", "a DuckLake catalog in PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
+    SystemTool("java", "openjdk-17-jre-headless", "a Spark cluster"),
     SystemTool("systemd-analyze", "systemd", "the exposure of the supervisor's units"),
 )
 

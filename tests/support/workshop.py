@@ -14,6 +14,7 @@ import duckdb
 from dataflows import export
 from dataflows.lakehouse import transform
 from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.transform import Lakehouse, Transformed
 from dataflows.landing.local import LocalLanding
 from dataflows.landing.report import ReportFile, land_report
@@ -41,7 +42,7 @@ class Workshop:
 
     data_dir: Path
     dataset: str = "psd_alldata"
-    lake: DuckLake | None = None
+    lake: DuckLake | SparkLakehouse | None = None
     """What takes the place of the lakehouse's file."""
 
     @property
@@ -62,7 +63,7 @@ class Workshop:
     def lakehouse(self) -> Lakehouse:
         secrets = environ_of(self.lake) if self.lake else {}
         path = self.data_dir / "lakehouse.duckdb"
-        return Lakehouse(path, self.dataset, self.environ, secrets, ducklake=self.lake)
+        return Lakehouse(path, self.dataset, self.environ, secrets, lake=self.lake)
 
     def copy(self, data_dir: Path) -> "Workshop":
         shutil.copytree(self.data_dir, data_dir, symlinks=True)

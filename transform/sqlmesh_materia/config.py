@@ -1,8 +1,9 @@
 """SQLMesh's configuration: the lakehouse, and SQLMesh's state in a file or database of its own.
 
 It reads these names from the environment: MATERIA_DATA_DIR, LAKEHOUSE_DUCKDB_PATH, PSD_DATASET, MATERIA_GATEWAY, the
-DUCKLAKE_* and R2_* settings of a DuckLake, SQLMESH_CACHE_DIR, where SQLMesh caches outside of the project, and
-SQLMESH_CHECK_COLUMNS, which the linter needs. Loading it creates the lakehouse's directory and changes nothing else.
+DUCKLAKE_* and R2_* settings of a DuckLake, the SPARK_* settings of Spark, SQLMESH_CACHE_DIR, where SQLMesh caches
+outside of the project, and SQLMESH_CHECK_COLUMNS, which the linter needs. Loading it creates the lakehouse's directory
+and changes nothing else.
 """
 
 import atexit
@@ -25,6 +26,7 @@ from sqlmesh.core.config import (
     ModelDefaultsConfig,
     PlanConfig,
     PostgresConnectionConfig,
+    SparkConnectionConfig,
 )
 from sqlmesh.core.config.connection import ConnectionConfig, DuckDBAttachOptions
 from sqlmesh.core.config.format import FormatConfig
@@ -32,6 +34,7 @@ from sqlmesh.core.constants import IGNORE_PATTERNS
 
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
 from dataflows.lakehouse.ducklake_settings import parse_ducklake
+from dataflows.lakehouse.spark_settings import parse_spark
 from dataflows.lakehouse.stores import LakehouseFile
 
 # The models of WASDE reports are read only where reports are landed: no other installation pays for them. Without any
@@ -41,7 +44,7 @@ WASDE_MODELS = ("models/wasde/*", "tests/wasde/*")
 environment = {name: text.strip() for name, text in os.environ.items() if text.strip()}
 data_dir = Path(environment.get("MATERIA_DATA_DIR", Path(__file__).parents[2] / "data")).expanduser().absolute()
 lakehouse_path = Path(environment.get("LAKEHOUSE_DUCKDB_PATH", data_dir / "lakehouse.duckdb")).expanduser().absolute()
-is_ducklake = environment.get("MATERIA_GATEWAY") == "ducklake"
+gateway_name = environment.get("MATERIA_GATEWAY", "duckdb")
 
 # Comments are kept by `serving.column_comment` (macros/comments.py) and copied to every generation. A DuckLake keeps
 # none on the columns of views, and registering them on every physical table costs a twelfth of a first transform.
@@ -91,27 +94,43 @@ def scratch() -> DuckLake:
     return DuckLake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "data"))
 
 
-def state_of(lake: DuckLake) -> ConnectionConfig:
-    """Where SQLMesh remembers what it did: wherever the catalog is."""
-    if isinstance(lake.catalog, PostgresCatalog):
+class SparkConnection(SparkConnectionConfig):
+    """A connection to Spark on which the days of a plan are replaced whole."""
+
+    @property
+    def _engine_adapter(self) -> Any:
+        from dataflows.lakehouse.spark_adapter import DayByDayAdapter
+
+        return DayByDayAdapter
+
+
+def state_at(place: Path | PostgresCatalog) -> ConnectionConfig:
+    """Where SQLMesh remembers what it did: a DuckDB file, or a database of PostgreSQL."""
+    if isinstance(place, PostgresCatalog):
         return PostgresConnectionConfig(
-            host=lake.catalog.host,
-            port=lake.catalog.port,
-            database=lake.catalog.database,
-            user=lake.catalog.user,
-            password=lake.catalog.password,
-            sslmode=lake.catalog.sslmode,
+            host=place.host,
+            port=place.port,
+            database=place.database,
+            user=place.user,
+            password=place.password,
+            sslmode=place.sslmode,
         )
-    lake.catalog.path.parent.mkdir(parents=True, exist_ok=True)
-    return DuckDBConnectionConfig(database=str(lake.catalog.state_path))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return DuckDBConnectionConfig(database=str(place))
 
 
 def gateway() -> GatewayConfig:
     """The one that the environment names."""
-    if is_ducklake and (lake := parse_ducklake(environment)):
+    if gateway_name == "spark":
+        return GatewayConfig(
+            connection=SparkConnection(register_comments=False),
+            state_connection=state_at(parse_spark(environment, data_dir).state),
+            test_connection=DuckDBConnectionConfig(),
+        )
+    if gateway_name == "ducklake" and (lake := parse_ducklake(environment)):
         return GatewayConfig(
             connection=connection_to(lake.catalog.target, lambda: lake),
-            state_connection=state_of(lake),
+            state_connection=state_at(lake.state),
             test_connection=connection_to("scratch", scratch),
         )
     lakehouse_path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +140,7 @@ def gateway() -> GatewayConfig:
             connector_config=CONNECTOR,
             register_comments=False,
         ),
-        state_connection=DuckDBConnectionConfig(database=str(LakehouseFile(lakehouse_path).state_path)),
+        state_connection=state_at(LakehouseFile(lakehouse_path).state_path),
     )
 
 
@@ -134,7 +153,6 @@ cache_dir = f"{environment.get('SQLMESH_CACHE_DIR', '.cache')}/{'checked' if che
 
 landing_dir = data_dir / "landing"
 has_reports = any(landing_dir.glob("wasde/*.json")) or not landing_dir.exists()
-gateway_name = "ducklake" if is_ducklake else "duckdb"
 
 config = Config(
     project="materia",

@@ -56,7 +56,7 @@ def test_an_unknown_name_is_reported_with_the_nearest(name: str, nearest: str | 
         ("MATERIA_POLL_DAYS", "8", "is not a range"),
         ("MATERIA_TICK_S", "0", "is not a whole number from 1 to 3600"),
         ("MATERIA_MAX_ROW_LOSS", "nan", "is not a number from 0 to 1"),
-        ("MATERIA_GATEWAY", "spark", "is not one of duckdb, ducklake"),
+        ("MATERIA_GATEWAY", "sparc", "is not one of duckdb, ducklake, spark"),
         ("PSD_ARCHIVE_URL", "ftp://usda", "is not an http(s) address"),
     ],
 )

@@ -101,7 +101,7 @@ def test_a_lake_with_a_damaged_file_is_built_again_from_the_landing(tmp_path: Pa
     assert len(read_record(settings).lake_files) > 10
     assert "lakehouse-damaged" not in problems()
     with duckdb.connect() as connection:
-        settings.used_ducklake.attach(connection, read_only=True)
+        settings.lake.attach(connection, read_only=True)
         before = connection.execute("SELECT count(*), bit_xor(hash(f)) FROM lakehouse.serving.fct_psd AS f").fetchall()
 
     path = parquet_of(tmp_path / "lake" / "sqlmesh__cleaned")
@@ -113,6 +113,6 @@ def test_a_lake_with_a_damaged_file_is_built_again_from_the_landing(tmp_path: Pa
     assert "lakehouse-damaged" not in problems()
     assert "all match their records" in run("scrub")
     with duckdb.connect() as connection:
-        settings.used_ducklake.attach(connection, read_only=True)
+        settings.lake.attach(connection, read_only=True)
         after = connection.execute("SELECT count(*), bit_xor(hash(f)) FROM lakehouse.serving.fct_psd AS f").fetchall()
     assert after == before

@@ -17,9 +17,10 @@ def create_column_comment(evaluator):
         for column, comment in ((None, model.description), *model.column_descriptions.items())
         if comment
     ]
+    catalog = "spark_catalog" if evaluator.gateway == "spark" else "lakehouse"
     values = ", ".join(f"({', '.join(map(_literal, row))})" for row in sorted(rows, key=str))
     return (
-        f"CREATE OR REPLACE VIEW lakehouse.{schema}.column_comment AS"
+        f"CREATE OR REPLACE VIEW {catalog}.{schema}.column_comment AS"
         f" SELECT table_name, column_name, comment FROM (VALUES {values}) AS comments(table_name, column_name, comment)"
     )
 

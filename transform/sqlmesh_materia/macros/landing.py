@@ -5,12 +5,23 @@ from sqlmesh import macro
 
 
 @macro()
-def landing_glob(evaluator, pattern):
-    """The files of the landing that match `pattern`, in which `{dataset}` is the one this lakehouse serves.
+def landing_rows(evaluator, kind):
+    """The rows of every landed file of a kind (`psd`, `wasde`): Parquet files, on Spark an external table over them.
 
     The path is relative: views store it, and DuckDB's `file_search_path` (in config.py) completes it.
     """
-    return exp.Literal.string(pattern.name.format(dataset=evaluator.var("dataset")))
+    if evaluator.gateway == "spark":
+        return exp.to_table(f"landing.{kind.name}_rows")
+    folder = evaluator.var("dataset") if kind.name == "psd" else kind.name
+    return f"READ_PARQUET('raw/{folder}/*/*/*.parquet', hive_partitioning = TRUE)"
+
+
+@macro()
+def landing_markers(evaluator, kind):
+    """The commit marker of every landed file of a kind, a row each, as text in `content`."""
+    if evaluator.gateway == "spark":
+        return exp.to_table(f"landing.{kind.name}_markers")
+    return f"READ_TEXT('{kind.name}/*.json')"
 
 
 @macro()

@@ -52,4 +52,4 @@ SELECT
   unit_id::TEXT,
   unit_description::TEXT,
   value::TEXT
-FROM READ_PARQUET(@landing_glob('raw/{dataset}/*/*/*.parquet'), hive_partitioning = TRUE)
+FROM @landing_rows('psd')

@@ -60,7 +60,7 @@ SELECT
   (
     content ->> '$.row_count'
   )::BIGINT AS row_count
-FROM READ_TEXT(@landing_glob('psd/*.json'))
+FROM @landing_markers('psd')
 WHERE
   (
     content ->> '$.dataset'

@@ -31,4 +31,4 @@ SELECT
   attribute_id::TEXT,
   unit::TEXT,
   value::TEXT
-FROM READ_PARQUET(@landing_glob('raw/wasde/*/*/*.parquet'), hive_partitioning = TRUE)
+FROM @landing_rows('wasde')

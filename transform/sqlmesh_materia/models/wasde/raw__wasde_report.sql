@@ -35,4 +35,4 @@ SELECT
   (
     content ->> '$.row_count'
   )::BIGINT AS row_count
-FROM READ_TEXT(@landing_glob('wasde/*.json'))
+FROM @landing_markers('wasde')

@@ -1,0 +1,189 @@
+"""A lakehouse on Apache Spark: its tables in the warehouse, their names in a Hive metastore.
+
+SQLMesh's child process is the driver of the Spark application; nothing else imports pyspark. The serving tables leave
+Spark as Parquet files in a folder of this host, from which generations are built as from any other lakehouse.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflows.errors import LakehouseError
+from dataflows.lakehouse.ducklake import CATALOG, PostgresCatalog
+from dataflows.sql_text import literal
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DRIVERS = ("/usr/share/java/postgresql.jar", "/usr/share/java/postgresql-jdbc.jar")
+"""Where Debian and Fedora put the JDBC driver of PostgreSQL."""
+
+_OPTIONS = "spark.driver.extraJavaOptions"
+
+_CHANGEABLE = {
+    "spark.app.name": "materia",
+    "spark.log.level": "ERROR",
+    "spark.sql.shuffle.partitions": "8",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+"""Properties that SPARK_PROPERTIES may change. Spark's own 200 partitions are for a hundred times the rows."""
+
+_FIXED = {
+    # Overflow and invalid text are errors, as on DuckDB.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.catalogImplementation": "hive",
+    "spark.sql.legacy.createHiveTableByDefault": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.sources.default": "parquet",
+}
+"""Properties on which the content of the tables depends."""
+
+
+@dataclass(frozen=True)
+class SparkLakehouse:
+    """Where Spark is, where it keeps tables and names, and where SQLMesh keeps its state."""
+
+    master: str
+    """Spark's master: `local[*]`, `spark://host:7077`, `yarn`, `k8s://…`."""
+    warehouse: str
+    """The tables: a folder that every machine of the cluster sees under this path, or a URL of a Hadoop file system."""
+    metastore: Path | PostgresCatalog | str
+    """The names: a folder of the embedded Derby, a database in PostgreSQL, or the `thrift://` URL of a metastore."""
+    state: Path | PostgresCatalog
+    fetched: Path
+    """A folder of this host, to which the serving tables are copied where the warehouse is none."""
+    properties_path: Path | None = None
+    """A file of Spark properties of the operator."""
+
+    extra = "spark"
+    """The extra of this package that brings what it needs."""
+    sharing_step = "set SPARK_MASTER, a SPARK_METASTORE and SPARK_STATE in PostgreSQL, and a SPARK_WAREHOUSE=s3a://…"
+    """What to do so that other machines can work on it."""
+    check_step = "check SPARK_METASTORE, SPARK_STATE and SPARK_PASSWORD"
+    """What to do when its PostgreSQL does not answer."""
+
+    def __str__(self) -> str:
+        return f"Spark at {self.master}, tables in {self.warehouse}, names in {self.metastore_text}"
+
+    @property
+    def metastore_text(self) -> str:
+        """The metastore as its setting writes it, without a password."""
+        return f"derby:{self.metastore}" if isinstance(self.metastore, Path) else str(self.metastore)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines can work on it too."""
+        on_this_host = (
+            self.is_local,
+            self.has_folder,
+            *(isinstance(each, Path) for each in (self.metastore, self.state)),
+        )
+        return not any(on_this_host)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Spark runs within the driver's process."""
+        return self.master.startswith("local")
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the warehouse is a folder: then the landing is one too, and Spark reads it where it is."""
+        return "://" not in self.warehouse
+
+    @property
+    def names(self) -> Path | PostgresCatalog | str:
+        """Where the names of its tables are: without them SQLMesh's state is of no use."""
+        return self.metastore
+
+    @property
+    def lock_at(self) -> Path | PostgresCatalog:
+        """What a writer locks: a file, or the server that keeps SQLMesh's state."""
+        return self.state.with_name(f"{self.state.name}.lock") if isinstance(self.state, Path) else self.state
+
+    @property
+    def driver_path(self) -> str | None:
+        """The JDBC driver of PostgreSQL: the operator's class path, or where packages put it; None when not there."""
+        named = self._operators().get("spark.driver.extraClassPath")
+        return named or next((path for path in DRIVERS if Path(path).exists()), None)
+
+    @property
+    def tables_path(self) -> Path:
+        """The folder with the serving tables of the last transform, as Parquet files."""
+        return Path(self.export_url) if self.has_folder else self.fetched
+
+    @property
+    def export_url(self) -> str:
+        """Where Spark writes the serving tables."""
+        return f"{self.warehouse}/exported"
+
+    def missing_packages(self) -> tuple[str, ...]:
+        """The required Python packages that are not installed; does not import them."""
+        needed = {"pyspark": "pyspark"}
+        if isinstance(self.state, PostgresCatalog):
+            needed["psycopg2"] = "psycopg2-binary"
+        return tuple(package for module, package in needed.items() if find_spec(module) is None)
+
+    def properties(self) -> Mapping[str, str]:
+        """Every Spark property, the operator's among them, a password too. Raises LakehouseError for its file."""
+        return (
+            _CHANGEABLE
+            | self._operators()
+            | _FIXED
+            | {"spark.master": self.master, "spark.sql.warehouse.dir": self.warehouse}
+            | self._metastore_properties()
+        )
+
+    def attach(self, connection: "DuckDBPyConnection", *, read_only: bool, alias: str = CATALOG) -> None:
+        """Attach the serving tables of the last transform, read from their Parquet files."""
+        tables = sorted(path for path in self.tables_path.glob("*") if path.is_dir())
+        if not read_only or not tables:
+            raise LakehouseError(f"{self}: no table was exported yet; run `materia pipeline run transform`")
+        connection.execute(f"ATTACH ':memory:' AS {alias}")
+        connection.execute(f"CREATE SCHEMA {alias}.serving")
+        for path in tables:
+            files = literal(path / "*.parquet")
+            connection.execute(f"CREATE VIEW {alias}.serving.{path.name} AS FROM read_parquet({files})")
+
+    def size_bytes(self, connection: "DuckDBPyConnection") -> int:
+        """DuckDB's own format takes up to three times what Parquet takes."""
+        return 3 * sum(path.stat().st_size for path in self.tables_path.rglob("*.parquet"))
+
+    def _operators(self) -> dict[str, str]:
+        if self.properties_path is None:
+            return {}
+        try:
+            lines = self.properties_path.read_text().splitlines()
+        except OSError as error:
+            raise LakehouseError(f"{error.strerror}: {self.properties_path}; fix SPARK_PROPERTIES") from error
+        pairs = (
+            re.split(r"\s*[=:]\s*|\s+", line, maxsplit=1) for line in map(str.strip, lines) if line[:1] not in "#!"
+        )
+        return {name: "".join(value) for name, *value in pairs}
+
+    def _metastore_properties(self) -> dict[str, str]:
+        if isinstance(self.metastore, str):
+            return {"spark.hadoop.hive.metastore.uris": self.metastore}
+        # The metastore's own tables are created when they are missing.
+        found = {
+            "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
+            "spark.hadoop.hive.metastore.schema.verification": "false",
+        }
+        jdo = "spark.hadoop.javax.jdo.option.Connection"
+        if isinstance(self.metastore, Path):
+            options = f"{self._operators().get(_OPTIONS, '')} -Dderby.stream.error.file={self.metastore}.log"
+            url = f"jdbc:derby:;databaseName={self.metastore};create=true"
+            return found | {f"{jdo}URL": url, _OPTIONS: options.strip()}
+        at = self.metastore
+        classes = {"spark.driver.extraClassPath": self.driver_path} if self.driver_path else {}
+        return {
+            **found,
+            f"{jdo}URL": f"jdbc:postgresql://{at.host}:{at.port}/{at.database}?sslmode={at.sslmode}",
+            f"{jdo}DriverName": "org.postgresql.Driver",
+            f"{jdo}UserName": at.user,
+            f"{jdo}Password": at.password,
+            **classes,
+        }
