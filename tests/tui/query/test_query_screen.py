@@ -448,7 +448,7 @@ async def test_a_file_that_cannot_be_read_becomes_an_alert_on_overview(served: S
 
 
 def _alerts(screen: Driven) -> tuple[Row, ...]:
-    return screen.app.query_one("#alerts", Table).rows
+    return tuple(screen.app.query_one("#alerts", Table).rows)
 
 
 async def test_enter_shows_a_row_in_full(served: Served) -> None:

@@ -127,7 +127,7 @@ async def test_a_worker_is_created_and_destroyed_at_the_provider(
 
 
 def _rows(app: ConsoleApp) -> tuple[Row, ...]:
-    return app.query_one("#workers-table", Table).rows
+    return tuple(app.query_one("#workers-table", Table).rows)
 
 
 @pytest.mark.parametrize(
