@@ -15,7 +15,8 @@ import pytest
 
 from dataflows.errors import ArchiveError, DiskSpaceError, LandingError
 from dataflows.files import disk_errors
-from dataflows.source.archive import Archive
+from dataflows.source import archive as archive_module
+from dataflows.source.archive import Archive, Identity, Probe, Verdict
 from dataflows.source.http import RetryPolicy, Stopped
 from dataflows.source.release import release_of
 from tests.dataflows.conftest import HASTE, MONTH, POSTED_AT
@@ -347,7 +348,8 @@ def test_stop_interrupts_any_wait(coffee, loris, tmp_path, kind):
 DOWNLOADING = """
 import sys
 from pathlib import Path
-from dataflows.source.archive import Archive
+from dataflows.source import archive as archive_module
+from dataflows.source.archive import Archive, Identity, Probe, Verdict
 from dataflows.source.release import Month, release_of
 Archive().download(release_of(sys.argv[1], sys.argv[2], Month(2025, 11)), Path(sys.argv[3]))
 """
@@ -388,3 +390,126 @@ def test_a_full_disk_is_named(tmp_path):
         Path("/dev/full").write_bytes(b"x")
     with pytest.raises(LandingError, match="missing"), disk_errors(tmp_path):
         (tmp_path / "missing" / "x").write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "message"),
+    [
+        ((1 << 30) + 1, "sends more than 1024 MiB; that is no PSD release"),
+        (1 << 30, "without sending complete message body"),
+    ],
+)
+def test_a_gibibyte_is_the_largest_release(coffee, fetch, size_bytes, message):
+    coffee.misbehave(MONTH, Fault(content_length=size_bytes), times=None)
+    with pytest.raises(ArchiveError, match=message):
+        fetch(attempts=1)
+
+
+def test_a_body_that_grows_beyond_the_limit_is_removed(coffee, fetch, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module, "MAX_ZIP_BYTES", len(BODY) + 1_000_000)
+    coffee.misbehave(MONTH, Fault(endless=True))
+    with pytest.raises(ArchiveError, match="no PSD release"):
+        fetch(attempts=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_space_that_a_download_needs_is_that_of_the_rest_and_a_margin(coffee, fetch, monkeypatch):
+    needed = []
+    monkeypatch.setattr(
+        archive_module, "require_space", lambda folder, needed_bytes, purpose: needed.append(needed_bytes)
+    )
+    coffee.misbehave(MONTH, Fault(truncate_after_bytes=1_000_000))
+    fetch()
+    assert needed == [len(BODY) + (64 << 20), len(BODY) - 1_000_000 + (64 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (404, Verdict.NOT_POSTED),
+        (410, Verdict.NOT_POSTED),
+        (401, Verdict.REFUSED),
+        (403, Verdict.REFUSED),
+        (402, None),
+        (409, None),
+    ],
+)
+def test_a_status_is_a_verdict_or_an_error(coffee, fetch, status, verdict):
+    coffee.misbehave(MONTH, Fault(status=status), times=None)
+    wanted = release_of(coffee.url, DATASET, MONTH)
+    if verdict is None:
+        with pytest.raises(ArchiveError, match=f"HTTP {status}"):
+            Archive(HASTE).probe(wanted)
+    else:
+        probe = Archive(HASTE).probe(wanted)
+        assert (probe.verdict, f"HTTP {status}" in probe.reason) == (verdict, True)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 406, 416, 501])
+def test_a_piece_is_read_from_the_start_where_ranges_are_refused(coffee, fetch, status):
+    coffee.misbehave(MONTH, Fault(refuse_range=status))
+    piece = Archive(HASTE).piece(release_of(coffee.url, DATASET, MONTH), 2, 4)
+    assert piece is not None
+    assert (piece.start_bytes, piece.data) == (0, BODY[:4])
+
+
+def test_a_piece_of_an_error_page_is_an_error(coffee, fetch):
+    coffee.misbehave(MONTH, Fault(status=409), times=None)
+    with pytest.raises(ArchiveError, match="HTTP 409"):
+        Archive(HASTE).piece(release_of(coffee.url, DATASET, MONTH), 0, 4)
+
+
+@pytest.mark.parametrize(("verdict", "is_zip"), [(Verdict.NOT_POSTED, None), (Verdict.POSTED, True)])
+def test_the_first_bytes_are_read_once_and_only_of_a_posted_file(coffee, fetch, verdict, is_zip):
+    probe = Probe(release_of(coffee.url, DATASET, MONTH), verdict, "", is_zip=is_zip)
+    assert Archive(HASTE).sniffed(probe) is probe
+    assert not coffee.requests
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agree"),
+    [
+        (Identity('"a"', None, 1), Identity('"a"', None, 1), True),
+        (Identity('"a"', None, 1), Identity('"a"', None, 2), False),
+        (Identity('"a"', None, 1), Identity('"a"', None, None), True),
+        (Identity('"a"', None, None), Identity('W/"a-gzip"', None, 2), True),
+        (Identity('"a"', "Mon", 1), Identity('"b"', "Mon", 1), True),
+        (Identity('"a"', "Mon", 1), Identity('"b"', "Tue", 1), False),
+        (Identity(None, None, 1), Identity(None, None, 1), False),
+        (Identity('"a"', None, 1), Identity(None, None, 1), False),
+    ],
+)
+def test_two_answers_agree_by_size_and_by_date_or_etag(first, second, agree):
+    assert first.agrees_with(second) is agree
+    assert second.agrees_with(first) is agree
+
+
+@pytest.mark.parametrize(
+    ("content_range", "message"),
+    [
+        ("bytes 0-3/4", None),
+        ("bytes 2-5/6", "Content-Range 'bytes 2-5/6' for a request from byte 0 on"),
+        ("bytes 0-3/*", "Content-Range 'bytes 0-3/\\*'"),
+        ("", "Content-Range ''"),
+    ],
+)
+def test_a_partial_answer_to_a_whole_request_is_taken_only_from_the_first_byte_on(tmp_path, content_range, message):
+    answer = f"HTTP/1.1 206 Partial Content\r\nContent-Length: 4\r\nContent-Range: {content_range}\r\n\r\nPK\x03\x04"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer.encode())
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        archive = Archive(replace(HASTE, attempts=1))
+        wanted = release_of(f"http://127.0.0.1:{listener.getsockname()[1]}", DATASET, MONTH)
+        if message is None:
+            assert archive.download(wanted, tmp_path / "part.zip").size_bytes == 4
+        else:
+            with pytest.raises(ArchiveError, match=message):
+                archive.download(wanted, tmp_path / "part.zip")
+        thread.join(10)
