@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataflows.errors import MateriaError
 from ops.config.settings import Settings
 
 _OUTPUT_SHOWN_BYTES = 4_096
+_LOW_PRIORITY = 10
 _COMMAND = "from ops.cli import main; raise SystemExit(main())"
 
 
@@ -36,6 +38,32 @@ class LaunchedCommand:
         except FileNotFoundError:
             return ""
         return lines[-1] if lines else ""
+
+
+def last_line_of(arguments: Sequence[str], settings: Settings, timeout_s: float) -> str:
+    """Run `materia ARGUMENTS` at low priority and return the last line it prints.
+
+    For what must not stay in this process, such as DuckDB's memory. Raises MateriaError with its last error line.
+    """
+    places = {"MATERIA_DATA_DIR": settings.data_dir, "SERVING_DUCKDB_PATH": settings.serving_path}
+    with subprocess.Popen(
+        [sys.executable, "-c", _COMMAND, *arguments],
+        env=os.environ | {name: str(path) for name, path in places.items()},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.setpriority(os.PRIO_PROCESS, process.pid, _LOW_PRIORITY)
+        try:
+            output, errors = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise MateriaError(f"{command_text(arguments)} did not end within {timeout_s:.0f} s") from None
+    lines = (output if process.returncode == 0 else errors).strip().splitlines() or [f"exit {process.returncode}"]
+    if process.returncode != 0:
+        raise MateriaError(f"{command_text(arguments)} failed: {lines[-1]}")
+    return lines[-1]
 
 
 def command_text(arguments: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,18 @@ from dataflows.errors import LockHeldError
 from dataflows.files import disk_refusal
 
 _HOLDER_SIZE_BYTES = 4096
+_KERNEL_LOCKS = Path("/proc/locks")
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """Who holds a lock."""
+
+    holder: str
+    run_id: int | None
+    pid: int
+    since: datetime
+    """UTC."""
 
 
 class WriterLock:
@@ -68,6 +81,22 @@ def writer_lock(path: Path, holder: str) -> Iterator[WriterLock]:
         yield lock
     finally:
         os.close(handle)
+
+
+def lock_holder(path: Path) -> LockHolder | None:
+    """Who holds the lock, without touching it; None if the kernel lists no holder on this machine.
+
+    Trying to take the lock would refuse a run that starts at the same moment.
+    """
+    try:
+        inode, record = str(path.stat().st_ino), json.loads(path.read_bytes())
+        locks = [line.split() for line in _KERNEL_LOCKS.read_text().splitlines()]
+        if not any("FLOCK" in fields and fields[-3].rpartition(":")[2] == inode for fields in locks):
+            return None
+        since = datetime.fromisoformat(record["since"])
+        return LockHolder(record["holder"], record["run_id"], record["pid"], since)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # never taken, or its holder has not yet written its record
 
 
 def _held_message(path: Path, record: bytes) -> str:

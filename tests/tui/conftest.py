@@ -16,6 +16,8 @@ STATES: dict[str, Callable[[Path], Path]] = {"empty": lambda folder: folder, "he
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HETZNER_TOKEN", "NO_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
+    # The process that reads the headline takes a second; tests that need it shorten the delay.
+    monkeypatch.setattr("tui.shell.release_watch.DELAY_S", 3600.0)
 
 
 @pytest.fixture

@@ -148,14 +148,19 @@ def alert_text(problem: Problem | None) -> str:
 
 
 def machine(overview: Overview) -> str:
-    """Return what runs here, and the free disk space, as a line of markup."""
+    """Return what runs here, the free disk space, and who holds the writer's lock, as markup."""
     states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
     running = [state.last for state in states if state.last and state.last.status is RunStatus.RUNNING]
     runs = ", ".join(f"run {run.id} {run.pipeline}" for run in running)
     free = overview.free_bytes
     parts = [toned(f"◌ {runs}", "busy") if runs else toned("no run in progress", "quiet")]
     parts += [toned(f"disk {size_text(free.value)} free", "quiet")] if isinstance(free, Found) else []
-    return toned(" · ", "quiet").join(parts)
+    line = toned(" · ", "quiet").join(parts)
+    lock = overview.lock.value if isinstance(overview.lock, Found) else None
+    if lock is None:
+        return line
+    who = f"run {lock.run_id}" if lock.run_id is not None else f"{lock.holder} (pid {lock.pid})"
+    return f"{line}\n{toned(f'{who} holds the lock since {lock.since:%H:%M:%S} UTC', 'busy')}"
 
 
 def heartbeat(beat: Heartbeat | None, now: datetime) -> str:

@@ -56,7 +56,7 @@ class OverviewPane(PolledPane):
             yield Panel(
                 Table(drawing.ALERT_COLUMNS, id="alerts"), Lines(id="alert-text"), title="Alerts", id="alerts-panel"
             )
-            yield Panel(Lines(id="served"), title="Served", id="served-panel")
+            yield Panel(Lines(id="served"), Lines(id="headline", markup=False), title="Served", id="served-panel")
             yield Panel(Table(drawing.PIPELINE_COLUMNS, id="pipelines"), title="Pipelines", id="pipelines-panel")
             with Horizontal(id="machines"):
                 yield Panel(Lines(id="supervisor"), title="Supervisor", id="supervisor-panel")
@@ -75,7 +75,7 @@ class OverviewPane(PolledPane):
         """Return values that change whenever the snapshot may have changed."""
         now = self.context.clock()
         sightings = self.context.sightings.problems(self.context.settings.serving_path)
-        seen = self.context.workers.latest(now), sightings
+        seen = self.context.workers.latest(now), sightings, self.context.releases.latest(self.context.settings)
         return change_marks(self.context.settings), seen, int(now.timestamp()) // _REFRESH_S
 
     def look(self) -> Overview | None:
@@ -111,6 +111,7 @@ class OverviewPane(PolledPane):
 
     def _draw_alerts(self, problems: tuple[Problem, ...], now: datetime) -> None:
         self._problems = problems
+        self.set_class(bool(problems), "-has-alerts")
         self.query_one("#alerts", Table).show(drawing.alert_rows(problems, now), empty=drawing.ALL_IS_WELL)
         self._draw_alert_text()
 
@@ -130,6 +131,9 @@ class OverviewPane(PolledPane):
     def _draw_served(self, status: Status, snapshot: Overview, now: datetime) -> None:
         served = self.query_one("#served", Lines)
         served.show(drawing.served(status, now, is_readable=drawing.is_readable(status, snapshot)))
+        headline = self.query_one("#headline", Lines)
+        headline.show("\n".join(snapshot.release.parts) if snapshot.release else "")
+        headline.display = bool(snapshot.release and snapshot.release.parts)
         served.tooltip = drawing.served_exactly(status) or None
 
     def _draw_pipelines(self, status: Status, snapshot: Overview, now: datetime) -> None:

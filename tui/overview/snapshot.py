@@ -10,9 +10,11 @@ from ops.config.schedule import next_due
 from ops.health.heartbeat import Heartbeat, read_heartbeat
 from ops.health.problem import Problem
 from ops.health.status import Status, served_release, take_status
+from ops.host.lock import LockHolder, lock_holder
 from ops.journal.journal import Journal
 from ops.journal.run import Run
 from tui.shell.context import ConsoleContext
+from tui.shell.release_watch import ReleaseNews
 from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.log_tail import read_tail
 from tui.widgets.panel import Part, attempt
@@ -47,6 +49,9 @@ class Overview:
     """Free disk space of the data directory."""
     workers: WorkersSnapshot
     log: Part[NewestLog | None] | None = None
+    lock: Part[LockHolder | None] | None = None
+    """Who writes to the data directory."""
+    release: ReleaseNews | None = None
     sightings: tuple[Problem, ...] = ()
     """What other screens could not read."""
     marks: object = None
@@ -62,6 +67,8 @@ def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
         free_bytes=attempt(lambda: _free_bytes(context.settings.data_dir)),
         workers=context.workers.latest(context.clock()),
         log=attempt(lambda: _newest_log(context.settings.log_dir)),
+        lock=attempt(lambda: lock_holder(context.settings.lock_path)),
+        release=context.releases.latest(context.settings),
         sightings=context.sightings.problems(context.settings.serving_path),
         marks=marks,
     )

@@ -36,27 +36,26 @@ COMMODITY_COLUMNS = (
 REVISION_COLUMNS = (
     Column(""),
     Column("", right=True),
-    Column("commodity", flexible=True, least=12),
-    Column("country", flexible=True, least=13),
+    Column("commodity", flexible=True, least=10),
+    Column("country", flexible=True, least=10),
     Column("year", right=True),
-    Column("attribute", flexible=True, least=15),
-    Column("before", right=True, rank=4),
+    Column("attribute", flexible=True, least=12),
+    Column("before", right=True, rank=2),
     Column("now", right=True, rank=1),
     Column("change", right=True),
     Column("%", right=True, rank=3),
-    Column("% world", right=True, rank=2),
+    Column("% world", right=True, rank=4),
     Column("unit", right=True, rank=5),
 )
 BALANCE_COLUMNS = (
-    Column("commodity", flexible=True, least=12),
-    Column("year", right=True),
-    Column("place", flexible=True, least=13),
-    Column("attribute", flexible=True, least=15),
-    Column("before", right=True, rank=2),
+    Column("commodity", flexible=True, least=14),
+    Column("place", flexible=True, least=10),
+    Column("attribute", flexible=True, least=12),
+    Column("before", right=True, rank=1),
     Column("now", right=True),
     Column("change", right=True),
     Column("%", right=True),
-    Column("unit", right=True, rank=1),
+    Column("unit", right=True, rank=2),
 )
 VERSION_COLUMNS = (
     Column(""),
@@ -175,8 +174,7 @@ def balance_rows(summary: ReleaseSummary | None) -> list[Row]:
             head = head or figure
             tone = "strong" if figure.place == WORLD else ""
             cells = (
-                Cell(balance.commodity_name if is_new else "", "strong"),
-                Cell(str(balance.market_year) if is_new else ""),
+                Cell(f"{balance.market_year} {balance.commodity_name}" if is_new else "", "strong"),
                 Cell(figure.place if is_new_place else "", tone),
                 Cell(figure.attribute_name),
                 Cell(number(figure.before), "quiet"),

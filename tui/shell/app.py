@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -41,6 +42,9 @@ SWITCHES = {
 
 _MAX_WAIT_S = 5.0
 """The longest that an action waits until its screen shows something."""
+_RELEASE_POLL_S = 2.0
+_RELEASE_NOTICE_S = 300.0
+"""How long the headline of a new release stays, unless it is clicked."""
 _OWNERS = (APP, *PANES)
 _HEIGHTS = [(0, "-short"), (24, "-high"), (36, "-tall")]
 _WIDTHS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
@@ -88,6 +92,7 @@ class ConsoleApp(App[None]):
         self._shown: str | None = None
         self._switching = asyncio.Lock()
         self._focus: dict[str, Widget | None] = {}
+        self._newest_release: date | None = None
         self._keys = KeyQueue(self, super().on_event, self._drawn_event, self._is_global_key)
         self.register_theme(MATERIA)
         self.register_theme(MATERIA_16)
@@ -111,6 +116,9 @@ class ConsoleApp(App[None]):
         await self.show_pane(self._first)
         self.watch(self.screen, "focused", self.show_actions, init=False)
         self._freeze_after_refresh()
+        news = self.context.releases.latest(self.context.settings)
+        self._newest_release = news.released_on if news else date.min
+        self.set_interval(_RELEASE_POLL_S, self._announce_release)
 
     def get_driver_class(self) -> "type[Driver]":
         from textual.drivers.linux_driver import LinuxDriver
@@ -125,6 +133,14 @@ class ConsoleApp(App[None]):
             await self._keys.put(event)
         else:
             await super().on_event(event)
+
+    def _announce_release(self) -> None:
+        """Show the headline of a release that is served since the console was opened, on any screen."""
+        news = self.context.releases.latest(self.context.settings)
+        if news and news.headline and self._newest_release and news.released_on > self._newest_release:
+            self._newest_release = news.released_on
+            text = "\n".join(news.parts) or "4 shows what changed"
+            self.notify(text, title=f"The release of {news.released_on} is served", timeout=_RELEASE_NOTICE_S)
 
     def _drawn_event(self) -> asyncio.Event:
         return (self.shown_pane or self._panes[self._first]).drawn

@@ -1,4 +1,4 @@
-"""The context that every pane receives: settings, the shared reader, read-only mode, clock, workers."""
+"""The context that every pane receives: settings, the shared reader, read-only mode, clock, releases, workers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.config.settings import Settings
 from ops.journal.run import utc_now
+from tui.shell.release_watch import ReleaseWatch
 from tui.shell.sightings import Sightings
 from tui.shell.workers_watch import WorkersWatch
 
@@ -27,6 +28,8 @@ class ConsoleContext:
     """Returns the current time (UTC); tests freeze it."""
     sightings: Sightings = field(default_factory=Sightings)
     """The errors that the screens met; shared, so that Overview shows them as alerts."""
+    releases: ReleaseWatch = field(default_factory=ReleaseWatch)
+    """Reads the headline of the newest release once for all screens."""
     workers: WorkersWatch = field(default_factory=WorkersWatch)
     """Polls the providers; shared, so that each provider is polled once for all panes."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.errors import DiskError, DiskSpaceError, LockHeldError
-from ops.host.lock import writer_lock
+from ops.host.lock import lock_holder, writer_lock
 from tests.ops.conftest import Spawn
 
 HOLD = """
@@ -140,3 +140,15 @@ def test_an_exception_frees_the_lock(tmp_path: Path) -> None:
         raise KeyError
     with writer_lock(path, "extract"):
         pass
+
+
+def test_the_holder_is_read_without_taking_the_lock(tmp_path: Path, spawn: Spawn) -> None:
+    path = tmp_path / "writer.lock"
+    assert lock_holder(path) is None
+    holder = spawn(HOLD, path)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    found = lock_holder(path)
+    assert found and (found.holder, found.run_id, found.pid) == ("extract", 12, holder.pid)
+    assert found.since.tzinfo is not None
+    holder.communicate("\n")
+    assert path.exists() and lock_holder(path) is None, "the record stays, the lock does not"

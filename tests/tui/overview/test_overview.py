@@ -1,5 +1,6 @@
 """Tests of the Overview screen: alert order, and navigation from rows to details."""
 
+import os
 import threading
 import time
 from dataclasses import replace
@@ -11,12 +12,15 @@ import pytest
 
 from ops.health.heartbeat import FAILING_AFTER, Heartbeat
 from ops.health.status import Problem, Severity
+from ops.host.lock import writer_lock
 from ops.workers.view import Workers
 from tests.support.consoles import screen_of, until
+from tests.support.served import Served, served_console
 from tests.tui.building import NOW, WORKER, Past, console_on, context_in, serve_at, settings_in, timedelta
 from tui.overview import drawing
 from tui.overview.pane import OverviewPane
 from tui.overview.snapshot import Overview, read_overview
+from tui.shell import release_watch
 from tui.shell.app import ConsoleApp
 from tui.shell.command import CommandScreen
 from tui.shell.context import create_context
@@ -305,3 +309,39 @@ async def test_a_high_terminal_shows_the_end_of_the_newest_log_and_the_free_disk
     async with app.run_test(size=(140, 40)) as pilot:
         await until(pilot, lambda: "✗ 09:00:16 run=8 step=generation run failed" in screen_of(pilot))
         assert "Log run-8.log" in screen_of(pilot) and "no run in progress · disk 5.0 GB free" in screen_of(pilot)
+
+
+async def test_the_holder_of_the_lock_is_named(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    with writer_lock(settings_in(healthy_dir).lock_path, "scrub"):
+        async with app.run_test(size=(140, 40)) as pilot:
+            assert f"scrub (pid {os.getpid()}) holds the lock since" in screen_of(pilot)
+
+
+async def test_the_newest_release_is_shown_with_its_biggest_driver(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_watch, "DELAY_S", 0.0)
+    monkeypatch.setattr(OverviewPane, "POLL_S", 0.1)
+    app = ConsoleApp(served.context)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "United States Wheat 2025 Production -60 (1000 MT) (-0.1 %)" in screen_of(pilot))
+        assert "world Wheat 2025 Ending Stocks 24,230 → 24,230 (1000 MT)" in screen_of(pilot)
+
+
+@pytest.mark.parametrize("screen", ["overview", "logs"])
+async def test_a_release_that_lands_is_announced_on_every_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: str
+) -> None:
+    monkeypatch.setattr(release_watch, "DELAY_S", 0.0)
+    monkeypatch.setattr("tui.shell.app._RELEASE_POLL_S", 0.1)
+    console = served_console(tmp_path)
+    app = ConsoleApp(console.context, first=screen)
+    async with app.run_test(size=(140, 40)) as pilot:
+        console.publish()
+        await until(pilot, lambda: list(app._notifications))
+        console.publish()  # the same release in another generation
+        await pilot.pause(0.5)
+        (note,) = app._notifications
+        assert note.title == "The release of 2025-08-12 is served"
+        assert note.message.startswith("United States Wheat 2025 Production -60 (1000 MT)")
