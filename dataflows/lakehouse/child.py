@@ -98,6 +98,8 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
             if spark:
                 os.environ.update(running.enter_context(driver(spark)))
             context = _context()
+            if context.engine_adapter.dialect == "duckdb":
+                console.counts_rows_in = context.engine_adapter
             if spark:
                 create_landing_tables(context, spark, Path(os.environ["MATERIA_DATA_DIR"]) / "landing", order.dataset)
             if order.action == "transform" and order.can_rebuild and _is_long_work(context, order):

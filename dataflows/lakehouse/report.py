@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlmesh.core.console import MarkdownConsole, set_console
+from sqlmesh.core.snapshot import SnapshotIdBatch
+from sqlmesh.core.snapshot.execution_tracker import QueryExecutionStats
 from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import NodeAuditsErrors
 
 from dataflows.lakehouse.transform import WARNING_MARK
 
 if TYPE_CHECKING:
-    from sqlmesh import Context
+    from sqlmesh import Context, EngineAdapter, Snapshot
 
 _ROWS_SHOWN = 3
 _LINES_A_CAUSE = 12
@@ -49,11 +51,21 @@ class AuditsFailedError(RuntimeError):
 
 
 class Console(MarkdownConsole):
-    """SQLMesh's console for logs: long lines stay whole, failures are kept, warnings are marked."""
+    """SQLMesh's console for logs: long lines stay whole, failures are kept, warnings are marked, rows are counted."""
 
     def __init__(self) -> None:
         super().__init__(width=200)
         self.failed: list[NodeExecutionFailedError] = []
+        self.counts_rows_in: EngineAdapter | None = None
+        """Where a count of a table's rows costs nothing, as in DuckDB, which does not report what it inserted."""
+
+    def update_snapshot_evaluation_progress(self, snapshot: "Snapshot", *args: Any, **kwargs: Any) -> None:
+        """Report a model with the number of rows that its table has now."""
+        if self.counts_rows_in is not None and snapshot.is_model and snapshot.model.kind.is_materialized:
+            (count,) = self.counts_rows_in.fetchone(f"SELECT COUNT(*) FROM {snapshot.table_name()}") or (0,)
+            batch = SnapshotIdBatch(snapshot_id=snapshot.snapshot_id, batch_id=0)
+            kwargs["execution_stats"] = QueryExecutionStats(batch, int(count))
+        super().update_snapshot_evaluation_progress(snapshot, *args, **kwargs)
 
     def log_failed_models(self, errors: list[NodeExecutionFailedError]) -> None:
         self.failed = [*self.failed, *errors]

@@ -184,18 +184,19 @@ def _dag_text(dag: Dag, states: Mapping[str, NodeState]) -> str:
     return "\n".join([toned(dag.name, "strong"), *lines])
 
 
-_MODEL = re.compile(r" \[\d+/\d+\] (\w+\.\w+) +\[")
+_MODEL = re.compile(r" \[\d+/\d+\] (\w+\.\w+) +\[([^\]]*)\]")
 """A line that SQLMesh prints for each model that it has executed."""
+_ROWS = re.compile(r"\(([^()]+ rows?)")
 
 
 def progress_text(lines: Sequence[str], model_count: int) -> str:
-    """Return which model a running transform has finished last, as markup; empty without one."""
-    models = list(dict.fromkeys(found[1] for line in lines if (found := _MODEL.search(line))))
-    return (
-        toned(f"◌ model {len(models)} of at most {max(model_count, len(models))}: {models[-1]}", "busy")
-        if models
-        else ""
-    )
+    """Return which model a running transform has finished last and the rows of its table, as markup; else empty."""
+    models = {found[1]: found[2] for line in lines if (found := _MODEL.search(line))}
+    if not models:
+        return ""
+    name, what = list(models.items())[-1]
+    rows = f", {found[1]}" if (found := _ROWS.search(what)) else ""
+    return toned(f"◌ model {len(models)} of at most {max(model_count, len(models))}: {name}{rows}", "busy")
 
 
 def _below(path: Path, data_dir: Path) -> str:

@@ -314,6 +314,8 @@ def test_a_running_transform_names_its_model_and_its_number() -> None:
     ]
     assert "model 2 of at most 19: raw.psd_snapshot" in progress_text(lines, 19)
     assert progress_text(lines[:0], 19) == ""
+    full = "… [1/1] staging.stg_fact   [insert 1990-01-01 - 2026-06-11 (12.3k rows), audits passed 3]   0.58s"
+    assert progress_text([*lines, full], 19).endswith("model 3 of at most 19: staging.stg_fact, 12.3k rows[/]")
     assert "12:58:39 [1/1] raw.psd_alldata  [recreate view]  0.02s" in tail_text(lines[:1], 5).replace("\\", "")
 
 
