@@ -17,6 +17,8 @@ MAX_WIDTH = 44
 """In terminal cells; longer text is cut with an ellipsis and shown whole below the grid."""
 _SAMPLE = 64
 _UNGROUPED = re.compile(r"(^|_)(year|id|code|number|i)$", re.IGNORECASE)
+_IS_QUOTED = re.compile(r"""^$|^\s|\s$|[][{}(),:='"]|^null$""", re.IGNORECASE)
+"""Texts that DuckDB quotes inside a list, struct or map."""
 _BREAKS = re.compile(r"[\r\n\t\x00-\x1f\x7f]+")
 
 
@@ -43,7 +45,35 @@ def plain(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, bytes):
         return f"{value[:16].hex()}{'…' if len(value) > 16 else ''} ({len(value)} B)"
-    return _BREAKS.sub("⏎", str(value))
+    return _BREAKS.sub("⏎", nested_text(value) if isinstance(value, list | dict) else str(value))
+
+
+def nested_text(value: Any) -> str:
+    """Format a list, struct or map, or a value inside one, as DuckDB prints it: `[a, NULL]`, `{'a': 1}`, `{a=1}`."""
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{" + ", ".join(f"{_quoted(str(key))}: {nested_text(each)}" for key, each in value.items()) + "}"
+        case [tuple(), *_]:  # Arrow's form of a map
+            return "{" + ", ".join(f"{nested_text(key)}={nested_text(each)}" for key, each in value) + "}"
+        case list():
+            return "[" + ", ".join(map(nested_text, value)) + "]"
+        case datetime():
+            text = value.isoformat(" ")
+        case int() | float() | Decimal() | date():
+            return str(value)
+        case bytes():
+            return value.hex()
+        case _:
+            text = str(value)
+    return _quoted(text) if _IS_QUOTED.search(text) else text
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def is_number(kind: "pa.DataType") -> bool:

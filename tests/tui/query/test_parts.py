@@ -89,6 +89,27 @@ def test_numbers_are_shown_whole_and_texts_on_one_line() -> None:
     assert plain(None) == "·"
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "['a', 'b c', '', NULL]",
+        "['it''s', 'x,y', 'NULL', 'null', ' a', 'q\"', 'b\\s', '[x', 'k: v', 'a=b', '(p)']",
+        "{'a': 1, 'b c': 'x', 'it''s': NULL}",
+        "MAP {'a': 1, 'b,c': 2}",
+        "[DATE '2020-01-01', NULL]",
+        "[1.5::DOUBLE, 2.0, 1e300, 'nan']",
+        "[true, false]",
+        "[TIMESTAMP '2020-01-01 10:00:00']",
+        "[1.50::DECIMAL(9, 2), 1234567]",
+        "[['a'], [NULL], []]",
+        "[{'a': [1, 2]}]",
+    ],
+)
+def test_nested_values_are_printed_as_duckdb_prints_them(reader: ServingReader, expression: str) -> None:
+    (row,) = reader.query(f"SELECT {expression} AS value, ({expression})::VARCHAR AS text").table.to_pylist()
+    assert plain(row["value"]) == row["text"]
+
+
 def test_a_chart_of_several_series_draws_that_of_the_row(tmp_path: Path) -> None:
     table = pa.table({"name": ["a", "a", "b", "b"], "market_year": [1, 2, 1, 2], "value": [5.0, 6.0, 7.0, 8.0]})
     spill = Spill(tmp_path, table.schema, 1 << 20)
