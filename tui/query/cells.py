@@ -22,9 +22,14 @@ _IS_QUOTED = re.compile(r"""^$|^\s|\s$|[][{}(),:='"]|^null$""", re.IGNORECASE)
 _BREAKS = re.compile(r"[\r\n\t\x00-\x1f\x7f]+")
 
 
+def is_key(name: str) -> bool:
+    """Whether a column of this name holds years or identifiers, which are numbers without being measures."""
+    return bool(_UNGROUPED.search(name))
+
+
 def formatter(name: str) -> Callable[[Any], str]:
     """Return the formatter of the column `name`; years and identifiers have no separators."""
-    if _UNGROUPED.search(name):
+    if is_key(name):
         return lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else plain(value)
     return plain
 

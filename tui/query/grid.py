@@ -1,4 +1,4 @@
-"""The result grid; it draws only the visible rows.
+"""The result grid; it draws only the visible rows, and keeps the key columns in view when it scrolls sideways.
 
 Why not `textual-fastdatatable`: it renders every cell as a Rich renderable, which took 105 ms for a page of five
 columns (measured, 140x40). Rendering a row as one line of text takes a hundredth of that.
@@ -25,6 +25,8 @@ from tui.query.window import Window
 from tui.widgets.columns import fit_text
 
 _GAP = "  "
+_MOST_FIXED = 0.5
+"""The share of the width that key columns may take."""
 _SORTED = {False: "▲", True: "▼"}
 
 
@@ -82,6 +84,7 @@ class ResultGrid(ScrollView, can_focus=True):
         self._view = View()
         self._lefts: list[int] = []
         self._drawn_widths: tuple[int, ...] = ()
+        self._fixed = 0
         self._styles: _Styles | None = None
 
     @property
@@ -149,9 +152,14 @@ class ResultGrid(ScrollView, can_focus=True):
         row = y - 1 + top
         if self.window is None or (y and row >= self.row_count):
             return Strip.blank(width, styles.plain)
-        segments = self._header(styles) if y == 0 else self._row(row, styles)
-        filler = styles.here if y and row == self.row else styles.plain
-        strip = Strip(segments).crop_extend(left, left + width, filler)
+        fixed, filler = self._fixed_width, styles.here if y and row == self.row else styles.plain
+
+        def part(first: int, last: int) -> Strip:
+            return Strip(self._header(styles, first, last) if y == 0 else self._row(row, styles, first, last))
+
+        strip = part(*self._visible()).crop_extend(left + fixed, left + width, filler)
+        if fixed:
+            strip = Strip.join([part(0, self._fixed).crop_extend(0, fixed, filler), strip])
         if self._drawn_widths != tuple(self.window.widths):
             self.call_after_refresh(self._make_room)
         return strip.apply_offsets(left, y)
@@ -198,7 +206,7 @@ class ResultGrid(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         if self.window is None:
             return
-        x = event.x + self.scroll_offset.x
+        x = event.x if event.x < self._fixed_width else event.x + self.scroll_offset.x
         column = max((i for i, left in enumerate(self._lefts) if left <= x), default=0)
         if event.y == 0:
             self.post_message(self.HeaderChosen(self.window.names[column]))
@@ -215,22 +223,21 @@ class ResultGrid(ScrollView, can_focus=True):
         self._styles = _Styles(plain, plain + part("grid--header"), here, cursor, plain + nothing, here + nothing)
         return self._styles
 
-    def _header(self, styles: "_Styles") -> list[Segment]:
+    def _header(self, styles: "_Styles", first: int, last: int) -> list[Segment]:
         assert self.window
-        labels = []
-        window = self.window
-        for name, title, width, numeric in zip(window.names, window.titles, window.widths, window.numeric, strict=True):
+        labels, window = [], self.window
+        for i in range(first, last):
+            name, title, width = window.names[i], window.titles[i], window.widths[i]
             sign = f" {_SORTED[self._view.descending]}" if name == self._view.sort_column else ""
             room = width - len(sign)
             label = title if len(title) <= room else title[: room - 1] + "…"
-            labels.append(fit_text(label + sign, width, right=numeric))
-        return [Segment(_GAP.join(labels), styles.header)]
+            labels.append(fit_text(label + sign, width, right=window.numeric[i]) + _GAP)
+        return [Segment(" " * self._lefts[first] + "".join(labels), styles.header)]
 
-    def _row(self, row: int, styles: "_Styles") -> list[Segment]:
+    def _row(self, row: int, styles: "_Styles", first: int, last: int) -> list[Segment]:
         assert self.window
         here = row == self.row
         plain, nothing = (styles.here, styles.nothing_here) if here else (styles.plain, styles.nothing)
-        first, last = self._visible()
         segments: list[Segment] = []
         line, style = " " * self._lefts[first], plain
         for i, text in enumerate(self.window.texts_at(row, first, last), first):
@@ -246,10 +253,14 @@ class ResultGrid(ScrollView, can_focus=True):
         return [*segments, Segment(line, style)]
 
     def _visible(self) -> tuple[int, int]:
-        """Return the first visible column and the one after the last."""
+        """Return the first visible column that scrolls and the one after the last."""
         left = self.scroll_offset.x
-        first = max(0, bisect.bisect_right(self._lefts, left) - 1)
+        first = max(self._fixed, bisect.bisect_right(self._lefts, left + self._fixed_width) - 1)
         return first, bisect.bisect_left(self._lefts, left + self.size.width)
+
+    @property
+    def _fixed_width(self) -> int:
+        return self._lefts[self._fixed] if self._fixed else 0
 
     def _moved(self, rows: set[int]) -> None:
         top = self.scroll_offset.y
@@ -266,13 +277,17 @@ class ResultGrid(ScrollView, can_focus=True):
     def _is_column_seen(self) -> bool:
         """Whether the start of the cursor's column is visible."""
         left, width = self.scroll_offset.x, self.scrollable_content_region.width
-        return bool(self._lefts) and left <= self._lefts[self.column] < left + width
+        if self.column < self._fixed:
+            return True
+        return bool(self._lefts) and left + self._fixed_width <= self._lefts[self.column] < left + width
 
     def _x_of_column(self) -> int:
         """Return the nearest scroll offset at which the cursor's column is completely visible."""
         assert self.window
-        left, width = self._lefts[self.column], self.window.widths[self.column]
-        return min(max(self.scroll_offset.x, left + width - self.scrollable_content_region.width), left)
+        x, left, width = self.scroll_offset.x, self._lefts[self.column], self.window.widths[self.column]
+        if self.column < self._fixed:
+            return x
+        return min(max(x, left + width - self.scrollable_content_region.width), left - self._fixed_width)
 
     def _make_room(self) -> None:
         if self.window and self._drawn_widths != tuple(self.window.widths):
@@ -282,8 +297,19 @@ class ResultGrid(ScrollView, can_focus=True):
                 self.scroll_to(x=self._x_of_column(), animate=False, immediate=True)
             self.refresh()
 
+    def _count_fixed(self) -> int:
+        """Return how many key columns stay in view: those that leave most of the width to the others."""
+        room = self.size.width * _MOST_FIXED
+        keys = range(1, (self.window.key_count if self.window else 0) + 1)
+        return max((count for count in keys if self._lefts[count] <= room), default=0)
+
+    def on_resize(self) -> None:
+        self._fixed = self._count_fixed()
+        self.refresh()
+
     def _resize(self) -> None:
         widths = self.window.widths if self.window else []
         self._drawn_widths = tuple(widths)
         self._lefts = [sum(widths[:i]) + len(_GAP) * i for i in range(len(widths))]
+        self._fixed = self._count_fixed()
         self.virtual_size = Size(sum(widths) + len(_GAP) * max(0, len(widths) - 1), self.row_count + 1)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from ops.query.values import value_of
-from tui.query.cells import MAX_WIDTH, formatter, is_number, natural_width, plain
+from tui.query.cells import MAX_WIDTH, formatter, is_key, is_number, natural_width, plain
 from tui.query.spill import Spill
 from tui.query.sql import unique_names
 
@@ -23,6 +23,15 @@ class Window:
         self.titles: tuple[str, ...] = tuple(map(plain, self.names))
         """The names, each on one line."""
         self.numeric: tuple[bool, ...] = tuple(is_number(kind) for kind in spill.schema.types)
+        self.key_count = next(
+            (
+                i
+                for i, (name, numeric) in enumerate(zip(self.names, self.numeric, strict=True))
+                if numeric and not is_key(name)
+            ),
+            0,
+        )
+        """The number of columns at the left that identify a row; 0 if all do."""
         self._show = [formatter(name) for name in self.names]
         first = spill.batch_of(0)[0] if spill.row_count else None
         found = [natural_width(first.column(i), show) if first else 1 for i, show in enumerate(self._show)]

@@ -472,3 +472,28 @@ async def test_an_export_names_the_file_and_its_size(served: Served, tmp_path: P
         await until(screen.pilot, lambda: screen.app._notifications)
         message = next(iter(screen.app._notifications)).message
         assert message == f"wrote 1 row, {(tmp_path / 'out.csv').stat().st_size} B, to {tmp_path / 'out.csv'}"
+
+
+async def test_key_columns_stay_in_view_when_the_rows_scroll_sideways(served: Served) -> None:
+    sql = "SELECT 'Wheat' AS commodity_name, 2025 AS market_year, " + ", ".join(
+        f"{n} AS measure_{n}" for n in range(30)
+    )
+    async with driven(served) as screen:
+        await screen.run(sql)
+        grid = screen.body.result.grid
+        await screen.press("end")
+        await screen.pilot.pause()
+        lines = [grid.render_line(y).text for y in (0, 1)]
+        assert lines[0].startswith("commodity_name  market_year  ") and lines[0].rstrip().endswith("measure_29")
+        assert lines[1].startswith("Wheat") and "2025" in lines[1] and lines[1].rstrip().endswith("29")
+        assert "measure_0 " not in lines[0]
+        await screen.press("home", *["right"] * 4)
+        assert grid.cell == ("measure_2", 2)
+        await screen.press("end", *["left"] * 29)
+        await screen.pilot.pause()
+        assert grid.cell == ("measure_0", 0)
+        assert "measure_0 " in grid.render_line(0).text
+        await screen.press("end")
+        await screen.pilot.pause()
+        await screen.pilot.click(grid, offset=(2, 1))
+        assert grid.cell == ("commodity_name", "Wheat"), "a click on a key column hits it wherever the rows scrolled"
