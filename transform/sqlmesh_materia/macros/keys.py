@@ -10,6 +10,9 @@ from sqlmesh import macro
 CHARACTERS, YEARS, ATTRIBUTES, UNITS = 64, 400, 1000, 100
 """How many values each place has."""
 FIRST_CHARACTER, FIRST_YEAR = 32, 1800
+PLACES = "".join(chr(code) if chr(code).isalnum() else " " for code in range(FIRST_CHARACTER, ord("Z") + 1))
+"""Digits and capitals, each at its place in ASCII. Engines have a function of their own for the code of a character,
+and the same one for a place in a text."""
 
 
 @macro()
@@ -17,8 +20,8 @@ def hkey(evaluator, commodity_code, country_code, market_year, attribute_id, uni
     """The key of a fact."""
     return (
         f"((({commodity_code}::BIGINT * {CHARACTERS * CHARACTERS}"
-        f" + (ASCII(SUBSTRING({country_code}, 1, 1)) - {FIRST_CHARACTER}) * {CHARACTERS}"
-        f" + ASCII(SUBSTRING({country_code}, 2, 1)) - {FIRST_CHARACTER}) * {YEARS}"
+        f" + (STRPOS('{PLACES}', SUBSTRING({country_code}, 1, 1)) - 1) * {CHARACTERS}"
+        f" + STRPOS('{PLACES}', SUBSTRING({country_code}, 2, 1)) - 1) * {YEARS}"
         f" + {market_year}::BIGINT - {FIRST_YEAR}) * {ATTRIBUTES}"
         f" + {attribute_id}::BIGINT) * {UNITS}"
         f" + {unit_id}::BIGINT"
