@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dataflows.errors import LakehouseError, LakehouseLockedError
+from dataflows.errors import LakehouseError, LakehouseLockedError, MateriaError
 from dataflows.lakehouse.ducklake import CATALOG
 from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.spark_driver import create_landing_tables, driver, export_tables
@@ -113,6 +113,8 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
             result = {"error": str(error), "is_locked": True}
         except sqlmesh_report.AuditsFailedError as error:
             result = {"error": str(error), "next_step": error.next_step}
+        except MateriaError as error:
+            result = {"error": str(error)}
         except Exception as error:
             traceback.print_exc()
             result = {"error": sqlmesh_report.reason(error, console.failed, context)}

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 DRIVERS = ("/usr/share/java/postgresql.jar", "/usr/share/java/postgresql-jdbc.jar")
 """Where Debian and Fedora put the JDBC driver of PostgreSQL."""
 
+_MODEL = "org.apache.hadoop.hive.metastore.model"
+_METASTORE = (
+    *("Database", "Table", "Partition", "Index", "Function", "Constraint", "Role", "RoleMap", "Type", "VersionTable"),
+    *("GlobalPrivilege", "DBPrivilege", "TablePrivilege", "PartitionPrivilege", "TableColumnPrivilege"),
+    *("PartitionColumnPrivilege", "PartitionEvent", "TableColumnStatistics", "PartitionColumnStatistics"),
+    *("MasterKey", "DelegationToken", "NotificationLog", "NotificationNextId"),
+)
 _OPTIONS = "spark.driver.extraJavaOptions"
 
 _CHANGEABLE = {
@@ -131,6 +138,8 @@ class SparkLakehouse:
         """Every Spark property, the operator's among them, a password too. Raises LakehouseError for its file."""
         return (
             _CHANGEABLE
+            # Within one process, nothing needs to listen on the network.
+            | ({"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"} if self.is_local else {})
             | self._operators()
             | _FIXED
             | {"spark.master": self.master, "spark.sql.warehouse.dir": self.warehouse}
@@ -167,8 +176,11 @@ class SparkLakehouse:
     def _metastore_properties(self) -> dict[str, str]:
         if isinstance(self.metastore, str):
             return {"spark.hadoop.hive.metastore.uris": self.metastore}
-        # The metastore's own tables are created when they are missing.
+        # The metastore's own tables are created when they are missing: all at the start. Hive would create some within
+        # a transaction on others, and wait in PostgreSQL for its own locks.
         found = {
+            "spark.hadoop.datanucleus.autoStartMechanism": "Classes",
+            "spark.hadoop.datanucleus.autoStartClassNames": ",".join(f"{_MODEL}.M{name}" for name in _METASTORE),
             "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
             "spark.hadoop.hive.metastore.schema.verification": "false",
         }

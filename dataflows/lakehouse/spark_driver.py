@@ -74,7 +74,7 @@ def driver(spark: SparkLakehouse) -> Iterator[dict[str, str]]:
 def create_landing_tables(context: "Context", spark: SparkLakehouse, landing_dir: Path, dataset: str) -> None:
     """Create the external tables that the raw models read: rows partitioned by release, markers as text."""
     session = _session(context)
-    root = str(landing_dir) if spark.has_folder else _copy_landing(session, landing_dir, f"{spark.warehouse}/landing")
+    root = str(landing_dir) if spark.has_folder else copy_landing(session, landing_dir, f"{spark.warehouse}/landing")
     columns = _columns(context)
     session.sql(f"CREATE DATABASE IF NOT EXISTS {LANDING_SCHEMA}")
     for name, model, folder in (("psd", "raw.psd_alldata", dataset), ("wasde", "raw.wasde_figure", "wasde")):
@@ -101,12 +101,18 @@ def export_tables(context: "Context", spark: SparkLakehouse) -> None:
     with ThreadPoolExecutor(_AT_A_TIME, "export") as pool:
         list(pool.map(write, (*served, "serving.column_comment")))
     if not spark.has_folder:
-        shutil.rmtree(spark.fetched, ignore_errors=True)
-        system, path = _file_system(session, spark.export_url)
-        system.copyToLocalFile(False, path(spark.export_url), path(str(spark.fetched)), True)
+        fetch_folder(session, spark.export_url, spark.fetched)
 
 
-def _copy_landing(session: Any, landing_dir: Path, url: str) -> str:
+def fetch_folder(session: Any, url: str, folder: Path) -> None:
+    """Copy a folder of the cluster's file system to this host, in place of what is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    system, path = _file_system(session, url)
+    system.copyToLocalFile(False, path(url), path(str(folder)), True)
+
+
+def copy_landing(session: Any, landing_dir: Path, url: str) -> str:
     """Bring the landing's rows and markers to the file system of the cluster; only what is new there is copied."""
     system, path = _file_system(session, url)
     landed = {each.relative_to(landing_dir).as_posix(): each for glob in _LANDED for each in landing_dir.glob(glob)}

@@ -47,7 +47,10 @@ TOOLS = (
     SystemTool("tmux", "tmux", "the console in a real terminal"),
     SystemTool("chromium", "chromium", "the console in a browser"),
     SystemTool("initdb", "postgresql", "a DuckLake catalog in PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
-    SystemTool("java", "openjdk-17-jre-headless", "a Spark cluster"),
+    SystemTool("java", "default-jre-headless", "a Spark cluster"),
+    SystemTool(
+        "postgresql.jar", "libpostgresql-jdbc-java", "Spark's metastore in PostgreSQL", "usr/share/java/postgresql.jar"
+    ),
     SystemTool("systemd-analyze", "systemd", "the exposure of the supervisor's units"),
 )
 
