@@ -8,7 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import console_first_paint, download, grid, iceberg, logs, pipelines, r2, reader, release_day, scale, swaps
+from bench import (
+    console_first_paint,
+    download,
+    grid,
+    iceberg,
+    logs,
+    pipelines,
+    r2,
+    reader,
+    release_day,
+    scale,
+    scaling,
+    swaps,
+)
 from bench.rows import Row, as_json, as_table
 
 
@@ -106,10 +119,19 @@ def scale_rows(arguments: argparse.Namespace) -> Iterator[Row]:
         yield from scale.scale(arguments.releases, facts, Path(into))
 
 
+SLOW: Mapping[str, Callable[[argparse.Namespace], Iterable[Row]]] = {
+    "scale": scale_rows,
+    "spark": lambda arguments: scaling.spark_rows(arguments.quick),
+}
+"""What is measured only when it is named."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="just bench", description=__doc__)
-    named = [*ROOMS, "scale"]
-    parser.add_argument("rooms", nargs="*", choices=[*named, []], help="what to measure; all but scale by default")
+    named = [*ROOMS, *SLOW]
+    parser.add_argument(
+        "rooms", nargs="*", choices=[*named, []], help=f"what to measure; all but {' and '.join(SLOW)} by default"
+    )
     parser.add_argument("--quick", action="store_true", help="a short history of small releases")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON, too")
     parser.add_argument("--releases", type=int, default=scale.RELEASES, help="scale: how many; default 24")
@@ -121,7 +143,7 @@ def main() -> int:
     rows = [
         row
         for room in arguments.rooms or ROOMS
-        for row in (scale_rows(arguments) if room == "scale" else ROOMS[room](arguments.quick))
+        for row in (SLOW[room](arguments) if room in SLOW else ROOMS[room](arguments.quick))
     ]
     print(as_table(rows))
     if arguments.json:

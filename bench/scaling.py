@@ -1,7 +1,8 @@
 """What a release costs on each kind of lakehouse: `uv run python -m bench.scaling --rows 535000 --releases 3`.
 
-The same generated releases, one after the other, on the file, on a DuckLake of one host and on one in PostgreSQL.
-Processor seconds are what compares on a busy machine; wall seconds and sizes stand beside them.
+The same generated releases, one after the other, on the file, on a DuckLake of one host, on one in PostgreSQL and on
+Spark with all cores of this host. Processor seconds are what compares on a busy machine; wall seconds and sizes stand
+beside them. `just bench spark` compares the file and Spark on larger and larger releases.
 """
 
 import argparse
@@ -21,7 +22,11 @@ from ops.demo.history import HistorySpec
 from tests.support.postgres_server import PostgresServer
 
 DATASET = "psd_alldata"
-STORES = ("file", "sqlite", "postgres")
+STORES = ("file", "sqlite", "postgres", "spark")
+SPARK_FACTS = (535_000, 2_100_000)
+"""Facts a release: USDA's grains, and all of PSD."""
+SPARK_BAR = 40.0
+"""Spark's fixed cost against a small release in one file."""
 
 
 def rows(releases: int, facts: int, stores: tuple[str, ...] = STORES) -> Iterator[Row]:
@@ -39,9 +44,15 @@ def rows(releases: int, facts: int, stores: tuple[str, ...] = STORES) -> Iterato
                     weigh(materia("run-all", "--as-of", str(month)), environ) for month in spec.months
                 ]
             ours = ours or last.cpu_s
-            yield Row(
-                f"{store}, {facts:,} facts", last.cpu_s / ours, "x", 2.0, describe(first, last, costs, size_mb(here))
-            )
+            bar = SPARK_BAR if store == "spark" else 2.0
+            note = describe(first, last, costs, size_mb(here))
+            yield Row(f"{store}, {facts:,} facts", last.cpu_s / ours, "x", bar, note)
+
+
+def spark_rows(quick: bool) -> Iterator[Row]:
+    """The file and Spark side by side, on larger and larger releases."""
+    for facts in (50_000,) if quick else SPARK_FACTS:
+        yield from rows(2, facts, ("file", "spark"))
 
 
 @contextmanager
@@ -54,12 +65,13 @@ def settings_of(store: str, folder: Path) -> Iterator[Mapping[str, str]]:
         catalog = f"sqlite:{folder}/lake.sqlite"
         yield {"MATERIA_GATEWAY": "ducklake", "DUCKLAKE_CATALOG": catalog, "DUCKLAKE_DATA": str(folder / "lake")}
     else:
-        yield {}
+        yield {"MATERIA_GATEWAY": "spark"} if store == "spark" else {}
 
 
 def size_mb(folder: Path) -> float:
     """The tables of the lakehouse, without catalog and state."""
-    kept = [*(folder / "data").glob("lakehouse.duckdb"), *(folder / "lake").rglob("*.parquet")]
+    parquet = (path for path in folder.rglob("*.parquet") if not {"landing", "exported"} & set(path.parts))
+    kept = [*(folder / "data").glob("lakehouse.duckdb"), *parquet]
     return sum(path.stat().st_size for path in kept) / 1e6
 
 
