@@ -279,7 +279,7 @@ def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
     if missing := lake.missing_packages():
         what = f"the gateway is {settings.gateway}, and {', '.join(missing)} is not installed"
         next_step = f"uv sync --extra {lake.extra}, on the supervisor's host MATERIA_EXTRAS={lake.extra}"
-        yield Problem(Severity.MISSING, what, None, next_step, key=f"{lake.extra}-packages")
+        yield Problem(Severity.MISSING, what, None, next_step, key="lakehouse-packages")
     if not isinstance(lake, DuckLake):
         return
     has_catalog = isinstance(lake.catalog, SqliteCatalog) and lake.catalog.path.exists()

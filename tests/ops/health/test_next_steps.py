@@ -320,7 +320,7 @@ SHOWN_ELSEWHERE = {
 }
 """Problems of what takes a bucket, a catalog or a git remote: where their next step is executed."""
 
-NOT_EXECUTED = {"ducklake-packages": "tests/ops/supervisor/test_ducklake.py"}
+NOT_EXECUTED = {"lakehouse-packages": "tests/ops/supervisor/test_ducklake.py"}
 """`uv sync --extra ducklake` would change the environment that the tests run in: where the problem is shown."""
 
 FOUND_BY_DOCTOR = {"serving-damaged": "serving", "landing-damaged": "landing"}
