@@ -90,6 +90,10 @@ dag:
         done
     done
 
+# Draw the console into docs/pictures/, on a demo and real runs; needs sshd and chromium. DATA_DIR: a demo that is there
+pictures *args:
+    PYTHONPATH=. {{ run }}python docs/pictures/screenshots.py "$@"
+
 # Write docs/reference/ from the code: commands, settings, tables, exit codes, errors
 reference:
     {{ run }}python docs/reference/generate.py
