@@ -35,16 +35,13 @@ if TYPE_CHECKING:
     from sqlmesh.core.context_diff import ContextDiff
     from sqlmesh.core.plan import Plan, PlanBuilder
 
-_PENDING = """
-    SELECT COALESCE(landed.released_on, processed.released_on), COALESCE(landed.row_count, 0)
-    FROM staging.stg_psdalldata__release AS landed
-    FULL JOIN serving.dim_release AS processed USING (released_on)
-    WHERE landed.key IS DISTINCT FROM processed.snapshot_key
-       OR landed.previous_key IS DISTINCT FROM processed.previous_snapshot_key
-       OR landed.previous_released_on IS DISTINCT FROM processed.previous_released_on
-       OR landed.shown_from IS DISTINCT FROM processed.shown_from
-    ORDER BY 1
-"""
+_COMPARED = {
+    "key": "snapshot_key",
+    "previous_key": "previous_snapshot_key",
+    "previous_released_on": "previous_released_on",
+    "shown_from": "shown_from",
+}
+"""What must be the same of a landed release and, in `dim_release`, of the processed one."""
 
 PRODUCTION = "prod"
 """SQLMesh's environment whose serving tables are published."""
@@ -207,12 +204,14 @@ def _days(order: Order) -> list[tuple[date, int]]:
 def _transform(context: "Context", order: Order) -> Transformed:
     landed = _days(order)
     processed_to = _processed_to(context, order.dataset)
+    # Read first: deploying an edited model may write `dim_release` again, with releases that nothing else holds yet.
+    processed = _processed(context) if processed_to is not None else None
     if processed_to is not None:
         _refresh_raw_views(context, order, processed_to)
     planned_to = processed_to or _batches(landed, order.rows_a_batch)[0][1]
     changed = _apply(context, planned_to)
     initial_releases = 0 if processed_to else sum(1 for day, _ in landed if day <= planned_to)
-    pending = _pending(context)
+    pending = _pending(context, _processed(context) if processed is None else processed)
     for first, last in _batches(pending, order.rows_a_batch):
         print(f"comparing releases {first} to {last}", flush=True)
         # Include the empty days between releases, so that SQLMesh has no gap to fill later.
@@ -304,9 +303,28 @@ def _refresh_raw_views(context: "Context", order: Order, day: date) -> None:
         _apply(context, day, first=day)
 
 
-def _pending(context: "Context") -> list[tuple[date, int]]:
+def _processed(context: "Context") -> dict[date, dict[str, Any]]:
+    """What `dim_release` says of each release, by its day. Models of older code may lack some of it."""
+    adapter = context.engine_adapter
+    known = adapter.columns("serving.dim_release")
+    names = [name for name, theirs in _COMPARED.items() if theirs in known]
+    columns = ", ".join(_COMPARED[name] for name in names)
+    rows = adapter.fetchall(f"SELECT released_on, {columns} FROM serving.dim_release")
+    return {_day(day): dict(zip(names, values, strict=True)) for day, *values in rows}
+
+
+def _pending(context: "Context", processed: dict[date, dict[str, Any]]) -> list[tuple[date, int]]:
     """The days whose release differs from what was processed, with the rows that will be read."""
-    return [(_day(day), rows) for day, rows in context.engine_adapter.fetchall(_PENDING)]
+    columns = ", ".join(_COMPARED)
+    rows = context.engine_adapter.fetchall(
+        f"SELECT released_on, row_count, {columns} FROM staging.stg_psdalldata__release"
+    )
+    landed = {_day(day): (count, dict(zip(_COMPARED, values, strict=True))) for day, count, *values in rows}
+    return [
+        (day, landed[day][0] if day in landed else 0)
+        for day in sorted(landed.keys() | processed.keys())
+        if day not in landed or day not in processed or not processed[day].items() <= landed[day][1].items()
+    ]
 
 
 def _batches(pending: list[tuple[date, int]], rows_a_batch: int) -> list[tuple[date, date]]:

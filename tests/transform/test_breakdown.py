@@ -246,6 +246,27 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
     assert {table for table, rows in deployed.items() if rows != before[table]} == named
 
 
+def test_a_late_release_that_comes_with_an_edited_model_is_compared(
+    served: Workshop, copied: Copied, tmp_path: Path
+) -> None:
+    """The edit is deployed first, and writes `dim_release` again with every landed release."""
+    workshop, checkout = copied(served), checkout_at(tmp_path / "checkout")
+    model = checkout / "transform/sqlmesh_materia/models/serving/dim_attribute.sql"
+    model.write_text(model.read_text().replace("name::TEXT AS", "UPPER(name)::TEXT AS"))
+    in_order = workshop.tables()
+    late = workshop.landing.snapshots()[2]
+    aside = shutil.copytree(workshop.data_dir / "landing", tmp_path / "landing")
+    workshop.remove(late)
+    workshop.transform()
+    assert workshop.tables()["fct_psd_revision"] != in_order["fct_psd_revision"]
+    shutil.copytree(aside, workshop.data_dir / "landing", dirs_exist_ok=True)
+    assert (
+        transformed_by(checkout, workshop)[0] == "Transformed(releases_processed=2, models_changed=True, audited=True)"
+    )
+    unnamed = ("dim_release", "fct_uncertain_span", "agg_release_summary")
+    assert {name: workshop.tables()[name] for name in unnamed} == {name: in_order[name] for name in unnamed}
+
+
 def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
     served: Workshop, copied: Copied, tmp_path: Path
 ) -> None:
