@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
-from textual.containers import Vertical
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -29,6 +29,7 @@ from tui.query.limits import LimitsDialog
 from tui.query.record import RecordScreen
 from tui.query.result import ResultView
 from tui.query.run import Pin, QueryLimits, QueryRun
+from tui.query.schema import SchemaPanel
 from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, format_sql
@@ -37,10 +38,12 @@ from tui.widgets.formatting import plural
 from tui.widgets.panel import Found, attempt, failure_of
 from tui.widgets.picker import Choice, Picker
 
+_BROAD = 130
+"""The width from which the tables are always shown."""
 _TICK_S = 0.1
 _WATCH_S = 0.25
 _FIRST_SQL = SAVED[0].text(None)
-_HINT = "F5 runs the query, F2 lists saved queries, F7 lists past queries; esc goes to the rows, e to the editor"
+_HINT = "F5 runs the query, F2 lists saved queries, F7 past ones, F12 tables; esc goes to the rows, e to the editor"
 
 
 class QueryBody(Vertical):
@@ -75,10 +78,13 @@ class QueryBody(Vertical):
         self._watch: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield SqlEditor(_FIRST_SQL, id="sql")
-        yield Static(id="error")
-        yield ResultView()
-        yield Input(id="line", select_on_focus=False)
+        with Horizontal():
+            with Vertical(id="query-main"):
+                yield SqlEditor(_FIRST_SQL, id="sql")
+                yield Static(id="error")
+                yield ResultView()
+                yield Input(id="line", select_on_focus=False)
+            yield SchemaPanel()
 
     def on_mount(self) -> None:
         self._tick = self.set_interval(_TICK_S, self._progress, pause=True)
@@ -151,9 +157,29 @@ class QueryBody(Vertical):
             self.running.cancel()
         elif self._prompt_kind:
             self._ask("")
+        elif self.query_one(SchemaPanel).names.has_focus:
+            self._focus_rows()
 
     def do_edit(self) -> None:
         self.editor.focus()
+
+    def do_tables(self) -> None:
+        """Show the tables and go to them; from there, hide them where they take room from the rows."""
+        panel = self.query_one(SchemaPanel)
+        if panel.names.has_focus:
+            self.remove_class("-with-schema")
+            self.editor.focus()
+        else:
+            self.add_class("-with-schema")
+            self.call_after_refresh(panel.names.focus)
+
+    @on(SchemaPanel.Chosen)
+    def _insert(self, message: SchemaPanel.Chosen) -> None:
+        message.stop()
+        self.editor.insert(message.text)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width >= _BROAD, "-broad")
 
     def do_saved(self) -> None:
         choices = [Choice(str(i), query.title, explains=query.explains) for i, query in enumerate(SAVED)]
@@ -371,6 +397,7 @@ class QueryBody(Vertical):
     @on(CatalogRead)
     def _take_catalog(self, event: CatalogRead) -> None:
         self.editor.catalog = event.catalog
+        self.query_one(SchemaPanel).names.show(event.catalog)
 
     # The input line
 

@@ -39,7 +39,7 @@ class SqlEditor(TextEditor):
 
     def __init__(self, text: str = "", **names: Any) -> None:
         super().__init__(language="sql", text=text, use_system_clipboard=False, path_completer=None, **names)
-        self.catalog = Catalog({})
+        self.catalog = Catalog()
 
     def compose(self) -> ComposeResult:
         # As in the library, except for the text and the list.
@@ -83,6 +83,12 @@ class SqlEditor(TextEditor):
             area.replace(text, area.document.start, area.document.end, maintain_selection_offset=False)
             area.history.checkpoint()
 
+    def insert(self, text: str) -> None:
+        """Insert a text at the cursor, and focus the editor."""
+        if self.text_input is not None:
+            self.text_input.insert(text)
+            self.text_input.focus()
+
     @on(TextAreaPlus.ShowCompletionList)
     def _complete(self, message: TextAreaPlus.ShowCompletionList) -> None:
         message.stop()
@@ -91,7 +97,7 @@ class SqlEditor(TextEditor):
         if area is not None:
             is_member = "." in prefix
             area.completer_active = "member" if is_member else "word"
-            items = self.catalog.members(prefix, self.text) if is_member else self.catalog.words(prefix)
+            items = self.catalog.members(prefix, self.text) if is_member else self.catalog.words(prefix, self.text)
             self.completion_list.cursor_offset = area.cursor_screen_offset - area.region.offset
             self.completion_list.show(prefix, items)
 

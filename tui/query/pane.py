@@ -54,6 +54,7 @@ class QueryPane(Pane):
             ActionSpec("query.copy", "y", "copy", "Copy the rows to the clipboard as tab-separated text"),
             ActionSpec("query.copy_cell", "Y", "copy cell", "Copy this cell's value to the clipboard", show=False),
             ActionSpec("query.export", "w,f9", "export", "Write the rows to a CSV, Parquet or Excel file", writes=True),
+            ActionSpec("query.tables", "b,f12", "list", "Go to the list of tables, their columns and comments"),
             ActionSpec("query.saved", "f2", "saved", "Choose a saved query"),
             ActionSpec("query.history", "f7", "history", "Choose a past query"),
             ActionSpec("query.format", "f4", "format", "Format the query"),
@@ -99,6 +100,7 @@ class QueryPane(Pane):
 
     action_run = _forward_action("run")
     action_stop = _forward_action("stop")
+    action_tables = _forward_action("tables")
     action_saved = _forward_action("saved")
     action_history = _forward_action("history")
     action_format = _forward_action("format")

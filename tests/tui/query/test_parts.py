@@ -10,6 +10,7 @@ import pytest
 
 from dataflows.serving import ServingReader
 from dataflows.sql_text import identifier, literal
+from tui.query.catalog import read_catalog
 from tui.query.cells import plain
 from tui.query.chart import chart_data
 from tui.query.clipboard import as_text
@@ -108,6 +109,25 @@ def test_numbers_are_shown_whole_and_texts_on_one_line() -> None:
 def test_nested_values_are_printed_as_duckdb_prints_them(reader: ServingReader, expression: str) -> None:
     (row,) = reader.query(f"SELECT {expression} AS value, ({expression})::VARCHAR AS text").table.to_pylist()
     assert plain(row["value"]) == row["text"]
+
+
+def test_completion_offers_the_columns_of_the_tables_in_the_from_clause(reader: ServingReader) -> None:
+    catalog = read_catalog(reader)
+
+    def labels(prefix: str, text: str) -> list[str]:
+        return [label for (label, _), _ in catalog.words(prefix, text)]
+
+    both = "SELECT m FROM serving.fct_psd AS f JOIN dim_release USING (released_on) WHERE"
+    assert labels("m", both)[:1] == ["market_year"] and "release_month" in labels("m", both)
+    assert "iso3" not in labels("i", both), "dim_country is in no FROM clause"
+    assert "iso3" in labels("i", "SELECT i")
+    kinds = dict(label for label, _ in catalog.words("v", both))
+    assert kinds["value"] == "DOUBLE" and kinds["valid_from"] == "DATE"
+    macro = "SELECT st FROM serving.psd_asof_all(DATE '2025-07-01') AS a"
+    assert labels("st", macro)[0] == "standing"
+    assert [written for _, written in catalog.members("a.sta", macro)] == ["a.standing"]
+    assert [written for _, written in catalog.members("f.valid_t", both)] == ["f.valid_to"]
+    assert ("psd_known(day, checked_on)", "macro") in [label for label, _ in catalog.members("serving.psd", "")]
 
 
 def test_a_chart_of_several_series_draws_that_of_the_row(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tui.query.body import QueryBody
 from tui.query.editor import SqlEditor
 from tui.query.record import RecordScreen
 from tui.query.run import MIB, QueryLimits
+from tui.query.schema import SchemaPanel
 from tui.query.sql import View
 from tui.shell.app import ConsoleApp
 from tui.shell.messages import RunQuery
@@ -324,7 +325,7 @@ async def test_a_saved_as_of_query_gets_the_last_check_of_the_current_file(
 
 async def test_names_of_the_catalog_are_completed(served: Served) -> None:
     async with driven(served) as screen:
-        await until(screen.pilot, lambda: screen.body.editor.catalog.tables)
+        await until(screen.pilot, lambda: screen.body.editor.catalog.relations)
         screen.body.editor.text = ""
         await type_text(screen.pilot, "from serving.psd_aso")
         await until(screen.pilot, lambda: screen.body.editor.completion_list.is_open)
@@ -341,7 +342,7 @@ def press_at_once(editor: SqlEditor, text: str) -> None:
 async def test_keys_that_arrive_at_once_leave_the_list_of_the_last_one(served: Served) -> None:
     async with driven(served) as screen:
         editor = screen.body.editor
-        await until(screen.pilot, lambda: editor.catalog.tables)
+        await until(screen.pilot, lambda: editor.catalog.relations)
         editor.text = ""
         press_at_once(editor, "SELECT commodity_name, cou")
         await until(screen.pilot, lambda: editor.completion_list.is_open and editor.text.endswith("cou"))
@@ -356,7 +357,7 @@ async def test_keys_that_arrive_at_once_write_what_they_say(served: Served) -> N
     wanted = "SELECT cou\nFROM\nserving.fct_ps\nAS f LIMIT 5"
     async with driven(served) as screen:
         editor = screen.body.editor
-        await until(screen.pilot, lambda: editor.catalog.tables)
+        await until(screen.pilot, lambda: editor.catalog.relations)
         editor.text = ""
         press_at_once(editor, wanted)
         await until(screen.pilot, lambda: editor.text.endswith("5"))
@@ -366,7 +367,7 @@ async def test_keys_that_arrive_at_once_write_what_they_say(served: Served) -> N
 
 async def test_enter_after_a_whole_word_breaks_the_line(served: Served) -> None:
     async with driven(served) as screen:
-        await until(screen.pilot, lambda: screen.body.editor.catalog.tables)
+        await until(screen.pilot, lambda: screen.body.editor.catalog.relations)
         screen.body.editor.text = ""
         await type_text(screen.pilot, "select")
         await screen.press("enter")
@@ -427,6 +428,7 @@ def test_it_looks_as_it_should(
             await screen.run(sql)
             screen.body.shown.started_at, screen.body.shown.ended_at = 0.0, 0.42
             screen.body._show_status()
+            await until(pilot, lambda: app.query_one(SchemaPanel).names.root.children)
         await pilot.pause()
 
     assert snap_compare(app, terminal_size=size, run_before=prepare)
@@ -497,3 +499,46 @@ async def test_key_columns_stay_in_view_when_the_rows_scroll_sideways(served: Se
         await screen.pilot.pause()
         await screen.pilot.click(grid, offset=(2, 1))
         assert grid.cell == ("commodity_name", "Wheat"), "a click on a key column hits it wherever the rows scrolled"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_tables_are_listed_with_types_and_a_name_is_inserted(served: Served, size: tuple[int, int]) -> None:
+    async with driven(served, size) as screen:
+        panel = screen.app.query_one(SchemaPanel)
+        await until(screen.pilot, lambda: panel.names.root.children)
+        is_broad = size[0] == 140
+        assert panel.display == is_broad
+        screen.body.editor.replace_all("SELECT ")
+        await screen.press("f12")
+        await until(screen.pilot, lambda: panel.names.has_focus)
+        table = next(each for each in panel.names.root.children if str(each.label).startswith("fct_psd"))
+        panel.names.move_cursor(table)
+        await screen.press("right")
+        await until(screen.pilot, lambda: table.is_expanded)
+        value = next(each for each in table.children if str(each.label).startswith("value"))
+        assert str(value.label) == "value  DOUBLE"
+        panel.names.move_cursor(value)
+        await screen.press("enter")
+        await until(screen.pilot, lambda: screen.body.editor.text == "SELECT value")
+        await screen.press("f12")
+        await until(screen.pilot, lambda: panel.names.has_focus)
+        await screen.press("left")
+        await until(screen.pilot, lambda: not table.is_expanded)
+        await screen.press("f12")
+        await until(screen.pilot, lambda: panel.display == is_broad and not panel.names.has_focus)
+
+
+async def test_the_comment_of_a_name_is_shown(served: Served) -> None:
+    from tui.query.catalog import Catalog, Column, Relation
+
+    async with driven(served, (140, 40)) as screen:
+        panel = screen.app.query_one(SchemaPanel)
+        await until(screen.pilot, lambda: panel.names.root.children)
+        column = Column("value", "DOUBLE", "What USDA\nprinted")
+        panel.names.show(Catalog({"fct": Relation("fct", (column,), "One row per version", 7)}))
+        await screen.press("f12")
+        await until(screen.pilot, lambda: panel.names.has_focus)
+        await screen.press("down", "right")
+        await until(screen.pilot, lambda: "One row per version" in screen.text_of("schema-comment"))
+        await screen.press("down")
+        await until(screen.pilot, lambda: "What USDA printed" in screen.text_of("schema-comment"))
