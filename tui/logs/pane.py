@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -30,6 +30,9 @@ from tui.widgets.formatting import TONES
 from tui.widgets.log_match import LEVELS, LineFilter, Term
 from tui.widgets.panel import Failure, Found, Part, attempt
 from tui.widgets.table import Cell, Column, Row, Table
+
+if TYPE_CHECKING:
+    from tui.widgets.source import Place
 
 _RUN = re.compile(r"(?<!\S)run=(\d{1,18})(?!\S)")
 _LEVEL_STEPS = ("", *LEVELS[1:4])
@@ -220,6 +223,7 @@ class LogsPane(PolledPane):
     def _moved(self, message: LogView.Moved) -> None:
         message.stop()
         self._draw_reading()
+        self.post_message(self.ActionsChanged())
 
     def _draw_reading(self) -> None:
         facts = self.query_one("#logs-facts", Static)
@@ -400,6 +404,24 @@ class LogsPane(PolledPane):
         elif self._from_run is not None:
             self.post_message(OpenRun(self._from_run))
 
+    def has_use(self, verb: str) -> bool:
+        reading = self._reading
+        if verb == "sources":
+            return True
+        if reading is None:
+            return False
+        match verb:
+            case "clear":
+                is_narrowed = reading.search_term is not None or bool(reading.line_filter)
+                return self._line.is_asking or is_narrowed or self._from_run is not None
+            case "run_only":
+                return reading.line_filter.run_id is not None or self._find_run_id() is not None
+            case "source":
+                return self._find_place() is not None
+            case "copy":
+                return bool(self._view.copied_line())
+        return True
+
     # The view
 
     def action_follow(self) -> None:
@@ -440,13 +462,19 @@ class LogsPane(PolledPane):
         else:
             self.post_message(OpenRun(run_id))
 
-    def action_source(self) -> None:
-        from tui.widgets.source import SourceScreen, find_place
+    def _find_place(self) -> "Place | None":
+        """Return the source that the event under the cursor names."""
+        from tui.widgets.source import find_place
 
         up, down = self._event(-1), self._event(1)
         # A traceback ends with the innermost call: from its head take the last place, from within it the nearest.
         places = [*filter(None, map(find_place, up)), *reversed([*filter(None, map(find_place, down))])]
-        place = places[0] if places else None
+        return places[0] if places else None
+
+    def action_source(self) -> None:
+        from tui.widgets.source import SourceScreen
+
+        place = self._find_place()
         if place is None:
             self.notify("this line contains no model, step or project file")
         else:

@@ -168,6 +168,10 @@ class OverviewPane(PolledPane):
         else:
             self.notify(f"{message.key} never ran; materia pipeline run {message.key}")
 
+    def has_use(self, verb: str) -> bool:
+        has_failed = self._overview is not None and isinstance(self._overview.status, Failure)
+        return verb != "fix" or bool(self._problems) or has_failed
+
     def action_fix(self) -> None:
         """Offer the fix of the alert under the cursor."""
         current = self.query_one("#alerts", Table).current

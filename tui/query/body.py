@@ -34,6 +34,7 @@ from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, format_sql
 from tui.shell.context import ConsoleContext
+from tui.shell.pane import Pane
 from tui.widgets.formatting import plural
 from tui.widgets.panel import Found, attempt, failure_of
 from tui.widgets.picker import Choice, Picker
@@ -141,6 +142,15 @@ class QueryBody(Vertical):
         self._start(sql, View())
 
     # Actions
+
+    def has_use(self, verb: str) -> bool:
+        """Whether an action would do something now."""
+        match verb:
+            case "stop":
+                return self.running is not None or bool(self._prompt_kind) or self.editor.has_focus_within
+            case "sort" | "filter" | "chart" | "copy" | "export":
+                return self.shown is not None and self.shown.spill is not None
+        return True
 
     def do_run(self) -> None:
         sql = self.editor.statement
@@ -442,6 +452,7 @@ class QueryBody(Vertical):
     # Status and errors
 
     def _show_status(self) -> None:
+        self.post_message(Pane.ActionsChanged())
         run = self.running or self.shown
         if run:
             retried = self.live and self._session.newer_is_served()

@@ -74,6 +74,9 @@ class QueryPane(Pane):
         if self._body:
             self._body.hide()
 
+    def has_use(self, verb: str) -> bool:
+        return self._body is not None and self._body.has_use(verb)
+
     async def receive(self, message: Navigation) -> None:
         if isinstance(message, RunQuery):
             (await self.open_body()).run_text(message.sql)

@@ -403,6 +403,18 @@ class ReleasesPane(PolledPane):
         at = _ORDERS.index(self.selection.order)
         self._select(replace(self.selection, order=_ORDERS[(at + 1) % len(_ORDERS)]))
 
+    def has_use(self, verb: str) -> bool:
+        selection = self.selection
+        match verb:
+            case "earlier" | "later" | "day":
+                return selection.fact is not None
+            case "view" | "unfold" | "filter" | "order":
+                return selection.fact is None and self._changes is not None
+            case "back":
+                is_asking = any(self.query_one(name).display for name in ("#day", "#release-filter"))
+                return is_asking or selection.fact is not None or selection.commodity_code is not None
+        return selection.fact is not None or self._changes is not None
+
     def action_earlier(self) -> None:
         self._step(lambda day, now: day < now, -1)
 

@@ -239,6 +239,21 @@ class RunsPane(PolledPane):
             failed = current is not None and current.cells[0].tone == "bad"
             self._open_log_at(path, self._run_id, rest.rpartition("/")[0], failed=failed)
 
+    def has_use(self, verb: str) -> bool:
+        story = self._story
+        match verb:
+            case "interrupt":
+                return story is not None and story.run.status is RunStatus.RUNNING
+            case "log":
+                return story is not None and story.run.log_path is not None
+            case "graph":
+                return story is not None
+            case "back":
+                return self._is_in_a_run or self.query_one("#runs-filter").display
+            case "filter" | "failed" | "order":
+                return self._run_filter != RunFilter() or bool(self._seen and self._seen.rows)
+        return True
+
     # Filtering
 
     def action_filter(self) -> None:
@@ -272,11 +287,15 @@ class RunsPane(PolledPane):
     def action_back(self) -> None:
         """Go back from a run to the history; in the history, clear the filter."""
         box = self.query_one("#runs-filter", Input)
-        is_in_a_run = self.app.focused is not None and self.query_one(RunDetail) in self.app.focused.ancestors_with_self
-        if box.display and not is_in_a_run:
+        if box.display and not self._is_in_a_run:
             box.value = ""
             box.display = False
         self.query_one("#history", Table).focus()
+
+    @property
+    def _is_in_a_run(self) -> bool:
+        focused = self.app.screen_stack[0].focused
+        return focused is not None and self.query_one(RunDetail) in focused.ancestors_with_self
 
     # Navigation
 

@@ -222,6 +222,10 @@ class ConsoleApp(App[None]):
         pane = await self.show_pane(message.PANE_ID)
         await pane.receive(message)
 
+    @on(Pane.ActionsChanged)
+    def _on_actions_changed(self) -> None:
+        self.show_actions()
+
     @on(CommandEnded)
     def show_command_result(self, message: CommandEnded) -> None:
         """Show how a command ended that a pane started."""
@@ -253,8 +257,13 @@ class ConsoleApp(App[None]):
 
     def show_actions(self) -> None:
         """Redraw both bars after the shown pane, the focus or the available actions changed."""
-        self.query_one(TopBar).show_tabs(self._shown or "", read_only=self.context.read_only)
-        self.query_one(ActionBar).show_actions(spec for spec in self.reachable if spec.show)
+        bottom = self.screen_stack[0]  # a dialog may be open
+        bottom.query_one(TopBar).show_tabs(self._shown or "", read_only=self.context.read_only)
+        bottom.query_one(ActionBar).show_actions(spec for spec in self.reachable if spec.show and self._has_use(spec))
+
+    def _has_use(self, spec: ActionSpec) -> bool:
+        pane = self.shown_pane
+        return pane is None or spec.owner != pane.PANE_ID or pane.has_use(spec.verb)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action != "perform":

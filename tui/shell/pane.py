@@ -1,9 +1,11 @@
 """The base class of panes (the console's screens) and the registry from which the app imports them on first use."""
 
 import asyncio
+from dataclasses import dataclass
 from importlib import import_module
 
 from textual.app import ComposeResult
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -42,11 +44,19 @@ class Pane(Widget):
         """Return the pane's actions; `runs.start` calls `action_start`."""
         return ()
 
+    def has_use(self, verb: str) -> bool:
+        """Whether an action would do something now; the footer leaves out the others."""
+        return True
+
     def on_show_pane(self) -> None:
         """Called when the pane is shown: start polling."""
 
     def on_hide_pane(self) -> None:
         """Called when the pane is hidden: stop polling."""
+
+    @dataclass
+    class ActionsChanged(Message):
+        """What the actions would do has changed: the footer is drawn again."""
 
     async def receive(self, message: Navigation) -> None:
         """Handle a navigation message; the pane is shown already and `on_show_pane` was called."""

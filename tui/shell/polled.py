@@ -76,6 +76,7 @@ class PolledPane(Pane):
         self._seen_number = message.number
         if message.snapshot is not None:
             self.draw(message.snapshot)
+            self.post_message(self.ActionsChanged())
         if message.failure is not None and message.failure != self._last_failure:
             self.notify(f"next: {message.failure.next_step}", title=message.failure.what, severity="error")
         if message.failure is not None or self._last_failure is not None:

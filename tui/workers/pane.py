@@ -101,6 +101,9 @@ class WorkersPane(PolledPane):
         else:
             self.post_message(OpenRun(row.run_id))
 
+    def has_use(self, verb: str) -> bool:
+        return verb != "destroy" or self.query_one("#workers-table", Table).current is not None
+
     def action_refresh(self) -> None:
         self._drawn = None
         self.context.workers.ask_again()
