@@ -27,6 +27,7 @@ _REFRESH_S = 15
 """How often relative times are refreshed while nothing changes."""
 
 _LOG_LINES = 6
+"""The least number of lines of the log."""
 _NOTE_S = 20.0
 """How long the next step of an alert is shown."""
 
@@ -104,6 +105,7 @@ class OverviewPane(PolledPane):
         )
         if snapshot.log is not None:
             self.query_one("#log-panel", Panel).show(snapshot.log, self._draw_log)
+            self.call_after_refresh(self._fill_log)
         self.query_one("#workers-panel", Panel).show(
             workers_summary.panel_part(snapshot.workers),
             lambda seen: self.query_one("#workers-summary", Lines).show(workers_summary.summary(seen, now)),
@@ -126,7 +128,16 @@ class OverviewPane(PolledPane):
     def _draw_log(self, log: NewestLog | None) -> None:
         panel = self.query_one("#log-panel", Panel)
         panel.set_titles(f"Log {log.name}" if log else "Log")
-        self.query_one("#log", Lines).show(tail_text(log.lines, _LOG_LINES, names_run=True) if log else "no log yet")
+        room = max(_LOG_LINES, panel.content_size.height)  # in a high terminal the panel takes what is left
+        self.query_one("#log", Lines).show(tail_text(log.lines, room, names_run=True) if log else "no log yet")
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fill_log)
+
+    def _fill_log(self) -> None:
+        """Show as many lines as the log's panel has room for, now that the other panels have their height."""
+        if self._overview and isinstance(self._overview.log, Found):
+            self._draw_log(self._overview.log.value)
 
     def _draw_served(self, status: Status, snapshot: Overview, now: datetime) -> None:
         served = self.query_one("#served", Lines)
