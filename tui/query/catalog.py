@@ -17,6 +17,8 @@ PIVOT UNPIVOT DESCRIBE SUMMARIZE EXPLAIN ASC DESC count sum avg min max round me
 row_number lag lead greatest least
 """
 _MOST = 40
+_LONGEST = 20
+"""Longer parameters would make the library cut every line of the list."""
 _TABLES = """
 SELECT t.table_name AS name, t.comment, estimated_size AS rows, '' AS parameters, list({
   'name': column_name, 'type': data_type, 'comment': c.comment} ORDER BY column_index) AS columns
@@ -63,7 +65,8 @@ class Relation:
 
     @property
     def label(self) -> tuple[str, str]:
-        return f"{self.name}{self.parameters}", "macro" if self.parameters else "table"
+        parameters = self.parameters if len(self.parameters) <= _LONGEST else "(…)"
+        return f"{self.name}{parameters}", "macro" if parameters else "table"
 
     @property
     def written(self) -> str:
