@@ -1,5 +1,7 @@
 """The driver of a Spark application, in SQLMesh's child process: start, landing tables, export, stop."""
 
+import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -7,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,9 @@ from dataflows.lakehouse.spark import SparkLakehouse
 
 if TYPE_CHECKING:
     from sqlmesh import Context
+
+SUBMIT_NAME = "PYSPARK_SUBMIT_ARGS"
+"""The environment variable from which pyspark takes the arguments of its launcher."""
 
 LANDING_SCHEMA = "landing"
 """The schema of the external tables over the landing."""
@@ -62,18 +66,38 @@ def driver(spark: SparkLakehouse) -> Iterator[dict[str, str]]:
             "on the supervisor's host MATERIA_EXTRAS=spark"
         )
     check_master(spark.master)
-    with TemporaryDirectory(prefix="materia-spark-") as folder:
-        path = Path(folder) / "spark.properties"
-        path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in spark.properties().items()))
-        try:
-            yield {"PYSPARK_SUBMIT_ARGS": f"--properties-file {path} pyspark-shell"}
-        finally:
-            _stop()
+    try:
+        yield {SUBMIT_NAME: submit_arguments(spark)}
+    finally:
+        remove_properties(spark)
+        _stop()
+
+
+def submit_arguments(spark: SparkLakehouse) -> str:
+    """The value of SUBMIT_NAME, with every property in a file that only this user can read.
+
+    `create_landing_tables` deletes it, once Java has read it: a run that is killed later leaves no password behind.
+    """
+    path = _properties_path(spark)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={_escaped(value)}\n" for name, value in spark.properties().items()))
+    return f"--properties-file {shlex.quote(str(path))} pyspark-shell"
+
+
+def remove_properties(spark: SparkLakehouse) -> None:
+    """Delete the file of `submit_arguments`."""
+    _properties_path(spark).unlink(missing_ok=True)
+
+
+def _properties_path(spark: SparkLakehouse) -> Path:
+    return spark.fetched.with_name(f"driver-{os.getpid()}.properties")
 
 
 def create_landing_tables(context: "Context", spark: SparkLakehouse, landing_dir: Path, dataset: str) -> None:
     """Create the external tables that the raw models read: rows partitioned by release, markers as text."""
     session = _session(context)
+    remove_properties(spark)
     root = str(landing_dir) if spark.has_folder else copy_landing(session, landing_dir, f"{spark.warehouse}/landing")
     columns = _columns(context)
     session.sql(f"CREATE DATABASE IF NOT EXISTS {LANDING_SCHEMA}")
@@ -140,7 +164,8 @@ def _file_system(session: Any, url: str) -> tuple[Any, Any]:
 
 def _create(session: Any, table: str, location: str) -> None:
     session.sql(f"DROP TABLE IF EXISTS {LANDING_SCHEMA}.{table.partition(' ')[0]}")
-    session.sql(f"CREATE TABLE {LANDING_SCHEMA}.{table} LOCATION '{location}'")
+    quoted = location.replace("\\", "\\\\").replace("'", "\\'")
+    session.sql(f"CREATE TABLE {LANDING_SCHEMA}.{table} LOCATION '{quoted}'")
 
 
 def _session(context: "Context") -> Any:

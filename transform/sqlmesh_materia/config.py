@@ -34,6 +34,7 @@ from sqlmesh.core.constants import IGNORE_PATTERNS
 
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog, SqliteCatalog
 from dataflows.lakehouse.ducklake_settings import parse_ducklake
+from dataflows.lakehouse.spark_driver import SUBMIT_NAME, remove_properties, submit_arguments
 from dataflows.lakehouse.spark_settings import parse_spark
 from dataflows.lakehouse.stores import LakehouseFile
 
@@ -103,8 +104,25 @@ class SparkConnection(SparkConnectionConfig):
 
         return DayByDayAdapter
 
+    @property
+    def _static_connection_kwargs(self) -> dict[str, Any]:
+        # A person who types `sqlmesh` gets the properties that SQLMesh's child process starts with.
+        if SUBMIT_NAME not in os.environ:
+            spark = parse_spark(environment, data_dir)
+            os.environ[SUBMIT_NAME] = submit_arguments(spark)
+            atexit.register(remove_properties, spark)
+        return super()._static_connection_kwargs
 
-def state_at(place: Path | PostgresCatalog) -> ConnectionConfig:
+
+class StateFile(DuckDBConnectionConfig):
+    """SQLMesh's state in a file. SQLMesh advises against it for several writers; the writer's lock admits one."""
+
+    @property
+    def is_recommended_for_state_sync(self) -> bool:
+        return True
+
+
+def state_at(place: Path | PostgresCatalog, concurrent_tasks: int = 1) -> ConnectionConfig:
     """Where SQLMesh remembers what it did: a DuckDB file, or a database of PostgreSQL."""
     if isinstance(place, PostgresCatalog):
         return PostgresConnectionConfig(
@@ -116,15 +134,16 @@ def state_at(place: Path | PostgresCatalog) -> ConnectionConfig:
             sslmode=place.sslmode,
         )
     place.parent.mkdir(parents=True, exist_ok=True)
-    return DuckDBConnectionConfig(database=str(place))
+    return StateFile(database=str(place), concurrent_tasks=concurrent_tasks)
 
 
 def gateway() -> GatewayConfig:
     """The one that the environment names."""
     if gateway_name == "spark":
+        connection = SparkConnection(register_comments=False)
         return GatewayConfig(
-            connection=SparkConnection(register_comments=False),
-            state_connection=state_at(parse_spark(environment, data_dir).state),
+            connection=connection,
+            state_connection=state_at(parse_spark(environment, data_dir).state, connection.concurrent_tasks),
             test_connection=DuckDBConnectionConfig(),
         )
     if gateway_name == "ducklake" and (lake := parse_ducklake(environment)):
