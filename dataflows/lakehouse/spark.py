@@ -33,6 +33,10 @@ _OPTIONS = "spark.driver.extraJavaOptions"
 _CHANGEABLE = {
     "spark.app.name": "materia",
     "spark.log.level": "ERROR",
+    # A release reads its own partition and the one before, whatever Spark estimates. By default it reads every release
+    # where it cannot use the list of releases a second time.
+    "spark.sql.optimizer.dynamicPartitionPruning.reuseBroadcastOnly": "false",
+    "spark.sql.optimizer.dynamicPartitionPruning.useStats": "false",
     "spark.sql.shuffle.partitions": "8",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
