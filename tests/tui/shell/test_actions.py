@@ -8,11 +8,13 @@ from dataflows.errors import SettingsError
 from tests.support.consoles import screen_of, until
 from tests.support.served import Served
 from tests.tui.building import console_on, context_in
+from tests.tui.conftest import STATES
 from tui.logs.view import LogView
 from tui.query.editor import _Text
 from tui.query.grid import ResultGrid
 from tui.shell.actions import APP_ACTIONS, ActionSpec, Registry, key_text
 from tui.shell.app import SWITCHES, ConsoleApp
+from tui.shell.bars import ActionBar
 from tui.shell.child import READ_ONLY
 from tui.shell.pane import PANES, make_pane
 from tui.widgets.table import Table
@@ -201,3 +203,48 @@ async def test_footer_and_help_offer_only_what_the_focused_widget_does_not_type(
         await pilot.press("escape", "e", "f1")
         await until(pilot, lambda: "Choose a saved query" in screen_of(pilot))
         assert "Sort by this column" not in screen_of(pilot)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("pane_id", PANES)
+async def test_the_footer_offers_no_action_that_does_nothing(tmp_path: Path, pane_id: str, state: str) -> None:
+    """What cannot be done says so in a notification."""
+    app = console_on(STATES[state](tmp_path), first=pane_id)
+    async with app.run_test(size=(240, 40)) as pilot:
+        await until(pilot, lambda: app.shown_pane.drawn.is_set())
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        offered = [spec.id for spec in app.query_one(ActionBar)._specs if spec.owner == pane_id]
+        for action_id in offered:
+            await app.run_action(f"app.perform('{action_id}')")
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            assert [note.message for note in app._notifications if note.severity != "information"] == [], action_id
+            while len(app.screen_stack) > 1:
+                await pilot.press("escape")
+            await app.show_pane(pane_id)
+
+
+async def test_the_footer_follows_the_state_of_the_screen(failing_dir: Path) -> None:
+    app = console_on(failing_dir, first="overview")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "f fix" in screen_of(pilot))
+        await pilot.press("2")
+        await until(pilot, lambda: "l log" in screen_of(pilot))
+        assert "i interrupt" not in screen_of(pilot) and "esc back" not in screen_of(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "esc back" in screen_of(pilot))
+        await pilot.press("question_mark")
+        await until(pilot, lambda: "Interrupt the shown run" in screen_of(pilot))
+
+
+async def test_an_empty_data_directory_offers_only_what_it_can_do(tmp_path: Path) -> None:
+    app = console_on(tmp_path, first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        for key, footer in {
+            "2": " s start  ? help  q quit",
+            "4": " ? help  q quit",
+            "5": " b list  ? help  q quit",
+        }.items():
+            await pilot.press(key)
+            await until(pilot, lambda footer=footer: screen_of(pilot).splitlines()[-1] == footer)
