@@ -257,6 +257,8 @@ class ConsoleApp(App[None]):
 
     def show_actions(self) -> None:
         """Redraw both bars after the shown pane, the focus or the available actions changed."""
+        if not self.screen_stack:
+            return  # the console is closing; a message of an action that ended meanwhile arrives late
         bottom = self.screen_stack[0]  # a dialog may be open
         bottom.query_one(TopBar).show_tabs(self._shown or "", read_only=self.context.read_only)
         bottom.query_one(ActionBar).show_actions(spec for spec in self.reachable if spec.show and self._has_use(spec))
