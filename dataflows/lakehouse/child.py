@@ -50,6 +50,10 @@ _LINES = ("raw.psd_alldata", "staging.stg_psdalldata__fact")
 """The models that are views of every line of every landed snapshot."""
 
 
+_MOVE_AWAY = "move the lakehouse file away; the next run rebuilds it from the landing"
+_START_OVER = "start the lakehouse over as docs/explanation/scaling.md says; the next run rebuilds it from the landing"
+
+
 @dataclass(frozen=True)
 class Order:
     """The parent's request. The parent reads the landing's markers, the child only its rows."""
@@ -109,7 +113,7 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
         except LakehouseLockedError as error:
             result = {"error": str(error), "is_locked": True}
         except sqlmesh_report.AuditsFailedError as error:
-            result = {"error": str(error), "next_step": error.next_step}
+            result = {"error": str(error), "next_step": _MOVE_AWAY if order.file else _START_OVER}
         except MateriaError as error:
             result = {"error": str(error)}
         except Exception as error:

@@ -43,8 +43,6 @@ class FailedAudit:
 class AuditsFailedError(RuntimeError):
     """Blocking audits found rows; the message has every finding, in the order of the models' names."""
 
-    next_step = "move the lakehouse file away; the next run rebuilds it from the landing"
-
     def __init__(self, found: Iterable[FailedAudit], context: "Context") -> None:
         findings = (each.describe(context) for each in sorted(found, key=lambda each: (each.model, each.audit)))
         super().__init__("\n".join(findings))
