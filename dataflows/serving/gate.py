@@ -12,7 +12,7 @@ from dataflows.source.formats import WASDE
 from dataflows.sql_text import literal
 
 _MAY_BE_EMPTY = ("agg_wasde_check", "fct_uncertain_span")
-"""The comparison with WASDE, until the month's report is landed, and the gaps between releases, once none is missing."""
+"""The comparison with WASDE until the month's report is landed; the gaps between releases once none is missing."""
 
 
 @dataclass(frozen=True)
