@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -75,7 +76,7 @@ def clean(settings: Settings, now: datetime, limits: Limits, sqlmesh_dir: Path) 
     removed += _remove(path for path in _files(partial) if _age(path, now) > limits.partial_age)
     removed += _remove_uv_cache(limits, os.environ) + _rotate(settings.log_dir / "supervisor.log", limits)
     cache = _files(sqlmesh_dir / ".cache")
-    if sum(path.stat().st_size for path in cache) > limits.cache_bytes:
+    if _size_bytes(cache) > limits.cache_bytes:
         removed += _remove(cache)
     try:
         with Journal(settings.journal_path) as journal:
@@ -121,7 +122,7 @@ def _remove_uv_cache(limits: Limits, environ: Mapping[str, str]) -> int:
         return 0
     files = _files(cache)
     # Files that are hard-linked into a tree count, too: they remain when the tree is deleted.
-    if sum(path.lstat().st_size for path in files) <= limits.uv_cache_bytes:
+    if _size_bytes(files) <= limits.uv_cache_bytes:
         return 0
     shutil.rmtree(cache)
     return len(files)
@@ -144,6 +145,15 @@ def _newest_first(paths: list[Path]) -> list[Path]:
 
 def _files(folder: Path) -> Sequence[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _size_bytes(paths: Sequence[Path]) -> int:
+    """The size of all files together; a cache's own program may delete some of them meanwhile."""
+    total = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_size
+    return total
 
 
 def _age(path: Path, now: datetime) -> timedelta:

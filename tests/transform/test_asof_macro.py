@@ -40,7 +40,7 @@ def test_the_asof_macros_are_created_after_all_models_in_the_schema_of_the_envir
         for stage in (RuntimeStage.LOADING, RuntimeStage.BEFORE_ALL, RuntimeStage.AFTER_ALL):
             evaluator = MacroEvaluator(dialect="duckdb", runtime_stage=stage)
             evaluator.locals |= {"this_env": environment, "engine_adapter": DuckDBEngineAdapter(lambda: connection)}
-            assert create_asof_macros(evaluator) == "SELECT 1"
+            assert create_asof_macros(evaluator) == "SELECT 1 AS nothing"
             if stage is RuntimeStage.AFTER_ALL:
                 expected += [(schema, name) for name in names]
             assert macros_of(connection, "lakehouse") == expected

@@ -40,7 +40,7 @@ def test_a_rollback_is_recorded_and_holds_while_nothing_is_new(data_dir: Path) -
     shown = materia(data_dir, "serving", "rollback")
     assert shown.returncode == Exit.DONE and shown.stdout.startswith("generation 2 serves again instead of 3")
     assert "stays until a new release is landed" in shown.stdout
-    assert "generation 2, made" in materia(data_dir, "query", "SELECT 1").stdout
+    assert "generation 2, built" in materia(data_dir, "query", "SELECT 1").stdout
     with Journal(data_dir / "runs.sqlite") as journal:
         [run] = journal.runs(1)
     assert (run.pipeline, run.status, run.arguments, len(run.snapshots)) == ("rollback", "done", (), 2)

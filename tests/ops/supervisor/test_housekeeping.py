@@ -13,7 +13,7 @@ from ops.host.lock import writer_lock
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus, utc_now
 from ops.supervisor.child import run_child
-from ops.supervisor.housekeeping import Limits, clean, clean_up_if_due
+from ops.supervisor.housekeeping import Limits, _size_bytes, clean, clean_up_if_due
 from tests.ops.conftest import serve
 
 
@@ -65,6 +65,12 @@ def test_logs_are_bounded_by_size_and_age_and_the_newest_stays(settings: Setting
     assert len(list(settings.log_dir.iterdir())) == 2
     clean(settings, utc_now(), Limits(log_age=timedelta(hours=1), logs_bytes=1), tmp_path)
     assert [path.name for path in settings.log_dir.iterdir()] == ["run-4.log"]
+
+
+def test_a_file_that_its_program_deletes_meanwhile_has_no_size(tmp_path: Path) -> None:
+    """SQLMesh writes its cache through temporary files, also without our lock."""
+    kept = write(tmp_path / "kept", size_bytes=2000)
+    assert _size_bytes([tmp_path / "gone", kept]) == 2000
 
 
 def test_the_uv_cache_of_a_supervisors_host_is_bounded_and_no_other(
