@@ -50,13 +50,13 @@ def sync(local: LocalLanding, remote: R2Landing) -> Iterator[Copied]:
     _refuse_conflicts(here, there)
     for key, snapshot in here.items():
         if key not in there:
-            yield _sent(local, remote, snapshot)
+            yield _copy_to_bucket(local, remote, snapshot)
     for key, snapshot in there.items():
         if key not in here:
-            yield _fetched(local, remote, snapshot)
+            yield _copy_from_bucket(local, remote, snapshot)
 
 
-def _sent(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
+def _copy_to_bucket(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
     zip_path = local.zip_path(snapshot.key)
     check_bytes(snapshot, zip_path)
     if not local.rows_path(snapshot).exists():
@@ -65,7 +65,7 @@ def _sent(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
     return Copied(snapshot.key, str(snapshot.month), "bucket")
 
 
-def _fetched(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
+def _copy_from_bucket(local: LocalLanding, remote: R2Landing, snapshot: Snapshot) -> Copied:
     """Zip, rows, and the marker last, as everywhere."""
     remote.fetch_zip(snapshot, local.zip_path(snapshot.key))
     if not local.rows_path(snapshot).exists():

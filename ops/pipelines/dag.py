@@ -136,12 +136,12 @@ def mermaid_text(dag: Dag) -> str:
 
 def svg_bytes(dag: Dag) -> bytes:
     """The picture as SVG; it ends with the digest of its DOT text, which tells whether it is out of date."""
-    return _drawn(dag, "svg") + f"<!-- dot {dot_digest(dag)} -->\n".encode()
+    return _draw(dag, "svg") + f"<!-- dot {dot_digest(dag)} -->\n".encode()
 
 
 def png_bytes(dag: Dag) -> bytes:
     """The picture as PNG, at twice the usual resolution."""
-    return _drawn(dag, "png", "-Gdpi=144")
+    return _draw(dag, "png", "-Gdpi=144")
 
 
 def dot_digest(dag: Dag) -> str:
@@ -149,7 +149,7 @@ def dot_digest(dag: Dag) -> str:
     return f"sha256:{hashlib.sha256(dot_text(dag).encode()).hexdigest()}"
 
 
-def _drawn(dag: Dag, kind: str, *options: str) -> bytes:
+def _draw(dag: Dag, kind: str, *options: str) -> bytes:
     """Have the program `dot` draw it; raises MissingToolError when it is not installed or fails."""
     try:
         drawn = subprocess.run(

@@ -81,7 +81,7 @@ def empty_lake_if_damaged(job: Job) -> str | None:
         return None
     empty(lake)
     forget(job.settings, lambda each: each.kind is Kind.LAKE_FILE)
-    return ", ".join(map(_told, damage))
+    return ", ".join(map(_describe, damage))
 
 
 def _damaged_lake_files(settings: Settings) -> list[Damage]:
@@ -109,7 +109,7 @@ def _repair_all(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
     yield from _repair_landing(job, [each for each in damage if each.kind in _LANDING], failed)
     if lakehouse := [each for each in damage if each.kind in _LAKEHOUSE]:
         _set_aside_lakehouse(job)
-        yield f"{' and '.join(_told(each) for each in lakehouse)}: it is built again from the landing"
+        yield f"{' and '.join(_describe(each) for each in lakehouse)}: it is built again from the landing"
     yield from _repair_serving(job, [each for each in damage if each.kind in _SERVING])
     yield from _repair_generations(job, [each for each in damage if each.kind is Kind.BUCKET_GENERATION])
     yield from failed
@@ -122,10 +122,10 @@ def _repair_landing(job: Job, damage: Sequence[Damage], failed: list[str]) -> It
             try:
                 done = restore(job, each)
             except (MateriaError, OSError) as error:
-                failed.append(f"{_told(each)}, and could not be repaired: {error}")
+                failed.append(f"{_describe(each)}, and could not be repaired: {error}")
             else:
                 _forget(job, each)
-                yield f"{_told(each)}: {done}"
+                yield f"{_describe(each)}: {done}"
     if rows := [each for each in damage if each.kind is Kind.ROWS]:
         for each in rows:
             Path(each.where).unlink(missing_ok=True)
@@ -134,10 +134,10 @@ def _repair_landing(job: Job, damage: Sequence[Damage], failed: list[str]) -> It
                 for dataset in sorted({snapshot.dataset for snapshot in landing.snapshots()}):
                     landing.ready_rows(dataset)
         except (MateriaError, OSError) as error:
-            failed.append(f"{', '.join(map(_told, rows))}, and could not be unpacked again: {error}")
+            failed.append(f"{', '.join(map(_describe, rows))}, and could not be unpacked again: {error}")
         else:
             _forget(job, *rows)
-            yield f"{', '.join(map(_told, rows))}: unpacked again"
+            yield f"{', '.join(map(_describe, rows))}: unpacked again"
 
 
 def _restore_marker(job: Job, damage: Damage) -> str:
@@ -196,7 +196,7 @@ def _repair_serving(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
     for each in damage:
         set_aside(Path(each.where), utc_now())
         _forget(job, each)
-        yield f"{_told(each)}: set aside"
+        yield f"{_describe(each)}: set aside"
     for number in (*store.numbers(), *([served_number] if served_number else [])):
         try:
             read_sidecar(store.path(number))
@@ -223,10 +223,10 @@ def _repair_generations(job: Job, damage: Sequence[Damage]) -> Iterator[str]:
         try:
             done = job.remote.generations.restore(int(each.key), job.serving)
         except MateriaError as error:
-            yield f"{_told(each)}, and could not be repaired: {error}"
+            yield f"{_describe(each)}, and could not be repaired: {error}"
         else:
             _forget(job, each)
-            yield f"{_told(each)}: {done}"
+            yield f"{_describe(each)}: {done}"
 
 
 def _is_unreadable(job: Job) -> bool:
@@ -244,5 +244,5 @@ def _forget(job: Job, *repaired: Damage) -> None:
     forget(job.settings, lambda each: each.where in where)
 
 
-def _told(damage: Damage) -> str:
+def _describe(damage: Damage) -> str:
     return f"{damage.kind} {damage.name} is damaged ({damage.why})"

@@ -71,7 +71,7 @@ def has_work(job: Job) -> bool:
         return False
     try:
         with _archive(job) as archive:
-            return _known(job, archive, _newest_posted(job, archive)) is None
+            return _find_landed(job, archive, _newest_posted(job, archive)) is None
     except ArchiveError:
         return False
 
@@ -94,7 +94,7 @@ def _newest_posted(job: Job, archive: "Archive") -> "Probe":
         release = Release(WASDE.prefix, month, url.replace("{year}", f"{month.year % 100:02d}"))
         try:
             probe = archive.probe(release)
-            if probe.posted and (_known(job, archive, probe) or _is_xml(archive, release)):
+            if probe.posted and (_find_landed(job, archive, probe) or _is_xml(archive, release)):
                 return probe
             reasons.append(f"{month}: {'not XML' if probe.posted else probe.reason}")
         except ArchiveError as error:
@@ -102,7 +102,7 @@ def _newest_posted(job: Job, archive: "Archive") -> "Probe":
     raise NotPostedError(f"no WASDE report is posted ({'; '.join(reasons)}); check MATERIA_WASDE_URL")
 
 
-def _known(job: Job, archive: "Archive", probe: "Probe") -> "Snapshot | None":
+def _find_landed(job: Job, archive: "Archive", probe: "Probe") -> "Snapshot | None":
     from dataflows.landing.same_content import landed_as
 
     return landed_as(probe, archive, job.landing.of(WASDE))
@@ -117,7 +117,7 @@ def _landed(job: Job, archive: "Archive", probe: "Probe") -> tuple["Snapshot", b
     from dataflows.landing.report import ReportFile
     from dataflows.landing.same_content import remember
 
-    if known := _known(job, archive, probe):
+    if known := _find_landed(job, archive, probe):
         return known, False
     landing = job.landing.of(WASDE)
     landing.workspace.mkdir(parents=True, exist_ok=True)

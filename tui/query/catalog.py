@@ -69,7 +69,7 @@ class Relation:
         return f"{self.name}{parameters}", "macro" if parameters else "table"
 
     @property
-    def written(self) -> str:
+    def completion(self) -> str:
         """The name as a query starts to write it, without the schema."""
         return f"{self.name}(" if self.parameters else self.name
 
@@ -90,7 +90,7 @@ class Catalog:
         for column in _columns(sources):
             names.setdefault(column.name, ((column.name, column.type), column.name))
         for relation in sorted(self.relations.values(), key=lambda each: not each.parameters):
-            names.setdefault(relation.name, (relation.label, f"serving.{relation.written}"))
+            names.setdefault(relation.name, (relation.label, f"serving.{relation.completion}"))
         for column in _columns([] if sources else self.relations.values()):
             names.setdefault(column.name, ((column.name, column.type), column.name))
         names.setdefault("serving", (("serving", "schema"), "serving"))
@@ -103,7 +103,7 @@ class Catalog:
         owner, _, start = prefix.rpartition(".")
         if owner.lower() == "serving":
             ordered = sorted(self.relations.values(), key=lambda each: bool(each.parameters))
-            return _matching(start, [(each.label, f"{owner}.{each.written}") for each in ordered])
+            return _matching(start, [(each.label, f"{owner}.{each.completion}") for each in ordered])
         relation = self._sources(text).get(owner.lower()) or self.relations.get(owner)
         columns = relation.columns if relation else ()
         return _matching(start, [((each.name, each.type), f"{owner}.{each.name}") for each in columns])

@@ -43,7 +43,7 @@ class SchemaTree(Tree[_Entry]):
             rows = "" if relation.rows is None else f"  {relation.rows:,}"
             label = Text.assemble(relation.name, (relation.parameters or rows, "dim"))
             comment = " ".join((relation.comment or "").split())
-            table = self.root.add(label, _Entry(f"serving.{relation.written}", comment))
+            table = self.root.add(label, _Entry(f"serving.{relation.completion}", comment))
             for column in relation.columns:
                 entry = _Entry(column.name, " ".join((column.comment or "").split()))
                 table.add_leaf(Text.assemble(column.name, (f"  {column.type}", "dim")), entry)

@@ -243,7 +243,7 @@ class ReleasesPane(PolledPane):
 
     @property
     def _generation_number(self) -> int | None:
-        generation = self._seen.generation if self._seen else None
+        generation = self._snapshot.generation if self._snapshot else None
         return generation.number if generation else None
 
     def _summarize(self, seen: ReleasesSnapshot, changes: Changes) -> None:
@@ -295,17 +295,17 @@ class ReleasesPane(PolledPane):
         return Selection(day, order=self.selection.order, words=self.selection.words)
 
     @property
-    def _seen(self) -> ReleasesSnapshot | None:
+    def _snapshot(self) -> ReleasesSnapshot | None:
         return self._answer.seen if self._answer else None
 
     @property
     def _changes(self) -> Changes | None:
-        return self._seen.changes.value if self._seen and isinstance(self._seen.changes, Found) else None
+        return self._snapshot.changes.value if self._snapshot and isinstance(self._snapshot.changes, Found) else None
 
     @property
     def _fact(self) -> Fact | None:
         """The shown fact, or None until the selected fact is shown."""
-        part = self._seen.fact if self._seen and self._seen.selection.fact == self.selection.fact else None
+        part = self._snapshot.fact if self._snapshot and self._snapshot.selection.fact == self.selection.fact else None
         return part.value if isinstance(part, Found) else None
 
     # Navigation

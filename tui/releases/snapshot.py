@@ -89,7 +89,7 @@ def read_releases(
     """
     try:
         for _ in range(_ATTEMPTS):
-            seen = _seen(reader, selection, today, checked_on)
+            seen = _read_snapshot(reader, selection, today, checked_on)
             if reader.generation() == seen.generation:
                 break
     except ServingMissingError:
@@ -97,7 +97,7 @@ def read_releases(
     return seen
 
 
-def _seen(
+def _read_snapshot(
     reader: "ServingReader", selection: Selection, today: date, checked_on: Callable[["ServingReader"], date | None]
 ) -> ReleasesSnapshot:
     generation, key = reader.generation(), selection.fact

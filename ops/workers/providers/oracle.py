@@ -138,7 +138,7 @@ def _list_all(ask: Callable[..., Any], *arguments: Any, **given: Any) -> list[An
 
 
 def _servers(apis: _Apis, values: Values) -> Kind:
-    def found(**filters: Any) -> Iterator[Resource]:
+    def list_matching(**filters: Any) -> Iterator[Resource]:
         for each in _list_all(apis.compute.list_instances, values["OCI_COMPARTMENT_ID"], **filters):
             # Terminated instances are listed for hours.
             if each.lifecycle_state != "TERMINATED":
@@ -146,8 +146,8 @@ def _servers(apis: _Apis, values: Values) -> Kind:
 
     return Kind(
         what="server",
-        find_by_name=lambda name: found(display_name=name),
-        list_ours=found,
+        find_by_name=lambda name: list_matching(display_name=name),
+        list_ours=list_matching,
         delete=partial(_terminate, apis),
         is_there=lambda resource: apis.compute.get_instance(resource.id).data.lifecycle_state != "TERMINATED",
     )
@@ -166,7 +166,7 @@ def _resource(instance: Any) -> Resource:
 
 
 def _groups(apis: _Apis, values: Values) -> Kind:
-    def found(**filters: Any) -> Iterator[Resource]:
+    def list_matching(**filters: Any) -> Iterator[Resource]:
         listed = _list_all(
             apis.network.list_network_security_groups, compartment_id=values["OCI_COMPARTMENT_ID"], **filters
         )
@@ -179,8 +179,8 @@ def _groups(apis: _Apis, values: Values) -> Kind:
 
     return Kind(
         what="firewall",
-        find_by_name=lambda name: found(display_name=name),
-        list_ours=found,
+        find_by_name=lambda name: list_matching(display_name=name),
+        list_ours=list_matching,
         delete=lambda resource: apis.network.delete_network_security_group(resource.id),
         is_there=is_there,
     )

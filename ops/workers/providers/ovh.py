@@ -88,15 +88,15 @@ def _connection(values: Values, region: str) -> Any:
 
 
 def _servers(regions: Mapping[str, Any]) -> Kind:
-    def found() -> Iterator[Resource]:
+    def list_matching() -> Iterator[Resource]:
         # OpenStack lets only administrators search by metadata.
         for region, openstack in regions.items():
             yield from (_resource(region, each) for each in openstack.compute.servers(details=True))
 
     return Kind(
         what="server",
-        find_by_name=lambda name: found(),
-        list_ours=found,
+        find_by_name=lambda name: list_matching(),
+        list_ours=list_matching,
         delete=lambda resource: regions[resource.place].compute.delete_server(resource.id, ignore_missing=False),
         is_there=lambda resource: regions[resource.place].compute.get_server(resource.id).status not in _GONE,
     )
@@ -106,7 +106,7 @@ _GONE = ("DELETED", "SOFT_DELETED")
 
 
 def _groups(regions: Mapping[str, Any]) -> Kind:
-    def found() -> Iterator[Resource]:
+    def list_matching() -> Iterator[Resource]:
         for region, openstack in regions.items():
             yield from (_group(region, each) for each in openstack.network.security_groups())
 
@@ -115,8 +115,8 @@ def _groups(regions: Mapping[str, Any]) -> Kind:
 
     return Kind(
         what="firewall",
-        find_by_name=lambda name: found(),
-        list_ours=found,
+        find_by_name=lambda name: list_matching(),
+        list_ours=list_matching,
         delete=delete,
         is_there=lambda resource: bool(regions[resource.place].network.get_security_group(resource.id)),
     )

@@ -116,7 +116,7 @@ def _apis(values: Values) -> _Apis:
 
 
 def _servers(apis: _Apis, values: Values) -> Kind:
-    def found(**filters: Any) -> Iterable[Resource]:
+    def list_matching(**filters: Any) -> Iterable[Resource]:
         for zone in values["SCW_ZONES"]:
             listed = partial(
                 apis.instances.list_servers, zone=zone, project=values["SCW_DEFAULT_PROJECT_ID"], **filters
@@ -125,8 +125,8 @@ def _servers(apis: _Apis, values: Values) -> Kind:
 
     return Kind(
         what="server",
-        find_by_name=lambda name: found(name=name),
-        list_ours=lambda: found(tags=[SELECTOR]),
+        find_by_name=lambda name: list_matching(name=name),
+        list_ours=lambda: list_matching(tags=[SELECTOR]),
         delete=partial(_delete_server, apis),
         is_there=lambda resource: bool(apis.instances.get_server(zone=resource.place, server_id=resource.id).server),
     )
@@ -142,7 +142,7 @@ def _groups(apis: _Apis, values: Values, **filters: Any) -> Iterator[Resource]:
 
 
 def _disks(apis: _Apis, values: Values) -> Kind:
-    def found(**filters: Any) -> Iterable[Resource]:
+    def list_matching(**filters: Any) -> Iterable[Resource]:
         for zone in values["SCW_ZONES"]:
             listed = partial(
                 apis.blocks.list_volumes,
@@ -157,8 +157,8 @@ def _disks(apis: _Apis, values: Values) -> Kind:
     return Kind(
         what="disk",
         # A disk without our tags belongs to a machine that has not tagged it yet.
-        find_by_name=lambda name: (each for each in found(name=name) if each.labels is not None),
-        list_ours=lambda: found(tags=[SELECTOR]),
+        find_by_name=lambda name: (each for each in list_matching(name=name) if each.labels is not None),
+        list_ours=lambda: list_matching(tags=[SELECTOR]),
         delete=lambda resource: apis.blocks.delete_volume(zone=resource.place, volume_id=resource.id),
         is_there=lambda resource: bool(apis.blocks.get_volume(zone=resource.place, volume_id=resource.id)),
     )

@@ -140,7 +140,7 @@ async def test_days_are_stepped_over_as_often_as_the_key_is_pressed_however_late
         await until(screen.pilot, slow.asked.is_set)
         await screen.press("comma")
         slow.free.set()
-        assert screen.table("sheet") and screen.pane._seen.selection.day == date(2025, 6, 12)
+        assert screen.table("sheet") and screen.pane._snapshot.selection.day == date(2025, 6, 12)
 
 
 async def test_keys_typed_ahead_act_on_the_fact_that_they_are_for(served: Served, slow: Slow) -> None:
@@ -151,7 +151,7 @@ async def test_keys_typed_ahead_act_on_the_fact_that_they_are_for(served: Served
         await until(screen.pilot, slow.asked.is_set)
         slow.free.set()
         await until(
-            screen.pilot, lambda: screen.pane._seen.selection == Selection(fact=PRODUCTION, day=date(2025, 6, 12))
+            screen.pilot, lambda: screen.pane._snapshot.selection == Selection(fact=PRODUCTION, day=date(2025, 6, 12))
         )
 
 

@@ -53,7 +53,7 @@ class Driven:
 
     async def settled(self) -> None:
         """Wait until the selection is shown."""
-        await until(self.pilot, lambda: self.pane._seen and self.pane._seen.selection == self.pane.selection)
+        await until(self.pilot, lambda: self.pane._snapshot and self.pane._snapshot.selection == self.pane.selection)
         await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
