@@ -31,14 +31,22 @@ def parse_ducklake(settings: Mapping[str, str]) -> DuckLake | None:
         return DuckLake(_catalog(settings), data.rstrip("/"), _bucket(data, settings))
     if "://" in data:
         raise SettingsError(f"DUCKLAKE_DATA={data!r} is neither a folder nor s3://bucket/prefix")
-    return DuckLake(_catalog(settings), str(Path(data).expanduser().absolute()))
+    return DuckLake(_catalog(settings), str(absolute_path(data, "DUCKLAKE_DATA")))
+
+
+def absolute_path(text: str, setting: str) -> Path:
+    """The path that a setting names, `~` expanded; raises SettingsError for the home folder of an unknown user."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise SettingsError(f"{setting} names the home folder of a user that this host does not have") from None
 
 
 def _catalog(settings: Mapping[str, str]) -> SqliteCatalog | PostgresCatalog:
     # A password may have been put into it by mistake: no message repeats the text.
     kind, _, rest = settings["DUCKLAKE_CATALOG"].partition(":")
     if kind == "sqlite" and rest:
-        return SqliteCatalog(Path(rest).expanduser().absolute())
+        return SqliteCatalog(absolute_path(rest, "DUCKLAKE_CATALOG"))
     if kind == "postgres" and rest:
         return parse_postgres(rest, settings.get("DUCKLAKE_PASSWORD", ""), "DUCKLAKE_CATALOG", "DUCKLAKE_PASSWORD")
     raise SettingsError("DUCKLAKE_CATALOG is neither sqlite:/path nor postgres:host=… dbname=… user=…")

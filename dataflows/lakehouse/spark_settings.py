@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dataflows.errors import SettingsError
 from dataflows.lakehouse.ducklake import PostgresCatalog
-from dataflows.lakehouse.ducklake_settings import parse_postgres
+from dataflows.lakehouse.ducklake_settings import absolute_path, parse_postgres
 from dataflows.lakehouse.spark import SparkLakehouse
 
 NAMES = ("SPARK_MASTER", "SPARK_WAREHOUSE", "SPARK_METASTORE", "SPARK_STATE", "SPARK_PASSWORD", "SPARK_PROPERTIES")
@@ -23,11 +23,11 @@ def parse_spark(settings: Mapping[str, str], data_dir: Path) -> SparkLakehouse:
     properties = settings.get("SPARK_PROPERTIES")
     return SparkLakehouse(
         master=settings.get("SPARK_MASTER", "local[*]"),
-        warehouse=warehouse.rstrip("/") if "://" in warehouse else str(Path(warehouse).expanduser().absolute()),
+        warehouse=warehouse.rstrip("/") if "://" in warehouse else str(absolute_path(warehouse, "SPARK_WAREHOUSE")),
         metastore=metastore,
         state=_state(settings.get("SPARK_STATE", default_state), password),
         fetched=folder / "exported",
-        properties_path=Path(properties).expanduser().absolute() if properties else None,
+        properties_path=absolute_path(properties, "SPARK_PROPERTIES") if properties else None,
     )
 
 
@@ -35,7 +35,7 @@ def _metastore(text: str, password: str) -> Path | PostgresCatalog | str:
     # A password may have been put into it by mistake: no message repeats the text.
     kind, _, rest = text.partition(":")
     if kind == "derby" and rest:
-        return Path(rest).expanduser().absolute()
+        return absolute_path(rest, "SPARK_METASTORE")
     if kind == "postgres" and rest:
         return parse_postgres(rest, password, "SPARK_METASTORE", "SPARK_PASSWORD")
     if kind == "thrift" and rest.startswith("//"):
@@ -49,4 +49,4 @@ def _state(text: str, password: str) -> Path | PostgresCatalog:
     kind, _, rest = text.partition(":")
     if kind == "postgres" and rest:
         return parse_postgres(rest, password, "SPARK_STATE", "SPARK_PASSWORD")
-    return Path(text).expanduser().absolute()
+    return absolute_path(text, "SPARK_STATE")

@@ -101,3 +101,17 @@ def test_reading_the_settings_imports_no_pyspark() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SPARK_WAREHOUSE", "~nobody-here/x"),
+        ("SPARK_METASTORE", "derby:~nobody-here/x"),
+        ("SPARK_STATE", "~nobody-here/x"),
+        ("SPARK_PROPERTIES", "~nobody-here/x"),
+    ],
+)
+def test_the_home_folder_of_an_unknown_user_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} names the home folder"):
+        Settings.from_environ({name: value})

@@ -436,7 +436,8 @@ def test_weeks_of_ticks_leave_memory_and_file_handles_flat(data_dir: Path, clock
         ticks(21 * 8)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert (process.num_fds(), process.num_threads()) == (files, threads)
+    # Fewer are no leak: handles of earlier tests in this process may be closed meanwhile.
+    assert process.num_fds() <= files and process.num_threads() <= threads
     assert process.memory_info().rss - rss_bytes < 4_000_000
     done = [entry for entry in scheduled(data_dir) if entry[2] == RunStatus.DONE]
     assert len(done) == len(set(done)) >= 2 * 28
