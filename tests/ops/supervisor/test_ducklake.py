@@ -82,7 +82,7 @@ def test_a_named_ducklake_is_used_only_where_the_gateway_says_so() -> None:
     assert lake is not None and lake.is_shared and lake.data == "s3://lake/parquet"
     assert used.ducklake_kept_for == timedelta(days=30)
     assert PASSWORD not in repr(used) and R2["R2_SECRET_KEY"] not in repr(used)
-    assert Settings.from_environ(environ_of(lake)).lake == lake, "what a child is told names the same"
+    assert Settings.from_environ(environ_of(lake)).lake == lake, "the environment names the same lake"
 
 
 def test_a_worker_gets_what_its_pipeline_needs_of_the_lakehouse() -> None:
