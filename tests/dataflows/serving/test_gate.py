@@ -136,6 +136,9 @@ def test_a_table_of_sums_may_lose_rows_but_not_all(table: str) -> None:
     (fault,) = faults_against(served, facts(row_counts={**SERVED.row_counts, table: 0}), 1.0)
     assert fault == f"{table} is empty, 684 rows are served"
     assert faults_against(replace(served, row_counts={table: 0}), facts(row_counts={}), 0.0) == ()
+    edited = facts(row_counts={**SERVED.row_counts, table: 340}, models_digest="0ther")
+    (fault,) = faults_against(served, edited, 0.02)
+    assert fault.startswith(f"{table} has 340 rows, 684 are served"), "an edited model may lose them by mistake"
 
 
 @pytest.mark.parametrize("table", ["agg_wasde_check", "fct_uncertain_span"])
