@@ -45,20 +45,33 @@ def check_files(lake: DuckLake, known: Mapping[str, str]) -> Iterator[CheckedFil
     import duckdb
 
     with duckdb.connect() as connection:
-        lake.attach(connection, read_only=True)
-        try:
-            tables = connection.execute(_TABLES).fetchall()
-            files = [
-                file
-                for schema, table in tables
-                for file in connection.execute(
-                    _FILES.format(catalog=literal(CATALOG), table=literal(table), schema=literal(schema))
-                ).fetchall()
-            ]
-        except duckdb.Error as error:
-            raise LakehouseError(f"{lake} can't be read: {error}; look at the catalog's server or file") from error
-        for where, size_bytes in files:
+        for where, size_bytes in _list_files(connection, lake):
             yield _check(connection, where, size_bytes, known.get(where))
+
+
+def needed_files(lake: DuckLake) -> set[str]:
+    """The files that the newest snapshot needs. Raises LakehouseError when the catalog cannot be read."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        return {where for where, _ in _list_files(connection, lake)}
+
+
+def _list_files(connection: "DuckDBPyConnection", lake: DuckLake) -> list[tuple[str, int]]:
+    """The newest snapshot's files with their sizes in bytes."""
+    import duckdb
+
+    lake.attach(connection, read_only=True)
+    try:
+        return [
+            file
+            for schema, table in connection.execute(_TABLES).fetchall()
+            for file in connection.execute(
+                _FILES.format(catalog=literal(CATALOG), table=literal(table), schema=literal(schema))
+            ).fetchall()
+        ]
+    except duckdb.Error as error:
+        raise LakehouseError(f"{lake} can't be read: {error}; look at the catalog's server or file") from error
 
 
 def _check(connection: "DuckDBPyConnection", where: str, size_bytes: int, known: str | None) -> CheckedFile:

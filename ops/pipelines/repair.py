@@ -16,7 +16,7 @@ from dataflows.errors import MateriaError, ServingError
 from dataflows.files import move_durably
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
 from dataflows.lakehouse.ducklake import DuckLake
-from dataflows.lakehouse.lake_files import empty
+from dataflows.lakehouse.lake_files import empty, needed_files
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import read_sidecar, sidecar_of
 from dataflows.source.formats import FORMATS, PSD, WASDE
@@ -76,12 +76,16 @@ def empty_lake_if_damaged(job: Job) -> str | None:
 
     The caller holds the lakehouse's lock.
     """
-    lake, damage = job.settings.lake, _damaged_lake_files(job.settings)
-    if not isinstance(lake, DuckLake) or not damage:
+    lake, recorded = job.settings.lake, _damaged_lake_files(job.settings)
+    if not isinstance(lake, DuckLake) or not recorded:
         return None
-    empty(lake)
+    # Another machine that shares the lake may have built it again already.
+    needed = needed_files(lake)
+    damage = [each for each in recorded if each.where in needed]
+    if damage:
+        empty(lake)
     forget(job.settings, lambda each: each.kind is Kind.LAKE_FILE)
-    return ", ".join(map(_describe, damage))
+    return ", ".join(map(_describe, damage)) or None
 
 
 def _damaged_lake_files(settings: Settings) -> list[Damage]:
