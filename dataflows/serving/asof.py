@@ -75,7 +75,7 @@ _FROM_PSD_AND_WASDE: Final = """, printed AS (
 SELECT stood.* REPLACE (COALESCE(printed.value, stood.value) AS value, COALESCE(printed_on, valid_from) AS valid_from),
   CASE WHEN printed.value IS NULL THEN 'psd' ELSE 'wasde' END AS source
 FROM stood
-LEFT JOIN printed ON NOT certain AND ABS(printed.value - stood.value) > 5
+LEFT JOIN printed ON NOT certain AND ABS(printed.value - stood.value) > 5 AND printed_on >= stood.valid_from
   AND stood.commodity_code = printed.commodity_code AND stood.country_code = printed.country_code
   AND stood.market_year = printed.market_year AND stood.attribute_id = printed.attribute_id
   AND stood.unit_name = printed.unit_name

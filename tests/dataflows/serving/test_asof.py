@@ -376,3 +376,12 @@ def test_no_other_figure_replaces_a_value(figure: tuple) -> None:
     connection = lakehouse(Fact(value=20.0), printed=[figure])
     assert answers(connection, "07-11") == [(20.0, "uncertain", "psd")]
     assert answers(lakehouse(Fact(value=20.0)), "07-11") == [(20.0, "uncertain", "psd")]
+
+
+def test_a_report_older_than_the_value_does_not_replace_it() -> None:
+    """Its stamp shows that the value stood before the release that shows it; the report came before that."""
+    touched = (WHEAT, "US", 2025, "2025-10-01", "2025-11-13", "touched")
+    newer = Fact(value=20.0, valid_from="2025-10-01", last_seen_on="2025-11-14")
+    report = ("2025-09-12 12:00", 50.0, "US", "028", True)
+    connection = lakehouse(newer, releases=(JUNE, LATER), spans=[touched], printed=[report])
+    assert answers(connection, "09-20", "10-15") == [(50.0, "uncertain", "wasde"), (20.0, "uncertain", "psd")]
