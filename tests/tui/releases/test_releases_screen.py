@@ -185,29 +185,6 @@ async def test_the_view_is_switched_where_only_one_fits(served: Served) -> None:
         assert (revisions.display, balances.display) == (True, False)
 
 
-async def test_a_list_of_a_million_rows_builds_those_that_are_seen(healthy_dir: Path) -> None:
-    from tui.widgets.table import Cell, LazyRows, Row
-
-    built: set[int] = set()
-
-    def row_at(index: int) -> Row:
-        built.add(index)
-        return Row(str(index), (Cell(""), Cell(f"row {index}"), Cell(""), Cell("")))
-
-    app = console_on(healthy_dir)
-    async with app.run_test(size=(80, 24)) as pilot:
-        table = app.query_one("#alerts", Table)
-        table.styles.height = 10
-        table.show(LazyRows("test", 1_000_000, row_at, int))
-        table.focus()
-        await pilot.press("G")
-        await until(pilot, lambda: table.current and table.current.key == "999999")
-        await pilot.press("up", "home", "pagedown")
-        assert table.move_to("500000") and table.current.key == "500000"
-        await pilot.pause()
-        assert len(built) < 200
-
-
 async def test_a_revision_leads_to_its_fact_and_back(served: Served) -> None:
     async with driven(served) as screen:
         await screen.press("tab", "enter")

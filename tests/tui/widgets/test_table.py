@@ -4,7 +4,7 @@ import pytest
 from textual.app import App, ComposeResult
 
 from tui.widgets.columns import Bar, Cell, Column, Row, fit_columns, format_cell
-from tui.widgets.table import Table
+from tui.widgets.table import LazyRows, Table
 
 COLUMNS = (Column("id", right=True), Column("what", flexible=True), Column("more", rank=1), Column("most", rank=2))
 
@@ -52,6 +52,26 @@ async def test_keys_move_through_ten_thousand_rows_and_enter_opens() -> None:
         table.focus()
         await pilot.press("end", "enter", "home", "enter", "pagedown", "enter", "up", "enter")
         assert app.opened == ["9999", "0", "11", "10"]
+
+
+async def test_a_list_of_a_million_rows_builds_those_that_are_seen() -> None:
+    built: set[int] = set()
+
+    def row_at(index: int) -> Row:
+        built.add(index)
+        return _rows(index)[0]
+
+    app = _TableApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        table = app.query_one(Table)
+        table.show(LazyRows("test", 1_000_000, row_at, int))
+        table.focus()
+        await pilot.press("end")
+        assert table.current.key == "999999"
+        await pilot.press("up", "home", "pagedown")
+        assert table.move_to("500000") and table.current.key == "500000"
+        await pilot.pause()
+        assert len(built) < 200
 
 
 async def test_the_row_under_the_cursor_is_always_in_view() -> None:
