@@ -1,6 +1,6 @@
 """The export dataflow: from landed snapshots to a served generation.
 
-    landed ──────────┬▶ transformed ─▶ audited ─▶ lakehouse_pushed ─▶ built
+    landed ──────────┬▶ transformed ─▶ lakehouse_pushed ─▶ built
     reports ─────────┤
     lakehouse_pulled ┘
 
@@ -40,24 +40,11 @@ _VERIFY_TIMEOUT_S = 1800.0
 
 
 @dataclass(frozen=True)
-class Audited:
-    """Every blocking audit passed on the current tables."""
-
-    ran_again: bool
-    """Whether all audits ran now, because the transform had computed nothing and therefore audited nothing."""
-
-    @property
-    def step_detail(self) -> str:
-        return "all audits ran again" if self.ran_again else "passed with the transform"
-
-
-@dataclass(frozen=True)
 class ReadyLakehouse:
     """A lakehouse that holds every landed release and passed its audits."""
 
     landed: tuple[Snapshot, ...]
-    releases_processed: int
-    models_changed: bool
+    transformed: Transformed
     pushed: Version | None
     """The version in the bucket; None without object storage."""
     reports: tuple[Snapshot, ...] = ()
@@ -112,29 +99,21 @@ def lakehouse_pulled(lakehouse_sync: LakehouseSync | None) -> Version | None:
 def transformed(
     landed: tuple[Snapshot, ...], reports: tuple[Snapshot, ...], lakehouse_pulled: Version | None, lakehouse: Lakehouse
 ) -> Transformed:
-    """The lakehouse brought up to date by SQLMesh, in a child process."""
-    return transform.run("transform", lakehouse, landed)
-
-
-def audited(transformed: Transformed, landed: tuple[Snapshot, ...], lakehouse: Lakehouse) -> Audited:
-    """The audits of every model: those that passed with the transform, or all of them now."""
-    if not transformed.audited:
-        transform.run("audit", lakehouse, landed)
-    return Audited(ran_again=not transformed.audited)
+    """The lakehouse brought up to date and audited by SQLMesh, in a child process."""
+    return transform.run(lakehouse, landed)
 
 
 def lakehouse_pushed(
     landed: tuple[Snapshot, ...],
     reports: tuple[Snapshot, ...],
     transformed: Transformed,
-    audited: Audited,
     lakehouse_sync: LakehouseSync | None,
     code_version: str,
     created_at: datetime,
 ) -> ReadyLakehouse:
     """The finished lakehouse, uploaded to the bucket. Raises LostRaceError if another host pushed one meanwhile."""
     pushed = lakehouse_sync.push(f"{socket.gethostname()} ({code_version})", created_at) if lakehouse_sync else None
-    return ReadyLakehouse(landed, transformed.releases_processed, transformed.models_changed, pushed, reports)
+    return ReadyLakehouse(landed, transformed, pushed, reports)
 
 
 def built(

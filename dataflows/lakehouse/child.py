@@ -58,7 +58,6 @@ _START_OVER = "start the lakehouse over as docs/explanation/scaling.md says; the
 class Order:
     """The parent's request. The parent reads the landing's markers, the child only its rows."""
 
-    action: str
     dataset: str
     settings: dict[str, str]
     """Environment variables for SQLMesh's configuration only."""
@@ -103,13 +102,12 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
                 console.counts_rows_in = context.engine_adapter
             if spark:
                 create_landing_tables(context, spark, Path(os.environ["MATERIA_DATA_DIR"]) / "landing", order.dataset)
-            if order.action == "transform" and order.can_rebuild and _is_long_work(context, order):
+            if order.can_rebuild and _is_long_work(context, order):
                 result: dict[str, Any] = {REBUILD: True}
             else:
-                answer = _ACTIONS[order.action](context, order)
-                result = asdict(answer) if answer else {}
-            if spark and order.action == "transform":
-                export_tables(context, spark)
+                result = asdict(_transform(context, order))
+                if spark:
+                    export_tables(context, spark)
         except LakehouseLockedError as error:
             result = {"error": str(error), "is_locked": True}
         except sqlmesh_report.AuditsFailedError as error:
@@ -221,11 +219,11 @@ def _transform(context: "Context", order: Order) -> Transformed:
         # Include the empty days between releases, so that SQLMesh has no gap to fill later.
         _apply(context, last, first=min(first, planned_to + timedelta(days=1)))
         planned_to = max(planned_to, last)
+    if not changed and not pending:  # nothing was computed, and therefore nothing audited
+        _audit(context, landed[-1][0])
     # Delete unreferenced versions of edited models and expired environments.
     _untracked(context.run_janitor)(ignore_ttl=True)
-    return Transformed(
-        releases_processed=initial_releases + len(pending), models_changed=changed, audited=changed or bool(pending)
-    )
+    return Transformed(releases_processed=initial_releases + len(pending), models_changed=changed)
 
 
 def _apply(context: "Context", last: date, first: date | None = None) -> bool:
@@ -264,21 +262,13 @@ def _changed_models(diff: "ContextDiff") -> list[str]:
     return sorted(name.replace('"', "").removeprefix(f"{CATALOG}.") for name in changed)
 
 
-def _audit(context: "Context", order: Order) -> Transformed:
+def _audit(context: "Context", last: date) -> None:
+    """Run every audit on the tables as they are. Raises AuditsFailedError."""
     from dataflows.lakehouse.report import AuditsFailedError, failed_audits
 
-    last = date.fromisoformat(order.landed[-1][0])
-    _refresh_raw_views(context, order, last)
     found = list(failed_audits(context, start=date(1990, 1, 1), end=last, execution_time=_execution_time(last)))
     if found:
         raise AuditsFailedError(found, context)
-    return Transformed(releases_processed=0, models_changed=False, audited=True)
-
-
-_ACTIONS = {
-    "transform": _transform,
-    "audit": _audit,
-}
 
 
 def _processed_to(context: "Context", dataset: str) -> date | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dataflows.errors import LakehouseLockedError, TransformError
 from dataflows.files import after_refusal
@@ -53,13 +53,18 @@ class Lakehouse:
 
 @dataclass(frozen=True)
 class Transformed:
-    """What a transform did to the lakehouse."""
+    """What a transform did to the lakehouse, whose current tables passed every blocking audit."""
 
     releases_processed: int
     """Releases that were compared again: the pending ones and the successors of late arrivals."""
     models_changed: bool
-    audited: bool
-    """Whether every blocking audit passed on the current tables."""
+
+    @property
+    def step_detail(self) -> str:
+        releases = f"{self.releases_processed} release{'' if self.releases_processed == 1 else 's'} compared"
+        if self.releases_processed:
+            return releases
+        return "models deployed" if self.models_changed else "up to date, audits passed"
 
 
 ROWS_A_BATCH = 12_000_000
@@ -82,12 +87,7 @@ def models_digest(project_dir: Path = PROJECT_DIR) -> str:
     return digest.hexdigest()[:16]
 
 
-def run(
-    action: Literal["transform", "audit"],
-    lakehouse: Lakehouse,
-    snapshots: Sequence[Snapshot],
-    rows_a_batch: int = ROWS_A_BATCH,
-) -> Transformed:
+def run(lakehouse: Lakehouse, snapshots: Sequence[Snapshot], rows_a_batch: int = ROWS_A_BATCH) -> Transformed:
     """Run SQLMesh over the landed snapshots of one dataset; raises TransformError with SQLMesh's message.
 
     Every line that SQLMesh prints is logged. The child is killed when this process ends.
@@ -100,18 +100,18 @@ def run(
         "can_rebuild": lakehouse.lake is None,
     }
     _forget_missing_lakehouse(lakehouse)
-    answer = _ask_child(action, lakehouse, order)
+    answer = _ask_child(lakehouse, order)
     if REBUILD in answer:
         _remove(lakehouse)
         _forget_missing_lakehouse(lakehouse)
-        answer = _ask_child(action, lakehouse, order)
+        answer = _ask_child(lakehouse, order)
     return Transformed(**answer)
 
 
-def _ask_child(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
+def _ask_child(lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
     """Send an order to the child and return its answer. Raises LakehouseLockedError or TransformError."""
     file = str(lakehouse.path) if lakehouse.lake is None else ""
-    whole = {"action": action, "dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), "file": file, **order}
+    whole = {"dataset": lakehouse.dataset, "settings": dict(lakehouse.secrets), "file": file, **order}
     process = lakehouse.waiting if lakehouse.waiting and lakehouse.waiting.poll() is None else _start(lakehouse)
     with process:
         assert process.stdin and process.stdout
@@ -127,7 +127,7 @@ def _ask_child(action: str, lakehouse: Lakehouse, order: Mapping[str, Any]) -> d
         error = (result or {}).get("error", "")
         if locked := error if (result or {}).get("is_locked") else lock_conflict(error):
             raise LakehouseLockedError(locked)
-        raise TransformError(_explain_failure(action, process.returncode, result, lines))
+        raise TransformError(_explain_failure(process.returncode, result, lines))
     return result
 
 
@@ -217,11 +217,11 @@ WARNING_MARK = "materia-warning "
 """Prefix of the child's lines that are logged as warnings."""
 
 
-def _explain_failure(action: str, returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
+def _explain_failure(returncode: int, result: dict[str, Any] | None, lines: list[str]) -> str:
     tail = "\n  ".join((result or {}).get("error", "").splitlines() or lines[-15:])
     next_step = (result or {}).get("next_step") or after_refusal(tail)
     how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "failed"
     return (
-        f"SQLMesh's {action} {how}; the served generation is untouched.\n  {tail}\n"
+        f"SQLMesh's transform {how}; the served generation is untouched.\n  {tail}\n"
         f"The run's log has the details; {next_step or 'the next run continues'}"
     )

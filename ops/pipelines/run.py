@@ -219,15 +219,8 @@ def _execute_transform(job: Job, lakehouse: "Lakehouse | None" = None) -> "Ready
 
     ready = _rebuilding_if_damaged(job, lambda: _execute_with_child(job, "lakehouse_pushed", lakehouse))
     assert isinstance(ready, export.ReadyLakehouse)
-    releases = ready.releases_processed
     job.recorder.snapshots = tuple(snapshot.key for snapshot in ready.landed)
-    job.recorder.result = (
-        f"{releases} release{'' if releases == 1 else 's'} compared"
-        if releases
-        else "models deployed"
-        if ready.models_changed
-        else "up to date, audits passed"
-    )
+    job.recorder.result = ready.transformed.step_detail
     return ready
 
 

@@ -116,20 +116,19 @@ class Workshop:
 
     def transform(self) -> Transformed:
         """Bring the lakehouse up to date, in SQLMesh's own process."""
-        return transform.run("transform", self.lakehouse, export.landed(self.landing, self.lakehouse))
+        return transform.run(self.lakehouse, export.landed(self.landing, self.lakehouse))
 
     def export(self) -> Generation:
         """The whole export dataflow, node by node."""
         landed = export.landed(self.landing, self.lakehouse)
-        transformed = export.transformed(landed, export.reports(self.landing), None, self.lakehouse)
-        export.audited(transformed, landed, self.lakehouse)
+        export.transformed(landed, export.reports(self.landing), None, self.lakehouse)
         return self.publish()
 
     def publish(self, gate: Gate = CAREFUL) -> Generation:
         """Publish the lakehouse as it stands."""
         landed = export.landed(self.landing, self.lakehouse)
         reports = export.reports(self.landing)
-        ready = export.ReadyLakehouse(landed, releases_processed=0, models_changed=False, pushed=None, reports=reports)
+        ready = export.ReadyLakehouse(landed, Transformed(0, models_changed=False), pushed=None, reports=reports)
         built = export.built(ready, self.lakehouse, self.landing, self.serving, gate, "test", LANDED_AT)
         faults = export.gate_faults(built, self.serving, gate)
         return export.generation(built, export.verified(built), faults, self.serving, gate)

@@ -47,7 +47,7 @@ workshop = Workshop(Path(sys.argv[1]))
 with writer_lock(workshop.data_dir / "writer.lock", "test") as lock:
     lakehouse = replace(workshop.lakehouse, inherited_fds=(lock.fileno(),))
     landed, rows_a_batch = export.landed(workshop.landing, lakehouse), map(int, sys.argv[2:])
-    print(transform.run("transform", lakehouse, landed, *rows_a_batch), flush=True)
+    print(transform.run(lakehouse, landed, *rows_a_batch), flush=True)
     print(gate.is_current(workshop.serving, workshop.landing.snapshots(), workshop.dataset), flush=True)
 """
 
@@ -236,7 +236,7 @@ def test_an_edited_model_is_tried_beside_production_and_deployed_by_the_next_run
     assert workshop.tables() == before
 
     assert transformed_by(checkout, workshop, HISTORY.rows) == [
-        "Transformed(releases_processed=0, models_changed=True, audited=True)",
+        "Transformed(releases_processed=0, models_changed=True)",
         "False",
     ]
     assert set(physical_copies(workshop).values()) == {1}
@@ -260,9 +260,7 @@ def test_a_late_release_that_comes_with_an_edited_model_is_compared(
     workshop.transform()
     assert workshop.tables()["fct_psd_revision"] != in_order["fct_psd_revision"]
     shutil.copytree(aside, workshop.data_dir / "landing", dirs_exist_ok=True)
-    assert (
-        transformed_by(checkout, workshop)[0] == "Transformed(releases_processed=2, models_changed=True, audited=True)"
-    )
+    assert transformed_by(checkout, workshop)[0] == "Transformed(releases_processed=2, models_changed=True)"
     unnamed = ("dim_release", "fct_uncertain_span", "agg_release_summary")
     assert {name: workshop.tables()[name] for name in unnamed} == {name: in_order[name] for name in unnamed}
 
@@ -275,7 +273,7 @@ def test_an_edit_that_touches_a_long_history_is_computed_in_batches(
     model.write_text(model.read_text().replace("  name::TEXT\n", "  UPPER(name)::TEXT AS name\n"))
     before = workshop.tables()
     assert transformed_by(checkout, workshop, ROWS_A_BATCH)[0] == (
-        f"Transformed(releases_processed={HISTORY.releases}, models_changed=True, audited=True)"
+        f"Transformed(releases_processed={HISTORY.releases}, models_changed=True)"
     )
     deployed = workshop.tables()
     assert deployed["dim_country"] == [(code, name.upper(), *others) for code, name, *others in before["dim_country"]]

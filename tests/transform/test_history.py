@@ -6,16 +6,14 @@ import itertools
 import logging
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
-from dataflows import export
 from dataflows.errors import TransformError
-from dataflows.lakehouse import transform
 from ops.demo.generator import GeneratedRelease
 from tests.support.workshop import Workshop
 from tests.transform.conftest import HISTORY, REKEYED_IN, Copied
@@ -161,7 +159,7 @@ def test_republished_removed_and_foreign_snapshots(
     assert any("ignoring snapshots of psd_coffee" in line for line in warnings)
     assert any("every_attribute_has_a_column" in line for line in warnings)
 
-    assert transform.run("audit", workshop.lakehouse, landed_of(workshop)).audited, "a warning fails no audit"
+    assert workshop.transform().releases_processed == 0, "a warning fails no audit"
 
 
 def test_a_lakehouse_serves_one_dataset(served: Workshop, copied: Copied, releases: Releases) -> None:
@@ -174,10 +172,6 @@ def test_a_lakehouse_serves_one_dataset(served: Workshop, copied: Copied, releas
 def test_nothing_is_left_beside_the_database(served: Workshop) -> None:
     assert not list(served.data_dir.glob("*.wal"))
     assert {path.suffix for path in served.data_dir.glob("lakehouse*")} == {".duckdb"}
-
-
-def landed_of(workshop: Workshop) -> Sequence:
-    return export.landed(workshop.landing, workshop.lakehouse)
 
 
 def assert_summary(workshop: Workshop, releases: list[Release]) -> None:

@@ -177,7 +177,6 @@ def failing(folder: Path) -> Path:
             "reports": 0.0,
             "lakehouse_pulled": 0.0,
             "transformed": 11.0,
-            "audited": 0.4,
             "lakehouse_pushed": 0.0,
             "built": 2.6,
             "verified": 1.2,

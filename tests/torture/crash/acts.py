@@ -19,6 +19,8 @@ from ops.journal.recorder import record_run
 from ops.pipelines import run as pipelines
 from ops.pipelines.job import Job, Request, open_job
 
+NOTHING_COMPUTED = Transformed(0, models_changed=False)
+
 
 def materia(*arguments: str) -> int:
     """`materia` as it is typed."""
@@ -41,7 +43,7 @@ def publish() -> int:
         if pipelines._is_current(job):
             return
         landed = export.landed(job.landing, pipelines._export_inputs(job)["lakehouse"])
-        ready = export.ReadyLakehouse(landed, releases_processed=0, models_changed=False, pushed=None)
+        ready = export.ReadyLakehouse(landed, NOTHING_COMPUTED, pushed=None)
         pipelines._execute_export(job, ready)
 
     return _recorded("publish", work)
@@ -62,11 +64,9 @@ def sync_lakehouse() -> int:
                 lakehouse.execute("CREATE OR REPLACE TABLE work.done AS SELECT range AS n FROM range(1000)")
         except duckdb.Error as error:  # SQLMesh's process would tell it so
             raise TransformError(str(error)) from error
-        finished = Transformed(releases_processed=0, models_changed=False, audited=True)
-        audited = export.Audited(ran_again=False)
         with job.recorder.step("lakehouse_pushed"):
             export.lakehouse_pushed(
-                (), (), finished, audited, inputs["lakehouse_sync"], inputs["code_version"], inputs["created_at"]
+                (), (), NOTHING_COMPUTED, inputs["lakehouse_sync"], inputs["code_version"], inputs["created_at"]
             )
 
     return _recorded("transform", work)
