@@ -72,7 +72,9 @@ def damaged_blocks(path: Path) -> Iterator[int]:
         block_bytes, blocks, _ = _layout(file)
         for number in range(blocks):
             words = np.frombuffer(_block(file, number, block_bytes), dtype="<u8")
-            checksum = int(np.bitwise_xor.reduce(words[1:] * np.uint64(_FACTOR))) ^ _SEED
+            # With keepdims, as the types of numpy 2.5 do not know `reduce` to a scalar.
+            (mixed,) = np.bitwise_xor.reduce(words[1:] * np.uint64(_FACTOR), keepdims=True)
+            checksum = int(mixed) ^ _SEED
             if checksum != int(words[0]) and words.any():
                 yield number
 

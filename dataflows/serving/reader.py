@@ -16,6 +16,7 @@ from dataflows.errors import (
     QueryTimeoutError,
     ReaderClosedError,
     ServingBrokenError,
+    ServingError,
     ServingMissingError,
 )
 from dataflows.serving.deadlines import Deadlines
@@ -47,13 +48,13 @@ class Answer:
 
 @dataclass(eq=False, slots=True)
 class _OpenFile:
-    """One served file, open: its root connection, its idle cursors, and how many queries are using it."""
+    """One served file, open: its root connection, how many queries are using it, and its idle cursors."""
 
     identity: Identity
     generation: Generation
     root: "DuckDBPyConnection"
+    users: int
     idle: "list[DuckDBPyConnection]" = field(default_factory=list)
-    users: int = 0
 
     def close(self) -> None:
         for cursor in self.idle:
@@ -98,7 +99,7 @@ class ServingReader:
             finally:
                 opened.idle.append(cursor)
         except ServingBrokenError:
-            self._forget(opened)
+            self._open_again(opened)
             raise
         finally:
             self._release(opened)
@@ -111,10 +112,15 @@ class ServingReader:
         Raises DuckDB's errors and runs any SQL: pass user SQL to `check` first.
         Another thread may stop its query with the cursor's `interrupt()`.
         """
+        import duckdb
+
         with self._using() as opened:
             cursor = self._new_cursor(opened)
             try:
                 yield cursor, opened.generation
+            except (ServingBrokenError, duckdb.FatalException):
+                self._open_again(opened)
+                raise
             finally:
                 cursor.interrupt()  # an unfinished stream; close() would wait for all of it
                 cursor.close()
@@ -234,7 +240,7 @@ class ServingReader:
         retired, self._current = self._current, None
         return retired if retired and retired.users == 0 else None
 
-    def _forget(self, opened: _OpenFile) -> None:
+    def _open_again(self, opened: _OpenFile) -> None:
         """Let the next query open the file again, because DuckDB invalidates an instance after a fatal error."""
         with self._lock:
             if self._current is opened:
@@ -275,17 +281,28 @@ class ServingReader:
             if deadline and deadline.passed:
                 raise QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it") from error
             raise QueryError(f"the query was interrupted: {error}") from error
-        except duckdb.PermissionException as error:
-            raise QueryRefusedError(str(error)) from error
-        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
-            raise ServingBrokenError(
-                f"{self.serving_path} cannot be read: {error}; check it with `materia serving verify`"
-            ) from error
         except (duckdb.Error, ValueError, TypeError) as error:  # the latter two: parameters it can't convert
-            raise QueryError(str(error)) from error
+            raise query_error(error, self.serving_path) from error
         finally:
             if deadline:
                 self._deadlines.stop(deadline)
+
+
+def query_error(error: Exception, serving_path: Path) -> ServingError:
+    """The typed error for a failure of DuckDB: a refused query, a query that cannot run, or a damaged served file."""
+    import duckdb
+
+    if isinstance(error, duckdb.PermissionException):
+        return QueryRefusedError(str(error))
+    if isinstance(error, duckdb.IOException | duckdb.FatalException):
+        return ServingBrokenError(f"{serving_path} cannot be read: {error}; check it with `materia serving verify`")
+    if isinstance(error, duckdb.InternalException):
+        first_line, _, _ = str(error).partition("\n")
+        return QueryError(
+            f"DuckDB cannot run this query, by a fault of its own: {first_line}. Write it another way; "
+            "if other queries fail as well, check the served file with `materia serving verify`"
+        )
+    return QueryError(str(error))
 
 
 def _identity(path: str | Path) -> Identity | None:

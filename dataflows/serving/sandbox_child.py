@@ -9,14 +9,14 @@ import queue
 import resource
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.errors import QueryError, QueryRefusedError, QueryTimeoutError, ServingBrokenError, ServingError
+from dataflows.errors import QueryError, QueryTimeoutError, ServingBrokenError, ServingError
 from dataflows.serving.deadlines import Deadline, Deadlines
 from dataflows.serving.generation import Generation
-from dataflows.serving.reader import ServingReader
+from dataflows.serving.reader import ServingReader, query_error
 from dataflows.serving.sandbox import END, ERROR, FRAME, GENERATION, ROWS, SCHEMA
 
 if TYPE_CHECKING:
@@ -61,17 +61,26 @@ class QueryRunner:
             self._stream(cursor, order["sql"], order["timeout_s"])
             self._write(END)
         except ServingError as error:
+            if isinstance(error, ServingBrokenError):
+                self._close_generation(error)
             self._write(ERROR, json.dumps({"kind": type(error).__name__, "text": str(error)}).encode())
 
     def _generation_of(self, sha256: str | None) -> "tuple[DuckDBPyConnection, Generation]":
         """Open the newest generation, or return the open one when it has this `sha256`."""
         if self._cursor is not None and self._generation is not None and sha256 == self._generation.sha256:
             return self._cursor, self._generation
-        self._open_generation.close()
+        self._close_generation()
         self._cursor, self._generation = self._open_generation.enter_context(self._reader.cursor())
         if sha256 is not None and sha256 != self._generation.sha256:
             raise QueryError("the generation that answered before is no longer served; run the query again")
         return self._cursor, self._generation
+
+    def _close_generation(self, error: ServingBrokenError | None = None) -> None:
+        """Close what is open; after an `error` of the file the next query opens it again."""
+        self._cursor = self._generation = None
+        with suppress(ServingBrokenError), self._open_generation.pop_all():
+            if error:
+                raise error
 
     def _stream(self, cursor: "DuckDBPyConnection", sql: str, timeout_s: float) -> None:
         import duckdb
@@ -86,17 +95,13 @@ class QueryRunner:
                 self._write_rows(batch)
         except duckdb.InterruptException as error:
             raise self._stop_error(timeout_s) from error
-        except duckdb.PermissionException as error:
-            raise QueryRefusedError(str(error)) from error
         except (duckdb.OutOfMemoryException, MemoryError) as error:
             raise QueryError(
                 f"the query needs more than its {self._memory_bytes // _MIB} MiB of memory; "
                 f"narrow it, or raise the limit ({_first_line(error)})"
             ) from error
-        except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
-            raise ServingBrokenError(f"{self._reader.serving_path} cannot be read: {error}") from error
         except duckdb.Error as error:
-            raise QueryError(str(error)) from error
+            raise query_error(error, self._reader.serving_path) from error
         except OSError as error:  # Arrow wraps DuckDB errors in the middle of a stream
             if "INTERRUPT" in str(error):
                 raise self._stop_error(timeout_s) from error

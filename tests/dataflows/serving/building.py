@@ -1,5 +1,8 @@
 """Tiny real generations for the tests of the serving store and the reader."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -10,6 +13,8 @@ from dataflows.serving.generation_table import write_generation_table
 from dataflows.serving.store import ServingStore
 
 ROWS = 100
+HEADER_BYTES, BLOCK_BYTES = 3 * 4096, 1 << 18
+"""Of a DuckDB file."""
 
 
 def facts_of(number: int, rows: int = ROWS) -> GenerationFacts:
@@ -53,3 +58,19 @@ def published_store(directory: Path, generations: int = 1) -> ServingStore:
     for _ in range(generations):
         publish(store)
     return store
+
+
+@contextmanager
+def damaged_blocks(path: Path) -> Iterator[None]:
+    """The file with each of its blocks damaged, which neither its size nor its times show."""
+    path = path.resolve()
+    whole, status = path.read_bytes(), path.stat()
+    damaged = bytearray(whole)
+    for at in range(HEADER_BYTES, len(whole), BLOCK_BYTES):
+        damaged[at] ^= 0xFF
+    for content in (damaged, whole):
+        with path.open("r+b") as file:
+            file.write(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if content is damaged:
+            yield

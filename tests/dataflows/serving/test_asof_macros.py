@@ -5,6 +5,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dataflows.errors import QueryError
+from dataflows.serving import ServingReader
 from dataflows.serving.asof import asof_macros
 from tests.support.served import serve
 
@@ -48,6 +50,16 @@ def test_a_macro_answers_for_its_own_generation_or_not_at_all(attached: duckdb.D
 def test_without_use_a_macro_finds_no_tables(attached: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(duckdb.CatalogException, match="does not exist"):
         attached.execute("FROM g1.serving.psd_asof('2025-08-12')")
+
+
+def test_a_query_that_duckdb_cannot_bind_is_no_damage_of_the_file(tmp_path: Path) -> None:
+    """DuckDB 1.5 fails with an internal error on an as-of macro beside a subquery of the days that it is asked for."""
+    serve(tmp_path)
+    days = "(SELECT DISTINCT DATE '2025-08-12' AS day FROM serving.dim_release) AS days"
+    with ServingReader(tmp_path / "serving.duckdb") as reader:
+        with pytest.raises(QueryError, match="a fault of its own: INTERNAL Error"):
+            reader.query(f"FROM {days}, LATERAL (FROM serving.psd_asof(days.day))")
+        assert reader.query("FROM serving.psd_asof('2025-08-12')").table.num_rows > 0
 
 
 def test_every_fact_is_counted_once(attached: duckdb.DuckDBPyConnection) -> None:

@@ -1,9 +1,12 @@
 """The swap-aware reader: current and complete answers without blocking anyone."""
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 
@@ -18,10 +21,12 @@ from dataflows.errors import (
     ServingBrokenError,
     ServingMissingError,
 )
-from dataflows.serving import ServingReader
-from dataflows.serving.database import open_read_only
-from dataflows.serving.generation import FOREIGN_NUMBER
-from tests.dataflows.serving.building import ROWS, publish, published_store, write_database
+from dataflows.serving import ServingReader, database
+from dataflows.serving.database import new_cursor, open_read_only
+from dataflows.serving.generation import FOREIGN_NUMBER, sidecar_of
+from dataflows.serving.reader import query_error
+from dataflows.serving.store import ServingStore
+from tests.dataflows.serving.building import ROWS, damaged_blocks, publish, published_store, write_database
 
 ROOT = Path(__file__).parents[3]
 NUMBERS = "SELECT min(value) AS low, max(value) AS high FROM serving.fct_psd"
@@ -164,6 +169,102 @@ def test_corrupt_blocks_are_an_error_and_the_reader_recovers(tmp_path: Path) -> 
                 reader.query("SELECT bit_xor(h) FROM s.fct_psd")
         (tmp_path / "whole.duckdb").replace(path)
         assert number_of(reader) == 2
+
+
+def test_a_file_that_failed_is_opened_again_by_the_next_query(tmp_path: Path) -> None:
+    store = ServingStore(tmp_path / "serving.duckdb")
+    publish(store, rows=100_000)
+    path, reads_blocks = store.serving_path, "SELECT bit_xor(hash(i)) FROM serving.fct_psd"
+    with ServingReader(path) as reader:
+        reader.generation()
+        with damaged_blocks(path):
+            with pytest.raises(ServingBrokenError, match="cannot be read"):
+                reader.query(reads_blocks)
+            with pytest.raises(ServingBrokenError, match="cannot be opened"):
+                reader.query(reads_blocks)
+        assert number_of(reader) == 1
+        with damaged_blocks(path):
+            with pytest.raises(ServingBrokenError), reader.cursor():
+                raise ServingBrokenError("a failure while the rows were read")
+            with pytest.raises(ServingBrokenError, match="cannot be opened"):
+                reader.query(reads_blocks)
+
+
+def test_a_file_that_failed_for_a_cursor_leaves_a_newer_one_open(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path) as reader:
+        with pytest.raises(ServingBrokenError), reader.cursor():
+            publish(store)
+            assert number_of(reader) == 2
+            newer = reader._current
+            raise ServingBrokenError("a failure of the old file")
+        assert number_of(reader) == 2 and reader._current is newer
+
+
+def test_queries_share_one_cursor_and_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = []
+    monkeypatch.setattr(database, "new_cursor", lambda root: created.append(new_cursor(root)) or created[-1])
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        for _ in range(3):
+            assert number_of(reader) == 1
+            reader.check(NUMBERS)
+            reader.query("SELECT 1", timeout_s=60)
+        assert len(created) == 1
+        assert [each.name for each in threading.enumerate()].count("serving-deadlines") == 1
+    until(lambda: "serving-deadlines" not in [each.name for each in threading.enumerate()])
+
+
+def test_a_file_is_closed_after_its_last_use(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    with ServingReader(store.serving_path) as reader:
+        with reader.cursor() as (first, _), ExitStack() as longer:
+            second, _ = longer.enter_context(reader.cursor())
+            assert number_of(reader) == 1
+            old = reader._current
+            assert old is not None
+            (idle,) = old.idle
+            publish(store)
+            assert number_of(reader) == 2
+            longer.close()
+            with pytest.raises(duckdb.ConnectionException):
+                second.execute(NUMBERS)
+            assert first.execute(NUMBERS).fetchall() == [(1, 1)]
+        current = reader._current
+        assert current is not None
+    for connection in (first, idle, old.root, current.root):
+        with pytest.raises(duckdb.ConnectionException):
+            connection.execute(NUMBERS)
+
+
+def test_a_file_that_cannot_be_described_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = published_store(tmp_path)
+    opened = []
+    monkeypatch.setattr(
+        database, "open_read_only", lambda *args, **limits: opened.append(open_read_only(*args, **limits)) or opened[-1]
+    )
+    sidecar_of(store.path(1)).write_text("{")
+    with ServingReader(store.serving_path) as reader, pytest.raises(ServingBrokenError):
+        reader.query(NUMBERS)
+    (root,) = opened
+    with pytest.raises(duckdb.ConnectionException):
+        root.execute("SELECT 1")
+
+
+def test_a_folder_in_the_place_of_the_served_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "serving.duckdb").mkdir()
+    with ServingReader(tmp_path / "serving.duckdb") as reader, pytest.raises(ServingBrokenError, match="is no file"):
+        reader.query(NUMBERS)
+
+
+def test_duckdb_is_imported_by_the_first_query_only() -> None:
+    code = "import sys, dataflows.serving.reader; sys.exit('duckdb' in sys.modules or 'pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_fault_of_duckdbs_own_is_no_damage_of_the_file(tmp_path: Path) -> None:
+    error = query_error(duckdb.InternalException("INTERNAL Error: inequal types\nStack Trace: …"), tmp_path)
+    assert type(error) is QueryError
+    assert "INTERNAL Error: inequal types. Write it another way" in str(error) and "Stack" not in str(error)
 
 
 def test_bad_sql_and_bad_parameters_are_errors_with_duckdbs_message(tmp_path: Path) -> None:
