@@ -104,6 +104,14 @@ def test_every_declared_requirement_is_locked_at_a_version_it_allows() -> None:
             assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
+def test_uv_sync_leaves_spark_out_and_ci_installs_it() -> None:
+    groups = PYPROJECT["dependency-groups"]
+    assert groups["spark"] == ["materia[spark]"] and not any("spark" in str(each) for each in groups["dev"])
+    assert re.search(r"(?m)^pyspark==", (PROJECT / "requirements.lock").read_text())
+    for name in (".ci/run", ".gitlab-ci.yml"):
+        assert "ops/install.sh --dev" in (PROJECT / name).read_text(), "every version of requirements.lock"
+
+
 def test_every_import_is_a_declared_production_dependency() -> None:
     """The development tools are not installed there: what only they bring would be missing."""
     extras = PYPROJECT["project"]["optional-dependencies"]
@@ -113,7 +121,7 @@ def test_every_import_is_a_declared_production_dependency() -> None:
     for room in (*PACKAGES, "transform"):
         for path in (PROJECT / room).rglob("*.py"):
             for name in imported(path) - OURS - set(sys.stdlib_module_names):
-                known = {canonicalize_name(each) for each in owners.get(name, ())}
+                known = {canonicalize_name(each) for each in owners.get(name, (name,))}
                 known |= {BROUGHT_BY[each] for each in known & BROUGHT_BY.keys()}
                 assert known & declared, f"{path.relative_to(PROJECT)} imports {name}, which no extra declares"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.system_tools import TOOLS, root_prefix
+from tests.support.needs import require_tool
+from tests.support.system_tools import TOOLS, SystemTool, missing_tools, root_prefix
 
 PROJECT = Path(__file__).resolve().parents[1]
 TEST = """
@@ -68,6 +69,17 @@ def test_in_ci_a_skip_fails_the_run(tmp_path: Path, options: tuple[str, ...]) ->
     program(tmp_path / "bin", "tmux")
     done = run(tmp_path, *options, CI="true")
     assert done.returncode == 0 and "3 passed" in done.stdout and "not tested here" not in done.stdout
+
+
+def test_a_missing_package_is_named_with_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what only its tests use is not installed: Java takes 200 MB."""
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(pytest.skip.Exception, match="pyspark is missing; install it with: uv sync --group spark"):
+        require_tool("pyspark", "java")
+    assert not {"java", "postgresql.jar"} & {tool.program for tool in missing_tools()}
+    monkeypatch.setattr(SystemTool, "is_needed", True)
+    monkeypatch.setattr(SystemTool, "is_installed", False)
+    assert {"java", "postgresql.jar"} <= {tool.program for tool in missing_tools()}
 
 
 def test_a_tool_that_is_not_declared_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tests that need a system tool: `@pytest.mark.needs("tmux")` on a test, `require_tool("sshd")` in a fixture.
+"""Tests that need a system tool or a large package: `@pytest.mark.needs("tmux")`, `require_tool("sshd")` in a fixture.
 
 Where the tool is missing they are skipped, and the run ends with a list of what was not tested and why. With `CI=true`
 a skip makes the run fail; only `MATERIA_REAL_FILES=none` allows those of tests that read files of others.
@@ -7,6 +7,7 @@ a skip makes the run fail; only `MATERIA_REAL_FILES=none` allows those of tests 
 import os
 import shutil
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,18 @@ import pytest
 from tests.support.system_tools import TOOLS
 
 _TOOLS = {tool.program: tool for tool in TOOLS}
+_GROUPS = {"pyspark": "spark"}
+"""Python packages that `uv sync` leaves out because of their size, and the dependency group that brings each."""
 
 
-def require_tool(*programs: str) -> None:
-    """Skip the test that asks unless these tools are installed; a name that is not declared is an error."""
-    for tool in [_TOOLS[program] for program in programs]:
-        if not tool.is_installed:
-            pytest.skip(tool.reason)
+def require_tool(*names: str) -> None:
+    """Skip the test that asks unless these are installed; a name that is not declared is an error."""
+    for name in names:
+        if group := _GROUPS.get(name):
+            if find_spec(name) is None:
+                pytest.skip(f"{name} is missing; install it with: uv sync --group {group}")
+        elif not _TOOLS[name].is_installed:
+            pytest.skip(_TOOLS[name].reason)
 
 
 def is_ci() -> bool:
@@ -34,7 +40,7 @@ def _is_allowed(reason: str) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(program, …): system tools of tests/support/system_tools.py")
+    config.addinivalue_line("markers", "needs(name, …): system tools of tests/support/system_tools.py, pyspark")
     # `python3 -m uv run` works without uv on the PATH; tests that start uv need it there.
     if (uv := os.environ.get("UV")) and shutil.which("uv") is None:
         os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(uv).parent}"

@@ -42,7 +42,7 @@ class SparkCluster:
     """A master and its workers; all of them end when the block does."""
 
     def __init__(self, folder: Path) -> None:
-        require_tool("java")
+        require_tool("pyspark", "java")
         self.folder = folder
         self._port, self._web_port = _free_port(), _free_port()
         self._master: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -24,6 +25,8 @@ class SystemTool:
     used_for: str
     beside_path: str = ""
     """Where else Debian puts it: a pattern below the root directory."""
+    only_with: str = ""
+    """The Python package without which no test needs it."""
 
     @property
     def is_installed(self) -> bool:
@@ -31,6 +34,11 @@ class SystemTool:
         if shutil.which(self.program):
             return True
         return bool(self.beside_path) and any(Path("/").glob(self.beside_path))
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a test could use it."""
+        return not self.only_with or find_spec(self.only_with) is not None
 
     @property
     def reason(self) -> str:
@@ -47,9 +55,13 @@ TOOLS = (
     SystemTool("tmux", "tmux", "the console in a real terminal"),
     SystemTool("chromium", "chromium", "the console in a browser"),
     SystemTool("initdb", "postgresql", "a DuckLake catalog in PostgreSQL", "usr/lib/postgresql/*/bin/initdb"),
-    SystemTool("java", "default-jre-headless", "a Spark cluster"),
+    SystemTool("java", "default-jre-headless", "a Spark cluster", only_with="pyspark"),
     SystemTool(
-        "postgresql.jar", "libpostgresql-jdbc-java", "Spark's metastore in PostgreSQL", "usr/share/java/postgresql.jar"
+        "postgresql.jar",
+        "libpostgresql-jdbc-java",
+        "Spark's metastore in PostgreSQL",
+        "usr/share/java/postgresql.jar",
+        only_with="pyspark",
     ),
     SystemTool("systemd-analyze", "systemd", "the exposure of the supervisor's units"),
 )
@@ -76,8 +88,8 @@ _TIMEOUT_S = 900
 
 
 def missing_tools() -> list[SystemTool]:
-    """The declared tools that are not installed here."""
-    return [tool for tool in TOOLS if not tool.is_installed]
+    """The declared tools that a test could use and that are not installed here."""
+    return [tool for tool in TOOLS if tool.is_needed and not tool.is_installed]
 
 
 def root_prefix(is_root: bool) -> list[str] | None:

@@ -27,7 +27,7 @@ from tests.support.table_by_table import differences
 from tests.support.workshop import Workshop
 from tests.transform.test_breakdown import checkout_at
 
-pytestmark = pytest.mark.needs("java")
+pytestmark = pytest.mark.needs("pyspark", "java")
 LATE = 2
 """The release that arrives after its successors."""
 _TIMEOUT_S = 1500
