@@ -1,6 +1,7 @@
 """The store of generations: publish, rollback, verify, prune, and death at every step."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from dataflows.errors import ServingBrokenError, ServingError, ServingMissingError
 from dataflows.serving import Generation, ServingReader
-from dataflows.serving.generation import FOREIGN_NUMBER
+from dataflows.serving.generation import FOREIGN_NUMBER, sidecar_of
 from dataflows.serving.generation_table import read_generation_table
 from dataflows.serving.store import ServingStore
 from dataflows.serving.verify import verify_in_fresh_process
@@ -69,7 +70,7 @@ def test_the_database_file_contains_its_generation_number(tmp_path: Path) -> Non
 
 
 def test_published_files_are_read_only(tmp_path: Path) -> None:
-    assert published_store(tmp_path).path(1).stat().st_mode & 0o222 == 0
+    assert published_store(tmp_path).path(1).stat().st_mode & 0o777 == 0o444
 
 
 def test_rollback_serves_the_generation_before(tmp_path: Path) -> None:
@@ -100,6 +101,23 @@ def test_verify_reads_a_generation_in_a_fresh_process(tmp_path: Path) -> None:
     found = verify_in_fresh_process(store.path(1), {"fct_psd": ROWS}, timeout_s=60)
     assert (found.generation_number, found.row_counts) == (1, {"fct_psd": ROWS})
     assert found.macro_row_counts == {"psd_asof": ROWS}
+
+
+def test_verify_compares_the_rows_with_what_the_sidecar_says(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    sidecar = sidecar_of(store.path(1))
+    described = json.loads(sidecar.read_text())
+    described["row_counts"]["fct_psd"] += 1
+    sidecar.write_text(json.dumps(described))
+    with pytest.raises(ServingBrokenError, match="rows in a fresh process"):
+        store.verify(1)
+
+
+def test_a_sidecar_shows_until_when_its_generation_was_served(tmp_path: Path) -> None:
+    store = published_store(tmp_path)
+    os.utime(sidecar_of(store.path(1)), (0, 0))
+    publish(store)
+    assert sidecar_of(store.path(1)).stat().st_mtime > 0
 
 
 @pytest.mark.parametrize("expected", [{"fct_psd": ROWS + 1}, {}, {"fct_psd": ROWS, "dim_country": 1}])
