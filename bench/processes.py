@@ -48,7 +48,7 @@ class Share:
 
 
 class Tree:
-    """The processes that this one started, and theirs, each weighed by itself while they run.
+    """The processes that this one started, and their children, each measured separately while they run.
 
     Linux keeps each one's peak, so only what happens in the last tenth of a second of a process may be missed.
     """

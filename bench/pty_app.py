@@ -1,4 +1,4 @@
-"""A terminal application in a pty of ours: what it writes, when, and how soon it answers a key."""
+"""A terminal application in our own pty: what it writes, when, and how soon it answers a key."""
 
 import fcntl
 import os

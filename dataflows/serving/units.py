@@ -1,6 +1,6 @@
 """The macro `convert(value, unit, commodity_code, to_unit)`, made of the constants in the seeds of SQLMesh.
 
-The constants stand in the macro's text: it needs no table, whatever database is in use.
+The constants are part of the macro's text, so that it needs no table in any database.
 """
 
 import csv

@@ -33,7 +33,7 @@ _on = click.option(
 def worker(ctx: click.Context) -> None:
     """List, create or destroy workers: machines that exist only for a run.
 
-    `materia pipeline run NAME --on hetzner` creates and destroys its worker by itself.
+    `materia pipeline run NAME --on hetzner` creates and destroys its worker.
     """
     ctx.call_on_close(partial(logging.getLogger().removeHandler, ctx.obj.log_to_terminal()))
 

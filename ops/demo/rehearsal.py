@@ -102,4 +102,4 @@ def demo_steps(archive: ArchiveServer, settings: Settings, spec: HistorySpec) ->
     if middle:
         yield DemoStep(f"backfill the next {len(middle)}" if len(middle) > 1 else "backfill the next", backfill_months)
     yield DemoStep(f"run everything on release day, {last}", run_until(last))
-    yield DemoStep("run everything once more, with nothing new posted", run_until(last))
+    yield DemoStep("run everything again, with nothing new posted", run_until(last))

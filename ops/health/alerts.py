@@ -1,4 +1,4 @@
-"""Alerts: each problem of `materia status` is sent once, and once more when it is resolved.
+"""Alerts: each problem of `materia status` is sent once, and its resolution once.
 
 Each alert is a log line. ALERT_WEBHOOK_URL adds a webhook, retried at the next ticks and then with a growing backoff;
 ALERT_PING_URL adds a dead-man switch. `ops.health.status` alone decides what is a problem.

@@ -32,7 +32,7 @@ class CurrentFile:
 
 
 def last_check(settings: Settings) -> LiveCheck | None:
-    """The last check of the current file that this machine knows, whatever is served; asks no bucket."""
+    """The last check of the current file that this machine knows, for any served generation; reads no bucket."""
     try:
         return LocalLanding(settings.landing_dir).live_check(settings.dataset)
     except LandingError:

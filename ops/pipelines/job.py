@@ -121,7 +121,7 @@ def open_job(pipeline: str, settings: Settings, request: Request, arguments: Seq
             log_dir=settings.log_dir,
             redact=request.redact,
         ) as recorder,
-        disk_refusal(settings.data_dir),  # once more, for the journal and the log to tell it in these words
+        disk_refusal(settings.data_dir),  # checked again, so that the journal and the log record this reason
     ):
         lock.name_run(recorder.run.id)
         for name, nearest in unknown_names(os.environ):

@@ -61,7 +61,7 @@ class Releases:
 def take_releases(settings: Settings) -> Releases:
     """Join the landing's markers with the served generation; opens no database when nothing is served.
 
-    What is wrong with serving becomes a notice, for the landing can be read all the same. Raises LandingError.
+    A fault of what is served becomes a notice, because the landing can still be read. Raises LandingError.
     """
     snapshots = landing_of(settings, remote_of(settings)).snapshots()
     ours = [snapshot for snapshot in reversed(snapshots) if snapshot.dataset == settings.dataset]

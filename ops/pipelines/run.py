@@ -98,7 +98,7 @@ def _extract_inputs(job: Job, archive: Archive) -> Mapping[str, Any]:
 def has_work(pipeline: str, job: Job) -> bool:
     """Whether a pipeline would download, compute or publish anything. Probes and compares; downloads no release.
 
-    Without work, running the pipeline on this host costs seconds, whatever machine it is meant for.
+    Without work, the pipeline runs on this host and takes seconds, also when it is meant for a worker.
     """
     if pipeline in ("extract", "run-all") and _is_anything_new(job):
         return True
@@ -252,7 +252,7 @@ def _execute_with_child(job: Job, wanted: str, lakehouse: "Lakehouse | None" = N
 
 
 def _rebuilding_if_damaged(job: Job, execute: Callable[[], Any]) -> Any:
-    """Execute on a lakehouse without known damage; once more, built from the landing, if damage made it fail."""
+    """Execute on a lakehouse without known damage; if damage makes it fail, rebuild it and retry."""
     if why := empty_lake_if_damaged(job):
         log.warning("%s; the DuckLake was emptied and is built again from the landing", why)
     try:

@@ -60,7 +60,7 @@ def clean_up_if_due(
         with writer_lock(settings.lock_path, "housekeeping"):
             removed = clean(settings, now, limits, sqlmesh_dir)
             maintain_ducklake(settings, now, on_alive)
-    except (LockHeldError, DiskSpaceError):  # without space for the lock there is nothing of ours to remove
+    except (LockHeldError, DiskSpaceError):  # there is no space for the lock file
         return
     if removed:
         log.info("cleaned up", extra={"removed": removed})

@@ -63,7 +63,7 @@ class DuckLakeConnection(DuckDBConnectionConfig):
     """A connection on which a DuckLake is attached before SQLMesh looks for it."""
 
     lake: Any = Field(repr=False, exclude=True)
-    """Gives the DuckLake, which is left out of whatever SQLMesh writes about its connections."""
+    """Returns the DuckLake. Excluded from what SQLMesh writes about its connections."""
 
     @property
     def _cursor_init(self) -> Callable[[Any], None]:

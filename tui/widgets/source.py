@@ -1,6 +1,6 @@
 """Finds and shows the source file behind a log line or a step.
 
-Only Python and SQL files of this project are shown, whatever path a log line contains.
+Only Python and SQL files of this project are shown, for any path in a log line.
 """
 
 import re

@@ -141,7 +141,7 @@ class Cloud:
     create: Callable[[Order, Offer, Mapping[str, Resource]], Resource]
     """Requests a server; the mapping holds the supplies by their `what`."""
     instance: Callable[[Resource], Instance]
-    """Converts a server of ours."""
+    """Convert one of our servers."""
     error_kind: Callable[[Exception], ErrorKind]
     start: Callable[[Resource, Order], object] = lambda resource, order: None
     """Completes a created server; idempotent."""

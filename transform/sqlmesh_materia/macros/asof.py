@@ -1,4 +1,4 @@
-"""The as-of macros, created beside the serving tables of whatever environment is planned."""
+"""The as-of macros, created beside the serving tables of the planned environment."""
 
 from sqlmesh import macro
 

@@ -1,4 +1,4 @@
-"""Where the landing is: named relative to it, so that a lakehouse finds the landing of whatever machine it is on."""
+"""Paths of the landing, relative to it, so that a lakehouse finds the landing of the machine that it is on."""
 
 from sqlglot import exp
 from sqlmesh import macro
