@@ -37,12 +37,6 @@ class Setting:
     sent_to: tuple[str, ...] = ()
     """The pipelines that get it on a worker."""
 
-    @property
-    def meaning(self) -> str:
-        """The help with the default."""
-        default = self.default_help or (f"`{self.default}`" if self.default else "")
-        return f"{self.help}; default {default}" if default else self.help
-
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(

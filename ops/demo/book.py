@@ -10,7 +10,6 @@ from ops.demo.noise import noise
 from ops.demo.psd_codes import COUNTRIES, Commodity, Country
 from ops.demo.sheet_forms import GROUPS, Attribute
 
-QUANTITIES = ("area", "beginning", "production", "imports", "exports", "consumption", "ending")
 FIRST_YEAR = 1960
 _FIRST_STAMP = Month(2006, 7)
 """The earliest stamp in USDA's files, apart from month 00."""

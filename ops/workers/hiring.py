@@ -133,11 +133,6 @@ def temporary_worker(
         destroy(hire, name)
 
 
-def leftovers(hire: Hire, journal: Journal, now: datetime) -> tuple[str, ...]:
-    """The names of workers to destroy: our own whose run has ended, and those of any owner that expired long ago."""
-    return _select_leftovers(hire, _list_managed(hire), journal, now)
-
-
 def _list_managed(hire: Hire) -> dict[str, Labels]:
     """All machines and resources with our label, by name."""
     found: dict[str, Labels] = {each.name: each.labels for each in hire.provider.list_belongings()}
@@ -145,6 +140,7 @@ def _list_managed(hire: Hire) -> dict[str, Labels]:
 
 
 def _select_leftovers(hire: Hire, found: Mapping[str, Labels], journal: Journal, now: datetime) -> tuple[str, ...]:
+    """The names of workers to destroy: our own whose run has ended, and those of any owner that expired long ago."""
     return tuple(sorted(name for name, labels in found.items() if _is_leftover(labels, hire.owner, journal, now)))
 
 

@@ -17,7 +17,7 @@ from ops.journal.journal import Journal
 from ops.journal.run import utc_now
 from ops.supervisor.up import NAME, Plan, client_key_of, host_key_of, plan_of, up
 from ops.workers.errors import HostKeyError, WorkerError
-from ops.workers.hiring import leftovers
+from ops.workers.hiring import reap
 from ops.workers.keys import new_key
 from ops.workers.provider import Provider
 from ops.workers.providers import hetzner
@@ -131,7 +131,9 @@ def test_the_token_is_on_the_host_in_the_one_file_and_nowhere_else(world, plan, 
 
 def test_nothing_that_reaps_workers_takes_it(world, plan, lives, tmp_path) -> None:
     up(provider(world), plan, lambda line: None)
-    assert leftovers(world.hire(), Journal(tmp_path / "runs.sqlite"), utc_now()) == ()
+    machines = set(world.machines)
+    assert reap(world.hire(), Journal(tmp_path / "runs.sqlite"), utc_now()) == ()
+    assert set(world.machines) == machines != set()
 
 
 def test_it_fails_while_the_commit_that_was_pushed_does_not_work_there(world, plan, lives) -> None:
