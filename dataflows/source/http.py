@@ -112,7 +112,7 @@ class HttpClient:
                     if response.next_request is None:
                         yield response
                         return
-                    _check_redirect(request.url, response.next_request.url, url)
+                    _check_redirect(request.url, response.next_request.url, url, self.setting)
                     request = response.next_request
         raise ArchiveError(f"redirected more than {_MAX_REDIRECTS} times ({url}); check {self.setting}")
 
@@ -181,13 +181,13 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, httpx.TransportError | httpx.HTTPStatusError)
 
 
-def _check_redirect(source: httpx.URL, target: httpx.URL, url: str) -> None:
+def _check_redirect(source: httpx.URL, target: httpx.URL, url: str, setting: str) -> None:
     """Raise ArchiveError unless a redirect stays on its host and port, or goes to its https port."""
     safe = ((source.scheme, source.port), ("https", source.port), ("https", None))
     if target.host != source.host or (target.scheme, target.port) not in safe:
         raise ArchiveError(
-            f"redirected to {target}, another host or port or a less safe scheme ({url}); if the archive moved, set "
-            "PSD_ARCHIVE_URL"
+            f"redirected to {target}, another host or port or a less safe scheme ({url}); "
+            f"if the archive moved, set {setting}"
         )
 
 

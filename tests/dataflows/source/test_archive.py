@@ -258,6 +258,13 @@ def test_a_redirect_elsewhere_is_refused(coffee, fetch, location):
     assert len(coffee.requests) == 1
 
 
+@pytest.mark.parametrize("fault", [Fault(redirect_to="http://127.0.0.2:1/evil.zip"), Fault(status=403)])
+def test_an_error_names_the_setting_of_its_own_archive(coffee, fetch, fault):
+    coffee.misbehave(MONTH, fault, times=None)
+    with pytest.raises(ArchiveError, match="MATERIA_WASDE_URL"):
+        fetch(setting="MATERIA_WASDE_URL")
+
+
 def test_a_redirect_loop_ends(coffee, fetch):
     coffee.misbehave(MONTH, Fault(redirect_to=coffee.path(MONTH)), times=None)
     with pytest.raises(ArchiveError, match="redirected more than 3 times"):
