@@ -234,15 +234,13 @@ def _console(home: Path) -> Iterator[_Terminal]:
 
 def _run_console(stalls_path: Path) -> None:
     """The child: the console, and a meter of how late its loop is."""
-    from ops.config.settings import PROJECT_DIR, Settings
+    from ops.config.settings import Settings
     from tui.shell.app import ConsoleApp
     from tui.shell.context import create_context
 
     stalls: list[tuple[float, float]] = []
 
     class Metered(ConsoleApp):
-        CSS_PATH = str(PROJECT_DIR / "tui" / "shell" / ConsoleApp.CSS_PATH)
-
         async def on_mount(self) -> None:
             self.run_worker(self._meter())
 

@@ -169,7 +169,12 @@ def test_the_wheel_holds_all_that_runs(wheel: Path) -> None:
     )
     tracked = {name for name in listed.stdout.split("\0") if name and (PROJECT / name).is_file()}
     assert names == tracked
-    assert {"tui/shell/console.tcss", "transform/sqlmesh_materia/config.py", "ops/supervisor/supervisor.sh"} <= names
+    assert {
+        "tui/shell/console.tcss",
+        "tui/overview/overview.tcss",
+        "transform/sqlmesh_materia/config.py",
+        "ops/supervisor/supervisor.sh",
+    } <= names
 
 
 def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import click
 
 from ops.cli.output import ago_text, duration_text, generation_text, print_json, size_text, status_text, table
 from ops.config.settings import Settings
-from ops.health.status import PipelineState, Status, take_status
+from ops.health.pipelines import PipelineState
+from ops.health.status import Status, take_status
 from ops.host.exits import Exit
 from ops.journal.run import utc_now
 

@@ -7,18 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflows.iceberg.catalog import CatalogAddress
-from dataflows.lakehouse.ducklake import DuckLake
-from dataflows.lakehouse.spark import SparkLakehouse
-from dataflows.lakehouse.spark_settings import parse_spark
-from dataflows.lakehouse.stores import LakehouseFile
 from ops.config.iceberg import iceberg_of
-from ops.config.lakehouse import parse_ducklake
+from ops.config.lakehouse import parse_ducklake, parse_spark
 from ops.config.object_storage import bucket_of
 from ops.config.supervision import Supervision, supervision_of
 from ops.config.table import Values
 
 if TYPE_CHECKING:
+    from dataflows.iceberg.catalog import CatalogAddress
+    from dataflows.lakehouse.ducklake import DuckLake
+    from dataflows.lakehouse.spark import SparkLakehouse
     from dataflows.objects.store import Bucket
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -43,19 +41,19 @@ class Settings:
     max_row_loss: float
     r2: "Bucket | None"
     supervision: Supervision = field(default_factory=Supervision)
-    iceberg: CatalogAddress | None = None
+    iceberg: "CatalogAddress | None" = None
     gateway: str = "duckdb"
     """Where transforms write and exports read: `duckdb`, the file, `ducklake` or `spark`."""
-    ducklake: DuckLake | None = None
+    ducklake: "DuckLake | None" = None
     """The configured DuckLake, even if it is not the gateway."""
-    spark: SparkLakehouse | None = None
-    """Spark as the settings and their defaults have it; None only in tests that give no settings."""
+    spark: "SparkLakehouse | None" = None
+    """Spark as the settings and their defaults have it; None if it is not the gateway and has no settings."""
     ducklake_kept_for: timedelta = timedelta(days=7)
     wasde_url: str | None = None
     """The URL of the current WASDE report, with `{month}` and `{year}`; None if it is not probed."""
 
     @property
-    def lake(self) -> DuckLake | SparkLakehouse | None:
+    def lake(self) -> "DuckLake | SparkLakehouse | None":
         """What takes the lakehouse file's place, if that is the gateway."""
         return {"ducklake": self.ducklake, "spark": self.spark}.get(self.gateway)
 
@@ -65,6 +63,8 @@ class Settings:
 
     @property
     def sqlmesh_state_path(self) -> Path:
+        from dataflows.lakehouse.stores import LakehouseFile
+
         return LakehouseFile(self.lakehouse_path).state_path
 
     @property
@@ -103,7 +103,7 @@ class Settings:
             iceberg=iceberg_of(values),
             gateway=values["MATERIA_GATEWAY"],
             ducklake=parse_ducklake(values),
-            spark=parse_spark(values.given, data_dir),
+            spark=parse_spark(values, data_dir),
             ducklake_kept_for=timedelta(days=values["DUCKLAKE_KEEP_DAYS"]),
             wasde_url=values["MATERIA_WASDE_URL"],
         )

@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from dataflows.errors import JournalError, MateriaError, ServingError
-from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
 from dataflows.serving.generation import Generation
 from dataflows.serving.store import ServingStore
 from dataflows.source.release import Month
@@ -21,6 +20,7 @@ from ops.health.damage import damage_problems
 from ops.health.disk import disk_space
 from ops.health.heartbeat import read_heartbeat
 from ops.health.memory import Memory, Reaping, read_memory
+from ops.health.pipelines import PipelineState, pipeline_states
 from ops.health.problem import Problem, Severity
 from ops.host.formatting import size_text
 from ops.journal.journal import Journal
@@ -30,7 +30,6 @@ from ops.pipelines.current_file import CurrentFile, current_file
 from ops.workers.caps import LEDGER_NAME, Ledger
 from ops.workers.errors import WorkerError
 
-PIPELINES = ("run-all", "extract", "transform", "export_serving")
 LAST_USUAL_RELEASE_DAY = 15
 FETCH_STALE_AFTER = timedelta(hours=24)
 _COMMANDS = {
@@ -43,15 +42,6 @@ _COMMANDS = {
     "demo": "demo",
 }
 """Pipelines whose command is not `pipeline run`."""
-
-
-@dataclass(frozen=True)
-class PipelineState:
-    """A pipeline's last run and last success; None if there is none."""
-
-    pipeline: str
-    last: Run | None
-    last_success: Run | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +87,7 @@ def take_status(settings: Settings, now: datetime) -> Status:
     pipelines: tuple[PipelineState, ...] = ()
     try:
         journal = Journal(settings.journal_path)
-        pipelines = _pipelines(journal)
+        pipelines = pipeline_states(journal)
         problems.extend(_failures(journal))
         problems.extend(_iceberg_problems(settings, generation, journal))
         # If extract fails, that explains why it is stale.
@@ -276,6 +266,8 @@ def _lakehouse_problems(settings: Settings) -> Iterator[Problem]:
     lake = settings.lake
     if lake is None:
         return
+    from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
+
     if missing := lake.missing_packages():
         what = f"the gateway is {settings.gateway}, and {', '.join(missing)} is not installed"
         next_step = f"uv sync --extra {lake.extra}, on the supervisor's host MATERIA_EXTRAS={lake.extra}"
@@ -384,13 +376,6 @@ def _update_problems(settings: Settings, now: datetime) -> Iterator[Problem]:
 
 def _modified_at(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def _pipelines(journal: Journal) -> tuple[PipelineState, ...]:
-    """The pipelines of the main job first, then all others that have run."""
-    last, succeeded = journal.last_by_pipeline(), journal.last_success_by_pipeline()
-    names = (*PIPELINES, *sorted(last.keys() - set(PIPELINES)))
-    return tuple(PipelineState(name, last.get(name), succeeded.get(name)) for name in names)
 
 
 def _problem_of(error: MateriaError, key: str) -> Problem:

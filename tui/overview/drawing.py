@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from ops.health.heartbeat import Heartbeat
-from ops.health.status import PipelineState, Problem, Severity, Status, missed_release
+from ops.health.pipelines import PipelineState
+from ops.health.problem import Problem, Severity
 from ops.host.formatting import ago_text, duration_text, size_text
 from ops.journal.run import Run, RunStatus
 from tui.overview.snapshot import Overview, Pipelines
-from tui.shell.workers_summary import overdue
 from tui.widgets.formatting import TONES, due_text, exact, plural, sparkline
 from tui.widgets.panel import Found
 from tui.widgets.table import Cell, Column, Row
 from tui.widgets.tones import toned
+
+if TYPE_CHECKING:
+    from ops.health.heartbeat import Heartbeat
+    from ops.health.status import Status
 
 ALERT_COLUMNS = (
     Column(""),
@@ -36,28 +40,37 @@ _WORST_FIRST = (Severity.DAMAGED, Severity.FAILED, Severity.MISSING, Severity.ST
 
 def problems(overview: Overview, now: datetime) -> tuple[Problem, ...]:
     """Return the alerts that need an operator, the worst first, including overdue workers."""
+    from tui.shell.workers_summary import overdue
+
     known = overview.status.value.problems if isinstance(overview.status, Found) else ()
-    found = (*known, *overdue(overview.workers, now))
+    found = (*known, *(overdue(overview.workers, now) if overview.workers else ()))
     # A known damage of the served file explains why screens cannot read it.
     sightings = () if any(problem.key in _UNREADABLE for problem in known) else overview.sightings
     return tuple(sorted((*found, *sightings), key=lambda problem: _WORST_FIRST.index(problem.severity)))
 
 
-def is_readable(status: Status, overview: Overview) -> bool:
+def is_readable(status: "Status", overview: Overview) -> bool:
     """Whether nothing is known against the served file."""
     return not overview.sightings and not any(problem.key in _UNREADABLE for problem in status.problems)
 
 
+def states(overview: Overview) -> tuple[PipelineState, ...]:
+    """Return the state of each pipeline; none if the journal cannot be read."""
+    return overview.pipelines.value.states if isinstance(overview.pipelines, Found) else ()
+
+
 def is_anything_running(overview: Overview) -> bool:
     """Whether the last run of any pipeline is still running."""
-    states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
-    return any(state.last is not None and state.last.status is RunStatus.RUNNING for state in states)
+    return bool(_running(overview))
+
+
+def _running(overview: Overview) -> list[Run]:
+    return [each.last for each in states(overview) if each.last and each.last.status is RunStatus.RUNNING]
 
 
 def last_run_id(overview: Overview, pipeline: str) -> int | None:
     """Return the id of a pipeline's newest run, None if it never ran."""
-    states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
-    return next((state.last.id for state in states if state.pipeline == pipeline and state.last), None)
+    return next((each.last.id for each in states(overview) if each.pipeline == pipeline and each.last), None)
 
 
 def alert_key(problem: Problem) -> str:
@@ -80,11 +93,14 @@ def alert_rows(problems: Sequence[Problem], now: datetime) -> list[Row]:
     return rows
 
 
+READING = "◌ reading"
 ALL_IS_WELL = Cell("● all is well", "ok")
 
 
-def served(status: Status, now: datetime, *, is_readable: bool) -> str:
+def served(status: "Status", now: datetime, *, is_readable: bool) -> str:
     """Return the served generation and its freshness as two lines of markup."""
+    from ops.health.status import missed_release
+
     generation = status.generation
     if generation is None:
         return f"{toned('✗ no data is served yet', 'bad')}\n{toned('  next: materia run-all', 'quiet')}"
@@ -110,25 +126,25 @@ def served(status: Status, now: datetime, *, is_readable: bool) -> str:
     )
 
 
-def served_exactly(status: Status) -> str:
+def served_exactly(status: "Status") -> str:
     generation = status.generation
     return f"created {exact(generation.created_at)}, code {generation.code_version}" if generation else ""
 
 
-def pipeline_rows(status: Status, more: Pipelines, now: datetime) -> list[Row]:
-    return [_pipeline_row(state, more, now) for state in status.pipelines]
+def pipeline_rows(pipelines: Pipelines, now: datetime) -> list[Row]:
+    return [_pipeline_row(state, pipelines, now) for state in pipelines.states]
 
 
-def _pipeline_row(state: PipelineState, more: Pipelines, now: datetime) -> Row:
+def _pipeline_row(state: PipelineState, pipelines: Pipelines, now: datetime) -> Row:
     last = state.last
     glyph, tone = TONES[last.status] if last else ("?", "quiet")
-    due = more.due.get(state.pipeline)
+    due = pipelines.due.get(state.pipeline)
     cells = (
         Cell(state.pipeline),
         Cell(f"{glyph} {last.status if last else 'never'}", tone),
         Cell(ago_text(last.started_at, now) if last else "-", "quiet"),
         Cell(duration_text(last.duration_s(now)) if last else "-"),
-        Cell(sparkline(more.recent.get(state.pipeline, ()), now), "quiet"),
+        Cell(sparkline(pipelines.recent.get(state.pipeline, ()), now), "quiet"),
         Cell(due_text(due, now), "quiet"),
         Cell(_outcome_text(last), tone if last and last.status is not RunStatus.DONE else "quiet"),
     )
@@ -149,9 +165,7 @@ def alert_text(problem: Problem | None) -> str:
 
 def machine(overview: Overview) -> str:
     """Return what runs here, the free disk space, and who holds the writer's lock, as markup."""
-    states = overview.status.value.pipelines if isinstance(overview.status, Found) else ()
-    running = [state.last for state in states if state.last and state.last.status is RunStatus.RUNNING]
-    runs = ", ".join(f"run {run.id} {run.pipeline}" for run in running)
+    runs = ", ".join(f"run {run.id} {run.pipeline}" for run in _running(overview))
     free = overview.free_bytes
     parts = [toned(f"◌ {runs}", "busy") if runs else toned("no run in progress", "quiet")]
     parts += [toned(f"disk {size_text(free.value)} free", "quiet")] if isinstance(free, Found) else []
@@ -163,7 +177,7 @@ def machine(overview: Overview) -> str:
     return f"{line}\n{toned(f'{who} holds the lock since {lock.since:%H:%M:%S} UTC', 'busy')}"
 
 
-def heartbeat(beat: Heartbeat | None, now: datetime) -> str:
+def heartbeat(beat: "Heartbeat | None", now: datetime) -> str:
     if beat is None:
         return f"{toned('? no supervisor has run here', 'quiet')}\n{toned('  next: materia supervisor run', 'quiet')}"
     word = "failing" if beat.is_failing else "late" if beat.is_late(now) else ""

@@ -2,16 +2,15 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 
-from dataflows.serving.store import ServingStore
-from ops.health.status import Problem, Status
+from ops.health.problem import Problem
 from tui.overview import drawing
-from tui.overview.snapshot import NewestLog, Overview, Pipelines, read_overview
-from tui.shell import workers_summary
+from tui.overview.snapshot import NewestLog, Overview, Pipelines, read_overview, read_pipelines
 from tui.shell.actions import ActionSpec
 from tui.shell.child import offer
 from tui.shell.choice import Choice
@@ -19,9 +18,11 @@ from tui.shell.messages import OpenRun, StartPipeline
 from tui.shell.polled import PolledPane
 from tui.widgets.changes import change_marks
 from tui.widgets.lines import Lines
-from tui.widgets.log_tail import tail_text
 from tui.widgets.panel import Failure, Found, Panel, attempt
 from tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from ops.health.status import Status
 
 _REFRESH_S = 15
 """How often relative times are refreshed while nothing changes."""
@@ -55,20 +56,34 @@ class OverviewPane(PolledPane):
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
             yield Panel(
-                Table(drawing.ALERT_COLUMNS, id="alerts"), Lines(id="alert-text"), title="Alerts", id="alerts-panel"
+                Table(drawing.ALERT_COLUMNS, empty=drawing.READING, id="alerts"),
+                Lines(id="alert-text"),
+                title="Alerts",
+                id="alerts-panel",
             )
-            yield Panel(Lines(id="served"), Lines(id="headline", markup=False), title="Served", id="served-panel")
+            yield Panel(
+                Lines(drawing.READING, id="served"),
+                Lines(id="headline", markup=False),
+                title="Served",
+                id="served-panel",
+            )
             yield Panel(Table(drawing.PIPELINE_COLUMNS, id="pipelines"), title="Pipelines", id="pipelines-panel")
             with Horizontal(id="machines"):
-                yield Panel(Lines(id="supervisor"), title="Supervisor", id="supervisor-panel")
-                yield Panel(Lines(id="workers-summary"), title="Workers", id="workers-panel")
+                yield Panel(Lines(drawing.READING, id="supervisor"), title="Supervisor", id="supervisor-panel")
+                yield Panel(Lines(drawing.READING, id="workers-summary"), title="Workers", id="workers-panel")
             yield Panel(Lines(id="log"), title="Log", id="log-panel")
 
     def on_show_pane(self) -> None:
         if self._overview is None:
-            # Draw the status in the first frame: reading it costs less than drawing a second frame.
-            self.draw(read_overview(self.context, self._marks()))
-        super().on_show_pane()
+            self.draw(read_pipelines(self.context))
+            # Reading the other parts in a thread would delay the first frame.
+            self.call_after_refresh(self._read_the_rest)
+        else:
+            super().on_show_pane()
+
+    def _read_the_rest(self) -> None:
+        if self.display:  # still the shown pane
+            super().on_show_pane()
 
     # Polling
 
@@ -88,28 +103,34 @@ class OverviewPane(PolledPane):
     def draw(self, snapshot: Overview) -> None:
         now = self.context.clock()
         self._overview = snapshot
+        self.query_one("#pipelines-panel", Panel).show(
+            snapshot.pipelines, lambda pipelines: self._draw_pipelines(pipelines, now)
+        )
+        if snapshot.status is None:
+            return
         self.query_one("#alerts-panel", Panel).show(
             snapshot.status, lambda _: self._draw_alerts(drawing.problems(snapshot, now), now)
         )
         self.query_one("#served-panel", Panel).show(
             snapshot.status, lambda status: self._draw_served(status, snapshot, now)
         )
-        self.query_one("#pipelines-panel", Panel).show(
-            snapshot.status, lambda status: self._draw_pipelines(status, snapshot, now)
-        )
-        self.query_one("#supervisor-panel", Panel).show(
-            snapshot.heartbeat,
-            lambda beat: self.query_one("#supervisor", Lines).show(
-                f"{drawing.heartbeat(beat, now)}\n{drawing.machine(snapshot)}"
-            ),
-        )
+        if snapshot.heartbeat is not None:
+            self.query_one("#supervisor-panel", Panel).show(
+                snapshot.heartbeat,
+                lambda beat: self.query_one("#supervisor", Lines).show(
+                    f"{drawing.heartbeat(beat, now)}\n{drawing.machine(snapshot)}"
+                ),
+            )
         if snapshot.log is not None:
             self.query_one("#log-panel", Panel).show(snapshot.log, self._draw_log)
             self.call_after_refresh(self._fill_log)
-        self.query_one("#workers-panel", Panel).show(
-            workers_summary.panel_part(snapshot.workers),
-            lambda seen: self.query_one("#workers-summary", Lines).show(workers_summary.summary(seen, now)),
-        )
+        if snapshot.workers is not None:
+            from tui.shell import workers_summary
+
+            self.query_one("#workers-panel", Panel).show(
+                workers_summary.panel_part(snapshot.workers),
+                lambda seen: self.query_one("#workers-summary", Lines).show(workers_summary.summary(seen, now)),
+            )
 
     def _draw_alerts(self, problems: tuple[Problem, ...], now: datetime) -> None:
         self._problems = problems
@@ -126,6 +147,8 @@ class OverviewPane(PolledPane):
         text.display = current is not None
 
     def _draw_log(self, log: NewestLog | None) -> None:
+        from tui.widgets.log_tail import tail_text
+
         panel = self.query_one("#log-panel", Panel)
         panel.set_titles(f"Log {log.name}" if log else "Log")
         room = max(_LOG_LINES, panel.content_size.height)  # in a high terminal the panel takes what is left
@@ -139,7 +162,7 @@ class OverviewPane(PolledPane):
         if self._overview and isinstance(self._overview.log, Found):
             self._draw_log(self._overview.log.value)
 
-    def _draw_served(self, status: Status, snapshot: Overview, now: datetime) -> None:
+    def _draw_served(self, status: "Status", snapshot: Overview, now: datetime) -> None:
         served = self.query_one("#served", Lines)
         served.show(drawing.served(status, now, is_readable=drawing.is_readable(status, snapshot)))
         headline = self.query_one("#headline", Lines)
@@ -147,10 +170,8 @@ class OverviewPane(PolledPane):
         headline.display = bool(snapshot.release and snapshot.release.parts)
         served.tooltip = drawing.served_exactly(status) or None
 
-    def _draw_pipelines(self, status: Status, snapshot: Overview, now: datetime) -> None:
-        found = snapshot.pipelines
-        more = found.value if isinstance(found, Found) else Pipelines({}, {})
-        self.query_one("#pipelines", Table).show(drawing.pipeline_rows(status, more, now))
+    def _draw_pipelines(self, pipelines: Pipelines, now: datetime) -> None:
+        self.query_one("#pipelines", Table).show(drawing.pipeline_rows(pipelines, now))
 
     # Navigation and actions
 
@@ -203,6 +224,8 @@ class OverviewPane(PolledPane):
         offer(self, "Fix an alert", [choice], f"{problem.what}\n\nnext: {problem.next_step}")
 
     def action_roll_back(self) -> None:
+        from dataflows.serving.store import ServingStore
+
         store = ServingStore(self.context.settings.serving_path)
         kept = attempt(lambda: (store.served_number(), store.generations()[::-1]))
         if isinstance(kept, Failure):

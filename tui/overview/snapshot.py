@@ -1,31 +1,39 @@
-"""Reads the overview as one frozen snapshot; all its values are computed by `ops`."""
+"""Reads the overview as one frozen snapshot; all its values are computed by `ops`.
+
+The first frame shows the pipelines, which need the journal only. The other parts read every stored file's ends and
+import more, so they follow once that frame is drawn.
+"""
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ops.config.schedule import next_due
-from ops.health.heartbeat import Heartbeat, read_heartbeat
-from ops.health.problem import Problem
-from ops.health.status import Status, served_release, take_status
-from ops.host.lock import LockHolder, lock_holder
+from ops.health.heartbeat import read_heartbeat
+from ops.health.pipelines import PipelineState, pipeline_states
 from ops.journal.journal import Journal
 from ops.journal.run import Run
 from tui.shell.context import ConsoleContext
-from tui.shell.release_watch import ReleaseNews
 from tui.shell.workers_watch import WorkersSnapshot
-from tui.widgets.log_tail import read_tail
 from tui.widgets.panel import Part, attempt
+
+if TYPE_CHECKING:
+    from ops.health.heartbeat import Heartbeat
+    from ops.health.problem import Problem
+    from ops.health.status import Status
+    from ops.host.lock import LockHolder
+    from tui.shell.release_watch import ReleaseNews
 
 RUNS_SHOWN = 30
 
 
 @dataclass(frozen=True)
 class Pipelines:
-    """Per pipeline: the last runs (oldest first) and the next due time (UTC)."""
+    """The state of each pipeline; by name, its last runs (oldest first) and the next due time (UTC)."""
 
+    states: tuple[PipelineState, ...]
     recent: Mapping[str, tuple[Run, ...]]
     due: Mapping[str, datetime | None]
 
@@ -40,29 +48,37 @@ class NewestLog:
 
 @dataclass(frozen=True)
 class Overview:
-    """The parts of the overview; each may have failed on its own."""
+    """The parts of the overview; each may have failed on its own, and is None until it is read."""
 
-    status: Part[Status]
     pipelines: Part[Pipelines]
-    heartbeat: Part[Heartbeat | None]
-    free_bytes: Part[int]
+    status: "Part[Status] | None" = None
+    heartbeat: "Part[Heartbeat | None] | None" = None
+    free_bytes: Part[int] | None = None
     """Free disk space of the data directory."""
-    workers: WorkersSnapshot
+    workers: WorkersSnapshot | None = None
     log: Part[NewestLog | None] | None = None
-    lock: Part[LockHolder | None] | None = None
+    lock: "Part[LockHolder | None] | None" = None
     """Who writes to the data directory."""
-    release: ReleaseNews | None = None
-    sightings: tuple[Problem, ...] = ()
+    release: "ReleaseNews | None" = None
+    sightings: "tuple[Problem, ...]" = ()
     """What other screens could not read."""
     marks: object = None
     """Compared with newer marks to detect changes."""
 
 
+def read_pipelines(context: ConsoleContext) -> Overview:
+    """Read only the pipelines, for the first frame."""
+    return Overview(attempt(lambda: _pipelines(context)))
+
+
 def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
     """Read all parts; a part that cannot be read becomes a Failure."""
+    from ops.health.status import take_status
+    from ops.host.lock import lock_holder
+
     return Overview(
+        attempt(lambda: _pipelines(context)),
         status=attempt(lambda: take_status(context.settings, context.clock())),
-        pipelines=attempt(lambda: _pipelines(context)),
         heartbeat=attempt(lambda: read_heartbeat(context.settings.supervisor_dir)),
         free_bytes=attempt(lambda: _free_bytes(context.settings.data_dir)),
         workers=context.workers.latest(context.clock()),
@@ -79,6 +95,8 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _newest_log(log_dir: Path) -> NewestLog | None:
+    from tui.widgets.log_tail import read_tail
+
     newest = max(log_dir.glob("*.log"), key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
     return NewestLog(newest.name, read_tail(newest)) if newest else None
 
@@ -86,9 +104,13 @@ def _newest_log(log_dir: Path) -> NewestLog | None:
 def _pipelines(context: ConsoleContext) -> Pipelines:
     settings = context.settings
     journal = Journal(settings.journal_path)
-    names = tuple(journal.last_by_pipeline())
+    states = pipeline_states(journal)
+    names = [state.pipeline for state in states if state.last is not None]
     due: dict[str, datetime | None] = {}
     if read_heartbeat(settings.supervisor_dir) is not None:  # without a supervisor nothing is scheduled
+        from ops.config.schedule import next_due
+        from ops.health.status import served_release
+
         served, now = served_release(settings), context.clock()
         due = {name: next_due(settings.supervision.schedule, now, name, served) for name in names}
-    return Pipelines({name: journal.runs(RUNS_SHOWN, pipeline=name)[::-1] for name in names}, due)
+    return Pipelines(states, {name: journal.runs(RUNS_SHOWN, pipeline=name)[::-1] for name in names}, due)

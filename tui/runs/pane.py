@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widgets import Input
 
-from ops.health.status import PIPELINES
+from ops.health.pipelines import PIPELINES
 from ops.journal.history import History, RunStory
 from ops.journal.run import RunStatus
 from tui.runs import drawing

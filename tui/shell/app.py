@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
@@ -45,6 +46,7 @@ _MAX_WAIT_S = 5.0
 _RELEASE_POLL_S = 2.0
 _RELEASE_NOTICE_S = 300.0
 """How long the headline of a new release stays, unless it is clicked."""
+_STYLES = Path(__file__).parents[1]
 _OWNERS = (APP, *PANES)
 _HEIGHTS = [(0, "-short"), (24, "-high"), (36, "-tall")]
 _WIDTHS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]
@@ -64,7 +66,10 @@ def _palette() -> "type[Provider]":
 class ConsoleApp(App[None]):
     """Materia's console. `locked`: read-only mode cannot be switched off. `owns_process`: nothing else runs in it."""
 
-    CSS_PATH = "console.tcss"
+    CSS = """
+    Screen { layout: vertical; background: $background; }
+    * { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
+    """
     TITLE = "Materia"
     COMMANDS: ClassVar = {_palette}
     VERTICAL_BREAKPOINTS = _HEIGHTS
@@ -103,6 +108,7 @@ class ConsoleApp(App[None]):
         self.registry.check_all_known(_OWNERS)
 
     def compose(self) -> ComposeResult:
+        self._read_style("shell/console.tcss")
         yield TopBar(id="top")
         with Container(id="panes"):
             yield self._create_pane(self._first)
@@ -116,6 +122,10 @@ class ConsoleApp(App[None]):
         await self.show_pane(self._first)
         self.watch(self.screen, "focused", self.show_actions, init=False)
         self._freeze_after_refresh()
+        self.call_after_refresh(self._watch_releases)
+
+    def _watch_releases(self) -> None:
+        """Remember the newest release and announce later ones; reading it would delay the first frame."""
         news = self.context.releases.latest(self.context.settings)
         self._newest_release = news.released_on if news else date.min
         self.set_interval(_RELEASE_POLL_S, self._announce_release)
@@ -182,7 +192,13 @@ class ConsoleApp(App[None]):
         if self._owns_process:
             self.call_after_refresh(_freeze_collector)
 
+    def _read_style(self, name: str) -> None:
+        """Add a style sheet. One in `CSS_PATH` is parsed twice before the first frame, whatever that shows."""
+        path = _STYLES / name
+        self.stylesheet.add_source(path.read_text(encoding="utf-8"), (str(path), ""))
+
     def _create_pane(self, pane_id: str) -> Pane:
+        self._read_style(f"{pane_id}/{pane_id}.tcss")
         pane = make_pane(pane_id, self.context)
         self._panes[pane_id] = pane
         self._bind(self.registry.add(pane.actions()))

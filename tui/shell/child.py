@@ -3,17 +3,18 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from dataflows.errors import JournalError
 from ops.config.settings import Settings
-from ops.host.launch import LaunchedCommand, command_text, launch
-from ops.host.redact import Redactor
-from ops.journal.journal import Journal
-from tui.shell.choice import Choice
 from tui.shell.messages import FollowRun, OpenLog
 from tui.shell.pane import Pane
+
+if TYPE_CHECKING:
+    from ops.host.launch import LaunchedCommand
+    from tui.shell.choice import Choice
 
 _RECORDED = (("run-all",), ("backfill",), ("pipeline", "run"), ("serving", "rollback"), ("landing", "repair"))
 """Commands whose runs are in the journal; the output of others is in a log."""
@@ -29,7 +30,7 @@ class CommandEnded(Message):
     last_line: str
 
 
-def offer(pane: Pane, title: str, choices: Sequence[Choice], note: str, first: int = 0) -> None:
+def offer(pane: Pane, title: str, choices: "Sequence[Choice]", note: str, first: int = 0) -> None:
     """Show commands; after confirmation, start the chosen one and show its run or its output. Not in read-only mode."""
 
     def on_answer(arguments: tuple[str, ...] | None) -> None:
@@ -51,6 +52,8 @@ def is_refused(pane: Pane) -> bool:
 
 def _start(pane: Pane, arguments: tuple[str, ...]) -> None:
     """Start `materia ARGUMENTS` and follow it; posts CommandEnded to the pane when it ends."""
+    from ops.host.launch import command_text, launch
+
     settings = pane.context.settings
     newest_id = _newest_run_id(settings)
     try:
@@ -68,13 +71,18 @@ def _start(pane: Pane, arguments: tuple[str, ...]) -> None:
 
 def _newest_run_id(settings: Settings) -> int:
     """Return the id of the newest run: that of a run that starts now is larger, while its process id may be old."""
+    from ops.journal.journal import Journal
+
     try:
         return max((run.id for run in Journal(settings.journal_path).runs(1)), default=0)
     except JournalError:
         return 0
 
 
-def _watch(pane: Pane, launched: LaunchedCommand) -> None:
+def _watch(pane: Pane, launched: "LaunchedCommand") -> None:
+    from ops.host.launch import command_text
+    from ops.host.redact import Redactor
+
     exit_code = launched.wait()
     last_line = Redactor.from_environ()(launched.last_line())
     pane.post_message(CommandEnded(command_text(launched.arguments), exit_code, last_line))

@@ -3,8 +3,6 @@
 import shlex
 from dataclasses import dataclass
 
-from ops.host.launch import command_text
-
 
 @dataclass(frozen=True)
 class Option:
@@ -35,4 +33,4 @@ class Choice:
 
     @property
     def text(self) -> str:
-        return shlex.join([self.program, *self.arguments]) if self.program else command_text(self.arguments)
+        return shlex.join([self.program or "materia", *self.arguments])

@@ -1,7 +1,6 @@
 """Reads the console's configuration file: key bindings by action id, and the theme."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,10 @@ def config_path(environ: Mapping[str, str] = os.environ) -> Path:
 def read_config(path: Path) -> TuiConfig:
     """Read the file's settings, or return the defaults when it does not exist. Raises SettingsError with the path."""
     try:
-        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        import tomllib
+
+        record = tomllib.loads(text)
     except FileNotFoundError:
         return TuiConfig()
     except (OSError, ValueError, RecursionError) as error:

@@ -1,19 +1,39 @@
 """The command line of `materia-tui`: runs the console in this terminal or serves it to a browser."""
 
-import argparse
 import gc
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dataflows.errors import MateriaError, SettingsError
 from ops.config.settings import Settings
 from ops.host.process import restrict_umask
 
+if TYPE_CHECKING:
+    import argparse
+
+
+@dataclass
+class Options:
+    """The options of the command line, with their defaults."""
+
+    read_only: bool = False
+    locked: bool = False
+    screen: str = "overview"
+    web: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8000
+    to_anyone: bool = False
+    may_act: bool = False
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console and return its exit code."""
-    options = _create_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Without arguments argparse is not even imported: that would delay the first frame.
+    options = _create_parser().parse_args(arguments, Options()) if arguments else Options()
     restrict_umask()
     try:
         if options.web:
@@ -26,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     # Nothing created before the first paint is garbage; collection is enabled again after it.
     gc.disable()
     from tui.shell.app import ConsoleApp
@@ -53,7 +73,7 @@ def _require_terminal() -> None:
         raise SettingsError("the console needs a terminal; in a script, use `materia status --json`")
 
 
-def _serve(options: argparse.Namespace) -> int:
+def _serve(options: Options) -> int:
     from tui.shell.web.server import serve
 
     Settings.from_environ()
@@ -61,17 +81,19 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _create_parser() -> argparse.ArgumentParser:
+def _create_parser() -> "argparse.ArgumentParser":
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="materia-tui", description="Materia's console: pipelines, data, logs, machines."
     )
     parser.add_argument("--read-only", action="store_true", help="hide every action that changes something")
     parser.add_argument("--locked", action="store_true", help="read-only mode that cannot be switched off")
-    parser.add_argument("--screen", default="overview", help="the screen to show first (default: overview)")
+    parser.add_argument("--screen", help="the screen to show first (default: overview)")
     web = parser.add_argument_group("in a browser")
     web.add_argument("--web", action="store_true", help="serve the console over HTTP, read-only; there is no login")
-    web.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: this machine only)")
-    web.add_argument("--port", type=int, default=8000, help="the port to listen on (default: 8000)")
+    web.add_argument("--host", help="the address to listen on (default: this machine only)")
+    web.add_argument("--port", type=int, help="the port to listen on (default: 8000)")
     web.add_argument(
         "--to-anyone", action="store_true", help="allow a --host that other machines can reach; there is no login"
     )

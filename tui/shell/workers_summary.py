@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from ops.health.status import Problem, Severity
+from ops.health.problem import Problem, Severity
 from ops.workers.view import WorkerRow, Workers
 from tui.shell.workers_watch import WorkersSnapshot
 from tui.widgets.formatting import plural, shortened

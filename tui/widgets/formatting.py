@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from ops.health.status import Severity
+from ops.health.problem import Severity
 from ops.host.formatting import ago_text
 from ops.journal.run import Run, RunStatus
 

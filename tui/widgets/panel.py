@@ -12,7 +12,6 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from dataflows.errors import MateriaError
-from ops.host.redact import Redactor
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
 from tui.widgets.tones import toned
@@ -51,6 +50,8 @@ def attempt(look: Callable[[], T]) -> Part[T]:
 
 def failure_of(error: Exception) -> Failure:
     """Convert an error to a Failure: redacted, with the next step that its message names."""
+    from ops.host.redact import Redactor
+
     redact = Redactor.from_environ()
     if isinstance(error, MateriaError):
         what, _, next_step = str(error).rpartition("; ")

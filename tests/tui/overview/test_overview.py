@@ -39,9 +39,28 @@ def _shown_run(app: ConsoleApp) -> str:
 
 async def test_the_worst_alert_comes_first(failing_dir: Path) -> None:
     app = console_on(failing_dir)
-    async with app.run_test(size=(140, 40)):
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: _alerts(app))
         failed, stale = _alerts(app)
         assert failed.startswith("export_serving failed (run 8)") and "newest served release" in stale
+
+
+async def test_the_first_frame_holds_the_pipelines_and_claims_nothing_about_the_rest(
+    failing_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_read = threading.Event()
+    monkeypatch.setattr(OverviewPane, "look", lambda pane: may_read.wait(60) and read_overview(pane.context))
+    app = console_on(failing_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        try:
+            await until(pilot, lambda: "export_serving" in screen_of(pilot))
+            shown = screen_of(pilot)
+            assert shown.count(drawing.READING) == 4 and "✗ failed" in shown
+            assert not [word for word in ("well", "fresh", "no workers", "alive", "no data") if word in shown]
+            assert not app.query_one(OverviewPane).drawn.is_set(), "keys wait for the alerts"
+        finally:
+            may_read.set()
+        await until(pilot, lambda: _alerts(app) and drawing.READING not in screen_of(pilot))
 
 
 async def test_enter_on_an_alert_opens_the_run_that_explains_it(failing_dir: Path) -> None:
@@ -70,8 +89,9 @@ async def test_the_cursor_stays_on_its_alert_when_a_worse_one_comes(failing_dir:
 
 async def test_problems_of_every_severity_are_drawn_and_damage_comes_first(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
-    async with app.run_test(size=(140, 40)):
+    async with app.run_test(size=(140, 40)) as pilot:
         pane = app.query_one(OverviewPane)
+        await until(pilot, pane.drawn.is_set)
         every = [Problem(each, f"one is {each}", None, "materia run-all", key=each) for each in Severity]
         pane.draw(_with_problems(pane._overview, *every))
         table = app.query_one("#alerts", Table)
@@ -83,6 +103,7 @@ async def test_opening_a_resolved_alert_shows_that_it_is_resolved(
 ) -> None:
     app = console_on(failing_dir)
     async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: _alerts(app))
         # Else what is looked at meanwhile is drawn, where the alert still is.
         monkeypatch.setattr(OverviewPane, "look", lambda _: None)
         await app.workers.wait_for_complete()
@@ -187,6 +208,7 @@ async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
     monkeypatch.setattr(WorkersWatch, "latest", lambda _, now: WorkersSnapshot(Found(Workers((late, WORKER)))))
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: _alerts(app))
         (row,) = app.query_one("#alerts", Table).rows
         assert [cell.text for cell in row.cells] == [
             "▲",
@@ -218,8 +240,8 @@ async def test_enter_on_a_pipeline_opens_its_last_run(healthy_dir: Path) -> None
 async def test_changes_are_shown_and_nothing_else_is_read(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
-        await app.workers.wait_for_complete()
-        pane = app.shown_pane
+        pane = app.query_one(OverviewPane)
+        await until(pilot, pane.drawn.is_set)
         assert pane.look() is None  # no trace of anything new
         past = Past(settings_in(healthy_dir))
         past.run("transform", "failed", timedelta(minutes=1), 2.0, error="no luck")
@@ -315,7 +337,7 @@ async def test_the_holder_of_the_lock_is_named(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     with writer_lock(settings_in(healthy_dir).lock_path, "scrub"):
         async with app.run_test(size=(140, 40)) as pilot:
-            assert f"scrub (pid {os.getpid()}) holds the lock since" in screen_of(pilot)
+            await until(pilot, lambda: f"scrub (pid {os.getpid()}) holds the lock since" in screen_of(pilot))
 
 
 async def test_the_newest_release_is_shown_with_its_biggest_driver(
@@ -338,6 +360,7 @@ async def test_a_release_that_lands_is_announced_on_every_screen(
     console = served_console(tmp_path)
     app = ConsoleApp(console.context, first=screen)
     async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: app._newest_release)
         console.publish()
         await until(pilot, lambda: list(app._notifications))
         console.publish()  # the same release in another generation
