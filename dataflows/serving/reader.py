@@ -57,8 +57,7 @@ class _OpenFile:
     idle: "list[DuckDBPyConnection]" = field(default_factory=list)
 
     def close(self) -> None:
-        for cursor in self.idle:
-            cursor.close()
+        """Close the root connection, and with it, as DuckDB does, every cursor of it."""
         self.root.close()
 
 

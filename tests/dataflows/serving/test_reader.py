@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -234,6 +235,41 @@ def test_a_file_is_closed_after_its_last_use(tmp_path: Path) -> None:
     for connection in (first, idle, old.root, current.root):
         with pytest.raises(duckdb.ConnectionException):
             connection.execute(NUMBERS)
+
+
+def test_a_reader_that_is_closed_while_it_opens_the_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = ServingReader(published_store(tmp_path).serving_path)
+
+    def open_and_close(*args: Any, **limits: Any) -> duckdb.DuckDBPyConnection:
+        reader.close()
+        return open_read_only(*args, **limits)
+
+    monkeypatch.setattr(database, "open_read_only", open_and_close)
+    with pytest.raises(ReaderClosedError, match="closed while it opened the file"):
+        reader.query(NUMBERS)
+    assert open_files(tmp_path) == []
+
+
+def test_a_query_that_is_interrupted_from_outside_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = []
+    monkeypatch.setattr(database, "new_cursor", lambda root: created.append(new_cursor(root)) or created[-1])
+    errors = []
+
+    def run() -> None:
+        with pytest.raises(QueryError, match="the query was interrupted") as raised:
+            reader.query(SLOW)
+        errors.append(raised.value)
+
+    with ServingReader(published_store(tmp_path).serving_path) as reader:
+        thread = threading.Thread(target=run)
+        thread.start()
+        until(lambda: bool(created))
+        while thread.is_alive():  # an interrupt that arrives before the query starts is lost
+            created[0].interrupt()
+            thread.join(0.01)
+    assert len(errors) == 1
 
 
 def test_a_file_that_cannot_be_described_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
