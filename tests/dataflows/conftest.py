@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dataflows import driver, extract
-from dataflows.extract import Extracted
 from dataflows.landing.local import LocalLanding
 from dataflows.source.archive import Archive, RetryPolicy
 from dataflows.source.release import Month, release_of
@@ -33,12 +33,16 @@ def landing(tmp_path: Path) -> LocalLanding:
 
 
 @pytest.fixture
-def extracted(coffee: FaultyArchive, landing: LocalLanding) -> Callable[..., Extracted]:
-    """Run the extract dataflow against `coffee`; keywords replace its inputs."""
+def extracted(coffee: FaultyArchive, landing: LocalLanding) -> Callable[..., Any]:
+    """Run the extract dataflow against `coffee` up to its `final` node; keywords replace its inputs."""
 
     def run(
-        newest: Month = MONTH, retry_policy: RetryPolicy = HASTE, only: Month | None = None, **inputs: object
-    ) -> Extracted:
+        newest: Month = MONTH,
+        retry_policy: RetryPolicy = HASTE,
+        only: Month | None = None,
+        final: str = "snapshot",
+        **inputs: object,
+    ) -> Any:
         archive = Archive(retry_policy)
         given = {"candidates": (release_of(coffee.url, DATASET, only),)} if only else {}
         standard = {
@@ -51,7 +55,7 @@ def extracted(coffee: FaultyArchive, landing: LocalLanding) -> Callable[..., Ext
             "landed_at": datetime(2025, 11, 15, tzinfo=UTC),
         }
         try:
-            return driver.execute(extract, "snapshot", standard | inputs, overrides=given)
+            return driver.execute(extract, final, standard | inputs, overrides=given)
         finally:
             archive.close()
 

@@ -1,4 +1,5 @@
 import json
+import logging
 from datetime import UTC, date, datetime
 
 import pytest
@@ -306,18 +307,38 @@ def test_a_candidate_that_cannot_be_asked_is_named_and_stops_no_other(coffee, ex
     assert problem.startswith("2025-11: could not be asked: HTTP 500")
 
 
-def test_403_for_what_is_not_posted_is_no_problem(coffee, extracted):
+def test_there_is_work_while_something_posted_is_not_landed(coffee, extracted):
+    def has_work() -> bool:
+        return extracted(live_url=coffee.live_url, final="has_work")
+
+    assert not has_work(), "nothing is posted"
+    coffee.post(MONTH, release_zip(), POSTED_AT)
+    assert has_work()
+    extracted(live_url=coffee.live_url)
+    assert not has_work()
+    coffee.post(None, release_zip(rows(3)), POSTED_AT)
+    assert has_work(), "the current file"
+    extracted(live_url=coffee.live_url)
+    assert not has_work()
+    coffee.misbehave(None, Fault(status=500), times=None)
+    assert not has_work(), "the current file cannot be asked"
+
+
+def test_403_for_what_is_not_posted_is_no_problem(coffee, extracted, caplog):
+    caplog.set_level(logging.INFO)
     coffee.post(MONTH.back(1), release_zip(), POSTED_AT)
     for month in (MONTH, MONTH.back(2), MONTH.back(3)):
         coffee.misbehave(month, Fault(status=403), times=None)
     found = extracted()
     assert (found.snapshot.month, found.problems) == (MONTH.back(1), ())
+    named = [record.getMessage()[:7] for record in caplog.records if "taken for not posted" in record.getMessage()]
+    assert named == ["2025-11", "2025-09", "2025-08"]
 
 
 def test_403_for_everything_names_the_user_agent(coffee, extracted, landing):
     for back in range(4):
         coffee.misbehave(MONTH.back(back), Fault(status=403), times=None)
-    with pytest.raises(ArchiveError, match="PSD_USER_AGENT") as refused:
+    with pytest.raises(ArchiveError, match=f"PSD_USER_AGENT .*{coffee.path(MONTH)}") as refused:
         extracted()
     assert not isinstance(refused.value, NotPostedError) and "not posted" not in str(refused.value)
     assert tree(landing.root) == {}

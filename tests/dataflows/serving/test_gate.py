@@ -123,6 +123,12 @@ def test_a_table_that_is_missing_counts_as_empty_and_each_table_is_named_in_orde
     assert second.startswith("fct_psd has 0 rows, 1,000 are served")
 
 
+def test_tables_that_are_not_compared_hide_no_other() -> None:
+    served = replace(SERVED, row_counts={"agg_wasde_check": 9, "fct_psd": 1000})
+    (fault,) = faults_against(served, facts(row_counts={"fct_psd": 1}), 0.02)
+    assert fault.startswith("fct_psd has 1 rows")
+
+
 def test_a_table_that_is_new_is_no_fault() -> None:
     more = {**SERVED.row_counts, "dim_unit": 0}
     assert faults_against(SERVED, facts(row_counts=more), 0.0) == ()

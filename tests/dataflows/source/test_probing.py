@@ -48,6 +48,25 @@ def test_head_and_get_may_disagree_about_the_etag(coffee, extracted, landing, et
     assert len(landing.snapshots()) == 1
 
 
+def test_an_etag_that_head_alone_marks_as_packed_costs_no_byte_from_then_on(coffee, extracted):
+    coffee.post(MONTH, release_zip(), POSTED_AT, etag='"one"')
+    coffee.misbehave(MONTH, Fault(etag='"one-gzip"', method="HEAD"), times=None)
+    assert extracted().is_new
+    coffee.forget_requests()
+    assert not extracted().is_new
+    assert {request.method for request in coffee.requests} == {"HEAD"}
+
+
+def test_a_current_file_that_names_no_month_is_not_landed(coffee, extracted, landing):
+    coffee.post(MONTH, release_zip(rows(3)), POSTED_AT)
+    undated = zipped(csv([row(calendar_year="2025", month="00")]), date=(1980, 0, 0, 0, 0, 0))
+    coffee.post(None, undated, POSTED_AT)
+    coffee.misbehave(None, Fault(last_modified=""), times=None)
+    found = extracted(live_url=coffee.live_url)
+    assert len(found.landed) == 1 and "names no month" in found.problems[0]
+    assert list(landing.workspace.iterdir()) == []
+
+
 def test_the_etags_of_two_nodes_are_both_stored(coffee, extracted, landing):
     coffee.post(MONTH, release_zip(), POSTED_AT)
     for number in range(8):
@@ -134,6 +153,7 @@ def test_the_current_file_is_a_release_between_two_months(coffee, extracted, lan
         (MONTH, "2025-11-20", True),
     ]
     assert [each.snapshot.newest_stamp for each in found.landed] == ["2025-10", "2025-11"]
+    assert found.snapshot == found.landed[0].snapshot, "the archive's"
     coffee.forget_requests()
     again = extracted(live_url=coffee.live_url)
     assert not again.is_new and len(again.landed) == 2 and body_bytes(coffee) == 0
