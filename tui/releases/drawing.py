@@ -237,18 +237,17 @@ def version_rows(versions: Sequence[Version], today: date) -> list[Row]:
     for version in versions:
         change = version.value - previous.value if previous else None
         share = change / abs(previous.value) if previous and change is not None and previous.value else None
-        last = today if version.valid_to is None else version.valid_to - timedelta(days=1)
-        is_certain = version.certain_until >= last
-        to = "today" if version.valid_to is None else str(last)
+        end = version.valid_to or today + timedelta(days=1)
+        to = "today" if version.valid_to is None else str(end - timedelta(days=1))
         texts = (
             str(version.valid_from),
             to,
             number(version.value),
             signed(change),
             percent(share),
-            str(version.certain_until),
+            str(version.certain_until or "-"),
         )
-        cells = (Cell(*STANDINGS["certain" if is_certain else "uncertain"]), *map(Cell, texts))
+        cells = (Cell(*STANDINGS["certain" if version.is_certain(end) else "uncertain"]), *map(Cell, texts))
         rows.append(Row(str(version.valid_from), cells, _stamp(version.reported_month)))
         previous = version
     return rows[::-1]

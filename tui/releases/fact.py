@@ -1,6 +1,6 @@
 """Shows one fact: a chart of its values, its versions, and its balance sheet as of a day beside today's."""
 
-from datetime import date, timedelta
+from datetime import date
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -81,11 +81,11 @@ def story_lines(story: FactStory, today: date) -> tuple[list, list]:
     certain: list[Line] = []
     uncertain: list[Line] = []
     for version in story.versions:
-        until = version.valid_to or max(today, version.valid_from)
-        known = min(max(version.certain_until + timedelta(days=1), version.valid_from), until)
-        start, middle, end = (float(day.toordinal()) for day in (version.valid_from, known, until))
-        if version.certain_until >= version.valid_from:
-            certain.append(Line((start, max(middle, start + 1)), (version.value,) * 2))
-        if middle < end:
-            uncertain.append(Line((middle, end), (version.value,) * 2))
+        ends = [*(piece.start for piece in version.pieces[1:]), version.valid_to or max(today, version.valid_from)]
+        for piece, end in zip(version.pieces, ends, strict=True):
+            start, stop = float(piece.start.toordinal()), float(min(end, version.valid_to or end).toordinal())
+            if piece.certain:
+                certain.append(Line((start, max(stop, start + 1)), (version.value,) * 2))
+            elif start < stop:
+                uncertain.append(Line((start, stop), (version.value,) * 2))
     return certain, uncertain

@@ -1,8 +1,9 @@
 """The Releases screen's queries about one fact and its sheet; each function returns frozen values."""
 
 from dataclasses import dataclass
-from datetime import date
-from typing import TYPE_CHECKING, Literal
+from datetime import date, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
 
 from dataflows.sql_text import literal
 from ops.pipelines.release_changes import FactKey, read_rows
@@ -15,6 +16,14 @@ Standing = Literal["certain", "uncertain", "unknown", "absent"]
 
 
 @dataclass(frozen=True)
+class Piece:
+    """The days from `start` to the next piece of a version: `psd_asof` gives the same `certain` on each of them."""
+
+    start: date
+    certain: bool
+
+
+@dataclass(frozen=True)
 class Version:
     """A value that USDA published for a fact, and the days on which it was valid."""
 
@@ -22,9 +31,21 @@ class Version:
     valid_from: date
     valid_to: date | None
     """None while it is current."""
-    certain_until: date
-    """The last day on which no other value can have been valid."""
     reported_month: date | None
+    pieces: tuple[Piece, ...]
+    """In order, the first from `valid_from` on; neighbours differ in `certain`."""
+
+    @property
+    def certain_until(self) -> date | None:
+        """The last day up to which no other value can have been valid; None if already the first day is uncertain."""
+        if not self.pieces[0].certain:
+            return None
+        end = self.pieces[1].start if len(self.pieces) > 1 else self.valid_to
+        return end - timedelta(days=1) if end else None
+
+    def is_certain(self, until: date) -> bool:
+        """Whether no other value can have been valid on any day of the version before `until`."""
+        return all(piece.certain for piece in self.pieces if piece.start < until)
 
 
 @dataclass(frozen=True)
@@ -68,8 +89,16 @@ def fact_story(reader: "ServingReader", key: FactKey, checked_on: date | None = 
     first = rows[0]
     names = {name: first[name] for name in ("commodity_name", "country_name", "attribute_name", "unit_name")}
     found = FactKey(key.commodity_code, key.country_code, key.market_year, key.attribute_id, first["unit_id"])
-    fields = ("value", "valid_from", "valid_to", "certain_until", "reported_month")
-    return FactStory(found, versions=tuple(Version(**{f: row[f] for f in fields}) for row in rows), **names)
+    versions = groupby(rows, key=lambda row: row["valid_from"])
+    return FactStory(found, versions=tuple(_version([*pieces]) for _, pieces in versions), **names)
+
+
+def _version(rows: list[dict[str, Any]]) -> Version:
+    changes = groupby(rows, key=lambda row: row["certain"])
+    pieces = tuple(Piece(next(group)["since"], certain) for certain, group in changes)
+    return Version(
+        **{name: rows[0][name] for name in ("value", "valid_from", "valid_to", "reported_month")}, pieces=pieces
+    )
 
 
 def balance_sheet(
@@ -117,13 +146,19 @@ def attributes(
 
 
 def story_sql(key: FactKey, checked_on: date | None = None) -> str:
-    """Return the SQL for the versions of a fact."""
+    """Return the SQL for the versions of a fact, with a row for each day since which a version is certain or not."""
     unit = (
         literal(key.unit_id)
         if key.unit_id
         else f"(SELECT max_by(unit_id, valid_from) FROM serving.fct_psd AS fact WHERE {_fact_condition(key, 'fact')})"
     )
-    return _STORY.format(of=_fact_condition(key, "f"), unit=unit, checked_on=literal(checked_on)).strip()
+    return _STORY.format(
+        of=_fact_condition(key, "f"),
+        unit=unit,
+        sheet=_sheet_condition(key),
+        checked_on=literal(checked_on),
+        commodity=literal(key.commodity_code),
+    ).strip()
 
 
 def sheet_sql(key: FactKey, day: date, checked_on: date | None = None) -> str:
@@ -148,26 +183,42 @@ def _read_codes(reader: "ServingReader", sql: str) -> tuple[CodeName, ...]:
 
 
 _STORY = """
-SELECT commodity.commodity_name, country.country_name, attribute.attribute_name, unit_id, unit_name,
-  value, valid_from, valid_to, reported_month,
-  least(valid_to - 1, (
-    SELECT min(uncertain_from) - 1 FROM serving.fct_uncertain_span AS s
-    WHERE s.commodity_code = f.commodity_code AND reason <> 'unstamped'
-      AND (s.country_code IS NULL AND uncertain_from > valid_from
-        OR s.country_code = f.country_code AND s.market_year = f.market_year)
-      AND (uncertain_to IS NULL OR uncertain_to >= valid_from) AND (valid_to IS NULL OR uncertain_from < valid_to)
-  ), greatest(
-    last_seen_on,
-    CASE WHEN is_wasde_cycle THEN next_release_due - 1 END,
-    CASE WHEN last_seen_on = (SELECT max(released_on) FROM serving.dim_release) THEN {checked_on}::DATE - 1 END
-  )) AS certain_until
-FROM serving.fct_psd AS f
-JOIN serving.dim_release AS r ON r.released_on = last_seen_on
-JOIN serving.dim_commodity AS commodity USING (commodity_code)
-JOIN serving.dim_country AS country USING (country_code)
-JOIN serving.dim_attribute AS attribute USING (attribute_id)
-WHERE {of} AND unit_id = {unit}
-ORDER BY valid_from
+WITH version AS (
+  SELECT f.*, is_wasde_cycle
+  FROM serving.fct_psd AS f JOIN serving.dim_commodity AS commodity USING (commodity_code)
+  WHERE {of} AND unit_id = {unit}
+), release AS (
+  SELECT released_on, shown_from, next_release_due,
+    CASE WHEN released_on = (SELECT max(released_on) FROM serving.dim_release) THEN {checked_on}::DATE END AS checked_on
+  FROM serving.dim_release
+), span AS (
+  SELECT reason, country_code IS NULL AS is_of_commodity, uncertain_from, uncertain_to
+  FROM serving.fct_uncertain_span
+  WHERE commodity_code = {commodity} AND country_code IS NULL OR {sheet}
+), change AS (
+  SELECT unnest([valid_from, last_seen_on + 1]) AS since FROM version
+  UNION SELECT unnest([released_on, released_on + 1, shown_from, next_release_due, checked_on]) FROM release
+  UNION SELECT unnest([uncertain_from, uncertain_to + 1]) FROM span
+), day AS (
+  SELECT since, release.* FROM change ASOF LEFT JOIN release ON since >= released_on
+)
+SELECT commodity_name, country_name, attribute_name, unit_id, unit_name, value, valid_from, valid_to, reported_month,
+  since,
+  NOT EXISTS (
+    FROM span WHERE uncertain_from <= since AND (uncertain_to IS NULL OR since <= uncertain_to)
+      AND (reason = 'touched' OR is_of_commodity AND valid_from < uncertain_from)
+  ) AND (
+    coalesce(
+      since >= shown_from AND (
+        coalesce(since < checked_on, FALSE) OR since <= released_on OR is_wasde_cycle AND since < next_release_due
+      ), FALSE
+    ) OR since <= last_seen_on AND NOT EXISTS (
+      FROM span WHERE reason = 'unstamped' AND uncertain_from <= since
+        AND (uncertain_to IS NULL OR since <= uncertain_to)
+    )
+  ) AS certain
+FROM version JOIN day ON since >= valid_from AND (valid_to IS NULL OR since < valid_to)
+ORDER BY valid_from, since
 """
 _SHEET = """
 WITH fact AS (

@@ -349,9 +349,9 @@ def test_every_question_answers_with_values_of_its_own(served: Served) -> None:
     story = questions.fact_story(reader, PRODUCTION)
     assert story is not None
     certain, uncertain = story_lines(story, date(2025, 8, 12))
-    assert len(certain) == 3
-    # July's value, of which the sheet was touched from 20 July on.
-    assert [line.xs for line in uncertain] == [(date(2025, 7, 20).toordinal(), date(2025, 8, 12).toordinal())]
+    assert len(certain) == 4
+    # July's value, of which the sheet was touched from 20 to 25 July.
+    assert [line.xs for line in uncertain] == [(date(2025, 7, 20).toordinal(), date(2025, 7, 26).toordinal())]
     assert questions.fact_story(reader, FactKey("0410000", "XX", 1900, "028")) is None
     standing = {
         line.attribute_id: line.standing for line in questions.balance_sheet(reader, PRODUCTION, date(2025, 6, 1))
@@ -363,7 +363,7 @@ def test_a_check_of_the_current_file_reaches_the_sheet_and_the_chart(served: Ser
     """Coffee is updated on any day: without a check it is certain on the release day only."""
     reader, coffee, day = served.context.reader(), FactKey("0711100", "BR", 2025, "028", "02"), date(2025, 8, 20)
 
-    def certain_until(checked_on: date | None) -> tuple[str, date]:
+    def certain_until(checked_on: date | None) -> tuple[str, date | None]:
         story = questions.fact_story(reader, coffee, checked_on)
         (line,) = questions.balance_sheet(reader, coffee, day, checked_on)
         assert story is not None
