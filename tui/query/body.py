@@ -42,7 +42,7 @@ from tui.widgets.picker import Choice, Picker
 _BROAD = 130
 """The width from which the tables are always shown."""
 _TICK_S = 0.1
-_WATCH_S = 0.25
+_WATCH_S = 0.5
 _FIRST_SQL = SAVED[0].text(None)
 _HINT = "F5 runs the query, F2 lists saved queries, F7 past ones, F12 tables; esc goes to the rows, e to the editor"
 
@@ -383,7 +383,7 @@ class QueryBody(Vertical):
         """In live mode, run the query again when a newer generation is served."""
         if self.live and self.running is None and self.shown and self._session.newer_is_served():
             self._start(self.shown.sql, self.shown.view)
-        self._show_status()
+        self._show_result_line()
 
     def _remember(self, sql: str) -> None:
         past = PastQuery(sql, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -453,6 +453,9 @@ class QueryBody(Vertical):
 
     def _show_status(self) -> None:
         self.post_message(Pane.ActionsChanged())
+        self._show_result_line()
+
+    def _show_result_line(self) -> None:
         run = self.running or self.shown
         if run:
             retried = self.live and self._session.newer_is_served()

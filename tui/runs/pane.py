@@ -20,6 +20,7 @@ from tui.runs.detail import RunDetail
 from tui.runs.snapshot import (
     ORDERS,
     Detail,
+    Marks,
     RunFilter,
     RunsSnapshot,
     find_step_line,
@@ -112,16 +113,20 @@ class RunsPane(PolledPane):
     def look(self) -> RunsSnapshot | None:
         now, run_filter, run_id, seen = self.context.clock(), self._run_filter, self._run_id, self._seen
         order = self._order
-        marks = change_marks(self.context.settings), int(now.timestamp()) // _REFRESH_S, run_filter, order
-        if seen is not None and marks == seen.marks and not self._is_anything_running:
+        marks = Marks((change_marks(self.context.settings), run_filter, order), int(now.timestamp()) // _REFRESH_S)
+        known = seen.marks if seen is not None and not self._is_anything_running else None
+        if seen is not None and known is not None and marks.content == known.content:
             story = self._story
-            if story is not None and story.run.id == run_id:
+            if marks == known and story is not None and story.run.id == run_id:
                 return None
-            history, rows = seen.history, seen.rows
+            history = seen.history
         else:
             history = read_history(self.context, run_filter)
             if isinstance(history, Found):
                 history = Found(in_order(history.value, order))
+        if seen is not None and marks == known:
+            rows = seen.rows
+        else:
             rows = drawing.history_rows(history.value, now) if isinstance(history, Found) else ()
         if run_id is None or self._is_new_filter(run_filter):
             run_id = select_run(history, self._selected_id)

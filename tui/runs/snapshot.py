@@ -1,7 +1,7 @@
 """Reads the Runs screen as one frozen snapshot: the filtered history, and one run in detail."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -47,17 +47,24 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Compared with newer marks to detect changes: of the content, and of the relative times."""
+
+    content: tuple[object, ...]
+    time: int
+
+
+@dataclass(frozen=True)
 class RunsSnapshot:
     """The content of the screen; `detail` is None when no run is selected."""
 
     run_filter: RunFilter
     order: str
     history: Part[History]
-    rows: tuple[Row, ...]
-    """The history as table rows, formatted in the polling thread because there may be a thousand."""
+    rows: Sequence[Row]
+    """The history as table rows."""
     detail: Part[Detail] | None
-    marks: object = None
-    """Compared with newer marks to detect changes."""
+    marks: Marks | None = None
 
 
 def read_history(context: ConsoleContext, run_filter: RunFilter) -> Part[History]:

@@ -9,16 +9,20 @@ import os
 import re
 import selectors
 import signal
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Any
 
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
 if TYPE_CHECKING:
+    from textual.app import App
     from textual.message import Message
 
 _READ_BYTES = 4096
 _POLL_S = 0.1
+_POLLS = 3
+"""How often it looks for the end of a key sequence after the last byte; then it waits for the next byte."""
 _X10_MOUSE = re.compile(rb"\x1b\[M[\x20-\xff]{3}")
 """A mouse report whose coordinates are raw bytes. The console asks for another coding, so it is dropped."""
 
@@ -63,12 +67,26 @@ class TerminalDriver(LinuxDriver):
     def _enable_mouse_pixels(self) -> None:
         """Leave the mouse in cells; Textual cannot tell whether the terminal accepts the mode."""
 
+    def __init__(self, app: "App[object]", **options: Any) -> None:
+        super().__init__(app, **options)
+        self._wake, self._woken = socket.socketpair()
+
+    def disable_input(self) -> None:
+        self._wake.send(b"!")  # the input thread may be waiting for a byte
+        super().disable_input()
+
     def run_input_thread(self) -> None:
         parser = InputParser()
         with selectors.DefaultSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            polls = _POLLS
             while not self.exit_event.is_set():
-                for message in parser.feed(self._read() if selector.select(_POLL_S) else b""):
+                ready = {key.fileobj for key, _ in selector.select(_POLL_S if polls else None)}
+                polls = _POLLS if ready else polls - 1
+                if self._woken in ready:
+                    self._woken.recv(1)
+                for message in parser.feed(self._read() if self.fileno in ready else b""):
                     self.process_message(message)
 
     def _read(self) -> bytes:

@@ -17,4 +17,5 @@ def _file_mark(path: str) -> tuple[int, int, int] | None:
         status = os.lstat(path)
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    # A reader of the journal creates an empty write-ahead log.
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if status.st_size else None

@@ -112,11 +112,12 @@ class Table(ScrollView, can_focus=True):
                 self.scroll_to(y=self.scroll_offset.y + self._cursor - cursor, animate=False, immediate=True)
             self.refresh(layout=True)
             self.call_after_refresh(self._follow)
-        elif widths != self._widths or isinstance(rows, LazyRows):
+        elif widths != self._widths:
             self.refresh()
         else:
-            for index, (old, new) in enumerate(zip(before, self._rows, strict=True)):
-                if old != new:
+            top = self.scroll_offset.y
+            for index in range(top, min(top + max(self._page_size, 0), len(self._rows))):
+                if before[index] != self._rows[index]:
                     self.refresh_line(index + 1)
         self._follow()
         if self.current != current:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ops.journal.history import take_history
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from tests.support.consoles import packet, screen_of, until
-from tests.tui.building import NOW, Past, console_on, settings_in
+from tests.tui.building import NOW, Past, console_on, context_in, settings_in
 from tui.runs import snapshot
 from tui.runs.detail import dags_of
 from tui.runs.drawing import graph_text, node_states, progress_text, step_rows, traceback_text
@@ -564,3 +565,18 @@ def test_a_process_under_a_recycled_pid_is_not_interrupted() -> None:
     from ops.host.process import Process
 
     assert not Process(os.getpid(), "another-boot/1").interrupt()
+
+
+async def test_relative_times_are_refreshed_without_reading_the_history_again(failing_dir: Path) -> None:
+    now = [NOW]
+    app = ConsoleApp(replace(context_in(failing_dir), clock=lambda: now[0]), first="runs")
+    async with app.run_test(size=(140, 40)) as pilot:
+        pane = app.query_one(RunsPane)
+        await until(pilot, pane.drawn.is_set)
+        seen = pane._seen
+        assert pane.look() is None
+        now[0] += timedelta(hours=1)
+        refreshed = pane.look()
+        assert refreshed is not None and seen is not None and refreshed.history is seen.history
+        assert [row.key for row in refreshed.rows] == [row.key for row in seen.rows]
+        assert refreshed.rows[0].cells[3] != seen.rows[0].cells[3], "an hour later"

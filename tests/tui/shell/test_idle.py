@@ -1,5 +1,8 @@
-"""An idle screen must write nothing, because output delays input over a slow connection."""
+"""An idle screen must write nothing, because output delays input over a slow connection, and rarely wake up."""
 
+import os
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,12 +10,16 @@ from typing import Any
 import pytest
 from textual.widgets import TextArea
 
+from bench.pty_app import started
 from tests.support.consoles import until
 from tests.support.served import Served
 from tests.tui.building import console_on
 from tui.shell.app import ConsoleApp
 from tui.shell.polled import PolledPane
 
+_MAX_WAKEUPS_PER_S = 7
+"""Waiting for keys wakes nothing, a screen that polls wakes three threads a second at most."""
+_SETTLED_S, _WATCHED_S = 4.0, 4.0
 _LOOKS = 5
 _ROUNDS = 10
 
@@ -59,6 +66,23 @@ async def test_the_cursor_of_the_editor_does_not_blink(served: Served) -> None:
     async with ConsoleApp(served.context, first="query").run_test() as pilot:
         await until(pilot, lambda: pilot.app.query_one(TextArea).has_focus)
         assert not pilot.app.query_one(TextArea).blink_timer._active.is_set()
+
+
+@pytest.mark.parametrize("screen", ["query", "releases"])
+def test_an_idle_console_rarely_wakes_up(healthy_dir: Path, screen: str) -> None:
+    command = [sys.executable, "-m", "tui.shell.main", "--screen", screen]
+    with started(command, os.environ | {"MATERIA_DATA_DIR": str(healthy_dir)}) as app:
+        app.wait_for("Overview", timeout_s=60)
+        app.drain(_SETTLED_S)
+        before = _wakeups(app.pid)
+        app.drain(_WATCHED_S)
+        assert 0 < _wakeups(app.pid) - before <= _MAX_WAKEUPS_PER_S * _WATCHED_S
+
+
+def _wakeups(pid: int) -> int:
+    """How often the threads of a process have waited."""
+    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[0]) for status in statuses)
 
 
 def _bytes_of(app: ConsoleApp, update: Any) -> str:

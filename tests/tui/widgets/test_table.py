@@ -115,6 +115,9 @@ async def test_only_changed_lines_are_drawn_again(monkeypatch: pytest.MonkeyPatc
         assert drawn == []
         table.show([*_rows(1), *_rows(2, what="hoho"), *_rows(3)])
         assert drawn == [2]
+        changed = (*_rows(1), *_rows(2, what="hehe"), *_rows(3, what="hehe"))
+        table.show(LazyRows("now", 3, changed.__getitem__, int))
+        assert drawn == [2, 2, 3]
 
 
 async def test_a_click_moves_and_a_second_one_opens() -> None:
