@@ -74,11 +74,11 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[Any]:
-        begun_at = perf_counter()
+        started_at = perf_counter()
         try:
             return (yield)
         finally:
-            taken = perf_counter() - begun_at
+            taken = perf_counter() - started_at
             request._pyfuncitem.user_properties.append((_FIXTURE, [fixture_name(fixturedef), taken]))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -112,7 +112,7 @@ class Stage:
             os.close(handles[0])
         watch.await_the_end()
         exit_code = int(self._here.recv(64))
-        took_s = time.monotonic() - watch.begun_at
+        took_s = time.monotonic() - watch.started_at
         return Played(exit_code, tuple(watch.steps), watch.struck, output.read_text(errors="replace"), took_s)
 
 
@@ -122,7 +122,7 @@ class _Watch:
     def __init__(self, listener: int, main: int, root: Path, strike: Strike | None) -> None:
         self.steps: list[Step] = []
         self.struck: Step | None = None
-        self.begun_at = time.monotonic()
+        self.started_at = time.monotonic()
         self._listener, self._main = listener, main
         self._root = os.path.realpath(root)
         self._strike = strike
@@ -140,7 +140,7 @@ class _Watch:
                     self._decide(call)
             elif events:
                 return
-            elif time.monotonic() - self.begun_at > _ACT_TIMEOUT_S:
+            elif time.monotonic() - self.started_at > _ACT_TIMEOUT_S:
                 self._kill(*self._everybody())
             else:
                 self._strike_in_time()
@@ -196,13 +196,13 @@ class _Watch:
 
     def _strike_in_time(self) -> None:
         waits = self._strike is not None and self._strike.after_s is not None and self.struck is None
-        if waits and time.monotonic() - self.begun_at >= self._strike.after_s:
+        if waits and time.monotonic() - self.started_at >= self._strike.after_s:
             self.struck = Step("at", f"{self._strike.after_s:.2f} s", False)
             self._kill(*self._everybody())
 
     def _patience_ms(self) -> float:
         if self._strike and self._strike.after_s is not None and self.struck is None:
-            return max((self.begun_at + self._strike.after_s - time.monotonic()) * 1000, 0) + 1
+            return max((self.started_at + self._strike.after_s - time.monotonic()) * 1000, 0) + 1
         return 500
 
     def _everybody(self) -> list[int]:

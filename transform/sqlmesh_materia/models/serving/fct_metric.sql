@@ -136,7 +136,7 @@ WITH fact AS (
     production / NULLIF(use_total, 0) AS self_sufficiency,
     exports / NULLIF(production, 0) AS export_share
   FROM sheet
-), begun AS (
+), first_year AS (
   SELECT
     commodity_code,
     country_code,
@@ -179,7 +179,7 @@ WITH fact AS (
       AND NOT measured.production IS NULL
       AND NOT COALESCE(
         BOOL_OR(
-          CAST(measured.lacks_production AND measured.market_year >= begun.production_from AS BOOLEAN)
+          CAST(measured.lacks_production AND measured.market_year >= first_year.production_from AS BOOLEAN)
         ) OVER ranked,
         FALSE
       )
@@ -193,7 +193,7 @@ WITH fact AS (
       AND NOT measured.stocks_to_use IS NULL
       AND NOT COALESCE(
         BOOL_OR(
-          CAST(measured.lacks_any AND measured.market_year >= begun.stocks_from AS BOOLEAN)
+          CAST(measured.lacks_any AND measured.market_year >= first_year.stocks_from AS BOOLEAN)
         ) OVER ranked,
         FALSE
       )
@@ -212,10 +212,10 @@ WITH fact AS (
       NOT measured.is_ranked OR BOOL_AND(measured.is_certain::BOOLEAN) OVER ranked
     ) AS certain_history
   FROM measured
-  LEFT JOIN begun
-    ON measured.commodity_code = begun.commodity_code
-    AND measured.country_code IS NOT DISTINCT FROM begun.country_code
-    AND measured.group_code IS NOT DISTINCT FROM begun.group_code
+  LEFT JOIN first_year
+    ON measured.commodity_code = first_year.commodity_code
+    AND measured.country_code IS NOT DISTINCT FROM first_year.country_code
+    AND measured.group_code IS NOT DISTINCT FROM first_year.group_code
   LEFT JOIN serving.dim_commodity AS commodity
     ON measured.commodity_code = commodity.commodity_code
   LEFT JOIN serving.dim_country AS country
