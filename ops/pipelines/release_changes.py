@@ -275,8 +275,13 @@ _WORD = """(
     WHERE {word} IN (lower(group_code), lower(group_name)) AND g.country_code = r.country_code
       AND coalesce(g.commodity_code, r.commodity_code) = r.commodity_code
       AND r.market_year BETWEEN coalesce(from_market_year, 0) AND coalesce(to_market_year, 9999)
+      AND (g.commodity_code IS NOT NULL OR NOT EXISTS (
+        FROM serving.dim_country_group AS own
+        WHERE own.group_code = g.group_code AND own.commodity_code = r.commodity_code
+      ))
   )
 )"""
+"""A commodity's own definition of a group replaces the general one."""
 _DRIVERS_FIRST: Final = "change_kind <> 'revised', NOT is_driver"
 _ORDERS: Final[dict[Order, str]] = {
     "weight": f"{_DRIVERS_FIRST}, attribute_id NOT IN {MAIN_ATTRIBUTES}, weight DESC NULLS LAST,"

@@ -1,5 +1,6 @@
 """Tests of the Releases screen: changes of a release, history of a fact, balance sheet as of a day."""
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from dataflows.landing.local import LocalLanding
+from dataflows.serving import ServingReader
 from dataflows.source.probe_memory import LiveCheck
 from ops.pipelines import release_changes
 from ops.pipelines.current_file import checked_on
@@ -417,3 +420,22 @@ async def test_a_generation_without_a_release_has_no_revisions_and_no_error(serv
         console.app.query_one("#revisions-panel", Panel).show(Found(None), console.pane._draw_revisions)
         assert console.table("revisions") == []
         assert not console.app.query_one("#revisions-panel .failure").display
+
+
+def test_the_own_definition_of_a_group_replaces_the_general_one(served: Served, tmp_path: Path) -> None:
+    path = tmp_path / "grouped.duckdb"
+    shutil.copyfile(served.context.settings.serving_path.resolve(), path)
+    with duckdb.connect(str(path)) as con:
+        con.execute(
+            "INSERT INTO serving.dim_country_group (group_code, group_name, commodity_code, country_code)"
+            " VALUES ('BIG', 'Big', NULL, 'US'), ('BIG', 'Big', NULL, 'BR'), ('BIG', 'Big', '0711100', 'US')"
+        )
+        (newest,) = con.execute("SELECT max(released_on) FROM serving.dim_release").fetchone() or (None,)
+    with ServingReader(path) as reader:
+
+        def commodities(words: str) -> set[str]:
+            rows = release_changes.folded_revisions(reader, newest, "weight", words=words)
+            return set(rows.column("commodity_name").to_pylist())
+
+        assert commodities("WORLD") == commodities("brazil") | commodities("wheat") == {"Wheat", "Coffee, Green"}
+        assert commodities("BIG") == {"Wheat"}, "for coffee the group is the United States only"
