@@ -45,7 +45,7 @@ class OverviewPane(PolledPane):
     def actions(cls) -> tuple[ActionSpec, ...]:
         return (
             ActionSpec("overview.fix", "f", "fix", "Fix the alert under the cursor, after confirmation", writes=True),
-            ActionSpec("overview.roll_back", "U", "roll back", "Serve another generation", writes=True, show=False),
+            ActionSpec("overview.roll_back", "U", "roll back", "Serve another generation", writes=True),
             ActionSpec("overview.verify", "V", "verify", "Check stored files for damage", writes=True, show=False),
             ActionSpec(
                 "overview.doctor", "H", "doctor", "Check settings, tools and connections", writes=True, show=False
@@ -201,8 +201,13 @@ class OverviewPane(PolledPane):
             self.notify(f"{message.key} never ran; materia pipeline run {message.key}")
 
     def has_use(self, verb: str) -> bool:
-        has_failed = self._overview is not None and isinstance(self._overview.status, Failure)
-        return verb != "fix" or bool(self._problems) or has_failed
+        seen = self._overview
+        match verb:
+            case "fix":
+                return bool(self._problems) or (seen is not None and isinstance(seen.status, Failure))
+            case "roll_back":
+                return seen is not None and seen.can_roll_back == Found(True)
+        return True
 
     def action_fix(self) -> None:
         """Offer the fix of the alert under the cursor."""

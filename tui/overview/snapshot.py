@@ -60,6 +60,8 @@ class Overview:
     lock: "Part[LockHolder | None] | None" = None
     """Who writes to the data directory."""
     release: "ReleaseNews | None" = None
+    can_roll_back: Part[bool] | None = None
+    """Whether another generation than the served one is kept."""
     sightings: "tuple[Problem, ...]" = ()
     """What other screens could not read."""
     marks: object = None
@@ -85,9 +87,17 @@ def read_overview(context: ConsoleContext, marks: object = None) -> Overview:
         log=attempt(lambda: _newest_log(context.settings.log_dir)),
         lock=attempt(lambda: lock_holder(context.settings.lock_path)),
         release=context.releases.latest(context.settings),
+        can_roll_back=attempt(lambda: _can_roll_back(context.settings.serving_path)),
         sightings=context.sightings.problems(context.settings.serving_path),
         marks=marks,
     )
+
+
+def _can_roll_back(serving_path: Path) -> bool:
+    from dataflows.serving.store import ServingStore
+
+    store = ServingStore(serving_path)
+    return bool({*store.numbers()} - {store.served_number()})
 
 
 def _free_bytes(folder: Path) -> int:

@@ -195,10 +195,19 @@ async def test_a_roll_back_offers_the_other_kept_generations(healthy_dir: Path) 
     serve_at(settings, 11, date(2026, 10, 9), timedelta(days=40))
     app = console_on(healthy_dir)
     async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "U roll back" in screen_of(pilot))
         await pilot.press("U")
         await until(pilot, lambda: isinstance(app.screen, CommandScreen))
         rows = app.screen.query_one(Table).rows
         assert [row.cells[1].text for row in rows] == ["materia serving rollback 12"]
+
+
+async def test_the_footer_offers_no_roll_back_without_another_generation(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await until(pilot, lambda: "all is well" in screen_of(pilot))
+        await pilot.pause()
+        assert "? help" in screen_of(pilot) and "roll back" not in screen_of(pilot)
 
 
 async def test_a_worker_whose_time_is_up_is_an_alert_that_leads_to_it(
