@@ -62,15 +62,15 @@ class _ProcessLostError(QueryError):
 class Sandbox:
     """Runs queries on the generation served at `serving_path`, one at a time; restarts a child that exited.
 
-    `memory_bytes` is the memory limit of a query. The child starts at once, so that it is ready for the first query,
-    and ends with this process.
+    `memory_bytes` is the memory limit of a query, and `niceness` lowers the child's priority. The child starts at once,
+    so that it is ready for the first query, and ends with this process.
     """
 
-    def __init__(self, serving_path: Path, *, memory_bytes: int, threads: int = 0) -> None:
+    def __init__(self, serving_path: Path, *, memory_bytes: int, threads: int = 0, niceness: int = 0) -> None:
         self.serving_path, self.memory_bytes = serving_path, memory_bytes
         # -I: import nothing from the working directory.
         python = (sys.executable, "-I", "-X", "utf8", "-m", "dataflows.serving.sandbox_child")
-        self._command = (*python, str(serving_path), str(memory_bytes), str(threads))
+        self._command = (*python, str(serving_path), str(memory_bytes), str(threads), str(niceness))
         self._busy = threading.Lock()  # held while a query runs
         self._lock = threading.Lock()  # guards what follows; held for moments
         self._running: _RunningQuery | None = None

@@ -1,4 +1,4 @@
-"""The child process of a sandbox: `python -m dataflows.serving.sandbox_child SERVING_PATH MEMORY_BYTES THREADS`.
+"""The child process of a sandbox: `python -m dataflows.serving.sandbox_child PATH MEMORY_BYTES THREADS NICENESS`.
 
 It reads orders as JSON lines and writes answers as framed messages (`sandbox.FRAME`). It exits when stdin closes.
 """
@@ -140,6 +140,7 @@ class QueryRunner:
 def main(arguments: list[str]) -> None:
     """Run queries until standard input ends."""
     serving_path, memory_bytes, threads = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    os.nice(int(arguments[3]))
     answers_fd = os.dup(1)
     os.dup2(2, 1)  # output of libraries must not mix with the answer
     import duckdb  # noqa: F401 (before the limit is set, so that imports do not count)

@@ -327,7 +327,9 @@ class QueryBody(Vertical):
         """While a query runs, show its rows as they arrive."""
         if self.running and self.result.is_awaiting(self.running):
             self._take(self.running)
-        self._show_status()
+            self._show_status()
+        else:
+            self._show_result_line()
 
     @on(Ended)
     def _on_run_ended(self, event: Ended) -> None:

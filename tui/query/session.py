@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SPARE_CORES = 1
 """Cores reserved for the console, so that it responds while a query runs."""
+_NICENESS = 5
+"""Of the processes that run queries: the console has priority on every core."""
 _MOST_CELLS = 2
 """One for the shown result, one ready for the next query."""
 
@@ -111,7 +113,7 @@ class QuerySession:
 
         self._cell_count += 1
         threads = max(1, (os.cpu_count() or 1) - _SPARE_CORES)
-        return Sandbox(self.serving_path, memory_bytes=self._limits.memory_bytes, threads=threads)
+        return Sandbox(self.serving_path, memory_bytes=self._limits.memory_bytes, threads=threads, niceness=_NICENESS)
 
     def _identity(self) -> tuple[int, ...] | None:
         try:

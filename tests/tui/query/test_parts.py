@@ -1,6 +1,7 @@
 """Tests of the parts of the Query screen that need no terminal."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -15,6 +16,7 @@ from tui.query.cells import plain
 from tui.query.chart import chart_data
 from tui.query.clipboard import as_text
 from tui.query.history import KEPT_QUERIES, PastQuery, QueryHistory
+from tui.query.session import QuerySession
 from tui.query.spill import Spill
 from tui.query.sql import View, unique_names, wrap_in_view
 from tui.query.window import Window
@@ -184,3 +186,16 @@ def test_a_history_of_broken_bytes_is_passed_over(tmp_path: Path) -> None:
 def test_an_explain_behind_a_comment_is_not_wrapped() -> None:
     statement = "-- the plan\nEXPLAIN (ANALYZE, FORMAT json) SELECT 1"
     assert wrap_in_view(statement, View(sort_column="a")) == statement
+
+
+def test_the_console_has_priority_over_its_queries(served_once: Path, tmp_path: Path) -> None:
+    session = QuerySession(served_once / "serving.duckdb", tmp_path)
+    try:
+        run = session.new_run("SELECT 1", View())
+        session.execute(run)
+        assert run.error is None and run.pin is not None
+        child = run.pin.sandbox._child.pid
+        assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, 0)
+        run.close()
+    finally:
+        session.close()
