@@ -241,6 +241,15 @@ def test_a_version_is_served_until_the_day_before_its_end_and_absent_until_the_n
     }
 
 
+def test_a_fact_that_was_shown_before_is_absent_and_not_unknown_between_two_versions() -> None:
+    facts = [
+        Fact(valid_from="2025-06-12", valid_to="2025-06-20", commodity_code=COFFEE),
+        Fact(valid_from="2025-07-25", commodity_code=COFFEE),
+    ]
+    (row,) = lakehouse(*facts).execute("SELECT standing FROM serving.psd_asof_all('2025-07-20')").fetchall()
+    assert row == ("absent",)
+
+
 def test_a_fact_that_the_release_of_the_day_does_not_show_is_absent_and_not_unknown() -> None:
     connection = lakehouse(Fact(valid_from="2025-08-12"), Fact(commodity_code=COFFEE, valid_from="2025-08-12"))
     found = {}
@@ -385,3 +394,12 @@ def test_a_report_older_than_the_value_does_not_replace_it() -> None:
     report = ("2025-09-12 12:00", 50.0, "US", "028", True)
     connection = lakehouse(newer, releases=(JUNE, LATER), spans=[touched], printed=[report])
     assert answers(connection, "09-20", "10-15") == [(50.0, "uncertain", "wasde"), (20.0, "uncertain", "psd")]
+
+
+def test_a_report_of_the_day_that_a_stamp_gives_replaces_the_value() -> None:
+    """The report shows what USDA said on that day; a stamp only shows that the value is no older."""
+    touched = (WHEAT, "US", 2025, "2025-09-12", "2025-11-13", "touched")
+    stamped = Fact(value=20.0, valid_from="2025-09-12", last_seen_on="2025-11-14")
+    report = ("2025-09-12 12:00", 50.0, "US", "028", True)
+    connection = lakehouse(stamped, releases=(JUNE, LATER), spans=[touched], printed=[report])
+    assert answers(connection, "09-12") == [(50.0, "uncertain", "wasde")]
