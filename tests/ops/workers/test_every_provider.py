@@ -17,7 +17,7 @@ from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.caps import Ledger
 from ops.workers.errors import ForeignError, NoCapacityError, WorkerError
-from ops.workers.hiring import Hire, create, leftovers, reap, temporary_worker
+from ops.workers.hiring import Hire, create, reap, temporary_worker
 from ops.workers.keys import KeyPair, new_key
 from ops.workers.labels import Labels, owner_of, worker_name
 from ops.workers.provider import SIZES, Offer, Order, select_offers
@@ -353,7 +353,7 @@ def test_after_random_lives_nothing_is_left_and_nothing_foreign_is_missing(
         # The next start, of a process that knows nothing of what was before.
         reap(hire, journal, datetime.now(UTC))
         assert cloud.fake.held == foreign, f"seed {seed} leaked"
-        assert leftovers(hire, journal, datetime.now(UTC)) == ()
+        assert reap(hire, journal, datetime.now(UTC)) == ()
     assert min(outcomes.get(each, 0) for each in ("done", "Died", "KeyboardInterrupt", "WorkerError")) >= 2, outcomes
     assert left_by_a_life >= 5
 

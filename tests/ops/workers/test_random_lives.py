@@ -12,7 +12,7 @@ from dataflows.errors import MateriaError
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from ops.workers.connection import WorkerTimeouts
-from ops.workers.hiring import leftovers
+from ops.workers.hiring import reap
 from tests.ops.workers.test_lifecycle import found_in_files, run
 from tests.support.fake_cloud import Fault
 from tests.support.object_server import CANARY
@@ -60,8 +60,7 @@ def test_a_random_life_leaves_nothing(world: WorkerWorld, seed: int):
     world.hetzner.behave()
     # What a provider in trouble kept, the next start destroys.
     deadline = time.monotonic() + 10
-    for name in leftovers(world.hire(), journal, datetime.now(UTC)):
-        world.hire().provider.destroy_instance(name)
+    reap(world.hire(), journal, datetime.now(UTC))
     while world.left() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert world.left() == []

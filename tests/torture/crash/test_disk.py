@@ -30,7 +30,8 @@ assert QUICK.issubset(scene.name for scene in SCENES), "a scene has another name
 STARVED = [scene for scene in SCENES if scene.name in QUICK or (LONG and not scene.by_chance)]
 FAILURES = {"transform": 6, "first-transform": 4}
 """SQLMesh's seconds are not to be spent ten times over."""
-NOT_ABOVE_MODES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+_ABOVE_MODES = "-dac_override,-dac_read_search"
+NOT_ABOVE_MODES = ["setpriv", f"--inh-caps={_ABOVE_MODES}", f"--bounding-set={_ABOVE_MODES}"]
 """Root without what makes it root: then a folder's mode counts for it too."""
 
 
