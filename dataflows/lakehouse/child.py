@@ -70,6 +70,8 @@ class Order:
     """Whether a lakehouse that only this machine uses may be removed and built again."""
     file: str = ""
     """The path of the lakehouse file; empty for another gateway."""
+    empties: bool = False
+    """Whether every table and view that SQLMesh knows is dropped, with its state, and nothing else is done."""
 
 
 def main() -> None:
@@ -101,13 +103,18 @@ def _run_order(order: Order, sqlmesh_report: ModuleType) -> bool:
             if context.engine_adapter.dialect == "duckdb":
                 console.counts_rows_in = context.engine_adapter
             if spark:
+                if not order.empties:
+                    spark.forget_files()
                 create_landing_tables(context, spark, Path(os.environ["MATERIA_DATA_DIR"]) / "landing", order.dataset)
-            if order.can_rebuild and _is_long_work(context, order):
-                result: dict[str, Any] = {REBUILD: True}
+            result: dict[str, Any] = {}
+            if order.empties:
+                context._destroy()
+            elif order.can_rebuild and _is_long_work(context, order):
+                result = {REBUILD: True}
             else:
                 result = asdict(_transform(context, order))
                 if spark:
-                    export_tables(context, spark)
+                    export_tables(context, spark, PRODUCTION)
         except LakehouseLockedError as error:
             result = {"error": str(error), "is_locked": True}
         except sqlmesh_report.AuditsFailedError as error:

@@ -1,7 +1,7 @@
-"""The files of a DuckLake: verify them, and empty a lake whose files are damaged.
+"""The files of a DuckLake or of Spark's warehouse: verify them, and empty a DuckLake whose files are damaged.
 
-DuckLake records the size of each file and no hash, and never changes a file. So the first check decodes the whole file,
-and each later check compares its sha256 with that of the first.
+Both record the size of each file and no hash, and never change a file. So the first check decodes the whole file, and
+each later check compares its sha256 with that of the first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dataflows.errors import LakehouseError
 from dataflows.lakehouse.ducklake import CATALOG, DuckLake, PostgresCatalog
+from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.sql_text import literal
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _STATE_SCHEMA = "sqlmesh"
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file of a DuckLake's newest snapshot after its check."""
+    """A file of the lake's newest tables after its check."""
 
     where: str
     sha256: str
@@ -37,8 +38,8 @@ class CheckedFile:
     """What is wrong with it; None if nothing is."""
 
 
-def check_files(lake: DuckLake, known: Mapping[str, str]) -> Iterator[CheckedFile]:
-    """Read every file that the newest snapshot needs; `known` has the sha256 of files that were checked before.
+def check_files(lake: DuckLake | SparkLakehouse, known: Mapping[str, str]) -> Iterator[CheckedFile]:
+    """Read every file that the newest tables need; `known` has the sha256 of files that were checked before.
 
     Raises LakehouseError when the catalog cannot be read.
     """
@@ -49,17 +50,20 @@ def check_files(lake: DuckLake, known: Mapping[str, str]) -> Iterator[CheckedFil
             yield _check(connection, where, size_bytes, known.get(where))
 
 
-def needed_files(lake: DuckLake) -> set[str]:
-    """The files that the newest snapshot needs. Raises LakehouseError when the catalog cannot be read."""
+def needed_files(lake: DuckLake | SparkLakehouse) -> set[str]:
+    """The files that the newest tables need. Raises LakehouseError when the catalog cannot be read."""
     import duckdb
 
     with duckdb.connect() as connection:
         return {where for where, _ in _list_files(connection, lake)}
 
 
-def _list_files(connection: "DuckDBPyConnection", lake: DuckLake) -> list[tuple[str, int]]:
-    """The newest snapshot's files with their sizes in bytes."""
+def _list_files(connection: "DuckDBPyConnection", lake: DuckLake | SparkLakehouse) -> list[tuple[str, int]]:
+    """The newest tables' files with their sizes in bytes."""
     import duckdb
+
+    if isinstance(lake, SparkLakehouse):
+        return list(lake.recorded_files().items())
 
     lake.attach(connection, read_only=True)
     try:
@@ -91,7 +95,7 @@ def _check(connection: "DuckDBPyConnection", where: str, size_bytes: int, known:
     except (duckdb.IOException, duckdb.HTTPException) as error:
         if getattr(error, "status_code", None) == HTTPStatus.NOT_FOUND:
             return CheckedFile(where, "", "it is missing")
-        raise LakehouseError(f"{where} can't be read: {error}; look at DUCKLAKE_DATA") from error
+        raise LakehouseError(f"{where} can't be read: {error}; look at DUCKLAKE_DATA or SPARK_WAREHOUSE") from error
     except duckdb.Error as error:
         return CheckedFile(where, "", f"it can't be decoded: {str(error).splitlines()[0]}")
     return CheckedFile(where, sha256, None)

@@ -4,14 +4,16 @@ SQLMesh's child process is the driver of the Spark application; nothing else imp
 Spark as Parquet files in a folder of this host, from which generations are built as from any other lakehouse.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflows.errors import LakehouseError
+from dataflows.files import write_durably
 from dataflows.lakehouse.ducklake import CATALOG, PostgresCatalog
 from dataflows.sql_text import literal
 
@@ -131,6 +133,10 @@ class SparkLakehouse:
         """Where Spark writes the serving tables."""
         return f"{self.warehouse}/exported"
 
+    @property
+    def _record_path(self) -> Path:
+        return Path(self.warehouse, "files.json")
+
     def missing_packages(self) -> tuple[str, ...]:
         """The required Python packages that are not installed; does not import them."""
         needed = {"pyspark": "pyspark"}
@@ -160,6 +166,44 @@ class SparkLakehouse:
         for path in tables:
             files = literal(path / "*.parquet")
             connection.execute(f"CREATE VIEW {alias}.serving.{path.name} AS FROM read_parquet({files})")
+
+    def recorded_files(self) -> dict[str, int]:
+        """The tables' files after the last transform, with their sizes in bytes.
+
+        None where that is unknown: while a transform runs, after one that failed, and where the warehouse is no folder.
+        """
+        try:
+            files = json.loads(self._record_path.read_text())
+            return {str(Path(self.warehouse, name)): int(size_bytes) for name, size_bytes in files.items()}
+        except (OSError, ValueError):
+            return {}
+
+    def record_files(self, folders: Iterable[str]) -> None:
+        """Record the files in these folders of the warehouse, and the exported ones."""
+        if not self.has_folder:
+            return
+        root = Path(self.warehouse)
+        files = (path for folder in (self.tables_path.name, *folders) for path in (root / folder).rglob("*.parquet"))
+        sizes = {str(path.relative_to(root)): path.stat().st_size for path in files}
+        write_durably(self._record_path, json.dumps(sizes, indent=1))
+
+    def file_faults(self) -> dict[str, str]:
+        """Why each recorded file that is missing, or has another size, is damaged."""
+        found = {}
+        for where, recorded in self.recorded_files().items():
+            try:
+                size_bytes = Path(where).stat().st_size
+            except FileNotFoundError:
+                found[where] = "it is missing"
+            else:
+                if size_bytes != recorded:
+                    found[where] = f"it has {size_bytes:,} bytes instead of {recorded:,}"
+        return found
+
+    def forget_files(self) -> None:
+        """Forget the recorded files, because something is about to write here; not while one is damaged."""
+        if self.has_folder and not self.file_faults():
+            self._record_path.unlink(missing_ok=True)
 
     def size_bytes(self, connection: "DuckDBPyConnection") -> int:
         """DuckDB's own format takes up to three times what Parquet takes."""

@@ -112,8 +112,13 @@ def create_landing_tables(context: "Context", spark: SparkLakehouse, landing_dir
         _create(session, text, f"{root}/{name}")
 
 
-def export_tables(context: "Context", spark: SparkLakehouse) -> None:
-    """Write the serving tables and their comments as Parquet files, from which a generation is built on this host."""
+def export_tables(context: "Context", spark: SparkLakehouse, environment: str) -> None:
+    """Write the serving tables and their comments as Parquet files, from which a generation is built on this host.
+
+    Then record the files of these and of all tables of SQLMesh's `environment`.
+    """
+    from sqlglot import exp
+
     session = _session(context)
     served = {name: columns for name, columns in _columns(context).items() if name.startswith("serving.")}
 
@@ -126,6 +131,9 @@ def export_tables(context: "Context", spark: SparkLakehouse) -> None:
         list(pool.map(write, (*served, "serving.column_comment")))
     if not spark.has_folder:
         fetch_folder(session, spark.export_url, spark.fetched)
+    deployed = context.state_reader.get_environment(environment)
+    tables = [exp.to_table(each.table_name()) for each in (deployed.snapshots if deployed else ())]
+    spark.record_files(f"{table.db}.db/{table.name}" for table in tables)
 
 
 def fetch_folder(session: Any, url: str, folder: Path) -> None:

@@ -108,6 +108,11 @@ def run(lakehouse: Lakehouse, snapshots: Sequence[Snapshot], rows_a_batch: int =
     return Transformed(**answer)
 
 
+def empty(lakehouse: Lakehouse) -> None:
+    """Drop every table of SQLMesh and its state of them; the next transform builds them from the landing."""
+    _ask_child(lakehouse, {"empties": True})
+
+
 def _ask_child(lakehouse: Lakehouse, order: Mapping[str, Any]) -> dict[str, Any]:
     """Send an order to the child and return its answer. Raises LakehouseLockedError or TransformError."""
     file = str(lakehouse.path) if lakehouse.lake is None else ""

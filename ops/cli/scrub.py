@@ -11,7 +11,9 @@ from ops.host.exits import Exit
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def scrub(ctx: click.Context, as_json: bool) -> None:
-    """Verify landed zips, generations, lakehouse (a file or a DuckLake) and unpacked rows, here and in the bucket.
+    """Verify landed zips, generations, the lakehouse and unpacked rows, here and in the bucket.
+
+    The lakehouse is a file, a DuckLake, or the warehouse of Spark where that is a folder.
 
     The supervisor does this weekly. `materia status` reports damage until it is repaired. Exits with 1 if a file is
     damaged or could not be read.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dataflows.errors import ServingError
 from dataflows.lakehouse.database_file import fault_of
+from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.landing.damage import Part, find_damage
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import FOREIGN_NUMBER, Generation, read_sidecar
@@ -40,7 +41,13 @@ def find_visible_damage(settings: Settings) -> Iterator[Damage]:
 
 
 def lakehouse_damage(settings: Settings) -> Iterator[Damage]:
-    """Damage of the lakehouse file and SQLMesh's state; a missing file is no damage here. A lake is not checked."""
+    """Damage of the lakehouse file and SQLMesh's state, of which a missing one is no damage here; of Spark's warehouse.
+
+    A DuckLake's catalog has its files: only the scrub asks it.
+    """
+    if isinstance(settings.lake, SparkLakehouse):
+        for where, fault in settings.lake.file_faults().items():
+            yield Damage(Kind.LAKE_FILE, where, fault)
     if settings.lake:
         return
     for kind, path in ((Kind.LAKEHOUSE, settings.lakehouse_path), (Kind.STATE, settings.sqlmesh_state_path)):

@@ -21,12 +21,16 @@ class Kind(StrEnum):
     GENERATION = "kept generation"
     LAKEHOUSE = "lakehouse"
     STATE = "SQLMesh's state"
-    LAKE_FILE = "DuckLake file"
+    LAKE_FILE = "lakehouse file"
     ROWS = "unpacked rows"
     MARKER = "landing marker"
     ZIP = "landed zip"
     BUCKET_ZIP = "landed zip in the bucket"
     BUCKET_GENERATION = "generation in the bucket"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Kind | None":
+        return cls.LAKE_FILE if value == "DuckLake file" else None  # in a record of an earlier version
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class ScrubRecord:
     """Why the last attempt could not read everything; empty if it did."""
     damage: tuple[Damage, ...] = ()
     lake_files: Mapping[str, str] = field(default_factory=dict)
-    """The sha256 of each file of a DuckLake at its first check: DuckLake itself records none."""
+    """The sha256 of each file of a DuckLake or of Spark's warehouse at its first check: neither records one."""
 
 
 def record_path(settings: Settings) -> Path:

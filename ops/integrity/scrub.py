@@ -1,8 +1,9 @@
 """The scrub: read every stored file and compare it with its recorded hash, here and in the bucket.
 
 Landed zips and generations are verified by their sha256, the lakehouse and SQLMesh's state by DuckDB's checksums,
-unpacked rows by reading them, a DuckLake's files by reading them and later by the sha256 of that first time. Damage is
-recorded for `status`. A file that cannot be read for another reason is an error and proves nothing.
+unpacked rows by reading them, the files of a DuckLake or of Spark's warehouse by reading them and later by the sha256
+of that first time. Damage is recorded for `status`. A file that cannot be read for another reason is an error and
+proves nothing.
 """
 
 import logging
@@ -21,8 +22,8 @@ from dataflows.errors import (
     ServingMissingError,
 )
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
-from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.lake_files import check_files
+from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.store import ServingStore
 from dataflows.source.formats import FORMATS
@@ -47,7 +48,7 @@ class Checked:
     where: str
     damage: Damage | None = None
     sha256: str = ""
-    """Of a file of a DuckLake, to be compared with in later scrubs."""
+    """Of a file of a lake, to be compared with in later scrubs."""
 
 
 def scrub(
@@ -100,7 +101,7 @@ def _check_all(
 def _lakehouse(settings: Settings, lake_files: Mapping[str, str]) -> Iterator[Checked]:
     lake = settings.lake
     if lake is not None:
-        if isinstance(lake, DuckLake) and catalog_exists(lake):
+        if isinstance(lake, SparkLakehouse) or catalog_exists(lake):
             for file in check_files(lake, lake_files):
                 damage = Damage(Kind.LAKE_FILE, file.where, file.why) if file.why else None
                 yield Checked(Kind.LAKE_FILE, file.where, damage, file.sha256)

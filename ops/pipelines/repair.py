@@ -1,7 +1,7 @@
 """Repairs what is damaged before a pipeline needs it. What can be rebuilt is set aside and rebuilt without asking.
 
 lakehouse, SQLMesh's state   set aside; the transform builds both from the landing
-a DuckLake's files           the lake is emptied; the transform builds it from the landing
+files of another lakehouse   it is emptied; the transform builds it from the landing
 generations                  set aside; an earlier one is served until the next is published
 unpacked rows, markers       made again from the zip
 landed zips                  restored from the other copy, or from USDA's archive if it still posts those bytes
@@ -14,16 +14,18 @@ from pathlib import Path
 
 from dataflows.errors import MateriaError, ServingError
 from dataflows.files import move_durably
+from dataflows.lakehouse import transform
 from dataflows.lakehouse.database_file import damaged_blocks, fault_of
 from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.lake_files import empty, needed_files
+from dataflows.lakehouse.transform import Lakehouse
 from dataflows.landing.local import LocalLanding
 from dataflows.serving.generation import read_sidecar, sidecar_of
 from dataflows.source.formats import FORMATS, PSD, WASDE
 from ops.config.settings import Settings
 from ops.integrity.damage import known_damage, lost_half
 from ops.integrity.quarantine import FOLDER, set_aside
-from ops.integrity.record import Damage, Kind, forget, read_record
+from ops.integrity.record import Damage, Kind, forget
 from ops.journal.run import utc_now
 from ops.pipelines.job import Job
 
@@ -63,7 +65,7 @@ def repair_landing(job: Job) -> tuple[str, ...]:
 def is_lakehouse_lost(job: Job) -> bool:
     """Whether the lakehouse must be built although nothing is new.
 
-    It is this machine's alone, and not there; or it is a DuckLake with damaged files.
+    It is this machine's alone, and not there; or it is a DuckLake, or on Spark, with damaged files.
     """
     settings = job.settings
     if settings.lake:
@@ -71,25 +73,27 @@ def is_lakehouse_lost(job: Job) -> bool:
     return job.remote is None and not (settings.lakehouse_path.exists() and settings.sqlmesh_state_path.exists())
 
 
-def empty_lake_if_damaged(job: Job) -> str | None:
-    """Empty a DuckLake with files of which the scrub found that they are damaged; returns why, if there are any.
+def empty_lake_if_damaged(job: Job, lakehouse: Lakehouse) -> str | None:
+    """Empty a DuckLake or a lakehouse on Spark that has damaged files; returns why, if there are any.
 
     The caller holds the lakehouse's lock.
     """
-    lake, recorded = job.settings.lake, _damaged_lake_files(job.settings)
-    if not isinstance(lake, DuckLake) or not recorded:
+    lake, known = job.settings.lake, _damaged_lake_files(job.settings)
+    if not lake or not known:
         return None
-    # Another machine that shares the lake may have built it again already.
+    # Another machine that shares the lake may have built it again already. Nothing is needed where that is unknown.
     needed = needed_files(lake)
-    damage = [each for each in recorded if each.where in needed]
-    if damage:
+    damage = [each for each in known if not needed or each.where in needed]
+    if damage and isinstance(lake, DuckLake):
         empty(lake)
+    elif damage:
+        transform.empty(lakehouse)
     forget(job.settings, lambda each: each.kind is Kind.LAKE_FILE)
     return ", ".join(map(_describe, damage)) or None
 
 
 def _damaged_lake_files(settings: Settings) -> list[Damage]:
-    return [each for each in read_record(settings).damage if each.kind is Kind.LAKE_FILE]
+    return [each for each in known_damage(settings) if each.kind is Kind.LAKE_FILE]
 
 
 def set_aside_lakehouse_if_damaged(job: Job) -> str | None:

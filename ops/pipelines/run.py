@@ -253,8 +253,8 @@ def _execute_with_child(job: Job, wanted: str, lakehouse: "Lakehouse | None" = N
 
 def _rebuilding_if_damaged(job: Job, execute: Callable[[], Any]) -> Any:
     """Execute on a lakehouse without known damage; if damage makes it fail, rebuild it and retry."""
-    if why := empty_lake_if_damaged(job):
-        log.warning("%s; the DuckLake was emptied and is built again from the landing", why)
+    if why := empty_lake_if_damaged(job, lakehouse_of(job, job.settings.lake)):
+        log.warning("%s; the lakehouse was emptied and is built again from the landing", why)
     try:
         return execute()
     except LakehouseLockedError:

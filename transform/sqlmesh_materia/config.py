@@ -106,9 +106,11 @@ class SparkConnection(SparkConnectionConfig):
 
     @property
     def _static_connection_kwargs(self) -> dict[str, Any]:
-        # A person who types `sqlmesh` gets the properties that SQLMesh's child process starts with.
+        # A person who types `sqlmesh` gets the properties that SQLMesh's child process starts with. They may write, and
+        # the record of files would be wrong.
         if SUBMIT_NAME not in os.environ:
             spark = parse_spark(environment, data_dir)
+            spark.forget_files()
             os.environ[SUBMIT_NAME] = submit_arguments(spark)
             atexit.register(remove_properties, spark)
         return super()._static_connection_kwargs
