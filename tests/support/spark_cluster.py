@@ -20,13 +20,14 @@ _QUICK = """
 spark.sql.codegen.wholeStage    false
 spark.sql.codegen.factoryMode   NO_CODEGEN
 spark.sql.adaptive.enabled      false
-spark.sql.shuffle.partitions    2
-spark.default.parallelism       2
+spark.sql.shuffle.partitions    1
+spark.default.parallelism       1
+spark.sql.ui.explainMode        simple
 spark.executor.memory           512m
-spark.driver.memory             1g
+spark.driver.memory             2g
 spark.driver.host               127.0.0.1
 spark.driver.bindAddress        127.0.0.1
-spark.driver.extraJavaOptions   -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=200m
+spark.driver.extraJavaOptions   -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms1500m -Xmn800m -XX:MetaspaceSize=400m
 spark.executor.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 """
 

@@ -1,15 +1,20 @@
 """The same releases on a real Spark cluster as in the one file: the same generations, whatever dies meanwhile.
 
-One story, since a plan on Spark takes a minute: four of the five releases, a worker lost on the way; then the third
-release with an edited model, once without a master.
+One story, since a plan on Spark takes a minute: four of the five releases, a worker lost on the way; an edited model
+in a development environment; then, in two batches, the third release and a correction of the last one with that model,
+once without a master; then a lost file.
 """
 
+import io
+import re
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -18,18 +23,41 @@ import pytest
 from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.spark_settings import parse_spark
 from ops.config.lakehouse import environ_of
+from ops.config.settings import Settings
 from ops.demo.generator import GeneratedRelease
 from ops.health.doctor import Finding, Verdict, examine
+from ops.health.status import take_status
+from ops.journal.run import utc_now
 from tests.support.needs import require_tool
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.spark_cluster import SparkCluster, quick_properties
 from tests.support.table_by_table import differences
 from tests.support.workshop import Workshop
+from tests.transform.conftest import HISTORY
 from tests.transform.test_breakdown import checkout_at
+from tests.transform.test_history import altered
 
 pytestmark = pytest.mark.needs("pyspark", "java")
-LATE = 2
-"""The release that arrives after its successors."""
+LATE, CORRECTED = 2, 4
+"""The release that arrives after its successors, and the one that is published again with other bytes."""
+BESIDE = "dev_me"
+"""The development environment."""
+_COMMANDS = "import sys; from ops.cli import main; sys.exit(main())"
+_ROWS_A_BATCH = 2 * HISTORY.rows + 1_000
+"""Two releases."""
+_IN_BATCHES = f"from dataflows.lakehouse import transform; transform.run.__defaults__ = ({_ROWS_A_BATCH},); {_COMMANDS}"
+_COMPARED = (
+    "SELECT COUNT(*) AS rows, SUM(INT(beside.commodity_name = UPPER(production.commodity_name))) AS edited,"
+    " SUM(INT(production.commodity_name = UPPER(production.commodity_name))) AS in_production"
+    f" FROM serving__{BESIDE}.agg_release_summary AS beside"
+    " JOIN serving.agg_release_summary AS production USING (released_on, commodity_code)"
+)
+_SQLMESH = """
+import shlex, sys
+from sqlmesh.cli.main import cli
+for line in sys.stdin.read().splitlines():
+    cli(["-p", "transform/sqlmesh_materia", *shlex.split(line)], standalone_mode=False)
+"""
 _TIMEOUT_S = 1500
 
 
@@ -41,23 +69,35 @@ class Host:
     code: Path
     spark: SparkLakehouse | None = None
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, code: str = _COMMANDS) -> "subprocess.Popen[str]":
         settings = {"MATERIA_MIN_FREE_MB": "0", "PYTHONPATH": str(self.code)}
         return subprocess.Popen(
-            [sys.executable, "-c", "import sys; from ops.cli import main; sys.exit(main())", *arguments],
+            [sys.executable, "-c", code, *arguments],
             cwd=self.code,
             env={**self.workshop.environ, **settings, **(environ_of(self.spark) if self.spark else {})},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, *arguments: str) -> tuple[int, str]:
+    def run(self, *arguments: str, code: str = _COMMANDS) -> tuple[int, str]:
         """The exit code and the output."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, code=code)
         output, _ = process.communicate(timeout=_TIMEOUT_S)
         return process.returncode, output
+
+    def sqlmesh(self, *commands: str) -> str:
+        """What `sqlmesh` prints for these commands, one after the other in one process: each start of Java counts."""
+        process = self.start(code=_SQLMESH)
+        output, _ = process.communicate("\n".join(commands), timeout=_TIMEOUT_S)
+        assert process.returncode == 0, output
+        return output
+
+    @property
+    def on_this_host(self) -> "Host":
+        """The same lakehouse without the cluster, whose executors would start first."""
+        return replace(self, spark=replace(self.spark, master="local[2]"))
 
     @property
     def served(self) -> Path:
@@ -121,8 +161,10 @@ def host(
 
 @dataclass(frozen=True)
 class Late:
-    """What happened when the late release came, with a model edited."""
+    """What happened when the late release and the correction came, with a model edited."""
 
+    beside: str
+    """How many rows the development environment had, how many of them with the edit, how many in production."""
     refused: tuple[int, str]
     """The run without a master, and what was served after it."""
     still_served: Path
@@ -134,14 +176,30 @@ class Late:
 @pytest.fixture(scope="module")
 def late(host: Host, releases: tuple[GeneratedRelease, ...], cluster: SparkCluster, edited: Path) -> Late:
     host = Host(host.workshop, edited, host.spark)
+    beside = host.on_this_host.sqlmesh(f"plan {BESIDE} --skip-tests", f"fetchdf '{_COMPARED}'", f"invalidate {BESIDE}")
     # A release is compared with the one before: the first one is not read again.
     first = host.workshop.landing.rows_path(host.workshop.landing.snapshots()[0])
-    first.write_bytes(b"PAR1" + bytes(first.stat().st_size - 8) + b"PAR1")
+    whole = first.read_bytes()
+    first.write_bytes(b"PAR1" + bytes(len(whole) - 8) + b"PAR1")
     host.workshop.land(releases[LATE])
+    land_correction(host.workshop, releases[CORRECTED])
     cluster.kill_master()
     refused, still_served, doctor = host.run("pipeline", "run", "export_serving"), host.served, lake_finding(host)
     cluster.start_master()
-    return Late(refused, still_served, doctor, host.run("pipeline", "run", "export_serving"), host)
+    healed = host.run("pipeline", "run", "export_serving", code=_IN_BATCHES)
+    first.write_bytes(whole)
+    return Late(beside, refused, still_served, doctor, healed, host)
+
+
+def land_correction(workshop: Workshop, release: GeneratedRelease) -> None:
+    """Land a release that USDA published once more an hour later, with another value."""
+    with zipfile.ZipFile(io.BytesIO(release.zip_bytes)) as archive:
+        row = archive.read(archive.namelist()[0]).splitlines()[1]
+    others, _, value = row.rpartition(b",")
+    corrected = altered(release, row, b"%s,%.4f" % (others, float(value) + 1))
+    workshop.land(
+        corrected, published_at=release.published_at.replace(hour=13, minute=0, second=0, microsecond=0, tzinfo=None)
+    )
 
 
 def test_the_generation_is_duckdbs_although_a_worker_was_lost(
@@ -162,16 +220,37 @@ def test_without_a_master_a_run_fails_at_once_and_the_old_generation_is_served(h
     assert late.doctor.verdict is Verdict.FAILED and "start it, or fix SPARK_MASTER" in late.doctor.next_step
 
 
-def test_a_late_release_and_an_edited_model_give_what_duckdb_gives_in_order(
-    late: Late, served: Workshop, tmp_path: Path
+def test_an_edited_model_is_tried_in_a_development_environment_beside_production(late: Late) -> None:
+    ((rows, edited, in_production),) = re.findall(r"(?m)^0 +(\d+) +(\d+) +(\d+)$", late.beside)
+    assert rows == edited > in_production == "0", late.beside
+
+
+def test_a_late_release_a_correction_and_an_edited_model_in_batches_give_what_duckdb_gives_in_order(
+    late: Late, served: Workshop, releases: tuple[GeneratedRelease, ...], tmp_path: Path
 ) -> None:
     code, output = late.healed
     assert code == 0 and "generation 2 serves" in output, output
+    log = "".join(path.read_text() for path in (late.host.workshop.data_dir / "logs").rglob("*") if path.is_file())
+    assert len(set(re.findall(r"comparing releases \S+ to \S+", log))) == 2, "batches"
     on_file = Host(served.copy(tmp_path / "data"), late.host.code)
     before = on_file.served
+    land_correction(on_file.workshop, releases[CORRECTED])
     assert on_file.run("pipeline", "run", "export_serving")[0] == 0
     assert set(differences(on_file.served, late.host.served)) == {"serving.generation"}
     assert "serving.agg_release_summary" in differences(before, late.host.served), "the edit shows"
+
+
+def test_the_janitor_drops_environments_that_are_over_and_tables_that_an_edit_replaced(
+    late: Late, postgres: PostgresServer
+) -> None:
+    database = late.host.spark.metastore.database
+    names = {name for (name,) in postgres.execute('SELECT "NAME" FROM "DBS"', database)}
+    assert "serving" in names and f"serving__{BESIDE}" not in names
+    tables = postgres.execute(
+        'SELECT "TBL_NAME" FROM "TBLS" JOIN "DBS" USING ("DB_ID") WHERE "NAME" LIKE \'sqlmesh\\_\\_%\'', database
+    )
+    models = Counter(name.rpartition("__")[0] for (name,) in tables if not name.endswith("__temp"))
+    assert len(models) > 20 and set(models.values()) == {1}
 
 
 def test_the_password_of_the_metastore_is_nowhere(late: Late, cluster: SparkCluster) -> None:
@@ -190,6 +269,28 @@ def test_the_doctor_checks_each_part_of_spark(late: Late, tmp_path: Path, monkey
     assert "fix SPARK_PROPERTIES" in lake_finding(late.host, SPARK_PROPERTIES=str(tmp_path / "no.conf")).next_step
     monkeypatch.setenv("PATH", str(tmp_path))
     assert lake_finding(late.host).next_step.startswith("apt-get install default-jre-headless")
+
+
+def test_a_lost_file_of_the_warehouse_is_a_problem_and_the_next_run_builds_it_again(late: Late) -> None:
+    host, before = late.host, late.host.served
+    settings = Settings.from_environ({**host.workshop.environ, **environ_of(host.spark)})
+    lost = max(
+        Path(host.spark.warehouse, "sqlmesh__cleaned.db").rglob("*.parquet"), key=lambda path: path.stat().st_size
+    )
+
+    def problems() -> list[str]:
+        found = take_status(settings, utc_now()).problems
+        return [f"{each.what}; {each.next_step}" for each in found if each.key == "lakehouse-damaged"]
+
+    assert problems() == []
+    lost.unlink()
+    step = "materia run-all, which builds it again from the landing"
+    assert problems() == [f"lakehouse file is damaged: {lost.name}: it is missing; {step}"]
+    code, output = host.on_this_host.run("pipeline", "run", "transform")
+    assert code == 0 and "the lakehouse was emptied and is built again" in output, output
+    assert problems() == []
+    Workshop(host.workshop.data_dir, lake=host.spark).publish()
+    assert host.served != before and set(differences(before, host.served)) == {"serving.generation"}
 
 
 def lake_finding(host: Host, **differently: str) -> Finding:
