@@ -45,7 +45,10 @@ _MAX_WAIT_S = 5.0
 """The longest that an action waits until its screen shows something."""
 _RELEASE_POLL_S = 2.0
 _RELEASE_NOTICE_S = 300.0
-"""How long the headline of a new release stays, unless it is clicked."""
+"""How long the headline of a new release stays, unless it is clicked or the Releases screen is shown."""
+_ROOMY_LINES = 30
+"""From this height on, the whole headline leaves enough of a screen visible."""
+_RELEASES = "releases"
 _STYLES = Path(__file__).parents[1]
 _OWNERS = (APP, *PANES)
 _HEIGHTS = [(0, "-short"), (24, "-high"), (36, "-tall")]
@@ -98,6 +101,7 @@ class ConsoleApp(App[None]):
         self._switching = asyncio.Lock()
         self._focus: dict[str, Widget | None] = {}
         self._newest_release: date | None = None
+        self._is_announced = False
         self._keys = KeyQueue(self, super().on_event, self._drawn_event, self._is_global_key)
         self.register_theme(MATERIA)
         self.register_theme(MATERIA_16)
@@ -149,8 +153,11 @@ class ConsoleApp(App[None]):
         news = self.context.releases.latest(self.context.settings)
         if news and news.headline and self._newest_release and news.released_on > self._newest_release:
             self._newest_release = news.released_on
-            text = "\n".join(news.parts) or "4 shows what changed"
-            self.notify(text, title=f"The release of {news.released_on} is served", timeout=_RELEASE_NOTICE_S)
+            self._is_announced = self._shown != _RELEASES  # which shows the changes itself
+            parts = news.parts if self.size.height >= _ROOMY_LINES else news.parts[:1]
+            lines = [*parts, "4 shows what changed"] if self._is_announced else []
+            timeout = _RELEASE_NOTICE_S if self._is_announced else None
+            self.notify("\n".join(lines), title=f"The release of {news.released_on} is served", timeout=timeout)
 
     def _drawn_event(self) -> asyncio.Event:
         return (self.shown_pane or self._panes[self._first]).drawn
@@ -181,6 +188,9 @@ class ConsoleApp(App[None]):
                 other.display = other is pane
             pane.on_show_pane()
             self._focus_in(pane)
+            if pane_id == _RELEASES and self._is_announced:
+                self._is_announced = False
+                self.clear_notifications()
         self.show_actions()
         return pane
 

@@ -377,3 +377,23 @@ async def test_a_release_that_lands_is_announced_on_every_screen(
         (note,) = app._notifications
         assert note.title == "The release of 2025-08-12 is served"
         assert note.message.startswith("United States Wheat 2025 Production -60 (1000 MT)")
+        assert note.message.endswith("\n4 shows what changed") and note.message.count("\n") > 1
+        await pilot.press("4")
+        await until(pilot, lambda: not app._notifications)
+
+
+async def test_a_release_that_lands_hides_little_of_a_small_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_watch, "DELAY_S", 0.0)
+    monkeypatch.setattr("tui.shell.app._RELEASE_POLL_S", 0.1)
+    for screen, lines in (("logs", 2), ("releases", 1)):
+        (tmp_path / screen).mkdir()
+        console = served_console(tmp_path / screen)
+        app = ConsoleApp(console.context, first=screen)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await until(pilot, lambda app=app: app._newest_release)
+            console.publish()
+            await until(pilot, lambda app=app: list(app._notifications))
+            (note,) = app._notifications
+            assert len(note.message.splitlines() or [""]) == lines
