@@ -122,7 +122,10 @@ class Journal:
         error_detail: str | None = None,
         snapshots: Sequence[str] = (),
     ) -> None:
-        """Record the end of a run; its running steps get the same status."""
+        """Record the end of a run; its running steps and child runs get the same status.
+
+        A child run is left running by a signal that arrives when it has just begun.
+        """
         now = utc_now().isoformat()
         with self._writing() as db:
             db.execute(
@@ -130,10 +133,11 @@ class Journal:
                 "snapshots = ? WHERE id = ?",
                 (status, now, result, error, error_detail, json.dumps(list(snapshots)), run_id),
             )
-            db.execute(
-                "UPDATE steps SET status = ?, ended_at = ? WHERE run_id = ? AND status = 'running'",
-                (status, now, run_id),
-            )
+            for table, parent in (("steps", "run_id"), ("runs", "parent_id")):
+                db.execute(
+                    f"UPDATE {table} SET status = ?, ended_at = ? WHERE {parent} = ? AND status = 'running'",
+                    (status, now, run_id),
+                )
 
     def begin_step(self, run_id: int, name: str, detail: str = "") -> Step:
         """Record the start of a step; names may repeat (a retry, a node of parallel tasks)."""

@@ -285,6 +285,21 @@ def test_runs_inside_a_run_are_its_children(journal: Journal) -> None:
     assert parent.parent_id is None
 
 
+def test_a_run_that_ends_takes_along_what_it_left_running(journal: Journal) -> None:
+    """A signal that arrives when a child run has just begun leaves it running."""
+    parent = journal.begin("run-all")
+    child, other = journal.begin("extract", parent_id=parent.id), journal.begin("transform")
+    step = journal.begin_step(parent.id, "landed")
+    journal.finish(parent.id, RunStatus.INTERRUPTED)
+    found = {run.id: run.status for run in journal.runs()}
+    assert found == {
+        parent.id: RunStatus.INTERRUPTED,
+        child.id: RunStatus.INTERRUPTED,
+        other.id: RunStatus.RUNNING,
+    }
+    assert [(each.id, each.status) for each in journal.steps(parent.id)] == [(step.id, RunStatus.INTERRUPTED)]
+
+
 def test_an_overview_of_ten_thousand_runs_reads_a_handful_of_rows(journal: Journal) -> None:
     journal.begin("extract")
     connection = sqlite3.connect(journal.path, isolation_level=None)
