@@ -21,7 +21,7 @@ def test_the_demo_prints_its_steps_in_order(served_demo: ServedDemo) -> None:
         f"land, transform and publish the first, {first}",
         "backfill the next",
         f"run everything on release day, {last}",
-        "run everything once more, with nothing new posted",
+        "run everything again, with nothing new posted",
     ]
     assert f"nothing new: {last} of " in served_demo.stdout and str(middle) not in "".join(work)
 
