@@ -129,6 +129,8 @@ class LineChart(PlotWidget):
             xs = np.linspace(line.xs[0], line.xs[-1], _DOTS)
             self.scatter(xs, np.interp(xs, line.xs, line.ys), marker="·", marker_style=dot_style)
         for line in lines:
-            self.plot(line.xs, line.ys, line_style=line_style, hires_mode=HiResMode.QUADRANT)
+            # Braille draws a slope well, but a level line of it looks dotted.
+            mode = HiResMode.BRAILLE if len({*line.ys}) > 1 else HiResMode.QUADRANT
+            self.plot(line.xs, line.ys, line_style=line_style, hires_mode=mode)
         if mark is not None:
             self.add_v_line(mark, line_style=mark_style)
