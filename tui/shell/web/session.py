@@ -19,6 +19,8 @@ _HEADER = struct.Struct(">cI")
 """Before each packet of Textual's web driver: its kind (data or meta) and its size."""
 _READY = b"__GANGLION__\n"
 """What the driver writes before its first packet."""
+SCREEN = b"\x1b[?1049h"
+"""What the driver writes before it draws a complete screen."""
 _DRIVER = "tui.shell.web.driver:BrowserDriver"
 _QUIT_S = 2.0
 _CLOSE_S = 2.0
@@ -48,6 +50,8 @@ class Session:
         self._on_end = on_end
         self._reattach_s = reattach_s
         self._connection: tuple[web.WebSocketResponse, asyncio.Transport | None] | None = None
+        self._awaits_screen = False
+        """Whether the visitor is new, so that what is drawn on the screen of the one before is not sent."""
         self._timer: asyncio.TimerHandle | None = None
         self._last_words = b"the console has ended"
         self._tasks = {asyncio.create_task(self._relay())}
@@ -85,7 +89,7 @@ class Session:
     async def attach(self, socket: "web.WebSocketResponse", transport: asyncio.Transport | None) -> None:
         """Send what the console draws to this connection, from a complete screen on; closes an older connection."""
         self._stop_timer()
-        older, self._connection = self._connection, (socket, transport)
+        older, self._connection, self._awaits_screen = self._connection, (socket, transport), self.has_drawn
         if older:
             self._tasks.add(asyncio.create_task(_close(*older, Close.TAKEN_OVER, b"it was opened in another tab")))
         await socket.send_json(["session", self.token])
@@ -152,6 +156,11 @@ class Session:
             await _close(*self._connection, Close.ENDED, self._last_words if self.has_drawn else failure)
 
     async def _draw(self, data: bytes) -> None:
+        if self._awaits_screen:
+            start = data.find(SCREEN)
+            if start < 0:
+                return
+            data, self._awaits_screen = data[start:], False
         if self._connection:
             # The handler that reads from a dropped connection notices it, too.
             with contextlib.suppress(ConnectionError):

@@ -147,6 +147,8 @@ async def test_a_dropped_connection_gets_its_console_back_as_it_was(web_console:
         await visitor.press("2")
         await visitor.shows("Steps")
         (process,) = web_console.consoles()
+        for key in "1212":  # what these draw reaches the server while no visitor or the next one is there
+            await visitor.press(key)
         visitor.drop()
     async with visit(web_console.url, visitor.token) as again:
         await again.shows("Steps")
@@ -158,6 +160,33 @@ async def test_a_dropped_connection_gets_its_console_back_as_it_was(web_console:
             assert await again.end() == (Close.TAKEN_OVER, "it was opened in another tab")
             await third.press("q")
             await third.end()
+
+
+DRAWS_LATE = """
+import json, struct, sys
+
+def draw(data):
+    sys.stdout.buffer.write(struct.pack(">cI", b"D", len(data)) + data)
+    sys.stdout.flush()
+
+sys.stdout.buffer.write(b"__GANGLION__\\n")
+draw(b"first screen")
+while header := sys.stdin.buffer.read(5):
+    kind, size = struct.unpack(">cI", header)
+    if json.loads(sys.stdin.buffer.read(size))["type"] == "attach":
+        draw(b"drawn for the visitor before")
+        draw(b"and the rest of it\\x1b[?1049hcomplete screen")
+"""
+
+
+async def test_what_was_drawn_for_the_visitor_before_is_not_sent(own: Callable[..., Opened]) -> None:
+    async with own([sys.executable, "-c", DRAWS_LATE]) as url:
+        async with visit(url) as visitor:
+            await visitor.shows("first screen")
+            visitor.drop()
+        async with visit(url, visitor.token) as again:
+            await again.shows("complete screen")
+            assert again.output == b"\x1b[?1049hcomplete screen"
 
 
 @pytest.mark.parametrize("token", ["A" * 43, "1", "%00"])
