@@ -47,10 +47,10 @@ async def test_a_chart_s_lines_can_be_read_on_a_light_and_on_a_dark_ground(serve
 
 
 def drawn_in(pilot: Pilot[None]) -> Color:
-    """The colour of the chart's lines, which are of braille's dots."""
+    """The colour of the chart's level lines, which are drawn in half blocks."""
     strips = pilot.app.screen._compositor.render_strips()
     lines = [
-        segment for strip in strips for segment in strip if any("⠀" < character <= "⣿" for character in segment.text)
+        segment for strip in strips for segment in strip if any("▀" <= character <= "▟" for character in segment.text)
     ]
     return Color(*lines[0].style.color.triplet) if lines else Color(0, 0, 0)
 
