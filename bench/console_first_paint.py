@@ -1,4 +1,4 @@
-"""How soon the console shows the status, against a bare Textual app with a table, both in a pty.
+"""How soon the console shows the pipelines, and then the status, against a bare Textual app with a table, in a pty.
 
     python -m bench.console_first_paint [ROUNDS]
 
@@ -147,10 +147,11 @@ def overview_ms(folder: str, rounds: int = 20) -> float:
 def measure(rounds: int = 7) -> dict[str, float]:
     """First paint against the bare app, memory, the overview of a long journal, idling, and keys."""
     with journal_of(RUNS) as environ:
-        bare, ours = [], []
+        bare, ours, status = [], [], []
         for _ in range(rounds):  # in turns, so that both meet the same noise
             bare.append(first_paint([sys.executable, "-c", BARE_APP], "known text", environ))
             ours.append(first_paint(console(), "export_serving", environ))
+            status.append(first_paint(console(), "no data is served yet", environ))
         figures = {
             "bare_first_paint_s": statistics.median(paint.after_s for paint in bare),
             "console_first_paint_s": statistics.median(paint.after_s for paint in ours),
@@ -159,6 +160,8 @@ def measure(rounds: int = 7) -> dict[str, float]:
             "overview_10000_runs_ms": overview_ms(environ["MATERIA_DATA_DIR"]),
         }
         figures["ratio"] = figures["console_first_paint_s"] / figures["bare_first_paint_s"]
+        figures["status_s"] = statistics.median(paint.after_s for paint in status)
+        figures["status_ratio"] = figures["status_s"] / figures["bare_first_paint_s"]
         figures |= idle(environ) | key_to_paint(environ)
     return {name: round(value, 3) for name, value in figures.items()}
 

@@ -33,4 +33,6 @@ class Choice:
 
     @property
     def text(self) -> str:
-        return shlex.join([self.program or "materia", *self.arguments])
+        from ops.host.launch import command_text
+
+        return shlex.join([self.program, *self.arguments]) if self.program else command_text(self.arguments)
