@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _REPEAT_S = 0.05
 """An interrupt just before the query starts is lost, so it is repeated until the query ends."""
+_IDLE_S = 1.0
+"""The watching thread ends this long after the last deadline, when no query runs; the next query starts another."""
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +31,6 @@ class Deadlines:
         self._running: set[Deadline] = set()
         self._wakes_at = float("inf")
         self._watching = False
-        self._closed = False
 
     def start(self, cursor: "DuckDBPyConnection", timeout_s: float) -> Deadline:
         """Interrupt `cursor` in `timeout_s`, and again until `stop`; never after it."""
@@ -54,24 +55,18 @@ class Deadlines:
         with self._changed:
             self._running.discard(deadline)
 
-    def close(self) -> None:
-        """End the watching thread once the last guarded query has ended; idempotent."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
     def _watch(self) -> None:
         with self._changed:
-            while self._running or not self._closed:
+            while True:
                 now = time.monotonic()
                 for deadline in self._running:
                     if deadline.at <= now:
                         deadline.passed = True
                         deadline.cursor.interrupt()
                 self._wakes_at = min(
-                    (max(deadline.at, now + _REPEAT_S) for deadline in self._running), default=float("inf")
+                    (max(deadline.at, now + _REPEAT_S) for deadline in self._running), default=now + _IDLE_S
                 )
-                if self._closed:
-                    self._wakes_at = min(self._wakes_at, now + _REPEAT_S)
-                self._changed.wait(None if self._wakes_at == float("inf") else self._wakes_at - now)
+                notified = self._changed.wait(self._wakes_at - now)
+                if not notified and not self._running:
+                    break
             self._watching = False

@@ -111,15 +111,10 @@ class ServingReader:
         Raises DuckDB's errors and runs any SQL: pass user SQL to `check` first.
         Another thread may stop its query with the cursor's `interrupt()`.
         """
-        import duckdb
-
         with self._using() as opened:
             cursor = self._new_cursor(opened)
             try:
                 yield cursor, opened.generation
-            except (ServingBrokenError, duckdb.FatalException):
-                self._open_again(opened)
-                raise
             finally:
                 cursor.interrupt()  # an unfinished stream; close() would wait for all of it
                 cursor.close()
@@ -143,7 +138,6 @@ class ServingReader:
         with self._lock:
             self._closed = True
             unused = self._retire_current()
-        self._deadlines.close()
         if unused:
             unused.close()
 
@@ -157,10 +151,15 @@ class ServingReader:
 
     @contextmanager
     def _using(self) -> Iterator[_OpenFile]:
-        """The newest file, counted as used for the length of the block."""
+        """The newest file, counted as used for the length of the block; opened again after it failed in it."""
+        import duckdb
+
         opened = self._acquire()
         try:
             yield opened
+        except (ServingBrokenError, duckdb.FatalException):
+            self._open_again(opened)
+            raise
         finally:
             self._release(opened)
 
@@ -261,9 +260,14 @@ class ServingReader:
         """Check a text once: its syntax, which is all that is judged, is the same for every generation."""
         if sql in self._checked:
             return
+        import duckdb
+
         from dataflows.serving.sql_policy import check_query
 
-        check_query(cursor, sql)
+        try:
+            check_query(cursor, sql)
+        except duckdb.Error as error:
+            raise query_error(error, self.serving_path) from error
         if len(sql) <= _CHECKED_CHARACTERS:
             with self._lock:
                 self._checked[sql] = None
@@ -276,11 +280,9 @@ class ServingReader:
         deadline = None if timeout_s is None else self._deadlines.start(cursor, timeout_s)
         try:
             return cursor.execute(sql, params).to_arrow_table()
-        except duckdb.InterruptException as error:
-            if deadline and deadline.passed:
-                raise QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it") from error
-            raise QueryError(f"the query was interrupted: {error}") from error
         except (duckdb.Error, ValueError, TypeError) as error:  # the latter two: parameters it can't convert
+            if isinstance(error, duckdb.InterruptException) and deadline and deadline.passed:
+                raise QueryTimeoutError(f"the query was stopped after {timeout_s:g} s; narrow it") from error
             raise query_error(error, self.serving_path) from error
         finally:
             if deadline:
@@ -293,6 +295,8 @@ def query_error(error: Exception, serving_path: Path) -> ServingError:
 
     if isinstance(error, duckdb.PermissionException):
         return QueryRefusedError(str(error))
+    if isinstance(error, duckdb.InterruptException):
+        return QueryError(f"the query was interrupted: {error}")
     if isinstance(error, duckdb.IOException | duckdb.FatalException):
         return ServingBrokenError(f"{serving_path} cannot be read: {error}; check it with `materia serving verify`")
     if isinstance(error, duckdb.InternalException):

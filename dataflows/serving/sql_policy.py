@@ -53,7 +53,8 @@ _ADVICE = "only one SELECT, EXPLAIN, DESCRIBE, SHOW or SUMMARIZE is run here"
 def check_query(con: "DuckDBPyConnection", sql: str) -> None:
     """Raise QueryRefusedError unless `sql` is one statement that only reads, QueryError when it isn't SQL.
 
-    `con` parses it and runs nothing of it; takes about half a millisecond.
+    `con` parses it and runs nothing of it; takes about half a millisecond. An interrupt or a failed database
+    raises DuckDB's error.
     """
     if "\0" in sql:
         raise QueryRefusedError("the query contains a NUL character; remove it")
@@ -81,6 +82,8 @@ def _syntax_tree(con: "DuckDBPyConnection", sql: str) -> dict[str, Any]:
     try:
         row = con.execute(f"SELECT json_serialize_sql({literal(sql)})").fetchone()
         tree = json.loads(row[0]) if row else {"error": True}
+    except (duckdb.InterruptException, duckdb.FatalException):
+        raise
     except (duckdb.Error, RecursionError, ValueError) as error:
         raise QueryRefusedError(f"the query cannot be checked ({error}); write it more simply") from error
     if not tree["error"]:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
@@ -205,14 +206,19 @@ def test_a_file_that_failed_for_a_cursor_leaves_a_newer_one_open(tmp_path: Path)
 def test_queries_share_one_cursor_and_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     created = []
     monkeypatch.setattr(database, "new_cursor", lambda root: created.append(new_cursor(root)) or created[-1])
-    with ServingReader(published_store(tmp_path).serving_path) as reader:
-        for _ in range(3):
-            assert number_of(reader) == 1
-            reader.check(NUMBERS)
-            reader.query("SELECT 1", timeout_s=60)
-        assert len(created) == 1
-        assert [each.name for each in threading.enumerate()].count("serving-deadlines") == 1
-    until(lambda: "serving-deadlines" not in [each.name for each in threading.enumerate()])
+    before = set(threading.enumerate())
+    reader = ServingReader(published_store(tmp_path).serving_path)
+    for _ in range(3):
+        assert number_of(reader) == 1
+        reader.check(NUMBERS)
+        reader.query("SELECT 1", timeout_s=0.5)
+    assert len(created) == 1
+    (watching,) = (each for each in set(threading.enumerate()) - before if each.name == "serving-deadlines")
+    until(lambda: not watching.is_alive())  # also of a reader that nobody closes
+    assert reader.query("SELECT 1 AS one", timeout_s=60).table.to_pylist() == [{"one": 1}]
+    with pytest.raises(QueryTimeoutError):
+        reader.query(SLOW, timeout_s=0.1)
+    reader.close()
 
 
 def test_a_file_is_closed_after_its_last_use(tmp_path: Path) -> None:
@@ -255,21 +261,40 @@ def test_a_reader_that_is_closed_while_it_opens_the_file_says_so(
 def test_a_query_that_is_interrupted_from_outside_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     created = []
     monkeypatch.setattr(database, "new_cursor", lambda root: created.append(new_cursor(root)) or created[-1])
-    errors = []
+    with ServingReader(published_store(tmp_path).serving_path) as reader, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(reader.query, SLOW)
+        until(lambda: bool(created))
+        while not answer.done():  # an interrupt that arrives before the query starts is lost
+            created[0].interrupt()
+            time.sleep(0.01)
+        with pytest.raises(QueryError, match="the query was interrupted"):
+            answer.result()
 
-    def run() -> None:
-        with pytest.raises(QueryError, match="the query was interrupted") as raised:
-            reader.query(SLOW)
-        errors.append(raised.value)
+
+@pytest.mark.parametrize(
+    ("failure", "expected", "message"),
+    [
+        (duckdb.InterruptException("Interrupted!"), QueryError, "the query was interrupted"),
+        (duckdb.FatalException("the database was invalidated"), ServingBrokenError, "cannot be read"),
+        (duckdb.BinderException("too deep"), QueryRefusedError, "write it more simply"),
+    ],
+)
+def test_a_check_that_fails_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: duckdb.Error, expected: type[Exception], message: str
+) -> None:
+    class Failing:
+        def execute(self, sql: str) -> None:
+            raise failure
 
     with ServingReader(published_store(tmp_path).serving_path) as reader:
-        thread = threading.Thread(target=run)
-        thread.start()
-        until(lambda: bool(created))
-        while thread.is_alive():  # an interrupt that arrives before the query starts is lost
-            created[0].interrupt()
-            thread.join(0.01)
-    assert len(errors) == 1
+        monkeypatch.setattr(database, "new_cursor", lambda root: Failing())
+        for use in (reader.query, reader.check):
+            with pytest.raises(expected, match=message) as raised:
+                use(NUMBERS)
+            assert type(raised.value) is expected
+        monkeypatch.undo()
+        if expected is ServingBrokenError:
+            assert number_of(reader) == 1
 
 
 def test_a_file_that_cannot_be_described_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
