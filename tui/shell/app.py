@@ -143,6 +143,8 @@ class ConsoleApp(App[None]):
         return TerminalDriver if driver is LinuxDriver else driver
 
     async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not self.screen_stack:
+            return  # The console is closing; Textual would fail without a screen.
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             await self._keys.put(event)
         else:

@@ -53,7 +53,7 @@ class KeyQueue:
         try:
             if not is_text:
                 await self._wait_until_idle()
-            while self._waiting and self._app.is_running:
+            while self._waiting and self._app.screen_stack:
                 if not self._can_act(self._waiting[0]):
                     await self._wait_until_drawn()
                 if not await self._send_next():

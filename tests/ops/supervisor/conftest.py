@@ -53,18 +53,21 @@ def sigterm() -> Iterator[None]:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """A data directory where a generation of this month is served."""
+def data_dir(tmp_path: Path, clock: Clock) -> Path:
+    """A data directory where a generation of the clock's month is served."""
     folder = tmp_path / "data"
     folder.mkdir()
-    serve(folder / "serving.duckdb", 7, released_on=utc_now().date())
+    serve(folder / "serving.duckdb", 7, released_on=clock.now.date())
     return folder
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """Four in the morning UTC today: both of the day's slots are due."""
-    return Clock(utc_now().replace(hour=4, minute=0, second=0, microsecond=0))
+    """The last four in the morning UTC: both of the day's slots are due.
+
+    Never later than the real time, by which quick runs are recorded: such a run would look hours old.
+    """
+    return Clock((utc_now() - timedelta(hours=4)).replace(hour=4, minute=0, second=0, microsecond=0))
 
 
 @dataclass

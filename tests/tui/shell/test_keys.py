@@ -83,6 +83,18 @@ async def test_letters_of_a_filter_start_nothing(failing_dir: Path) -> None:
         assert app.screen is app.screen_stack[0], "the s of a word asked to start a pipeline"
 
 
+async def test_a_key_that_arrives_while_the_console_closes_is_dropped(healthy_dir: Path) -> None:
+    app = console_on(healthy_dir)
+    async with app.run_test():
+        pass
+    assert not app.screen_stack
+    for is_forwarded in (False, True):
+        key = events.Key("enter", "\r")
+        if is_forwarded:
+            key._set_forwarded()
+        await app.on_event(key)
+
+
 async def test_a_screen_that_a_key_opens_has_the_keys_after_it(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     async with app.run_test() as pilot:
