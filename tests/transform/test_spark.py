@@ -2,7 +2,7 @@
 
 One story, since a plan on Spark takes a minute: four of the five releases, a worker lost on the way; an edited model
 in a development environment; then, in two batches, the third release and a correction of the last one with that model,
-once without a master; then a lost file.
+once without a master. USDA's own releases, and a lost file, are in `tests/torture/spark`.
 """
 
 import io
@@ -23,11 +23,8 @@ import pytest
 from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.spark_settings import parse_spark
 from ops.config.lakehouse import environ_of
-from ops.config.settings import Settings
 from ops.demo.generator import GeneratedRelease
 from ops.health.doctor import Finding, Verdict, examine
-from ops.health.status import take_status
-from ops.journal.run import utc_now
 from tests.support.needs import require_tool
 from tests.support.postgres_server import PASSWORD, PostgresServer
 from tests.support.spark_cluster import SparkCluster, quick_properties
@@ -269,28 +266,6 @@ def test_the_doctor_checks_each_part_of_spark(late: Late, tmp_path: Path, monkey
     assert "fix SPARK_PROPERTIES" in lake_finding(late.host, SPARK_PROPERTIES=str(tmp_path / "no.conf")).next_step
     monkeypatch.setenv("PATH", str(tmp_path))
     assert lake_finding(late.host).next_step.startswith("apt-get install default-jre-headless")
-
-
-def test_a_lost_file_of_the_warehouse_is_a_problem_and_the_next_run_builds_it_again(late: Late) -> None:
-    host, before = late.host, late.host.served
-    settings = Settings.from_environ({**host.workshop.environ, **environ_of(host.spark)})
-    lost = max(
-        Path(host.spark.warehouse, "sqlmesh__cleaned.db").rglob("*.parquet"), key=lambda path: path.stat().st_size
-    )
-
-    def problems() -> list[str]:
-        found = take_status(settings, utc_now()).problems
-        return [f"{each.what}; {each.next_step}" for each in found if each.key == "lakehouse-damaged"]
-
-    assert problems() == []
-    lost.unlink()
-    step = "materia run-all, which builds it again from the landing"
-    assert problems() == [f"lakehouse file is damaged: {lost.name}: it is missing; {step}"]
-    code, output = host.on_this_host.run("pipeline", "run", "transform")
-    assert code == 0 and "the lakehouse was emptied and is built again" in output, output
-    assert problems() == []
-    Workshop(host.workshop.data_dir, lake=host.spark).publish()
-    assert host.served != before and set(differences(before, host.served)) == {"serving.generation"}
 
 
 def lake_finding(host: Host, **differently: str) -> Finding:
