@@ -1,6 +1,7 @@
 """Tests of the Runs screen: history, run details, and starting and interrupting real processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -21,6 +23,7 @@ from ops.journal.history import take_history
 from ops.journal.journal import Journal
 from ops.journal.run import RunStatus
 from tests.support.consoles import packet, screen_of, until
+from tests.support.served_demo import ServedDemo
 from tests.tui.building import NOW, Past, console_on, context_in, settings_in
 from tui.runs import snapshot
 from tui.runs.detail import dags_of
@@ -318,6 +321,22 @@ def test_a_running_transform_names_its_model_and_its_number() -> None:
     full = "… [1/1] staging.stg_fact   [insert 1990-01-01 - 2026-06-11 (12.3k rows), audits passed 3]   0.58s"
     assert progress_text([*lines, full], 19).endswith("model 3 of at most 19: staging.stg_fact, 12.3k rows[/]")
     assert "12:58:39 [1/1] raw.psd_alldata  [recreate view]  0.02s" in tail_text(lines[:1], 5).replace("\\", "")
+
+
+def test_the_rows_shown_for_each_model_are_those_of_its_table(served_demo: ServedDemo) -> None:
+    """As SQLMesh abbreviates them: 20,613 rows are `20.6 k rows`."""
+    lines: list[str] = []
+    shown: dict[str, tuple[str, str]] = {}
+    logs = sorted((served_demo.data_dir / "logs").glob("run-*.log"), key=lambda path: int(path.stem.partition("-")[2]))
+    for line in (line for path in logs for line in path.read_text().splitlines()):
+        lines.append(line)
+        if found := re.search(r"model \d+ of at most 99: (\S+), ([\d.]+) ?(k)? rows?", progress_text(lines[-1:], 99)):
+            shown[found[1]] = found[2], found[3]
+    assert len(shown) >= 15
+    with duckdb.connect(str(served_demo.data_dir / "lakehouse.duckdb"), read_only=True) as connection:
+        for model, (number, thousands) in shown.items():
+            (count,) = connection.execute(f"SELECT COUNT(*) FROM {model}").fetchone() or (None,)
+            assert float(number) == float(f"{count / 1000:.3g}" if thousands else count), model
 
 
 @pytest.mark.parametrize(
