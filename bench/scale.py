@@ -22,7 +22,7 @@ FULL_FACTS = 2_100_000
 """The number of facts in `psd_alldata`."""
 RELEASES = 24
 BARS = {24: 1.1, 120: 1.25}
-"""What a release may cost against the second, up to the number of releases (DESIGN 5)."""
+"""What a release may cost against the second, up to the number of releases."""
 WINDOW = 3
 """The number of releases whose median is taken, because a single run is affected by other processes."""
 

@@ -1,4 +1,4 @@
-"""What the serving tables must hold, computed the slow way from DESIGN's words: one fact and one release at a time."""
+"""What the serving tables must hold, computed the slow way from the contract: one fact and one release at a time."""
 
 import calendar
 import csv
