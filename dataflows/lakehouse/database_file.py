@@ -2,7 +2,8 @@
 
 A file is three headers of 4 KB and blocks of `block_bytes`; each of them begins with a checksum of what follows
 (DuckDB's `storage/single_file_block_manager.cpp` and `common/checksum.cpp`). The newer of two database headers says
-how many blocks there are and where the catalog begins.
+how many blocks there are and where the catalog and the list of free blocks begin. DuckDB writes the header first and
+then cuts free blocks off the end of the file, so a file may have fewer blocks than its header says.
 """
 
 import fcntl
@@ -21,6 +22,9 @@ _MAGIC = b"DUCK"
 _NO_BLOCK = (1 << 56) - 1
 """The low 56 bits of a pointer to metadata name its block; all ones: there is none."""
 _LARGEST_BLOCK_BYTES = 1 << 18
+_PARTS_A_BLOCK = 64
+"""A block of metadata has so many parts; the high 8 bits of a pointer to metadata name the part."""
+_NO_PART = (1 << 64) - 1
 
 _FACTOR, _SEED, _MASK = 0xBF58476D1CE4E5B9, 5381, (1 << 64) - 1
 
@@ -102,20 +106,34 @@ def _layout(file: BinaryIO) -> tuple[int, int, int | None]:
     for header in (main, *databases):
         _check(header, "the header")
     newest = max(databases, key=lambda header: struct.unpack_from("<Q", header, 8))
-    _, catalog, _, blocks, block_bytes = struct.unpack_from("<5Q", newest, 8)
+    _, catalog, free_list, blocks, block_bytes = struct.unpack_from("<5Q", newest, 8)
     if not 0 < block_bytes <= _LARGEST_BLOCK_BYTES:
         raise _FaultError(f"its header names blocks of {block_bytes:,} bytes")
-    if (wanted_bytes := _BLOCKS_AT + blocks * block_bytes) > size_bytes:
+    whole_blocks = (size_bytes - _BLOCKS_AT) // block_bytes
+    if whole_blocks < blocks and not {*range(whole_blocks, blocks)} <= _free_blocks(file, free_list, block_bytes):
+        wanted_bytes = _BLOCKS_AT + blocks * block_bytes
         raise _FaultError(f"truncated: it has {size_bytes:,} of at least {wanted_bytes:,} bytes")
     catalog_block = catalog & _NO_BLOCK
-    return block_bytes, blocks, None if catalog_block == _NO_BLOCK else catalog_block
+    return block_bytes, min(blocks, whole_blocks), None if catalog_block == _NO_BLOCK else catalog_block
+
+
+def _free_blocks(file: BinaryIO, pointer: int, block_bytes: int) -> set[int]:
+    """The numbers in the list of free blocks; raises _FaultError."""
+    part_bytes = (block_bytes - 8) // _PARTS_A_BLOCK // 8 * 8
+    words: list[int] = []
+    while pointer != _NO_PART:
+        block = _block(file, pointer & _NO_BLOCK, block_bytes)
+        _check(block, "the list of free blocks")
+        pointer, *part = struct.unpack_from(f"<{part_bytes // 8}Q", block, 8 + (pointer >> 56) * part_bytes)
+        words += part
+    return set(words[1 : 1 + words[0]]) if words else set()
 
 
 def _block(file: BinaryIO, number: int, block_bytes: int) -> bytes:
     file.seek(_BLOCKS_AT + number * block_bytes)
     data = file.read(block_bytes)
     if len(data) < block_bytes:
-        raise _FaultError(f"block {number} is cut short")
+        raise _FaultError(f"truncated: block {number} is cut short")
     return data
 
 

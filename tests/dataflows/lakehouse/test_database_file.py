@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,6 +55,31 @@ def overwrite(at: int) -> Callable[[Path], None]:
 
 def test_a_file_that_duckdb_wrote_is_intact(database: Path) -> None:
     assert fault_of(database) is None and list(damaged_blocks(database)) == []
+
+
+def test_a_file_that_duckdb_shortened_after_its_header_is_intact(tmp_path: Path) -> None:
+    """DuckDB cuts free blocks off the end of a file whose header still counts them."""
+    path, shortened = tmp_path / "rewritten.duckdb", 0
+    for number in range(8):
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(f"CREATE OR REPLACE TABLE t{number % 3} AS SELECT range, random() FROM range(200000)")
+            if number % 2:
+                connection.execute(f"DROP TABLE IF EXISTS t{(number + 1) % 3}")
+        blocks = (path.stat().st_size - BLOCKS_AT) // BLOCK_BYTES
+        if counted_blocks(path) > blocks:
+            shortened += 1
+            cut = Path(shutil.copy(path, tmp_path / "cut.duckdb"))
+            os.truncate(cut, path.stat().st_size - 2 * BLOCK_BYTES)
+            assert (fault_of(cut) or "").startswith("truncated"), "blocks in use are missing"
+        assert fault_of(path) is None and list(damaged_blocks(path)) == []
+    assert shortened
+
+
+def counted_blocks(path: Path) -> int:
+    """How many blocks the newer header counts."""
+    headers = path.read_bytes()[4096:BLOCKS_AT]
+    newest = max(headers[:4096], headers[4096:], key=lambda header: struct.unpack_from("<Q", header, 8))
+    return struct.unpack_from("<Q", newest, 32)[0]
 
 
 @pytest.mark.parametrize(
