@@ -17,6 +17,7 @@ from dataflows.source.release import Month
 from ops.demo.archive_server import ArchiveServer
 from ops.demo.generator import GeneratedRelease, generate
 from ops.demo.history import HistorySpec
+from ops.integrity.quarantine import FOLDER
 
 FULL_FACTS = 2_100_000
 """The number of facts in `psd_alldata`."""
@@ -71,6 +72,8 @@ def measure(spec: HistorySpec, into: Path) -> list[Measured]:
 def _served(number: int, release: GeneratedRelease, data_dir: Path, environ: dict[str, str]) -> Measured:
     with watched() as tree:
         whole = weigh(materia("run-all", "--as-of", str(release.month)), environ)
+    if (data_dir / FOLDER).exists():
+        raise RuntimeError(f"a file was called damaged in release {number}; see the logs in {data_dir / 'logs'}")
     transform = tree.share("dataflows.lakehouse.child")
     return Measured(
         number=number,
