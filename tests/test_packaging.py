@@ -179,7 +179,8 @@ def test_the_wheel_holds_all_that_runs(wheel: Path) -> None:
 
 def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """Installed without a checkout it keeps its data in the user's directory and writes nothing beside its code."""
-    site, home, empty = tmp_path / "site", tmp_path / "home", tmp_path / "empty"
+    # SQLMesh takes what lies in a folder of this name for a library.
+    site, home, empty = tmp_path / "site-packages", tmp_path / "home", tmp_path / "empty"
     for folder in (home, empty):
         folder.mkdir()
     with zipfile.ZipFile(wheel) as archive:

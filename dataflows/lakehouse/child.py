@@ -9,6 +9,7 @@ import ctypes
 import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -19,6 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +173,27 @@ def _context() -> "Context":
         def load_model_tests(self, *_: Any, **__: Any) -> list[Any]:
             return []
 
-    return Context(paths=[str(PROJECT_DIR)], loader=LoaderWithoutTests)
+    return Context(paths=[str(_project())], loader=LoaderWithoutTests)
+
+
+def _project() -> Path:
+    """The folder that SQLMesh loads: a copy of the models where they are installed in `site-packages`.
+
+    SQLMesh takes functions there for a library's and leaves out the variables that macros read.
+    """
+    if "site-packages" not in PROJECT_DIR.parts:
+        return PROJECT_DIR
+    copy = Path(os.environ["SQLMESH_CACHE_DIR"], "project")
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=copy.parent) as folder:
+            draft = Path(shutil.copytree(PROJECT_DIR, Path(folder, copy.name)))
+            try:
+                draft.rename(copy)
+            except OSError:
+                if not copy.exists():  # else another run was faster
+                    raise
+    return copy
 
 
 def _is_long_work(context: "Context", order: Order) -> bool:
