@@ -213,8 +213,11 @@ def test_a_bad_file_is_refused_and_leaves_nothing(tmp_path, content, message):
 
 def test_a_bomb_that_is_honest_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(psd_zip, "MAX_CSV_BYTES", 10_000)
-    bomb = zipped(bytes(1_000_000))
-    assert "would unpack to" in refusal(tmp_path, bomb)
+    bomb = zipped(bytes(100_000_000))
+    assert "would unpack to 0.1 GB" in refusal(tmp_path, bomb)
+    table = csv(rows(2))
+    monkeypatch.setattr(psd_zip, "MAX_CSV_BYTES", len(table))
+    assert len(rows_of(unpacked(tmp_path, zipped(table)))) == 2
 
 
 def test_a_zip_bomb_is_read_only_up_to_its_declared_size(tmp_path, monkeypatch):
@@ -306,3 +309,19 @@ def test_too_little_memory_is_no_damage_of_the_release(tmp_path: Path, monkeypat
     monkeypatch.setattr(duckdb, "connect", lambda: connect(config={"memory_limit": "1MB"}))
     with pytest.raises(LandingError, match=r"rows\.parquet can't be written: Out of Memory Error"):
         unpack(tmp_path / "release.zip", MEMBER, tmp_path / "rows.parquet")
+
+
+def test_a_read_of_the_zip_is_limited_however_it_is_asked_for(tmp_path: Path) -> None:
+    most = psd_zip._MAX_READ_BYTES
+    path = tmp_path / "file"
+    path.write_bytes(bytes(most))
+    for size in (None, -1, most, most + 1):
+        with psd_zip._BoundedReads(path) as file:
+            assert len(file.read(size)) == most
+            assert file.read(size) == b""
+    with psd_zip._BoundedReads(path) as file:
+        assert len(file.read(5)) == 5
+    path.write_bytes(bytes(most + 1))
+    for size in (None, -1, most + 1, 10 * most):
+        with psd_zip._BoundedReads(path) as file, pytest.raises(zipfile.BadZipFile, match="too large for a release"):
+            file.read(size)
