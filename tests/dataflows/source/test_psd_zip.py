@@ -170,6 +170,7 @@ def test_the_real_eu_file_is_read(shared_psd, tmp_path):
         (zipped(csv([*rows(2), *rows(1)]).replace(b"\r\n", b"\r\r\n")), "row 1 contains a carriage return"),
         (zipped(csv([*rows(2), row("ZZ") + "\r", *rows(1)])), "row 4 contains a carriage return that is not"),
         (zipped(csv([*rows(2), row(country_name='"Bra\0zil"')])), "row 4 holds a NUL byte"),
+        (zipped(csv([row("ZZ") + ",", *rows(2)], newline="\n")), "row 2 ends in an empty field"),
         (zipped(csv([*rows(2), row(country_name=f'"{"x" * 10_000_000}"')])), "row 4 is longer than"),
         (
             zipped(csv([*rows(2), row(country_name=f'"{"x" * 100_000}"'), *rows(2)])),
