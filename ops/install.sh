@@ -10,6 +10,8 @@ unset VIRTUAL_ENV CONDA_PREFIX
 # shellcheck disable=SC2086  # names apart from each other by spaces
 [ "$#" -gt 0 ] || set -- ${MATERIA_EXTRAS-}
 uv venv --quiet --allow-existing .venv
+# Named, because below `python3 -m uv` uv would take the Python that runs it.
+export UV_PYTHON=.venv/bin/python
 if [ "${1-}" = --dev ]; then
     uv pip sync --quiet --require-hashes requirements.lock
 else
