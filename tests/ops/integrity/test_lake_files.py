@@ -87,7 +87,7 @@ def test_a_damaged_file_of_a_lake_is_found(
     assert [each.why for each in whole] == [None] * count, "of the DuckLake the data and what was deleted of it"
     known = {each.where: each.sha256 for each in whole} if was_checked else {}
     path = parquet_of(
-        Path(lake.data if isinstance(lake, DuckLake) else lake.warehouse, "raw.db" if kind == "spark" else "")
+        Path(lake.data if isinstance(lake, DuckLake) else lake.warehouse, "raw.db/facts" if kind == "spark" else "")
     )
     change(path)
     (found,) = [each for each in check_files(lake, known) if each.why]
