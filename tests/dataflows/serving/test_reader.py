@@ -211,7 +211,7 @@ def test_queries_share_one_cursor_and_one_thread(tmp_path: Path, monkeypatch: py
     for _ in range(3):
         assert number_of(reader) == 1
         reader.check(NUMBERS)
-        reader.query("SELECT 1", timeout_s=0.5)
+        reader.query("SELECT 1", timeout_s=2)
     assert len(created) == 1
     (watching,) = (each for each in set(threading.enumerate()) - before if each.name == "serving-deadlines")
     until(lambda: not watching.is_alive())  # also of a reader that nobody closes
