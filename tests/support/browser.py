@@ -97,6 +97,14 @@ class Page:
         """Wait until the terminal shows a text; return all that it shows then."""
         return await self.wait_for(self.text, lambda shown: text in shown)
 
+    async def settled(self) -> str:
+        """Return what the terminal shows once it has stayed the same for two seconds."""
+        before, shown = "", await self.text()
+        while shown != before:
+            await asyncio.sleep(2)
+            before, shown = shown, await self.text()
+        return shown
+
     async def wait_for(self, read: Callable[[], Any], is_wanted: Callable[[Any], bool]) -> Any:
         """Read until the value is what is wanted, and return it."""
         value = None

@@ -64,7 +64,8 @@ async def test_a_dropped_connection_comes_back_with_the_same_screen(
     await page.shows("F5")
     await page.type("kept_text ")
     await page.shows("kept_text")
-    before = await page.shows("→ columns")  # the tables have been read: nothing more will change
+    await page.shows("→ columns")  # the tables have been read
+    before = await page.settled()
     (process,) = web_console.consoles()
     if is_offline:
         await _go_offline(page, True)
