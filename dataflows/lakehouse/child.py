@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dataflows.errors import LakehouseError, LakehouseLockedError, MateriaError
+from dataflows.files import sync
 from dataflows.lakehouse.ducklake import CATALOG
 from dataflows.lakehouse.spark import SparkLakehouse
 from dataflows.lakehouse.spark_driver import create_landing_tables, driver, export_tables
@@ -188,11 +189,14 @@ def _project() -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=copy.parent) as folder:
             draft = Path(shutil.copytree(PROJECT_DIR, Path(folder, copy.name)))
+            for path in (*draft.rglob("*"), draft):
+                sync(path)
             try:
                 draft.rename(copy)
             except OSError:
                 if not copy.exists():  # else another run was faster
                     raise
+            sync(copy.parent)
     return copy
 
 

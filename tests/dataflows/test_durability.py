@@ -1,11 +1,13 @@
 """Whatever takes a name that is read later was flushed before, and its folder afterwards."""
 
 import ast
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from dataflows.lakehouse import child
 from dataflows.landing.local import LocalLanding
 from dataflows.source.archive import Archive
 from dataflows.source.release import release_of
@@ -22,6 +24,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 FLUSHED = {
     "dataflows/files.py": {"move_durably"},
+    "dataflows/lakehouse/child.py": {"_project"},
     "dataflows/serving/store.py": {"publish", "_serve"},
 }
 """Where files are renamed that must survive a power cut: the tests below show that they do."""
@@ -85,6 +88,20 @@ def test_a_rollback_and_a_removal_flush_their_folder(tmp_path: Path) -> None:
         seen.unflushed["removed"] = str(tmp_path.resolve())
         store.prune(keep=1, grace_s=0)
     seen.check()
+
+
+def test_the_copy_of_installed_models_is_flushed_before_sqlmesh_may_load_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = shutil.copytree(child.PROJECT_DIR / "macros", tmp_path / "site-packages" / "sqlmesh_materia")
+    monkeypatch.setattr(child, "PROJECT_DIR", installed)
+    monkeypatch.setenv("SQLMESH_CACHE_DIR", str(tmp_path / "cache"))
+    with recorded() as seen:
+        copy = child._project()
+    seen.check()
+    files = [path for path in copy.rglob("*") if path.is_file()]
+    assert len(files) > 5 and all(seen.is_flushed(path) for path in files)
+    assert child._project() == copy and [each.name for each in copy.parent.iterdir()] == ["project"]
 
 
 def test_a_landed_snapshot_is_flushed_and_its_marker_comes_last(tmp_path: Path) -> None:
