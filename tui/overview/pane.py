@@ -33,6 +33,15 @@ _NOTE_S = 20.0
 """How long the next step of an alert is shown."""
 
 
+class _LogPanel(Panel):
+    """Takes the height that the other panels leave, which changes with what they show."""
+
+    def on_resize(self) -> None:
+        for each in self.ancestors:
+            if isinstance(each, OverviewPane):
+                each.fill_log()
+
+
 class OverviewPane(PolledPane):
     """Shows the whole system; Enter on a row opens its details."""
 
@@ -71,7 +80,7 @@ class OverviewPane(PolledPane):
             with Horizontal(id="machines"):
                 yield Panel(Lines(drawing.READING, id="supervisor"), title="Supervisor", id="supervisor-panel")
                 yield Panel(Lines(drawing.READING, id="workers-summary"), title="Workers", id="workers-panel")
-            yield Panel(Lines(id="log"), title="Log", id="log-panel")
+            yield _LogPanel(Lines(id="log"), title="Log", id="log-panel")
 
     def on_show_pane(self) -> None:
         if self._overview is None:
@@ -123,7 +132,6 @@ class OverviewPane(PolledPane):
             )
         if snapshot.log is not None:
             self.query_one("#log-panel", Panel).show(snapshot.log, self._draw_log)
-            self.call_after_refresh(self._fill_log)
         if snapshot.workers is not None:
             from tui.shell import workers_summary
 
@@ -154,11 +162,8 @@ class OverviewPane(PolledPane):
         room = max(_LOG_LINES, panel.content_size.height)  # in a high terminal the panel takes what is left
         self.query_one("#log", Lines).show(tail_text(log.lines, room, names_run=True) if log else "no log yet")
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._fill_log)
-
-    def _fill_log(self) -> None:
-        """Show as many lines as the log's panel has room for, now that the other panels have their height."""
+    def fill_log(self) -> None:
+        """Show as many lines as the log's panel has room for."""
         if self._overview and isinstance(self._overview.log, Found):
             self._draw_log(self._overview.log.value)
 
