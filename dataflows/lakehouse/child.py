@@ -180,9 +180,10 @@ def _context() -> "Context":
 def _project() -> Path:
     """The folder that SQLMesh loads: a copy of the models where they are installed in `site-packages`.
 
-    SQLMesh takes functions there for a library's and leaves out the variables that macros read.
+    SQLMesh takes functions of a file with this text in its path for a library's, and leaves out the variables that
+    macros read.
     """
-    if "site-packages" not in PROJECT_DIR.parts:
+    if "site-packages" not in str(PROJECT_DIR):
         return PROJECT_DIR
     copy = Path(os.environ["SQLMESH_CACHE_DIR"], "project")
     if not copy.exists():

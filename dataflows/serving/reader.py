@@ -152,9 +152,9 @@ class ServingReader:
     @contextmanager
     def _using(self) -> Iterator[_OpenFile]:
         """The newest file, counted as used for the length of the block; opened again after it failed in it."""
-        import duckdb
-
         opened = self._acquire()
+        import duckdb  # opening the file has imported it
+
         try:
             yield opened
         except (ServingBrokenError, duckdb.FatalException):

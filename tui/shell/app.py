@@ -143,12 +143,13 @@ class ConsoleApp(App[None]):
         return TerminalDriver if driver is LinuxDriver else driver
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key | events.Paste) and not self.screen_stack:
-            return  # The console is closing; Textual would fail without a screen.
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            await self._keys.put(event)
-        else:
-            await super().on_event(event)
+        if isinstance(event, events.Key | events.Paste):
+            if not self.screen_stack:
+                return  # The console is closing; Textual would fail without a screen.
+            if not event.is_forwarded:
+                await self._keys.put(event)
+                return
+        await super().on_event(event)
 
     def _announce_release(self) -> None:
         """Show the headline of a release that is served since the console was opened, on any screen."""

@@ -346,6 +346,17 @@ async def test_a_high_terminal_shows_the_end_of_the_newest_log_and_the_free_disk
             await until(pilot, lambda: text in screen_of(pilot))  # noqa: B023
 
 
+async def test_the_log_keeps_to_its_panel_when_another_takes_more_room(healthy_dir: Path) -> None:
+    """One line too many would hide the newest."""
+    app = console_on(healthy_dir)
+    async with app.run_test(size=(140, 40)) as pilot:
+        panel, log, served = (app.query_one(f"#{name}") for name in ("log-panel", "log", "served-panel"))
+        await until(pilot, lambda: 6 < log.size.height == panel.content_size.height)
+        before = log.size.height
+        served.styles.height = served.size.height + 4
+        await until(pilot, lambda: log.size.height == panel.content_size.height < before)
+
+
 async def test_the_holder_of_the_lock_is_named(healthy_dir: Path) -> None:
     app = console_on(healthy_dir)
     with writer_lock(settings_in(healthy_dir).lock_path, "scrub"):
