@@ -6,7 +6,7 @@ set positional-arguments
 run := if env("VIRTUAL_ENV", "") == justfile_directory() / ".venv" { "" } else { "uv run " }
 project := "transform/sqlmesh_materia"
 # The tests of a file run in one process, because they share costly fixtures; files start in their order.
-side_by_side := "-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
+side_by_side := "-n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder"
 
 _list:
     @{{ just_executable() }} --list --unsorted

@@ -1,5 +1,6 @@
 """Fixtures that every room may use."""
 
+import gc
 import os
 import pickle
 import sys
@@ -18,6 +19,9 @@ from tests.support.served_demo import ServedDemo, run_demo
 # Tests start hundreds of processes. Without cached bytecode each of them compiles a thousand modules for two seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A million objects of imported libraries would be searched for garbage with every 700 new ones.
+gc.set_threshold(50_000, 20, 50)
 
 pytest_plugins = ["tests.support.needs", "tests.support.scheduling", "tests.support.torture"]
 

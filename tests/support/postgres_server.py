@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from itertools import count
 from pathlib import Path
@@ -10,6 +9,7 @@ from tempfile import mkdtemp
 from typing import Any, Self
 
 from dataflows.lakehouse.ducklake import PostgresCatalog
+from tests.support.ports import free_port
 
 USER = "materia"
 PASSWORD = "c4n4ry-P4ssw0rd-of-the-catalog"
@@ -32,9 +32,7 @@ class PostgresServer:
         self._directory = Path(mkdtemp(prefix="materia-postgres-"))
         self._data = self._directory / "data"
         self._numbers = count(1)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         password = self._directory / "password"

@@ -6,6 +6,7 @@ uses a slow fixture. What is not recorded counts as quick.
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import accumulate, takewhile
@@ -117,6 +118,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = fast
     seconds = durations.by_scope()
     items.sort(key=lambda item: -seconds.get(scope_of(item.nodeid), 0.0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: a test waits for other processes for almost half of its time."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.needs import require_tool
+from tests.support.ports import free_port
 
 _TIMEOUT_S = 60.0
 
@@ -45,7 +45,7 @@ class SparkCluster:
     def __init__(self, folder: Path) -> None:
         require_tool("pyspark", "java")
         self.folder = folder
-        self._port, self._web_port = _free_port(), _free_port()
+        self._port, self._web_port = free_port(), free_port()
         self._master: subprocess.Popen[bytes] | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
 
@@ -121,9 +121,3 @@ def _await(is_so: Callable[[], bool], what: str) -> None:
     while not is_so():
         assert time.monotonic() < deadline, f"{what} did not come within {_TIMEOUT_S:g} s"
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -12,13 +12,6 @@ from pathlib import Path
 SSHD = Path("/usr/sbin/sshd")
 
 
-def free_port() -> int:
-    """A port that is free on every loopback address a moment ago."""
-    with socket.socket() as found:
-        found.bind(("", 0))
-        return int(found.getsockname()[1])
-
-
 class SshServer:
     """An sshd of its own, with a home directory of its own; ended with everything that it began by `stop`."""
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import aiohttp
 import psutil
+
+from tests.support.ports import free_port
 
 _WAIT_S = 30.0
 _ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -44,12 +45,6 @@ class WebConsole:
     def consoles(self) -> list[psutil.Process]:
         """The console processes of all visitors."""
         return psutil.Process(self.process.pid).children()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(data_dir: Path, *options: str) -> WebConsole:

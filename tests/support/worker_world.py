@@ -14,7 +14,8 @@ from ops.workers.hiring import Hire, hire_of
 from ops.workers.providers import hetzner
 from ops.workers.settings import WorkerSettings
 from tests.support.fake_hetzner import TOKEN, FakeHetzner
-from tests.support.ssh_server import SshServer, free_port
+from tests.support.ports import free_port
+from tests.support.ssh_server import SshServer
 
 QUICK = r"""#!/bin/bash
 # Stands for the pipeline: reads its order, tells a run with a step and a run inside it.

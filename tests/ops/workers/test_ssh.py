@@ -12,8 +12,9 @@ from ops.workers.errors import HostKeyError, UnreachableError
 from ops.workers.keys import new_key
 from ops.workers.ssh import Access, connect, run_script, wait_for_ssh
 from tests.support.needs import require_tool
+from tests.support.ports import free_port
 from tests.support.seen_secrets import secrets_in_processes
-from tests.support.ssh_server import SshServer, free_port
+from tests.support.ssh_server import SshServer
 
 SECRET = "canary-7d1f0b3c9e"
 

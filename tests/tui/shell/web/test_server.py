@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from dataflows.errors import SettingsError
-from tests.support.web_console import WebConsole, free_port, start, visit, wait_until
+from tests.support.ports import free_port
+from tests.support.web_console import WebConsole, start, visit, wait_until
 from tests.tui.building import healthy
 from tui.shell.web.server import MAX_CONSOLES, Consoles, console_command, is_loopback, is_request_allowed, listen, serve
 from tui.shell.web.session import Close
