@@ -22,7 +22,7 @@ BUCKET = "scrubbed"
 
 @dataclass
 class Host:
-    """A machine that has run everything once, and its bucket."""
+    """A machine that has run everything, and its bucket."""
 
     environ: dict[str, str]
     server: ObjectServer
@@ -39,9 +39,9 @@ class Host:
         return next((each.next_step for each in found if each.key == key), None)
 
     def spoil(self, ending: str, change: Callable[[bytes], bytes]) -> str:
-        """Change the object whose key has that ending; returns its key."""
+        """Change the newest object whose key has that ending; returns its key."""
         listed = self.server.client.list_objects_v2(Bucket=self.bucket)["Contents"]
-        (key,) = [each["Key"] for each in listed if each["Key"].endswith(ending) and "lakehouse" not in each["Key"]]
+        key = max(each["Key"] for each in listed if each["Key"].endswith(ending) and "lakehouse" not in each["Key"])
         content = self.server.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
         self.server.client.put_object(Bucket=self.bucket, Key=key, Body=change(content))
         return key
@@ -49,29 +49,16 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """Shared by all tests: each repairs what it damages."""
-    (release,) = generate(HistorySpec(dataset=DATASET, rows=500, releases=1))
+    """A machine that has published two releases, shared by all tests: each repairs what it damages."""
+    releases = list(generate(HistorySpec(dataset=DATASET, rows=500, releases=2)))
     server.client.create_bucket(Bucket=BUCKET)
     with FaultyArchive() as archive:
-        post(archive, release)
         environ = environ_of(tmp_path_factory.mktemp("host"), archive, server.endpoint, BUCKET, WRITER)
-        found = Host(environ, server, BUCKET, str(release.month))
-        found.run("run-all", "--as-of", found.month)
-        assert "all match their records" in found.run("scrub")
-        yield found
-
-
-@pytest.fixture(scope="module")
-def older(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A machine that has published two releases."""
-    releases = list(generate(HistorySpec(dataset=DATASET, rows=500, releases=2)))
-    server.client.create_bucket(Bucket=f"{BUCKET}-twice")
-    with FaultyArchive() as archive:
-        environ = environ_of(tmp_path_factory.mktemp("older"), archive, server.endpoint, f"{BUCKET}-twice", WRITER)
-        found = Host(environ, server, f"{BUCKET}-twice", str(releases[-1].month))
+        found = Host(environ, server, BUCKET, str(releases[-1].month))
         for release in releases:
             post(archive, release)
             found.run("run-all", "--as-of", str(release.month))
+        assert "all match their records" in found.run("scrub")
         yield found
 
 
@@ -98,7 +85,7 @@ def test_a_damaged_zip_in_the_bucket_is_found_and_restored(host: Host, has_local
 
 def test_a_damaged_local_zip_is_restored_from_the_bucket(host: Host) -> None:
     host.run("landing", "sync")
-    (path,) = Path(host.environ["MATERIA_DATA_DIR"]).glob("landing/psd/*.zip")
+    path = max(Path(host.environ["MATERIA_DATA_DIR"]).glob("landing/psd/*.zip"))
     path.write_bytes(flip(path.read_bytes()))
     host.run("scrub", exit_code=1)
     assert "restored from the bucket" in host.run("landing", "repair")
@@ -117,18 +104,18 @@ def test_a_damaged_generation_in_the_bucket_is_uploaded_again(host: Host) -> Non
 
 
 @pytest.mark.parametrize("part", ["database file", "sidecar"])
-def test_a_damaged_older_generation_in_the_bucket_is_found_and_repaired(older: Host, part: str) -> None:
-    listed = older.server.client.list_objects_v2(Bucket=older.bucket, Prefix="serving/")["Contents"]
+def test_a_damaged_older_generation_in_the_bucket_is_found_and_repaired(host: Host, part: str) -> None:
+    listed = host.server.client.list_objects_v2(Bucket=host.bucket, Prefix="serving/")["Contents"]
     ending = ".duckdb" if part == "database file" else ".json"
     key = min(each["Key"] for each in listed if each["Key"].endswith(ending))
     assert "000001" in key
-    older.spoil(key, flip if part == "database file" else lambda _: b'{"number": ')
-    older.run("scrub", exit_code=1)
-    next_step = older.problem("bucket-damaged")
+    host.spoil(key, flip if part == "database file" else lambda _: b'{"number": ')
+    host.run("scrub", exit_code=1)
+    next_step = host.problem("bucket-damaged")
     assert next_step is not None and next_step.startswith("materia run-all")
-    older.run("run-all", "--as-of", older.month)
-    assert older.problem("bucket-damaged") is None
-    assert "all match their records" in older.run("scrub")
+    host.run("run-all", "--as-of", host.month)
+    assert host.problem("bucket-damaged") is None
+    assert "all match their records" in host.run("scrub")
 
 
 def test_a_bucket_that_does_not_answer_is_neither_damaged_nor_verified(host: Host) -> None:

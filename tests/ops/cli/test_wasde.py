@@ -49,14 +49,24 @@ def contents(folder: Path) -> dict[str, bytes | int]:
     }
 
 
-def test_a_report_is_landed_served_and_compared_and_its_repetition_is_nothing_new(
-    served_demo: ServedDemo, tmp_path: Path
-) -> None:
+def test_a_corrected_report_solves_the_problem_of_a_differing_total(served_demo: ServedDemo, tmp_path: Path) -> None:
+    """And every command tells how the corrected one compares; landing it again is nothing new."""
     report, data_dir = printed(served_demo), served_demo.copy(tmp_path / "data")
-    (tmp_path / "wasde.xml").write_text(report.xml())
+    key = ("World Corn", "World", report.years[1], "057")
+    (tmp_path / "wasde.xml").write_text(replace(report, figures={**report.figures, key: "123456.78"}).xml())
     done = materia(data_dir, "wasde", "land", str(tmp_path / "wasde.xml"), timeout_s=300)
     assert done.returncode == Exit.DONE, done.stderr
     assert f"landed WASDE of {report.month} (wasde.xml, " in done.stdout
+    shown = materia(data_dir, "status")
+    assert shown.returncode == Exit.UNWELL
+    assert f"world totals differ from WASDE of {report.month}: Corn {report.years[1]} Imports: PSD " in shown.stdout
+    assert "WASDE 123456780 (1000 MT)" in shown.stdout
+    assert "next: materia wasde land FILE, if USDA corrected the report" in shown.stdout
+
+    (tmp_path / "wasdev2.xml").write_text(report.xml())
+    done = materia(data_dir, "wasde", "land", str(tmp_path / "wasdev2.xml"), timeout_s=300)
+    assert done.returncode == Exit.DONE, done.stderr
+    assert "world totals differ" not in materia(data_dir, "status").stdout
     compared = len(json.loads(materia(data_dir, "query", "--json", "FROM serving.agg_wasde_check").stdout)["rows"])
     agree = f"WASDE of {report.month}: {compared} of {compared} world totals agree"
     assert compared >= 42
@@ -66,27 +76,13 @@ def test_a_report_is_landed_served_and_compared_and_its_repetition_is_nothing_ne
     assert agree in materia(data_dir, "releases", "show").stdout
     assert agree in materia(data_dir, "releases", "show", "--headline").stdout
     assert "WASDE of" not in materia(data_dir, "releases", "show", str(report.month.back(1))).stdout
-    again = materia(data_dir, "wasde", "land", str(tmp_path / "wasde.xml"), timeout_s=300)
+
+    again = materia(data_dir, "wasde", "land", str(tmp_path / "wasdev2.xml"), timeout_s=300)
     assert again.stdout.startswith("nothing new: these reports were landed before; nothing new")
     verified = materia(data_dir, "landing", "verify")
     assert verified.returncode == Exit.DONE
-    assert verified.stdout.count("as landed") == 4
+    assert verified.stdout.count("as landed") == 5
     assert f"{report.month}  wasde" in materia(data_dir, "landing", "list").stdout
-
-
-def test_a_corrected_report_solves_the_problem_of_a_differing_total(served_demo: ServedDemo, tmp_path: Path) -> None:
-    report, data_dir = printed(served_demo), served_demo.copy(tmp_path / "data")
-    key = ("World Corn", "World", report.years[1], "057")
-    (tmp_path / "wasde.xml").write_text(replace(report, figures={**report.figures, key: "123456.78"}).xml())
-    assert materia(data_dir, "wasde", "land", str(tmp_path / "wasde.xml"), timeout_s=300).returncode == Exit.DONE
-    shown = materia(data_dir, "status")
-    assert shown.returncode == Exit.UNWELL
-    assert f"world totals differ from WASDE of {report.month}: Corn {report.years[1]} Imports: PSD " in shown.stdout
-    assert "WASDE 123456780 (1000 MT)" in shown.stdout
-    assert "next: materia wasde land FILE, if USDA corrected the report" in shown.stdout
-    (tmp_path / "wasdev2.xml").write_text(report.xml())
-    assert materia(data_dir, "wasde", "land", str(tmp_path / "wasdev2.xml"), timeout_s=300).returncode == Exit.DONE
-    assert "world totals differ" not in materia(data_dir, "status").stdout
 
 
 @pytest.mark.parametrize(
