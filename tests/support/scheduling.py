@@ -96,12 +96,19 @@ class Recorder:
         if hasattr(session.config, "workerinput"):
             return
         known = Durations()
-        merged = {"tests": known.tests | self._tests, "fixtures": known.fixtures | self._fixtures}
+        merged = {"tests": self._of_others(known.tests) | self._tests}
+        merged["fixtures"] = self._of_others(known.fixtures) | self._fixtures
         rounded = {
             kind: {name: round(taken, 1) for name, taken in sorted(each.items()) if taken >= RECORDED_S}
             for kind, each in merged.items()
         }
         RECORD.write_text(json.dumps(rounded, indent=1) + "\n")
+
+    def _of_others(self, known: dict[str, float]) -> dict[str, float]:
+        """What was recorded of files that are still there and did not run now."""
+        ran = {file_of(name) for name in self._tests}
+        kept = {file for file in map(file_of, known) if file not in ran and Path(file).exists()}
+        return {name: taken for name, taken in known.items() if file_of(name) in kept}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -143,7 +150,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def scope_of(nodeid: str) -> str:
     """The shared folder that a test is in, or else its file."""
-    return next((folder for folder in SHARED_FOLDERS if nodeid.startswith(folder)), nodeid.split("::", 1)[0])
+    return next((folder for folder in SHARED_FOLDERS if nodeid.startswith(folder)), file_of(nodeid))
+
+
+def file_of(name: str) -> str:
+    """The file of a test or fixture; the folder of a fixture that is shared by files."""
+    return name.split("::", 1)[0]
 
 
 def name_of(nodeid: str) -> str:
