@@ -1,4 +1,4 @@
-"""A real Spark cluster: a standalone master and two workers of one core each, processes of the wheel on loopback."""
+"""A real Spark cluster: a standalone master and two workers of two cores each, processes of the wheel on loopback."""
 
 import json
 import os
@@ -15,20 +15,25 @@ from tests.support.ports import free_port
 
 _TIMEOUT_S = 60.0
 
-# Tables of a few thousand rows: compiling a query costs more than running it.
-_QUICK = """
+# Java starts a dozen times, for a minute at most: its second compiler and its check of every class would not pay.
+_QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+
+# Tables of a few thousand rows: compiling a query costs more than running it. With the quick compiler alone Java
+# reserves 48 MB for code; a plan fills that, and Java then interprets the rest.
+_QUICK = f"""
 spark.sql.codegen.wholeStage    false
 spark.sql.codegen.factoryMode   NO_CODEGEN
 spark.sql.adaptive.enabled      false
 spark.sql.shuffle.partitions    1
 spark.default.parallelism       1
 spark.sql.ui.explainMode        simple
+spark.sql.maxPlanStringLength   0
 spark.executor.memory           512m
 spark.driver.memory             2g
 spark.driver.host               127.0.0.1
 spark.driver.bindAddress        127.0.0.1
-spark.driver.extraJavaOptions   -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xms1500m -Xmn800m -XX:MetaspaceSize=400m
-spark.executor.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+spark.driver.extraJavaOptions   {_QUICK_JAVA} -XX:ReservedCodeCacheSize=240m -Xms1500m -Xmn800m -XX:MetaspaceSize=400m
+spark.executor.extraJavaOptions {_QUICK_JAVA}
 """
 
 
@@ -71,7 +76,7 @@ class SparkCluster:
         _await(lambda: self._state() is not None, "the master")
 
     def start_worker(self) -> None:
-        limits = ("--cores", "1", "--memory", "1g", "--webui-port", "0")
+        limits = ("--cores", "2", "--memory", "1g", "--webui-port", "0")
         work_dir = self.folder / f"worker-{len(self._workers)}"
         name = "org.apache.spark.deploy.worker.Worker"
         self._workers.append(self._start(name, *limits, "--work-dir", str(work_dir), self.url))
@@ -99,11 +104,10 @@ class SparkCluster:
         import pyspark
 
         home = Path(pyspark.__file__).parent
-        options = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
         with (self.folder / "cluster.log").open("ab") as log:
             return subprocess.Popen(
                 [home / "bin" / "spark-class", name, "--host", "127.0.0.1", *arguments],
-                env={"PATH": os.environ["PATH"], "SPARK_HOME": str(home), "SPARK_DAEMON_JAVA_OPTS": options},
+                env={"PATH": os.environ["PATH"], "SPARK_HOME": str(home), "SPARK_DAEMON_JAVA_OPTS": _QUICK_JAVA},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,12 +1,13 @@
 """USDA's own grains and WASDE reports on Spark, also after a loss: every serving table is the one of the file.
 
-Wheat and corn since market year 2019, each row as USDA served it: these are what the reports are about. A run of them
-takes minutes; `tests/transform/test_spark.py` has generated releases on a cluster.
+Wheat and corn since market year 2019, each row as USDA served it: these are what the reports are about. On a standalone
+cluster, with embedded Derby in the driver; generated releases are in `tests/transform/test_spark.py`, with PostgreSQL.
 """
 
 import io
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -21,7 +22,7 @@ from ops.health.status import take_status
 from ops.journal.run import utc_now
 from tests.support.command_line import materia
 from tests.support.real_files import GRAINS, GRAINS_MONTHS, inner_date, real_zip, required
-from tests.support.spark_cluster import quick_properties
+from tests.support.spark_cluster import SparkCluster, quick_properties
 from tests.support.table_by_table import differences
 from tests.support.workshop import Workshop
 
@@ -58,10 +59,16 @@ def on_file(shared_psd: Path, tmp_path_factory: pytest.TempPathFactory) -> Works
 
 
 @pytest.fixture(scope="module")
-def on_spark(on_file: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """The same landing, published from Spark on this host."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
+    with SparkCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def on_spark(on_file: Workshop, cluster: SparkCluster, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """The same landing, published from the cluster."""
     folder = tmp_path_factory.mktemp("spark")
-    given = {"SPARK_MASTER": "local[2]", "SPARK_PROPERTIES": str(quick_properties(folder))}
+    given = {"SPARK_MASTER": cluster.url, "SPARK_PROPERTIES": str(quick_properties(folder))}
     workshop = Workshop(folder / "data", GRAINS, parse_spark(given, folder / "data"))
     on_file.copy_landing(workshop)
     workshop.export()
