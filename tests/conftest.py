@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,11 +17,14 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.real_files import SHARED_PSD, required
 from tests.support.served_demo import ServedDemo, run_demo
 
+if TYPE_CHECKING:
+    from tests.support.spark_cluster import SparkCluster
+
 # Tests start hundreds of processes. Without cached bytecode each of them compiles a thousand modules for two seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# A million objects of imported libraries would be searched for garbage with every 700 new ones.
+# Imported libraries are a million objects that never go; searching them less often saves a twentieth of the time.
 gc.set_threshold(50_000, 20, 50)
 
 pytest_plugins = ["tests.support.needs", "tests.support.scheduling", "tests.support.torture"]
@@ -47,6 +51,15 @@ def postgres() -> Iterator[PostgresServer]:
     require_tool("initdb")
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkCluster]":
+    """A Spark cluster for one file: tests kill its parts, and Java takes memory for as long as it runs."""
+    from tests.support.spark_cluster import SparkCluster
+
+    with SparkCluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from dataflows import export
 from dataflows.errors import LakehouseError, LockHeldError
 from dataflows.lakehouse import transform
-from dataflows.lakehouse.ducklake import DuckLake
+from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
 from dataflows.lakehouse.lake_files import check_files
 from dataflows.serving import ServingReader
 from dataflows.serving.store import ServingStore
@@ -207,6 +207,19 @@ def test_another_machine_publishes_the_same_without_waiting(shared: Workshop, la
     for secret in (PASSWORD, CANARY):
         assert not any(secret.encode() in text for text in kept)
         assert not any(secret in message.stdout + message.stderr for message in (refused, done))
+
+
+def test_the_models_pass_their_unit_tests_on_a_ducklake(tmp_path: Path) -> None:
+    lake = DuckLake(SqliteCatalog(tmp_path / "lake.sqlite"), str(tmp_path / "lake"))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("sqlmesh"), "-p", str(transform.PROJECT_DIR), "test"],
+        env={**os.environ, "MATERIA_DATA_DIR": str(tmp_path), **environ_of(lake)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0 and "Successfully Ran" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_file_of_a_shared_lake_is_read(lake: DuckLake, shared: Workshop, objects: ObjectServer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from pathlib import Path
 
 import pytest
 
@@ -29,30 +30,36 @@ def age_sidecar(workshop: Workshop) -> None:
     path.write_text(json.dumps(record))
 
 
-def in_a_servers_order(workshop: Workshop, releases: Releases, redated: range) -> Workshop:
+def in_a_servers_order(workshop: Workshop, releases: Releases, moved: range) -> Workshop:
     """All releases landed and served as the code of then did it, those of these numbers as if they were of one day."""
     for number, release in enumerate(releases):
         landed = workshop.land(release)
-        age(workshop.landing, landed, f"etag{number}", MOVED if number in redated else landed.released_on)
+        age(workshop.landing, landed, f"etag{number}", MOVED if number in moved else landed.released_on)
     workshop.export()
     age_sidecar(workshop)
     days = [day for (day,) in workshop.query("SELECT released_on FROM serving.dim_release ORDER BY 1")]
     # Several releases of one day are moved apart.
     assert days[-1] >= MOVED and [str(day) for day in days] != [str(each.published_at.date()) for each in releases]
-    assert sum(each.is_redated for each in upgrade(workshop.landing)) == len(redated)
+    assert sum(each.is_redated for each in upgrade(workshop.landing)) == len(moved)
     return workshop
 
 
 @pytest.fixture(scope="module")
-def moved(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """The two oldest releases, of one day, count as the newest."""
-    return in_a_servers_order(Workshop(tmp_path_factory.mktemp("moved") / "data"), releases, range(2))
+def all_moved(releases: Releases, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    workshop = Workshop(tmp_path_factory.mktemp("moved") / "data")
+    return in_a_servers_order(workshop, releases, range(len(releases)))
 
 
 def test_a_history_in_a_servers_order_is_rebuilt_in_the_right_one(
-    served: Workshop, moved: Workshop, copied: Copied, releases: Releases
+    served: Workshop, releases: Releases, tmp_path: Path
 ) -> None:
-    assert_rebuilt(copied(moved), served, releases)
+    assert_rebuilt(in_a_servers_order(Workshop(tmp_path / "data"), releases, range(1)), served, releases)
+
+
+def test_a_history_that_was_all_of_one_day_is_rebuilt_in_the_right_order(
+    served: Workshop, all_moved: Workshop, copied: Copied, releases: Releases
+) -> None:
+    assert_rebuilt(copied(all_moved), served, releases)
 
 
 def assert_rebuilt(wrong: Workshop, right: Workshop, releases: Releases) -> None:
@@ -77,8 +84,8 @@ TABLES = {
 """What does not name snapshots: their old keys stay."""
 
 
-def test_the_gate_still_refuses_lost_releases_after_an_upgrade(moved: Workshop, copied: Copied) -> None:
-    workshop = copied(moved)
+def test_the_gate_still_refuses_lost_releases_after_an_upgrade(all_moved: Workshop, copied: Copied) -> None:
+    workshop = copied(all_moved)
     workshop.remove(workshop.landing.snapshots()[-1])
     with pytest.raises(GateError, match="its newest release is"):
         workshop.export()

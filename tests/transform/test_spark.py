@@ -46,12 +46,6 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    with SparkCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def spark(cluster: SparkCluster, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> SparkLakehouse:
     return lake_at(cluster, postgres, tmp_path_factory.mktemp("spark"))
 

@@ -79,7 +79,7 @@ def test_the_verdict_is_that_of_psd_asof(served_demo: ServedDemo, settings: Sett
     days = [row["day"] for row in served_demo.rows("SELECT released_on AS day FROM serving.dim_release ORDER BY 1")]
     asked = [days[0] - timedelta(1), *(day + timedelta(by) for day in days for by in (0, 10)), days[-1] + timedelta(90)]
     seen = set()
-    for fact in some_facts(served_demo, 4):
+    for fact in some_facts(served_demo, 8):
         where = " AND ".join(f"{name} = '{value}'" for name, value in fact.items())
         for day in asked:
             found = explained(settings, "/".join(map(str, fact.values())), day)

@@ -1,17 +1,13 @@
-"""The models' unit tests on a DuckLake, and a shared lake that is emptied and built again."""
+"""A lake of several machines that is emptied and built again."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dataflows import export
 from dataflows.lakehouse import transform
-from dataflows.lakehouse.ducklake import DuckLake, SqliteCatalog
+from dataflows.lakehouse.ducklake import DuckLake
 from dataflows.lakehouse.lake_files import check_files, empty
-from ops.config.lakehouse import environ_of
 from ops.host.lakehouse_lock import lakehouse_lock
 from tests.support.object_server import BUCKET, ObjectServer
 from tests.support.postgres_server import PostgresServer
@@ -22,19 +18,6 @@ from tests.transform.conftest import HISTORY, ROWS_A_BATCH, releases, served
 pytestmark = pytest.mark.long
 
 __all__ = ["releases", "served"]  # fixtures
-
-
-def test_the_models_pass_their_unit_tests_on_a_ducklake(tmp_path: Path) -> None:
-    lake = DuckLake(SqliteCatalog(tmp_path / "lake.sqlite"), str(tmp_path / "lake"))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("sqlmesh"), "-p", str(transform.PROJECT_DIR), "test"],
-        env={**os.environ, "MATERIA_DATA_DIR": str(tmp_path), **environ_of(lake)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0 and "Successfully Ran" in done.stdout, done.stdout + done.stderr
 
 
 def test_an_emptied_lake_is_built_again(

@@ -6,7 +6,6 @@ The story of `tests/transform/test_spark.py` in full, and the copy of the landin
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,12 +57,6 @@ def releases() -> tuple[GeneratedRelease, ...]:
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return edited_checkout(tmp_path_factory.mktemp("checkout"))
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    with SparkCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @dataclass(frozen=True)

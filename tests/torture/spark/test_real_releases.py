@@ -7,7 +7,6 @@ cluster, with embedded Derby in the driver; generated releases are in `tests/tra
 import io
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -56,12 +55,6 @@ def on_file(shared_psd: Path, tmp_path_factory: pytest.TempPathFactory) -> Works
             workshop.land_report(archive.read(name).decode(), name)
     workshop.export()
     return workshop
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkCluster]:
-    with SparkCluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
