@@ -65,6 +65,7 @@ def damaged_blocks(path: Path) -> Iterator[None]:
     """The file with each of its blocks damaged, which neither its size nor its times show."""
     path = path.resolve()
     whole, status = path.read_bytes(), path.stat()
+    path.chmod(0o644)  # a generation is read-only, which holds everybody but root back
     damaged = bytearray(whole)
     for at in range(HEADER_BYTES, len(whole), BLOCK_BYTES):
         damaged[at] ^= 0xFF
